@@ -1,0 +1,23 @@
+package pkg
+import (
+ _ "github.com/caarlos0/env/v11"
+ _ "github.com/cespare/xxhash/v2"
+ _ "github.com/go-json-experiment/json/jsontext"
+ _ "github.com/google/go-cmp/cmp"
+ _ "github.com/lmittmann/tint"
+ _ "github.com/nats-io/nats-server/v2/server"
+ _ "github.com/nats-io/nats.go/jetstream"
+ _ "github.com/prometheus/client_golang/prometheus/promhttp"
+ _ "github.com/prometheus/client_golang/prometheus/collectors"
+ _ "github.com/prometheus/client_golang/prometheus/testutil"
+ _ "github.com/synadia-io/orbit.go/jetstreamext"
+ _ "github.com/tapline/tapline/proto"
+ _ "go.uber.org/goleak"
+ _ "golang.org/x/sync/errgroup"
+ _ "golang.org/x/term"
+ _ "google.golang.org/protobuf/proto"
+ _ "google.golang.org/protobuf/encoding/protowire"
+ _ "google.golang.org/protobuf/encoding/protojson"
+ _ "google.golang.org/protobuf/types/known/timestamppb"
+ _ "pgregory.net/rapid"
+)
