@@ -11,7 +11,6 @@ import (
  _ "github.com/prometheus/client_golang/prometheus/collectors"
  _ "github.com/prometheus/client_golang/prometheus/testutil"
  _ "github.com/synadia-io/orbit.go/jetstreamext"
- _ "github.com/tapline/tapline/proto"
  _ "go.uber.org/goleak"
  _ "golang.org/x/sync/errgroup"
  _ "golang.org/x/term"

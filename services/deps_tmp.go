@@ -8,7 +8,6 @@ import (
  _ "github.com/prometheus/client_golang/prometheus/testutil"
  _ "github.com/spf13/cobra"
  _ "github.com/tapline/tapline/pkg"
- _ "github.com/tapline/tapline/proto"
  _ "go.uber.org/goleak"
  _ "golang.org/x/sync/errgroup"
  _ "golang.org/x/sys/unix"

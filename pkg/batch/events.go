@@ -1,0 +1,110 @@
+package batch
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Event is one row inside an EventBatch.
+type Event struct {
+	ID     string // value of @tapline_id
+	TimeMS int64  // the record's own time, epoch milliseconds; 0 when it has none
+	PullMS int64  // epoch milliseconds of the pull
+	JSON   []byte // the row, one line
+}
+
+// Events is an EventBatch.
+type Events struct {
+	Tenant, Table, Feed, JobID string
+	SourceSequence             uint64 // of the RawBatch in RAW
+	Generation                 uint32 // of the code that made the rows
+	Events                     []Event
+}
+
+// AppendEventsHeader appends everything but the events.
+func AppendEventsHeader(dst []byte, e *Events) []byte {
+	dst = appendString(dst, 1, e.Tenant)
+	dst = appendString(dst, 2, e.Table)
+	dst = appendString(dst, 3, e.Feed)
+	dst = appendVarint(dst, 4, e.SourceSequence)
+	dst = appendVarint(dst, 5, uint64(e.Generation))
+	return appendString(dst, 6, e.JobID)
+}
+
+// AppendEvent appends one event to a batch that begins with [AppendEventsHeader].
+func AppendEvent(dst []byte, e *Event) []byte {
+	//nolint:gosec // the wire holds two's complement
+	size := sizeString(e.ID) + sizeVarintField(uint64(e.TimeMS)) + sizeVarintField(uint64(e.PullMS)) +
+		1 + protowire.SizeBytes(len(e.JSON))
+	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size)) //nolint:gosec // a size is positive
+	dst = appendString(dst, 1, e.ID)
+	dst = appendVarint(dst, 2, uint64(e.TimeMS)) //nolint:gosec // the wire holds two's complement
+	dst = appendVarint(dst, 3, uint64(e.PullMS)) //nolint:gosec // the wire holds two's complement
+	return appendBytes(dst, 4, e.JSON)
+}
+
+// AppendEvents appends the whole batch.
+func AppendEvents(dst []byte, e *Events) []byte {
+	dst = AppendEventsHeader(dst, e)
+	for i := range e.Events {
+		dst = AppendEvent(dst, &e.Events[i])
+	}
+	return dst
+}
+
+func sizeString(s string) int {
+	if s == "" {
+		return 0
+	}
+	return 1 + protowire.SizeBytes(len(s))
+}
+
+// DecodeEvents fills dst from a marshalled EventBatch, reusing dst.Events.
+func DecodeEvents(data []byte, dst *Events) error {
+	*dst = Events{Events: dst.Events[:0]}
+	err := fields(data, func(f field) error {
+		switch f.number {
+		case 1:
+			dst.Tenant = string(f.bytes)
+		case 2:
+			dst.Table = string(f.bytes)
+		case 3:
+			dst.Feed = string(f.bytes)
+		case 4:
+			dst.SourceSequence = f.value
+		case 5:
+			dst.Generation = uint32(f.value) //nolint:gosec // protobuf's own rule: take the low 32 bits
+		case 6:
+			dst.JobID = string(f.bytes)
+		case 7:
+			dst.Events = append(dst.Events, Event{})
+			return decodeEvent(f.bytes, &dst.Events[len(dst.Events)-1])
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("event batch: %w", err)
+	}
+	if dst.Tenant == "" || dst.Table == "" {
+		return fmt.Errorf("event batch: %w: tenant or table missing", ErrMalformed)
+	}
+	return nil
+}
+
+func decodeEvent(data []byte, e *Event) error {
+	return fields(data, func(f field) error {
+		switch f.number {
+		case 1:
+			e.ID = string(f.bytes)
+		case 2:
+			e.TimeMS = int64(f.value) //nolint:gosec // the wire holds two's complement
+		case 3:
+			e.PullMS = int64(f.value) //nolint:gosec // the wire holds two's complement
+		case 4:
+			e.JSON = f.bytes
+		}
+		return nil
+	})
+}

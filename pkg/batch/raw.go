@@ -1,0 +1,127 @@
+package batch
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/tapline/tapline/pkg/window"
+)
+
+// Record is one record inside a RawBatch.
+type Record struct {
+	ID       uint64 // hash of the identity key
+	Hash     uint64 // hash of the canonical content
+	TimeMS   int64  // the record's own time, epoch milliseconds; 0 when it has none
+	JSON     []byte // as received
+	Revision bool   // another revision of the record was published before
+}
+
+// Raw is a RawBatch.
+type Raw struct {
+	Tenant, Feed, JobID string
+	Window              window.Window
+	PullID              string
+	FetchedAt           time.Time // milliseconds
+	Records             []Record  // their JSON aliases the decoded message
+}
+
+// AppendRawHeader appends everything but the records.
+func AppendRawHeader(dst []byte, r *Raw) []byte {
+	dst = appendString(dst, 1, r.Tenant)
+	dst = appendString(dst, 2, r.Feed)
+	dst = appendString(dst, 3, r.JobID)
+	var span []byte
+	span = appendTime(span, 1, r.Window.Start.UnixMilli())
+	span = appendTime(span, 2, r.Window.End.UnixMilli())
+	dst = appendBytes(dst, 4, span)
+	dst = appendString(dst, 5, r.PullID)
+	return appendTime(dst, 6, r.FetchedAt.UnixMilli())
+}
+
+// AppendRecord appends one record to a batch that begins with [AppendRawHeader].
+func AppendRecord(dst []byte, r *Record) []byte {
+	//nolint:gosec // the wire holds two's complement
+	size := sizeFixed64(r.ID) + sizeFixed64(r.Hash) + sizeVarintField(uint64(r.TimeMS)) +
+		1 + protowire.SizeBytes(len(r.JSON)) + sizeVarintField(protowire.EncodeBool(r.Revision))
+	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size)) //nolint:gosec // a size is positive
+	dst = appendFixed64(dst, 1, r.ID)
+	dst = appendFixed64(dst, 2, r.Hash)
+	dst = appendVarint(dst, 3, uint64(r.TimeMS)) //nolint:gosec // the wire holds two's complement
+	dst = appendBytes(dst, 4, r.JSON)
+	return appendVarint(dst, 5, protowire.EncodeBool(r.Revision))
+}
+
+func sizeFixed64(v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return 9
+}
+
+// DecodeRaw fills dst from a marshalled RawBatch, reusing dst.Records.
+func DecodeRaw(data []byte, dst *Raw) error {
+	*dst = Raw{Records: dst.Records[:0]}
+	err := fields(data, func(f field) error {
+		switch f.number {
+		case 1:
+			dst.Tenant = string(f.bytes)
+		case 2:
+			dst.Feed = string(f.bytes)
+		case 3:
+			dst.JobID = string(f.bytes)
+		case 4:
+			return decodeWindow(f.bytes, &dst.Window)
+		case 5:
+			dst.PullID = string(f.bytes)
+		case 6:
+			ms, err := decodeTime(f.bytes)
+			dst.FetchedAt = time.UnixMilli(ms).UTC()
+			return err
+		case 7:
+			dst.Records = append(dst.Records, Record{})
+			return decodeRecord(f.bytes, &dst.Records[len(dst.Records)-1])
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("raw batch: %w", err)
+	}
+	if dst.Tenant == "" || dst.Feed == "" {
+		return fmt.Errorf("raw batch: %w: tenant or feed missing", ErrMalformed)
+	}
+	return nil
+}
+
+func decodeWindow(data []byte, w *window.Window) error {
+	return fields(data, func(f field) error {
+		ms, err := decodeTime(f.bytes)
+		switch f.number {
+		case 1:
+			w.Start = time.UnixMilli(ms).UTC()
+		case 2:
+			w.End = time.UnixMilli(ms).UTC()
+		}
+		return err
+	})
+}
+
+func decodeRecord(data []byte, r *Record) error {
+	return fields(data, func(f field) error {
+		switch f.number {
+		case 1:
+			r.ID = f.value
+		case 2:
+			r.Hash = f.value
+		case 3:
+			r.TimeMS = int64(f.value) //nolint:gosec // the wire holds two's complement
+		case 4:
+			r.JSON = f.bytes
+		case 5:
+			r.Revision = f.value != 0
+		}
+		return nil
+	})
+}

@@ -1,0 +1,104 @@
+package batch
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// ErrMalformed is wrapped by every decoding error.
+var ErrMalformed = errors.New("malformed batch")
+
+// field is one field of a message: its number and, depending on the wire type,
+// a number or bytes that alias the message.
+type field struct {
+	number protowire.Number
+	bytes  []byte
+	value  uint64
+}
+
+// fields calls visit for every field of a message.
+func fields(data []byte, visit func(field) error) error {
+	for len(data) > 0 {
+		number, kind, n := protowire.ConsumeTag(data)
+		if n < 0 {
+			return fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
+		}
+		data = data[n:]
+		f := field{number: number}
+		switch kind {
+		case protowire.BytesType:
+			f.bytes, n = protowire.ConsumeBytes(data)
+		case protowire.VarintType:
+			f.value, n = protowire.ConsumeVarint(data)
+		case protowire.Fixed64Type:
+			f.value, n = protowire.ConsumeFixed64(data)
+		default:
+			n = protowire.ConsumeFieldValue(number, kind, data)
+		}
+		if n < 0 {
+			return fmt.Errorf("%w: field %d: %w", ErrMalformed, number, protowire.ParseError(n))
+		}
+		data = data[n:]
+		if err := visit(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendString(dst []byte, number protowire.Number, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return protowire.AppendString(protowire.AppendTag(dst, number, protowire.BytesType), s)
+}
+
+func appendVarint(dst []byte, number protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return protowire.AppendVarint(protowire.AppendTag(dst, number, protowire.VarintType), v)
+}
+
+func appendFixed64(dst []byte, number protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return protowire.AppendFixed64(protowire.AppendTag(dst, number, protowire.Fixed64Type), v)
+}
+
+func appendBytes(dst []byte, number protowire.Number, b []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(dst, number, protowire.BytesType), b)
+}
+
+func sizeVarintField(v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return 1 + protowire.SizeVarint(v)
+}
+
+// appendTime writes google.protobuf.Timestamp with a precision of milliseconds.
+func appendTime(dst []byte, number protowire.Number, ms int64) []byte {
+	seconds, nanos := ms/1000, (ms%1000)*1e6
+	//nolint:gosec // times after 1970 are positive
+	size := sizeVarintField(uint64(seconds)) + sizeVarintField(uint64(nanos))
+	dst = protowire.AppendVarint(protowire.AppendTag(dst, number, protowire.BytesType), uint64(size))
+	dst = appendVarint(dst, 1, uint64(seconds)) //nolint:gosec // as above
+	return appendVarint(dst, 2, uint64(nanos))  //nolint:gosec // as above
+}
+
+func decodeTime(data []byte) (ms int64, err error) {
+	err = fields(data, func(f field) error {
+		switch f.number {
+		case 1:
+			ms += int64(f.value) * 1000 //nolint:gosec // two's complement is what the wire holds
+		case 2:
+			ms += int64(f.value) / 1e6 //nolint:gosec // as above
+		}
+		return nil
+	})
+	return ms, err
+}

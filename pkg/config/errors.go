@@ -1,0 +1,39 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrInvalid is wrapped by every error about configuration, also by those that
+// show only when a value is used (a refused credential). Programs exit with
+// status 2 on it.
+var ErrInvalid = errors.New("configuration is not usable")
+
+// Problem says what is wrong with one variable.
+type Problem struct {
+	Variable string
+	Value    string // as given; secrets are redacted; empty when there is none to show
+	Reason   string // what is wrong and what would be right
+	ID       int    // Devo's number for this kind of error (100, 101, 300, 301), 0 for none
+}
+
+// Error is one line: the variable, its value and what would be right.
+func (p *Problem) Error() string {
+	prefix := ""
+	if p.ID != 0 {
+		prefix = fmt.Sprintf("error %d: ", p.ID)
+	}
+	if p.Value == "" {
+		return fmt.Sprintf("%s%s: %s", prefix, p.Variable, p.Reason)
+	}
+	return fmt.Sprintf("%s%s=%q: %s", prefix, p.Variable, p.Value, p.Reason)
+}
+
+// Unwrap makes every problem an [ErrInvalid].
+func (p *Problem) Unwrap() error { return ErrInvalid }
+
+// Invalid is a [Problem] of one variable, for Validate methods.
+func Invalid(variable, value, reason string) error {
+	return &Problem{Variable: variable, Value: value, Reason: reason}
+}

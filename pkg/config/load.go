@@ -1,0 +1,185 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Variable describes one environment variable of a configuration struct.
+type Variable struct {
+	Name     string
+	Default  string
+	Usage    string
+	Required bool
+	Secret   bool // NAME_FILE works too
+}
+
+type validator interface{ Validate() error }
+
+// Load fills target, a pointer to a struct, from environ ("NAME=value" as in
+// [os.Environ]). The error joins one [Problem] for each thing that is wrong.
+func Load(target any, environ []string) error {
+	vars := env.ToMap(environ)
+	value := reflect.ValueOf(target).Elem()
+	var problems []error
+	walk(value, func(field reflect.StructField, v reflect.Value) {
+		if err := set(field, v, vars); err != nil {
+			problems = append(problems, err)
+		}
+	})
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	return Validate(target)
+}
+
+// Validate asks target and every struct inside it that has a Validate method,
+// innermost first, and joins what they say. A struct whose method is promoted
+// from an embedded one answers twice; the same sentence is reported once.
+func Validate(target any) error {
+	var problems []error
+	seen := make(map[string]bool)
+	collect(reflect.ValueOf(target).Elem(), func(err error) {
+		for _, e := range flatten(err) {
+			if !seen[e.Error()] {
+				seen[e.Error()] = true
+				problems = append(problems, e)
+			}
+		}
+	})
+	return errors.Join(problems...)
+}
+
+func collect(v reflect.Value, report func(error)) {
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.Struct && v.Type().Field(i).IsExported() {
+			collect(v.Field(i), report)
+		}
+	}
+	if target, ok := v.Addr().Interface().(validator); ok {
+		report(target.Validate())
+	}
+}
+
+// flatten takes joined errors apart.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost level is taken apart
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, flatten(e)...)
+	}
+	return all
+}
+
+// Describe lists the variables of target, a pointer to a struct, in the order
+// of its fields.
+func Describe(target any) []Variable {
+	var vars []Variable
+	walk(reflect.ValueOf(target).Elem(), func(field reflect.StructField, _ reflect.Value) {
+		name, options, _ := strings.Cut(field.Tag.Get("env"), ",")
+		vars = append(vars, Variable{
+			Name: name, Default: field.Tag.Get("envDefault"), Usage: field.Tag.Get("usage"),
+			Required: strings.Contains(options, "required"), Secret: field.Type == secretType,
+		})
+	})
+	return vars
+}
+
+var secretType = reflect.TypeFor[Secret]()
+
+// walk visits every field with an env tag, in order, also of nested structs.
+func walk(v reflect.Value, visit func(reflect.StructField, reflect.Value)) {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		switch {
+		case field.Tag.Get("env") != "":
+			visit(field, v.Field(i))
+		case field.Type.Kind() == reflect.Struct && field.IsExported():
+			walk(v.Field(i), visit)
+		}
+	}
+}
+
+// set fills one field. Each is parsed alone, so that the message can name the
+// variable rather than the field.
+func set(field reflect.StructField, v reflect.Value, vars map[string]string) error {
+	name, options, _ := strings.Cut(field.Tag.Get("env"), ",")
+	isSecret := field.Type == secretType
+	if isSecret {
+		var err error
+		if vars, err = withFile(name, vars); err != nil {
+			return err
+		}
+	}
+	given := vars[name]
+	if given == "" && strings.Contains(options, "required") {
+		hint := "is required"
+		if isSecret {
+			hint += fmt.Sprintf(" (or %s_FILE, the path of a file that holds it)", name)
+		}
+		return &Problem{Variable: name, Reason: hint}
+	}
+	if given == "" { // set but empty means the default, as compose files write it
+		vars = maps.Clone(vars)
+		delete(vars, name)
+	}
+	single := reflect.New(reflect.StructOf([]reflect.StructField{{
+		Name: field.Name, Type: field.Type, Tag: field.Tag,
+	}}))
+	single.Elem().Field(0).Set(v)
+	if err := env.ParseWithOptions(single.Interface(), env.Options{Environment: vars}); err != nil {
+		if isSecret {
+			given = Redacted
+		}
+		return &Problem{Variable: name, Value: given, Reason: reason(err)}
+	}
+	v.Set(single.Elem().Field(0))
+	return nil
+}
+
+// withFile returns vars with name taken from the file that name_FILE gives.
+func withFile(name string, vars map[string]string) (map[string]string, error) {
+	path := vars[name+"_FILE"]
+	if path == "" {
+		return vars, nil
+	}
+	if vars[name] != "" {
+		return nil, &Problem{Variable: name, Value: Redacted, Reason: "give either " + name + " or " + name + "_FILE, not both"}
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, &Problem{Variable: name + "_FILE", Value: path, Reason: "cannot be read: " + err.Error()}
+	}
+	secret := strings.TrimRight(string(data), "\r\n")
+	if secret == "" {
+		return nil, &Problem{Variable: name + "_FILE", Value: path, Reason: "the file is empty: it must hold the secret"}
+	}
+	vars = maps.Clone(vars)
+	vars[name] = secret
+	return vars, nil
+}
+
+// reason takes the cause out of what the env package wraps around it.
+func reason(err error) string {
+	var all env.AggregateError
+	if errors.As(err, &all) && len(all.Errors) == 1 {
+		err = all.Errors[0]
+	}
+	var parse env.ParseError
+	if errors.As(err, &parse) {
+		return fmt.Sprintf("want a %s: %v", parse.Type, parse.Err)
+	}
+	return err.Error()
+}

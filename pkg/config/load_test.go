@@ -1,0 +1,118 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+type inner struct {
+	Port int `env:"PORT" envDefault:"80" usage:"port"`
+}
+
+func (i inner) Validate() error {
+	if i.Port > 65535 {
+		return config.Invalid("PORT", fmt.Sprint(i.Port), "want at most 65535")
+	}
+	return nil
+}
+
+type sample struct {
+	Level
+	Inner inner
+	Feeds []feed.Feed   `env:"FEEDS" envDefault:"clicksBlocked" usage:"feeds"`
+	Wait  time.Duration `env:"WAIT" envDefault:"5s" usage:"how long"`
+	Token config.Secret `env:"TOKEN,required" usage:"secret"`
+}
+
+// Level is embedded.
+type Level struct {
+	Name string `env:"LEVEL" envDefault:"info" usage:"level"`
+}
+
+func TestLoadTakesDefaultsAndValues(t *testing.T) {
+	t.Parallel()
+	var got sample
+	err := config.Load(&got, []string{"PORT=443", "TOKEN=s3cret", "FEEDS=clicksBlocked, messagesDelivered", "WAIT="})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Inner.Port != 443 || got.Wait != 5*time.Second || len(got.Feeds) != 2 || got.Name != "info" || got.Token.Reveal() != "s3cret" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestLoadReportsEverythingAtOnceAndNoSecret(t *testing.T) {
+	t.Parallel()
+	err := config.Load(new(sample), []string{"PORT=x", "FEEDS=clicksBlocked,nonsense", "WAIT=5"})
+	if !errors.Is(err, config.ErrInvalid) {
+		t.Fatalf("%v is not ErrInvalid", err)
+	}
+	for _, want := range []string{`PORT="x"`, `FEEDS="clicksBlocked,nonsense"`, "messagesDelivered", `WAIT="5"`, "TOKEN: is required"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not mention %s", err, want)
+		}
+	}
+	if err := config.Load(new(sample), []string{"PORT=70000", "TOKEN=s"}); err == nil || !strings.Contains(err.Error(), "want at most 65535") {
+		t.Errorf("validation of a nested struct: %v", err)
+	}
+}
+
+func TestSecretsComeFromFilesToo(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("from file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got sample
+	if err := config.Load(&got, []string{"TOKEN_FILE=" + path}); err != nil || got.Token.Reveal() != "from file" {
+		t.Errorf("token %q, %v", got.Token.Reveal(), err)
+	}
+	for name, environ := range map[string][]string{
+		"both given": {"TOKEN_FILE=" + path, "TOKEN=s3cret"},
+		"no file":    {"TOKEN_FILE=" + path + ".not"},
+	} {
+		err := config.Load(new(sample), environ)
+		if !errors.Is(err, config.ErrInvalid) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	t.Parallel()
+	s := config.Secret("s3cret")
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", slog.Any("secret", s), slog.Any("in", struct{ S config.Secret }{s}))
+	encoded, err := json.Marshal(map[string]any{"a": s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := log.String() + string(encoded) + fmt.Sprintf("%v %+v %#v %s %q %x", s, s, s, s, s, s)
+	if strings.Contains(all, "s3cret") || strings.Contains(all, fmt.Sprintf("%x", "s3cret")) {
+		t.Errorf("shows the secret: %s", all)
+	}
+}
+
+func TestDescribeListsEveryVariable(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, v := range config.Describe(new(sample)) {
+		names = append(names, v.Name)
+		if v.Usage == "" {
+			t.Errorf("%s has no usage", v.Name)
+		}
+	}
+	if got := strings.Join(names, " "); got != "LEVEL PORT FEEDS WAIT TOKEN" {
+		t.Errorf("variables %s", got)
+	}
+}

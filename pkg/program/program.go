@@ -1,0 +1,161 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/telemetry"
+)
+
+// version is stamped by the linker.
+var version = "dev"
+
+// Version is the version this binary was built as.
+func Version() string { return version }
+
+// Exit statuses.
+const (
+	ExitOK      = 0
+	ExitFailure = 1
+	ExitUsage   = 2
+)
+
+// Runtime is what a program gets from its surroundings.
+type Runtime struct {
+	Log     *slog.Logger
+	Metrics *prometheus.Registry
+	Health  *telemetry.Health
+	Stdout  io.Writer
+	Environ []string
+}
+
+// Program is one binary that takes its configuration C from the environment.
+type Program[C any] struct {
+	Name    string
+	Summary string // one sentence for --help
+	// Telemetry gives the part of the configuration that this package itself uses.
+	Telemetry func(C) telemetry.Config
+	// Run works until ctx ends or it fails.
+	Run func(ctx context.Context, cfg C, rt Runtime) error
+}
+
+// Main runs the program with the arguments, environment and signals of the
+// process, and exits.
+func Main[C any](p Program[C]) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := p.Execute(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code) //nolint:forbidigo // the one exit of every stage binary
+}
+
+// Execute is Main with everything explicit; it returns the exit status.
+func (p Program[C]) Execute(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	flags.Usage = func() { p.usage(stderr) }
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return ExitOK
+	case err != nil:
+		return ExitUsage
+	case *showVersion:
+		PrintVersion(stdout, p.Name)
+		return ExitOK
+	}
+	var cfg C
+	if err := config.Load(&cfg, environ); err != nil {
+		return Fail(stderr, p.Name, err)
+	}
+	if flags.Arg(0) == "healthcheck" && flags.NArg() == 1 {
+		if err := telemetry.CheckProbe(ctx, p.Telemetry(cfg).HTTPAddr, "/livez"); err != nil {
+			return Fail(stderr, p.Name, err)
+		}
+		return ExitOK
+	}
+	if flags.NArg() > 0 {
+		return Fail(stderr, p.Name, config.Invalid("argument", flags.Arg(0), "takes none but healthcheck: see --help"))
+	}
+	if err := p.run(ctx, cfg, environ, stdout, stderr); err != nil {
+		return Fail(stderr, p.Name, err)
+	}
+	return ExitOK
+}
+
+func (p Program[C]) run(ctx context.Context, cfg C, environ []string, stdout, stderr io.Writer) error {
+	tc := p.Telemetry(cfg)
+	rt := Runtime{
+		Log: telemetry.NewLogger(stderr, tc), Metrics: telemetry.NewRegistry(), Health: telemetry.NewHealth(),
+		Stdout: stdout, Environ: environ,
+	}
+	stop, err := telemetry.Serve(ctx, tc, telemetry.Handler(rt.Health, rt.Metrics))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	rt.Log.Info("start", slog.String("service", p.Name), slog.String("version", version))
+	err = p.Run(ctx, cfg, rt)
+	if err == nil || (ctx.Err() != nil && errors.Is(err, context.Canceled)) {
+		rt.Log.Info("stop", slog.String("service", p.Name))
+		return nil
+	}
+	return err
+}
+
+func (p Program[C]) usage(w io.Writer) {
+	var cfg C
+	write(w, "%s: %s\n\nUsage: %s [--help] [--version] [healthcheck]\n\nConfiguration comes from environment variables:\n\n", p.Name, p.Summary, p.Name)
+	PrintVariables(w, config.Describe(&cfg))
+}
+
+// PrintVariables writes one line for each variable: name, default, meaning.
+func PrintVariables(w io.Writer, vars []config.Variable) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, v := range vars {
+		def := v.Default
+		if v.Required {
+			def = "(required)"
+		} else if def == "" {
+			def = "-"
+		}
+		usage := v.Usage
+		if v.Secret {
+			usage += "; or " + v.Name + "_FILE, a file that holds it"
+		}
+		write(table, "  %s\t%s\t%s\n", v.Name, def, usage)
+	}
+	_ = table.Flush() //nolint:errcheck // help that cannot be written needs no report
+}
+
+// PrintVersion writes one line with the version and the Go release.
+func PrintVersion(w io.Writer, name string) {
+	write(w, "%s %s %s %s/%s\n", name, version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// Fail prints err, one line for each joined part, and returns the exit status
+// that fits it.
+func Fail(stderr io.Writer, name string, err error) int {
+	for line := range strings.Lines(err.Error()) {
+		write(stderr, "%s: %s\n", name, strings.TrimSpace(line))
+	}
+	if errors.Is(err, config.ErrInvalid) {
+		return ExitUsage
+	}
+	return ExitFailure
+}
+
+// write ignores errors: there is nobody left to tell when the terminal is gone.
+func write(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
