@@ -1,0 +1,77 @@
+package bus
+
+import (
+	"net/url"
+	"regexp"
+
+	"github.com/tapline/tapline/pkg/config"
+)
+
+// Config is how a service reaches the bus.
+type Config struct {
+	URL       string        `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" usage:"address of the NATS server"`
+	User      string        `env:"NATS_USER" usage:"user of this service"`
+	Password  config.Secret `env:"NATS_PASSWORD" usage:"password of NATS_USER"`
+	CredsFile string        `env:"NATS_CREDS_FILE" usage:"credentials file, instead of user and password"`
+	CAFile    string        `env:"NATS_CA_FILE" usage:"PEM file of the authority that signed the server's certificate"`
+	CertFile  string        `env:"NATS_CERT_FILE" usage:"PEM file of the client certificate"`
+	KeyFile   string        `env:"NATS_KEY_FILE" usage:"PEM file of the client certificate's key"`
+}
+
+// Validate checks what can be checked without a connection.
+func (c Config) Validate() error {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" {
+		return config.Invalid("NATS_URL", redactURL(c.URL), "want nats://host:port or tls://host:port")
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return config.Invalid("NATS_CERT_FILE", c.CertFile, "a certificate and NATS_KEY_FILE belong together")
+	}
+	return nil
+}
+
+func redactURL(raw string) string {
+	if u, err := url.Parse(raw); err == nil {
+		return u.Redacted()
+	}
+	return config.Redacted
+}
+
+// Limits bounds what the streams keep.
+type Limits struct {
+	RawMaxBytes    int64 `env:"STREAM_RAW_MAX_BYTES" envDefault:"21474836480" usage:"bytes that RAW may take on disk"`
+	EventsMaxBytes int64 `env:"STREAM_EVENTS_MAX_BYTES" envDefault:"21474836480" usage:"bytes that EVENTS may take on disk"`
+	Replicas       int   `env:"STREAM_REPLICAS" envDefault:"1" usage:"copies of each stream; 3 for a cluster"`
+}
+
+// Validate checks the ranges.
+func (l Limits) Validate() error {
+	const least = 64 << 20
+	switch {
+	case l.RawMaxBytes < least:
+		return config.Invalid("STREAM_RAW_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
+	case l.EventsMaxBytes < least:
+		return config.Invalid("STREAM_EVENTS_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
+	case l.Replicas != 1 && l.Replicas != 3 && l.Replicas != 5:
+		return config.Invalid("STREAM_REPLICAS", "", "want 1, 3 or 5")
+	}
+	return nil
+}
+
+var tenantName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+// ValidTenant reports whether the name can stand in subjects and keys.
+func ValidTenant(name string) bool { return tenantName.MatchString(name) }
+
+// Tenant is the variable that every stage shares.
+type Tenant struct {
+	Name string `env:"TENANT" envDefault:"main" usage:"name of the tenant: one Proofpoint credential and its Devo domain"`
+}
+
+// Validate checks the name.
+func (t Tenant) Validate() error {
+	if !ValidTenant(t.Name) {
+		return config.Invalid("TENANT", t.Name, "want 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or digit")
+	}
+	return nil
+}

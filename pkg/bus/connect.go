@@ -1,0 +1,122 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapline/tapline/pkg/config"
+)
+
+// requestTimeout bounds every single call to the server.
+const requestTimeout = 5 * time.Second
+
+// Bus is one connection. It is safe for concurrent use.
+type Bus struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	log    *slog.Logger
+	name   string
+	closed chan struct{}
+}
+
+// Connect reaches the server of the configuration. It waits for a server that is not
+// there yet, until ctx ends; a refused credential ends it at once.
+func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus, error) {
+	opts, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, nats.RetryOnFailedConnect(false))
+	for told := false; ; told = true {
+		b, err := connect(c.URL, name, log, opts...)
+		if err == nil {
+			return b, nil
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			return nil, &config.Problem{Variable: "NATS_USER", Value: c.User, Reason: "the NATS server refuses this user or its password"}
+		}
+		if !told {
+			log.Warn("wait for the NATS server", slog.String("url", redactURL(c.URL)), slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to NATS at %s: %w", redactURL(c.URL), errors.Join(ctx.Err(), err))
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (c Config) options() ([]nats.Option, error) {
+	var opts []nats.Option
+	if c.User != "" {
+		opts = append(opts, nats.UserInfo(c.User, c.Password.Reveal()))
+	}
+	if c.CredsFile != "" {
+		opts = append(opts, nats.UserCredentials(c.CredsFile))
+	}
+	if c.CAFile != "" {
+		opts = append(opts, nats.RootCAs(c.CAFile))
+	}
+	if c.CertFile != "" {
+		opts = append(opts, nats.ClientCert(c.CertFile, c.KeyFile))
+	}
+	var probe nats.Options
+	for _, opt := range opts { // files are read here: say which one is wrong before any dialing
+		if err := opt(&probe); err != nil {
+			return nil, &config.Problem{Variable: "NATS_CA_FILE, NATS_CERT_FILE, NATS_KEY_FILE or NATS_CREDS_FILE", Reason: err.Error()}
+		}
+	}
+	return opts, nil
+}
+
+// InProcess connects to an embedded server without a port.
+func InProcess(server nats.InProcessConnProvider, name string, log *slog.Logger) (*Bus, error) {
+	return connect("", name, log, nats.InProcessServer(server))
+}
+
+func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, error) {
+	b := &Bus{log: log, name: name, closed: make(chan struct{})}
+	opts = append(opts,
+		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.CustomInboxPrefix("_INBOX_"+name),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("lost the NATS server", slog.Any("error", err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("reached the NATS server again") }),
+		// A denied call shows only here; its caller sees a time-out.
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			attrs := []any{slog.Any("error", err)}
+			if sub != nil {
+				attrs = append(attrs, slog.String("subject", sub.Subject))
+			}
+			log.Error("NATS reports an error", attrs...)
+		}))
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	b.nc, b.js = nc, js
+	return b, nil
+}
+
+// Close flushes what is published, ends every subscription and waits for it.
+func (b *Bus) Close() {
+	if err := b.nc.Drain(); err != nil {
+		b.nc.Close()
+	}
+	<-b.closed
+}

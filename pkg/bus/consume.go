@@ -1,0 +1,178 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Handler processes one message. What it was for must be durable when it
+// returns nil.
+type Handler func(ctx context.Context, d *Delivery) error
+
+// Consumption configures [Bus.Consume].
+type Consumption struct {
+	Stage    string // for dead letters and logs
+	Tenant   string // for dead letters that name no tenant
+	Consumer Consumer
+	Workers  int           // messages in work at once
+	Grace    time.Duration // for work in hand after the end of taking; 0 means 10 s
+	Log      *slog.Logger
+	// Turn, if set, is called whenever a worker is alive.
+	Turn func()
+}
+
+const (
+	firstBackoff = time.Second
+	maxBackoff   = time.Minute
+	// idleTurn is how often a waiting worker shows that it is alive.
+	idleTurn = 5 * time.Second
+)
+
+// Consume hands messages to the handler until ctx ends, then lets the work in
+// hand finish within the grace period and returns nil. An error means that the
+// consumer cannot be used.
+func (b *Bus) Consume(ctx context.Context, c Consumption, handle Handler) error {
+	if c.Grace == 0 {
+		c.Grace = 10 * time.Second
+	}
+	// The work in hand outlives ctx by the grace period.
+	work, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(c.Grace, abort) })
+	defer stopTimer()
+
+	subs := make([]*Subscription, max(c.Workers, 1))
+	for i := range subs {
+		sub, err := b.Subscribe(ctx, c.Consumer, 1)
+		if err != nil {
+			return err
+		}
+		defer sub.Stop()
+		subs[i] = sub
+	}
+	var wg sync.WaitGroup
+	for _, sub := range subs {
+		wg.Go(func() { b.worker(ctx, work, c, sub, handle) })
+	}
+	wg.Wait()
+	return nil
+}
+
+func (b *Bus) worker(take, work context.Context, c Consumption, sub *Subscription, handle Handler) {
+	for take.Err() == nil {
+		if c.Turn != nil {
+			c.Turn()
+		}
+		next, cancel := context.WithTimeout(take, idleTurn)
+		d, err := sub.Next(next)
+		cancel()
+		switch {
+		case errors.Is(err, ErrClosed):
+			return
+		case errors.Is(err, context.DeadlineExceeded), take.Err() != nil && d == nil:
+			continue
+		case err != nil:
+			c.Log.Debug("cannot pull", slog.String("consumer", c.Consumer.Name), slog.Any("error", err))
+			pause(take, firstBackoff)
+			continue
+		}
+		b.process(work, c, d, handle)
+	}
+}
+
+// process runs the handler with a heartbeat and lets its error decide.
+func (b *Bus) process(ctx context.Context, c Consumption, d *Delivery, handle Handler) {
+	stop := keepAlive(d, c.Turn)
+	err := handle(ctx, d)
+	stop()
+	if err := b.decide(ctx, c, d, err); err != nil {
+		// The message comes again by itself when AckWait is over.
+		c.Log.Warn("cannot settle a message", slog.String("source", d.Source()), slog.Any("error", err))
+	}
+}
+
+func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error) error {
+	var permanent *permanentError
+	var retry *retryError
+	switch {
+	case err == nil:
+		return d.Ack()
+	case errors.As(err, &permanent):
+		return b.bury(ctx, c, d, err)
+	case errors.As(err, &retry):
+		c.Log.Debug("message waits", slog.String("source", d.Source()), slog.Any("error", err))
+		return d.RetryAfter(retry.delay)
+	case ctx.Err() != nil: // aborted by shutdown: nothing is wrong with the message
+		return d.RetryAfter(time.Millisecond)
+	}
+	delay := backoff(d.Attempts())
+	c.Log.Warn("message failed and comes again", slog.String("source", d.Source()),
+		slog.Int("attempt", d.Attempts()), slog.Duration("delay", delay), slog.Any("error", err))
+	return d.RetryAfter(delay)
+}
+
+// bury stores the message in DEAD and only then ends it.
+func (b *Bus) bury(ctx context.Context, c Consumption, d *Delivery, cause error) error {
+	letter := &taplinev1.DeadLetter{
+		Tenant: c.Tenant, Stage: c.Stage, Reason: cause.Error(), Payload: d.Data(), Source: d.Source(),
+		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(), //nolint:gosec // attempts are positive
+	}
+	if err := b.PublishDead(ctx, letter, d.Source()); err != nil {
+		return fmt.Errorf("%w (after: %w)", err, cause)
+	}
+	c.Log.Error("message went to DEAD", slog.String("source", d.Source()), slog.Any("error", cause))
+	return d.Terminate("see DEAD")
+}
+
+// keepAlive tells the server that work goes on, until stop is called.
+func keepAlive(d *Delivery, turn func()) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(ackWait / 4)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				_ = d.Progress() // a failure only lets AckWait run out, which repeats the work
+				if turn != nil {
+					turn()
+				}
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
+// backoff doubles with each attempt, up to a minute, minus up to a quarter so
+// that many messages do not come back at once.
+func backoff(attempt int) time.Duration {
+	delay := maxBackoff
+	if attempt < 7 {
+		delay = min(maxBackoff, firstBackoff<<max(attempt-1, 0))
+	}
+	return delay - rand.N(delay/4) //nolint:gosec // jitter needs no secrecy
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,117 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// AckWait is how long a delivery may stay without a sign of life before the
+// server delivers it to somebody else.
+const AckWait = ackWait
+
+// Delivery is one message in somebody's hands.
+type Delivery struct {
+	msg  jetstream.Msg
+	meta *jetstream.MsgMetadata
+}
+
+// Data is the message's body. It must not be changed.
+func (d *Delivery) Data() []byte { return d.msg.Data() }
+
+// Subject is where the message was published.
+func (d *Delivery) Subject() string { return d.msg.Subject() }
+
+// Sequence is the message's place in its stream.
+func (d *Delivery) Sequence() uint64 { return d.meta.Sequence.Stream }
+
+// Stored is when the server stored the message.
+func (d *Delivery) Stored() time.Time { return d.meta.Timestamp }
+
+// Attempts counts deliveries, this one included.
+func (d *Delivery) Attempts() int { return int(d.meta.NumDelivered) } //nolint:gosec // a count of attempts is small
+
+// Source names the message for people: stream and sequence.
+func (d *Delivery) Source() string { return fmt.Sprintf("%s/%d", d.meta.Stream, d.Sequence()) }
+
+// Ack says that the message's output is durable. It may be lost in a crash of
+// the server; then the message comes again.
+func (d *Delivery) Ack() error { return d.verdict("ack", d.msg.Ack()) }
+
+// RetryAfter asks for the message again after the delay.
+func (d *Delivery) RetryAfter(delay time.Duration) error {
+	return d.verdict("release", d.msg.NakWithDelay(delay))
+}
+
+// Progress says that work goes on; the wait for the ack begins anew.
+func (d *Delivery) Progress() error { return d.verdict("keep", d.msg.InProgress()) }
+
+// Terminate says that the message is never wanted again. Store it in DEAD first.
+func (d *Delivery) Terminate(reason string) error {
+	return d.verdict("terminate", d.msg.TermWithReason(reason))
+}
+
+func (d *Delivery) verdict(verb string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", verb, d.Source(), err)
+	}
+	return nil
+}
+
+// Subscription pulls messages of one consumer. Next is for one goroutine.
+type Subscription struct {
+	messages jetstream.MessagesContext
+	stop     sync.Once
+}
+
+// Subscribe begins to pull. prefetch bounds the messages that wait in this process.
+func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscription, error) {
+	consumer, err := b.js.Consumer(ctx, c.Stream, c.Name)
+	if err != nil {
+		return nil, missing(err, "consumer", c.Name)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
+	if err != nil {
+		return nil, fmt.Errorf("pull from %s: %w", c.Name, err)
+	}
+	return &Subscription{messages: messages}, nil
+}
+
+// Next waits for a message. It ends with the error of ctx, or with [ErrClosed]
+// once the subscription is stopped. Any other error is passing; call again.
+func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
+	msg, err := s.messages.Next(jetstream.NextContext(ctx))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed):
+		return nil, ErrClosed
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("pull: %w", err)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("pull: %w", err)
+	}
+	return &Delivery{msg, meta}, nil
+}
+
+// Stop ends the pulling and gives back at once what waits in this process. No
+// Next may be running.
+func (s *Subscription) Stop() {
+	s.stop.Do(func() {
+		s.messages.Drain()
+		for {
+			msg, err := s.messages.Next()
+			if err != nil {
+				return
+			}
+			_ = msg.NakWithDelay(time.Millisecond) // else it comes again when AckWait is over
+		}
+	})
+}

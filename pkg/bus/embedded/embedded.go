@@ -1,0 +1,103 @@
+// Package embedded runs a NATS server inside the process, for the one-process
+// form of Tapline and for tests. It listens on no port unless asked to, and
+// syncs every write to disk before it acknowledges: with the server's default
+// a power cut can lose whole streams.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+)
+
+// MaxPayload is the largest message, in bytes. A record may have 4 MiB.
+const MaxPayload = 8 << 20
+
+// maxBatch is how many messages one atomic batch may have; with 500 records in
+// each it bounds what one window may hold.
+const maxBatch = 20_000
+
+// Options of a server.
+type Options struct {
+	Dir    string // where streams are kept
+	Listen string // "host:port" for other processes; empty for none
+	NoSync bool   // tests only: trade safety in a power cut for speed
+	Log    *slog.Logger
+}
+
+// Server is a running server.
+type Server struct {
+	ns  *server.Server
+	log *slog.Logger
+}
+
+// ErrNotReady means that the server did not come up in time.
+var ErrNotReady = errors.New("embedded NATS server did not become ready")
+
+// Start brings a server up.
+func Start(o Options) (*Server, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, &config.Problem{Variable: "DATA_DIR", Value: o.Dir, Reason: "cannot be made: " + err.Error()}
+	}
+	so := &server.Options{
+		ServerName: "tapline", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
+		DontListen: true, MaxPayload: MaxPayload, MaxPending: 256 << 20, NoSigs: true,
+		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
+		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: maxBatch, MaxBatchTimeout: 30 * time.Second},
+	}
+	if o.Listen != "" {
+		host, port, err := net.SplitHostPort(o.Listen)
+		if err != nil {
+			return nil, &config.Problem{Variable: "NATS_LISTEN", Value: o.Listen, Reason: "want host:port"}
+		}
+		so.DontListen, so.Host = false, host
+		if so.Port, err = strconv.Atoi(port); err != nil {
+			return nil, &config.Problem{Variable: "NATS_LISTEN", Value: o.Listen, Reason: "want a number as port"}
+		}
+		if so.Port == 0 {
+			so.Port = server.RANDOM_PORT
+		}
+	}
+	ns, err := server.NewServer(so)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded NATS server in %s: %w", o.Dir, err)
+	}
+	s := &Server{ns, o.Log}
+	ns.SetLoggerV2(logger{o.Log}, false, false, false)
+	ns.Start()
+	if !ns.ReadyForConnections(30 * time.Second) {
+		s.Stop()
+		return nil, fmt.Errorf("%w in 30 s: is %s in use by another process, or its disk full?", ErrNotReady, o.Dir)
+	}
+	return s, nil
+}
+
+// Connect gives a connection that needs no port.
+func (s *Server) Connect(name string) (*bus.Bus, error) { return bus.InProcess(s.ns, name, s.log) }
+
+// URL is where other processes connect; only for a server that listens.
+func (s *Server) URL() string { return s.ns.ClientURL() }
+
+// Healthy asks the server about its streams; a disk error shows here.
+func (s *Server) Healthy(context.Context) error {
+	if status := s.ns.Healthz(nil); status.Error != "" {
+		return fmt.Errorf("NATS server: %s: %w", status.Error, ErrNotReady)
+	}
+	return nil
+}
+
+// Stop ends the server and waits until its files are closed.
+func (s *Server) Stop() {
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
+}

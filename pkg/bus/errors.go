@@ -1,0 +1,70 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What a caller may want to tell apart.
+var (
+	// ErrOutstanding: the same job is waiting or in work.
+	ErrOutstanding = errors.New("job is outstanding already")
+	// ErrAlreadyStored: the job's batches and marker are in RAW.
+	ErrAlreadyStored = errors.New("job is stored already")
+	// ErrTooLarge: the batch has more messages than the server takes in one.
+	ErrTooLarge = errors.New("batch exceeds the server's limit of messages")
+	// ErrFull: the stream has reached its limit of bytes.
+	ErrFull = errors.New("stream is full")
+	// ErrNotFound: no such key or message.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: somebody else changed the key first.
+	ErrConflict = errors.New("key was changed by somebody else")
+	// ErrClosed: the subscription ended.
+	ErrClosed = errors.New("subscription is closed")
+	// ErrServerTooOld: the server lacks atomic batches.
+	ErrServerTooOld = errors.New("NATS server is too old")
+	// ErrImmutable: a stream or consumer exists with a setting that cannot be changed.
+	ErrImmutable = errors.New("setting cannot be changed in place")
+	// ErrNotSetUp: a stream, consumer or bucket is missing.
+	ErrNotSetUp = errors.New("the bus is not set up: run tapctl setup")
+)
+
+// Codes of the server's answers that jetstream has no error value for.
+const (
+	codeStoreFailed   jetstream.ErrorCode = 10077
+	codeWrongSequence jetstream.ErrorCode = 10071
+	codeBatchTooLarge jetstream.ErrorCode = 10199
+)
+
+func hasCode(err error, code jetstream.ErrorCode) bool {
+	var js jetstream.JetStreamError
+	if errors.As(err, &js) && js.APIError() != nil && js.APIError().ErrorCode == code {
+		return true
+	}
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == code
+}
+
+// permanentError is an error that a repetition will not cure.
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+// Permanent marks err: the message goes to DEAD and is not delivered again.
+func Permanent(err error) error { return &permanentError{err} }
+
+// retryError is an error that is worth another try at a known time.
+type retryError struct {
+	err   error
+	delay time.Duration
+}
+
+func (e *retryError) Error() string { return fmt.Sprintf("%v (again in %s)", e.err, e.delay) }
+func (e *retryError) Unwrap() error { return e.err }
+
+// RetryAfter marks err: the message is delivered again after the delay.
+func RetryAfter(err error, delay time.Duration) error { return &retryError{err, delay} }

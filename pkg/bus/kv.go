@@ -1,0 +1,97 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Entry is the value of a key and the revision that changes with it.
+type Entry struct {
+	Value    []byte
+	Revision uint64
+	Changed  time.Time
+}
+
+// Bucket is one key-value bucket. Keys consist of letters, digits and -/_=. only.
+type Bucket struct {
+	kv   jetstream.KeyValue
+	name string
+}
+
+// Bucket opens a bucket that setup made.
+func (b *Bus) Bucket(ctx context.Context, name string) (*Bucket, error) {
+	kv, err := b.js.KeyValue(ctx, name)
+	if err != nil {
+		return nil, missing(err, "bucket", name)
+	}
+	return &Bucket{kv, name}, nil
+}
+
+// Get reads a key. [ErrNotFound]: there is none.
+func (k *Bucket) Get(ctx context.Context, key string) (Entry, error) {
+	e, err := k.kv.Get(ctx, key)
+	if err != nil {
+		return Entry{}, k.failed("read", key, err)
+	}
+	return Entry{e.Value(), e.Revision(), e.Created()}, nil
+}
+
+// Create writes a key that does not exist. [ErrConflict]: it does. Any other
+// error leaves the outcome unknown.
+func (k *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	revision, err = k.kv.Create(ctx, key, value)
+	if err != nil {
+		return 0, k.failed("create", key, err)
+	}
+	return revision, nil
+}
+
+// Update writes a key whose revision is still the given one; revision 0 means
+// that it does not exist. [ErrConflict]: somebody was faster. Any other error
+// leaves the outcome unknown.
+func (k *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	if revision == 0 {
+		return k.Create(ctx, key, value)
+	}
+	next, err := k.kv.Update(ctx, key, value, revision)
+	if err != nil {
+		return 0, k.failed("update", key, err)
+	}
+	return next, nil
+}
+
+// Put writes a key whatever it was before.
+func (k *Bucket) Put(ctx context.Context, key string, value []byte) error {
+	if _, err := k.kv.Put(ctx, key, value); err != nil {
+		return k.failed("write", key, err)
+	}
+	return nil
+}
+
+// Keys lists the keys that match any of the filters. It makes a consumer on the server:
+// for tools and the setup, not for stages.
+func (k *Bucket) Keys(ctx context.Context, filters ...string) ([]string, error) {
+	lister, err := k.kv.ListKeysFiltered(ctx, filters...)
+	if err != nil {
+		return nil, fmt.Errorf("list keys of %s: %w", k.name, err)
+	}
+	var keys []string
+	for key := range lister.Keys() {
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func (k *Bucket) failed(verb, key string, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
+		err = ErrNotFound
+	case errors.Is(err, jetstream.ErrKeyExists), hasCode(err, codeWrongSequence):
+		err = ErrConflict
+	}
+	return fmt.Errorf("%s %s %s: %w", verb, k.name, key, err)
+}

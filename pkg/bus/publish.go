@@ -1,0 +1,156 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// PublishJob stores a job. A job on the same subject that is waiting or in work
+// makes it [ErrOutstanding].
+func (b *Bus) PublishJob(ctx context.Context, job *taplinev1.Job, feedSet, lane string) error {
+	w, err := window.FromProto(job.GetWindow())
+	if err != nil {
+		return fmt.Errorf("publish job %s: %w", job.GetId(), err)
+	}
+	data, err := proto.Marshal(job)
+	if err != nil {
+		return fmt.Errorf("encode job %s: %w", job.GetId(), err)
+	}
+	_, err = b.js.Publish(ctx, jobSubject(job.GetTenant(), lane, feedSet, w), data)
+	if hasCode(err, codeStoreFailed) { // JOBS has no limit of bytes: only the one of messages per subject is left
+		return fmt.Errorf("publish job %s: %w", job.GetId(), ErrOutstanding)
+	}
+	if err != nil {
+		return fmt.Errorf("publish job %s: %w", job.GetId(), err)
+	}
+	return nil
+}
+
+// RawMessage is one RawBatch on its way into RAW.
+type RawMessage struct {
+	Feed string
+	Data []byte
+}
+
+// Window is everything a job stores.
+type Window struct {
+	Tenant, JobID string
+	Batches       iter.Seq2[RawMessage, error]
+	Marker        []byte // WindowResult
+}
+
+// ackEvery bounds what is under way to the server inside one atomic batch: so
+// many messages of at most 512 KiB each.
+const ackEvery = 16
+
+// PublishWindow stores all batches and the marker, or nothing, and returns the
+// sequence of the marker. [ErrAlreadyStored]: an earlier call stored this job.
+// [ErrTooLarge]: more batches than the server takes. Any other error leaves
+// the outcome unknown; the same call may be repeated.
+func (b *Bus) PublishWindow(ctx context.Context, w Window) (uint64, error) {
+	p, err := jetstreamext.NewBatchPublisher(b.js, jetstreamext.BatchFlowControl{
+		AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("begin batch of job %s: %w", w.JobID, err)
+	}
+	for msg, err := range w.Batches {
+		if err == nil {
+			err = p.Add(rawSubject(w.Tenant, msg.Feed), msg.Data)
+		}
+		if err != nil {
+			// The server forgets an open batch by itself.
+			return 0, fmt.Errorf("batch of job %s: %w", w.JobID, errors.Join(batchError(err), p.Discard()))
+		}
+	}
+	ack, err := p.Commit(ctx, markSubject(w.Tenant, w.JobID), w.Marker, jetstreamext.WithBatchExpectLastSequencePerSubject(0))
+	if err != nil {
+		return 0, fmt.Errorf("commit batch of job %s: %w", w.JobID, batchError(err))
+	}
+	return ack.Sequence, nil
+}
+
+func batchError(err error) error {
+	switch {
+	case hasCode(err, codeWrongSequence):
+		return ErrAlreadyStored
+	case hasCode(err, codeBatchTooLarge):
+		return ErrTooLarge
+	case hasCode(err, codeStoreFailed):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
+// Marker finds the account of a job. [ErrNotFound]: the job is not stored.
+func (b *Bus) Marker(ctx context.Context, tenant, jobID string) (sequence uint64, data []byte, err error) {
+	stream, err := b.js.Stream(ctx, StreamRaw)
+	if err != nil {
+		return 0, nil, missing(err, "stream", StreamRaw)
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, markSubject(tenant, jobID))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil, fmt.Errorf("marker of job %s: %w", jobID, ErrNotFound)
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("marker of job %s: %w", jobID, err)
+	}
+	return msg.Sequence, msg.Data, nil
+}
+
+// Raw reads one message of RAW by its sequence.
+func (b *Bus) Raw(ctx context.Context, sequence uint64) ([]byte, error) {
+	stream, err := b.js.Stream(ctx, StreamRaw)
+	if err != nil {
+		return nil, missing(err, "stream", StreamRaw)
+	}
+	msg, err := stream.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("message %d of RAW: %w", sequence, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("message %d of RAW: %w", sequence, err)
+	}
+	return msg.Data, nil
+}
+
+// EventMeta addresses one EventBatch. MsgID names its content: within two hours
+// a second publish with the same id is dropped by the server.
+type EventMeta struct{ Tenant, Table, MsgID string }
+
+// PublishEvents stores one marshalled EventBatch.
+func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) error {
+	_, err := b.js.Publish(ctx, eventSubject(m.Tenant, m.Table), data, jetstream.WithMsgID(m.MsgID))
+	if hasCode(err, codeStoreFailed) {
+		err = fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	if err != nil {
+		return fmt.Errorf("publish events %s: %w", m.MsgID, err)
+	}
+	return nil
+}
+
+// PublishDead stores a dead letter. The id names its content; a second publish
+// with the same id within two hours is dropped.
+func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error {
+	data, err := proto.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("encode dead letter %s: %w", id, err)
+	}
+	msg := nats.NewMsg(deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()))
+	msg.Data = data
+	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id)); err != nil {
+		return fmt.Errorf("publish dead letter %s: %w", id, err)
+	}
+	return nil
+}

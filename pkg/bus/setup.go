@@ -1,0 +1,237 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Ages and sizes that are part of the design, not of a deployment.
+const (
+	replayHorizon = 8 * 24 * time.Hour  // RAW and EVENTS: Proofpoint's seven days and one to notice
+	deadHorizon   = 30 * 24 * time.Hour // DEAD
+	seenHorizon   = 8 * 24 * time.Hour  // SEEN
+	ledgerHorizon = 90 * 24 * time.Hour // LEDGER
+	// dedupHorizon bounds how long a repeated publish of the same rows is recognised.
+	// The server reads that much of the stream when it starts, so it is not longer.
+	dedupHorizon = 2 * time.Hour
+
+	ackWait = 60 * time.Second
+)
+
+// Seed is a key that exists from the very first start on.
+type Seed struct {
+	Bucket, Key string
+	Value       []byte
+}
+
+// Setup makes every stream, consumer and bucket, or brings those that exist up
+// to date. Running it again changes nothing. Seeds are written only when there
+// are no streams at all yet; a seed that is missing later stays missing.
+func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
+	if err := supported(b.nc.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	fresh := true
+	for _, cfg := range streams(limits) {
+		switch _, err := b.js.Stream(ctx, cfg.Name); {
+		case err == nil:
+			fresh = false
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return fmt.Errorf("look up stream %s: %w", cfg.Name, err)
+		}
+	}
+	// Buckets and seeds come before the streams: a crash in between leaves "no
+	// streams", and the next run is a first start again.
+	for _, cfg := range buckets(limits) {
+		if _, err := b.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+			return fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
+		}
+	}
+	if fresh {
+		if err := b.plant(ctx, seeds); err != nil {
+			return err
+		}
+	}
+	for _, cfg := range streams(limits) {
+		if err := b.makeStream(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	for _, c := range consumers() {
+		if err := b.makeConsumer(ctx, c.Consumer, c.pending); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bus) plant(ctx context.Context, seeds []Seed) error {
+	for _, s := range seeds {
+		bucket, err := b.Bucket(ctx, s.Bucket)
+		if err != nil {
+			return err
+		}
+		if _, err := bucket.Create(ctx, s.Key, s.Value); err != nil && !errors.Is(err, ErrConflict) {
+			return fmt.Errorf("write the first value of %s %s: %w", s.Bucket, s.Key, err)
+		}
+	}
+	return nil
+}
+
+// supported refuses servers without atomic batches, which came with 2.12.
+func supported(version string) error {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) == 3 {
+		major, err1 := strconv.Atoi(parts[0])
+		minor, err2 := strconv.Atoi(parts[1])
+		if err1 == nil && err2 == nil && (major > 2 || (major == 2 && minor >= 12)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it says %q and Tapline needs 2.12 or later (2.15 recommended): upgrade nats-server", ErrServerTooOld, version)
+}
+
+func streams(l Limits) []jetstream.StreamConfig {
+	data := jetstream.StreamConfig{
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: replayHorizon,
+		Compression: jetstream.S2Compression, AllowAtomicPublish: true, AllowDirect: true,
+		Duplicates: dedupHorizon, Replicas: l.Replicas,
+	}
+	raw, events := data, data
+	raw.Name, raw.Subjects, raw.MaxBytes = StreamRaw, []string{rawPrefix + ">", markPrefix + ">"}, l.RawMaxBytes
+	raw.Description = "records as Proofpoint sent them, and one marker for each job"
+	events.Name, events.Subjects, events.MaxBytes = StreamEvents, []string{eventPrefix + ">"}, l.EventsMaxBytes
+	events.Description = "rows ready to ship"
+	return []jetstream.StreamConfig{
+		{
+			Name: StreamJobs, Subjects: []string{"job.>"}, Description: "windows to read",
+			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, Replicas: l.Replicas,
+		},
+		raw, events,
+		{
+			Name: StreamDead, Subjects: []string{deadPrefix + ">"}, Description: "what a stage could not process",
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: deadHorizon,
+			Compression: jetstream.S2Compression, AllowDirect: true, Duplicates: dedupHorizon, Replicas: l.Replicas,
+		},
+	}
+}
+
+func buckets(l Limits) []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{
+		{Bucket: BucketQuota, Description: "calls of the last 24 hours", History: 1, Replicas: l.Replicas},
+		{Bucket: BucketLedger, Description: "what became of every window", History: 1, TTL: ledgerHorizon, Compression: true, Replicas: l.Replicas},
+		{Bucket: BucketSeen, Description: "records published already", History: 1, TTL: seenHorizon, Replicas: l.Replicas},
+		{Bucket: BucketState, Description: "what is planned", History: 5, Replicas: l.Replicas},
+	}
+}
+
+type consumerSetting struct {
+	Consumer
+	pending int // deliveries that may be unacknowledged at once
+}
+
+func consumers() []consumerSetting {
+	return []consumerSetting{
+		{ConsumerFetcherLive, 256},
+		{ConsumerFetcherSweep, 256},
+		{ConsumerFetcherBackfill, 256},
+		{ConsumerEnricher, 1000},
+		{ConsumerShipper, 2000},
+	}
+}
+
+func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) error {
+	want.Storage = jetstream.FileStorage
+	stream, err := b.js.Stream(ctx, want.Name)
+	if err == nil {
+		have := stream.CachedInfo().Config
+		switch {
+		case have.Storage != want.Storage:
+			return immutable("stream", want.Name, "storage", have.Storage, want.Storage)
+		case have.Retention != want.Retention:
+			return immutable("stream", want.Name, "retention", have.Retention, want.Retention)
+		}
+	}
+	if _, err := b.js.CreateOrUpdateStream(ctx, want); err != nil {
+		return fmt.Errorf("make stream %s: %w", want.Name, err)
+	}
+	return nil
+}
+
+func (b *Bus) makeConsumer(ctx context.Context, c Consumer, pending int) error {
+	want := jetstream.ConsumerConfig{
+		Durable: c.Name, FilterSubject: c.filter, DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: pending,
+	}
+	consumer, err := b.js.Consumer(ctx, c.Stream, c.Name)
+	if err == nil {
+		have := consumer.CachedInfo().Config
+		switch {
+		case have.AckPolicy != want.AckPolicy:
+			return immutable("consumer", c.Name, "ack policy", have.AckPolicy, want.AckPolicy)
+		case have.DeliverPolicy != want.DeliverPolicy:
+			return immutable("consumer", c.Name, "deliver policy", have.DeliverPolicy, want.DeliverPolicy)
+		}
+	}
+	if _, err := b.js.CreateOrUpdateConsumer(ctx, c.Stream, want); err != nil {
+		return fmt.Errorf("make consumer %s on %s: %w", c.Name, c.Stream, err)
+	}
+	return nil
+}
+
+func immutable(kind, name, setting string, have, want any) error {
+	return fmt.Errorf("%w: %s %s has %s %v and Tapline needs %v: back it up, delete the %s and run tapctl setup again",
+		ErrImmutable, kind, name, setting, have, want, kind)
+}
+
+// Usage is how full one stream is.
+type Usage struct {
+	Stream   string
+	Messages uint64
+	Bytes    uint64
+	MaxBytes int64 // -1 for no limit
+	Oldest   time.Time
+}
+
+// Usage looks at one stream.
+func (b *Bus) Usage(ctx context.Context, stream string) (Usage, error) {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return Usage{}, missing(err, "stream", stream)
+	}
+	info := s.CachedInfo()
+	return Usage{stream, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes, info.State.FirstTime}, nil
+}
+
+// Backlog is what a consumer has not finished.
+type Backlog struct {
+	Consumer string
+	Waiting  uint64 // not delivered yet
+	InWork   int    // delivered, not acknowledged
+}
+
+// Backlog looks at one consumer.
+func (b *Bus) Backlog(ctx context.Context, c Consumer) (Backlog, error) {
+	consumer, err := b.js.Consumer(ctx, c.Stream, c.Name)
+	if err != nil {
+		return Backlog{}, missing(err, "consumer", c.Name)
+	}
+	info := consumer.CachedInfo()
+	return Backlog{c.Name, info.NumPending, info.NumAckPending}, nil
+}
+
+// missing turns "not found" of a part that setup makes into ErrNotSetUp.
+func missing(err error, kind, name string) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
+		errors.Is(err, jetstream.ErrBucketNotFound) {
+		return fmt.Errorf("%w: no %s %s", ErrNotSetUp, kind, name)
+	}
+	return fmt.Errorf("look up %s %s: %w", kind, name, err)
+}
