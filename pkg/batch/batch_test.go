@@ -1,0 +1,127 @@
+package batch_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// TestRawAgreesWithGeneratedCode writes with this package and reads with the
+// generated code, and the other way round.
+func TestRawAgreesWithGeneratedCode(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		start := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "start"), 0).UTC()
+		r := batch.Raw{
+			Tenant: rapid.StringN(1, 9, -1).Draw(t, "tenant"), Feed: rapid.StringN(1, 9, -1).Draw(t, "feed"),
+			JobID: rapid.String().Draw(t, "job"), Window: window.New(start, start.Add(time.Hour)),
+			PullID: rapid.String().Draw(t, "pull"), FetchedAt: time.UnixMilli(rapid.Int64Range(1, 4e12).Draw(t, "at")).UTC(),
+		}
+		data := batch.AppendRawHeader(nil, &r)
+		for range rapid.IntRange(0, 5).Draw(t, "records") {
+			r.Records = append(r.Records, batch.Record{
+				ID: rapid.Uint64().Draw(t, "id"), Hash: rapid.Uint64().Draw(t, "hash"), TimeMS: rapid.Int64().Draw(t, "time"),
+				JSON: rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "json"), Revision: rapid.Bool().Draw(t, "revision"),
+			})
+			data = batch.AppendRecord(data, &r.Records[len(r.Records)-1])
+		}
+		var generated taplinev1.RawBatch
+		if err := proto.Unmarshal(data, &generated); err != nil {
+			t.Fatalf("generated code cannot read it: %v", err)
+		}
+		want := &taplinev1.RawBatch{
+			Tenant: r.Tenant, Feed: r.Feed, JobId: r.JobID, Window: r.Window.Proto(), PullId: r.PullID,
+			FetchedAt: timestamppb.New(r.FetchedAt),
+		}
+		for _, rec := range r.Records {
+			want.Records = append(want.Records, &taplinev1.RawRecord{Id: rec.ID, Hash: rec.Hash, TimeMs: rec.TimeMS, Json: rec.JSON, Revision: rec.Revision})
+		}
+		if diff := cmp.Diff(want, &generated, protocmp.Transform()); diff != "" {
+			t.Fatalf("(-want +got)\n%s", diff)
+		}
+		theirs, err := proto.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got batch.Raw
+		if err := batch.DecodeRaw(theirs, &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, got, cmp.Transformer("empty", func(r []batch.Record) []batch.Record {
+			return append([]batch.Record{}, r...)
+		})); diff != "" {
+			t.Fatalf("(-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestEventsAgreeWithGeneratedCode(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		want := &taplinev1.EventBatch{
+			Tenant: rapid.StringN(1, 9, -1).Draw(t, "tenant"), Table: rapid.StringN(1, 9, -1).Draw(t, "table"),
+			Feed: rapid.String().Draw(t, "feed"), JobId: rapid.String().Draw(t, "job"),
+			SourceSequence: rapid.Uint64().Draw(t, "sequence"), Generation: rapid.Uint32().Draw(t, "generation"),
+		}
+		for range rapid.IntRange(0, 5).Draw(t, "events") {
+			want.Events = append(want.Events, &taplinev1.Event{
+				Id: rapid.String().Draw(t, "id"), TimeMs: rapid.Int64().Draw(t, "time"), PullMs: rapid.Int64().Draw(t, "pull"),
+				Json: rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "json"),
+			})
+		}
+		theirs, err := proto.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e batch.Events
+		if err := batch.DecodeEvents(theirs, &e); err != nil {
+			t.Fatal(err)
+		}
+		var got taplinev1.EventBatch
+		if err := proto.Unmarshal(batch.AppendEvents(nil, &e), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, &got, protocmp.Transform()); diff != "" {
+			t.Fatalf("(-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestNewerFieldsAreSkipped(t *testing.T) {
+	t.Parallel()
+	data := batch.AppendEventsHeader(nil, &batch.Events{Tenant: "main", Table: "a.b"})
+	data = append(data, 0xf8, 0x06, 1)           // field 111, varint
+	data = append(data, 0xfa, 0x06, 2, 'h', 'i') // field 111, bytes
+	data = append(data, 0xfd, 0x06, 1, 2, 3, 4)  // field 111, fixed32
+	data = batch.AppendEvent(data, &batch.Event{ID: "1", JSON: []byte("{}")})
+	var e batch.Events
+	if err := batch.DecodeEvents(data, &e); err != nil || len(e.Events) != 1 {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "a.b", Events: []batch.Event{{ID: "1", JSON: []byte("{}")}}}))
+	f.Add(batch.AppendRecord(batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: "f"}), &batch.Record{ID: 1, JSON: []byte("{}")}))
+	f.Add([]byte("garbage"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var e batch.Events
+		if err := batch.DecodeEvents(data, &e); err != nil && !errors.Is(err, batch.ErrMalformed) {
+			t.Errorf("events: %v", err)
+		}
+		var r batch.Raw
+		if err := batch.DecodeRaw(data, &r); err != nil && !errors.Is(err, batch.ErrMalformed) {
+			t.Errorf("raw: %v", err)
+		}
+	})
+}
