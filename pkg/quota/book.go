@@ -1,0 +1,215 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// Config holds the limits, as Proofpoint documents them unless configured.
+type Config struct {
+	SIEM          int           `env:"QUOTA_SIEM" envDefault:"1800" usage:"calls of pool siem in 24 hours"`
+	SIEMPermitted int           `env:"QUOTA_SIEM_PERMITTED" envDefault:"1800" usage:"calls of pool siem-permitted in 24 hours"`
+	Margin        time.Duration `env:"QUOTA_MARGIN" envDefault:"2m" usage:"added to the 24 hours before a call is given back"`
+}
+
+// Validate checks the ranges.
+func (c Config) Validate() error {
+	var problems []error
+	if c.SIEM < 1 {
+		problems = append(problems, config.Invalid("QUOTA_SIEM", fmt.Sprint(c.SIEM), "want at least 1"))
+	}
+	if c.SIEMPermitted < 1 {
+		problems = append(problems, config.Invalid("QUOTA_SIEM_PERMITTED", fmt.Sprint(c.SIEMPermitted), "want at least 1"))
+	}
+	if c.Margin < 0 || c.Margin > time.Hour {
+		problems = append(problems, config.Invalid("QUOTA_MARGIN", c.Margin.String(), "want 0s to 1h"))
+	}
+	return errors.Join(problems...)
+}
+
+// Limits gives the limit of every pool.
+func (c Config) Limits() map[feed.Pool]int {
+	limits := feed.DefaultLimits()
+	limits[feed.PoolSIEM], limits[feed.PoolSIEMPermitted] = c.SIEM, c.SIEMPermitted
+	return limits
+}
+
+// ErrExhausted is wrapped by every [ExhaustedError].
+var ErrExhausted = errors.New("no call is left")
+
+// ExhaustedError says that a pool has no unit, and when it will have one.
+type ExhaustedError struct {
+	Pool feed.Pool
+	Wait time.Duration // until a unit comes back; by the book's clock
+}
+
+// Error names the pool and the wait.
+func (e *ExhaustedError) Error() string {
+	return fmt.Sprintf("pool %s: no call is left for another %s", e.Pool, e.Wait.Round(time.Second))
+}
+
+// Unwrap makes it an [ErrExhausted].
+func (e *ExhaustedError) Unwrap() error { return ErrExhausted }
+
+// store is the bucket QUOTA.
+type store interface {
+	Get(ctx context.Context, key string) (bus.Entry, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+}
+
+// Book is the account of one tenant's pools. It is safe for concurrent use, and
+// any number of books over the same bucket keep the limits together.
+type Book struct {
+	store  store
+	tenant string
+	limits map[feed.Pool]int
+	margin time.Duration
+	now    func() time.Time
+}
+
+// NewBook opens the account. now should follow Proofpoint's clock within the margin.
+func NewBook(s store, tenant string, c Config, now func() time.Time) *Book {
+	return &Book{s, tenant, c.Limits(), c.Margin, now}
+}
+
+// Key is where a pool's state is kept.
+func Key(tenant string, pool feed.Pool) string { return tenant + "." + string(pool) }
+
+// Seeds are the pools' keys of a tenant as they are on the very first start:
+// nothing was called yet.
+func Seeds(tenant string) []bus.Seed {
+	var seeds []bus.Seed
+	for _, pool := range feed.Pools() {
+		seeds = append(seeds, bus.Seed{Bucket: bus.BucketQuota, Key: Key(tenant, pool)})
+	}
+	return seeds
+}
+
+// Reserve takes one unit for a call that is about to be made. An
+// [ExhaustedError] says that there is none; any other error means that nobody
+// knows, and the call must not be made.
+func (b *Book) Reserve(ctx context.Context, pool feed.Pool) error {
+	var refused error
+	err := b.change(ctx, pool, func(s *State, now time.Time) bool {
+		ok, free := s.Reserve(now, b.limits[pool])
+		refused = nil
+		if !ok {
+			refused = &ExhaustedError{pool, free.Sub(now)}
+		}
+		return ok
+	})
+	return errors.Join(err, refused)
+}
+
+// Refused notes that Proofpoint answered 429, and returns how many calls of
+// others that reveals.
+func (b *Book) Refused(ctx context.Context, pool feed.Pool, retryAfter time.Duration) (external int, err error) {
+	err = b.change(ctx, pool, func(s *State, now time.Time) bool {
+		external = s.Refused(now, b.limits[pool], retryAfter)
+		return true
+	})
+	return external, err
+}
+
+// Open lifts what closes the pool besides counted calls: a 429 or lost memory.
+func (b *Book) Open(ctx context.Context, pool feed.Pool) error {
+	return b.change(ctx, pool, func(s *State, now time.Time) bool {
+		s.Open(now)
+		return true
+	})
+}
+
+// Look describes a pool.
+func (b *Book) Look(ctx context.Context, pool feed.Pool) (Status, error) {
+	state, _, err := b.read(ctx, pool, b.now())
+	if err != nil {
+		return Status{}, err
+	}
+	st := state.Look(b.now(), b.limits[pool])
+	st.Pool = string(pool)
+	return st, nil
+}
+
+// Limits are the limits the book keeps.
+func (b *Book) Limits() map[feed.Pool]int { return maps.Clone(b.limits) }
+
+const maxTries = 64
+
+// change reads, lets alter decide, and writes if it wants to, until nobody
+// comes between.
+func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, time.Time) bool) error {
+	key := Key(b.tenant, pool)
+	for try := range maxTries {
+		now := b.now()
+		state, revision, err := b.read(ctx, pool, now)
+		if err != nil {
+			return err
+		}
+		if !alter(state, now) {
+			return nil
+		}
+		data, err := state.Encode()
+		if err != nil {
+			return err
+		}
+		_, err = b.store.Update(ctx, key, data, revision)
+		if !errors.Is(err, bus.ErrConflict) {
+			if err != nil {
+				return fmt.Errorf("pool %s: %w", pool, err)
+			}
+			return nil
+		}
+		if err := rest(ctx, try); err != nil {
+			return fmt.Errorf("pool %s: %w", pool, err)
+		}
+	}
+	return fmt.Errorf("pool %s: %w %d times in a row", pool, bus.ErrConflict, maxTries)
+}
+
+func (b *Book) read(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
+	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
+	if errors.Is(err, bus.ErrNotFound) {
+		return Closed(now, b.margin), 0, b.keep(ctx, pool, now)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
+	}
+	state, err := Decode(entry.Value, b.margin)
+	if err != nil { // not readable is as bad as lost
+		return Closed(now, b.margin), entry.Revision, nil //nolint:nilerr // the closed state says it
+	}
+	return state, entry.Revision, nil
+}
+
+// keep writes the closed state of a lost key down, so that the 24 hours begin
+// once and not at every look.
+func (b *Book) keep(ctx context.Context, pool feed.Pool, now time.Time) error {
+	data, err := Closed(now, b.margin).Encode()
+	if err != nil {
+		return err
+	}
+	if _, err := b.store.Update(ctx, Key(b.tenant, pool), data, 0); err != nil && !errors.Is(err, bus.ErrConflict) {
+		return fmt.Errorf("pool %s: %w", pool, err)
+	}
+	return nil
+}
+
+// rest waits a little longer after each lost race.
+func rest(ctx context.Context, try int) error {
+	timer := time.NewTimer(rand.N(time.Duration(min(try, 20)+1) * time.Millisecond)) //nolint:gosec // jitter needs no secrecy
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

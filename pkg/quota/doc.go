@@ -1,0 +1,21 @@
+// Package quota keeps Tapline inside Proofpoint's limits: so many calls for each
+// pool in any rolling 24 hours, counted over all replicas and all restarts.
+//
+// The memory of one pool is one key in the bucket QUOTA. Its value is a ring of
+// one-minute buckets ([State]). A call is made only after [Book.Reserve] has
+// written it down: read the key, check the sum, compare-and-set. Whoever loses
+// the race reads again. What follows from that:
+//
+//   - The limit is never exceeded, by any number of replicas, through any crash. A
+//     crash between the reservation and the call wastes one unit.
+//   - A compare-and-set whose answer is lost counts as spent: if it was applied, the
+//     next read shows it; no call is made either way.
+//   - Proofpoint counts a call when *it* receives it, later than we wrote it down. So a
+//     bucket leaves the sum only when its end is older than 24 hours and a margin.
+//   - Time never steps back inside the value, whatever a replica's clock says.
+//   - A key that is missing after the first start means lost memory, not a fresh
+//     budget: the pool starts closed for 24 hours, or until an operator opens it.
+//   - A 429 in spite of budget means that somebody else uses the credential. The
+//     units that must be theirs are written down as external, spread over the
+//     last 24 hours because nobody knows when they were used.
+package quota
