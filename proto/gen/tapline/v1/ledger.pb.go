@@ -104,7 +104,9 @@ type WindowRecord struct {
 	Dead      int64                  `protobuf:"varint,13,opt,name=dead,proto3" json:"dead,omitempty"`
 	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
 	// Why the window is split or lost.
-	Reason        string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How far the local clock was ahead of Proofpoint's at the call, milliseconds.
+	SkewMs        int64 `protobuf:"zigzag64,16,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -244,6 +246,13 @@ func (x *WindowRecord) GetReason() string {
 	return ""
 }
 
+func (x *WindowRecord) GetSkewMs() int64 {
+	if x != nil {
+		return x.SkewMs
+	}
+	return 0
+}
+
 // PlanState is the scheduler's memory for one feed set.
 type PlanState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -253,7 +262,9 @@ type PlanState struct {
 	BackfillNext *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=backfill_next,json=backfillNext,proto3" json:"backfill_next,omitempty"`
 	BackfillEnd  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=backfill_end,json=backfillEnd,proto3" json:"backfill_end,omitempty"`
 	// Jobs planned and not yet known to be done.
-	Outstanding   []*Job `protobuf:"bytes,4,rep,name=outstanding,proto3" json:"outstanding,omitempty"`
+	Outstanding []*Job `protobuf:"bytes,4,rep,name=outstanding,proto3" json:"outstanding,omitempty"`
+	// How far the local clock is ahead of Proofpoint's, milliseconds, as last measured.
+	SkewMs        int64 `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,12 +327,19 @@ func (x *PlanState) GetOutstanding() []*Job {
 	return nil
 }
 
+func (x *PlanState) GetSkewMs() int64 {
+	if x != nil {
+		return x.SkewMs
+	}
+	return 0
+}
+
 var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\xd1\x03\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\xea\x03\n" +
 	"\fWindowRecord\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12*\n" +
@@ -339,12 +357,14 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x04dead\x18\r \x01(\x03R\x04dead\x129\n" +
 	"\n" +
 	"fetched_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12\x16\n" +
-	"\x06reason\x18\x0f \x01(\tR\x06reason\"\xf7\x01\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\x12\x17\n" +
+	"\askew_ms\x18\x10 \x01(\x12R\x06skewMs\"\x90\x02\n" +
 	"\tPlanState\x127\n" +
 	"\tlive_head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bliveHead\x12?\n" +
 	"\rbackfill_next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fbackfillNext\x12=\n" +
 	"\fbackfill_end\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vbackfillEnd\x121\n" +
-	"\voutstanding\x18\x04 \x03(\v2\x0f.tapline.v1.JobR\voutstanding*\xa7\x01\n" +
+	"\voutstanding\x18\x04 \x03(\v2\x0f.tapline.v1.JobR\voutstanding\x12\x17\n" +
+	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs*\xa7\x01\n" +
 	"\vWindowState\x12\x1c\n" +
 	"\x18WINDOW_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14WINDOW_STATE_PLANNED\x10\x01\x12\x18\n" +
