@@ -1,0 +1,110 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/window"
+)
+
+// Config of the scheduler.
+type Config struct {
+	Tenant bus.Tenant
+	Feeds  Feeds
+	Start  StartTime     `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins: RFC 3339, or an age such as 7d or 12h, at most 7d"`
+	Poll   time.Duration `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
+	Margin time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"15s" usage:"how far live windows end behind Proofpoint's clock"`
+	Tick   time.Duration `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
+}
+
+// Validate checks the ranges.
+func (c Config) Validate() error {
+	var problems []error
+	if c.Poll < window.MinSpan || c.Poll > window.MaxSpan {
+		problems = append(problems, config.Invalid("TAP_POLL_INTERVAL", c.Poll.String(), "want 30s to 1h, the intervals Proofpoint serves"))
+	}
+	if c.Margin < 0 || c.Margin > time.Hour {
+		problems = append(problems, config.Invalid("TAP_HEAD_MARGIN", c.Margin.String(), "want 0s to 1h"))
+	}
+	if c.Tick < time.Millisecond || c.Tick > time.Minute {
+		problems = append(problems, config.Invalid("SCHEDULER_TICK", c.Tick.String(), "want 1ms to 1m"))
+	}
+	return errors.Join(problems...)
+}
+
+// Feeds says what is collected.
+type Feeds struct {
+	Names []feed.Feed `env:"TAP_FEEDS" envDefault:"clicksBlocked,clicksPermitted,messagesBlocked,messagesDelivered" usage:"feeds to collect, separated by commas"`
+}
+
+// Validate refuses feeds that this version does not collect.
+func (f Feeds) Validate() error {
+	var others []feed.Feed
+	for _, name := range f.Names {
+		if !name.IsSIEM() {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		return config.Invalid("TAP_FEEDS", strings.Join(feed.Names(others), ","),
+			"not collected by this version: use any of "+strings.Join(feed.Names(feed.SIEM()), ", "))
+	}
+	return nil
+}
+
+// errBadStart carries Devo's number for a start time that cannot be used.
+const errBadStart = 101
+
+// StartTime is an instant, or an age that is turned into one when it is used.
+type StartTime struct {
+	at  time.Time
+	age time.Duration
+}
+
+// UnmarshalText reads RFC 3339, or a number of days such as 7d, or a duration
+// such as 12h.
+func (s *StartTime) UnmarshalText(text []byte) error {
+	raw := string(text)
+	if at, err := time.Parse(time.RFC3339, raw); err == nil {
+		*s = StartTime{at: at.UTC()}
+		return nil
+	}
+	age, err := parseAge(raw)
+	if err != nil || age < 0 {
+		return fmt.Errorf("error %d: %w", errBadStart, errStartForm)
+	}
+	*s = StartTime{age: age}
+	return nil
+}
+
+func parseAge(raw string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(raw, "d"); ok {
+		d, err := time.ParseDuration(days + "h")
+		return d * 24, err
+	}
+	return time.ParseDuration(raw)
+}
+
+// Instant is the start as seen from now: never before what Proofpoint serves. A start in the
+// future is an error.
+func (s StartTime) Instant(now time.Time) (time.Time, error) {
+	at := s.at
+	if at.IsZero() {
+		at = now.Add(-s.age)
+	}
+	if at.After(now) {
+		return time.Time{}, &config.Problem{
+			Variable: "TAP_START_TIME", Value: at.Format(time.RFC3339), ID: errBadStart,
+			Reason: "lies in the future; it is now " + now.UTC().Format(time.RFC3339),
+		}
+	}
+	if oldest := now.Add(-window.Lookback); at.Before(oldest) {
+		at = oldest
+	}
+	return at, nil
+}

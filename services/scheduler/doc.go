@@ -1,0 +1,24 @@
+// Package scheduler decides which windows exist and when they are read.
+//
+//	LEDGER ──▶ scheduler ──▶ JOBS
+//	           │      ▲
+//	           └ STATE┘
+//
+// Consumes: the ledger, for what became of earlier jobs. Emits: jobs. Owns: the
+// bucket STATE, one key for each tenant and feed set.
+//
+// Guarantees: every instant from the configured start on is read, waiting, or
+// written into the ledger as lost; see package plan for the rules. It does so
+// by this order: plan from the state, compare-and-set the new state (which
+// lists the outstanding jobs), then publish those jobs. A crash in between
+// leaves jobs in the state that are not on the bus; whoever runs next
+// publishes every outstanding job that has no result, again and again. A second
+// publish of a job that is on the bus is refused by the bus, and a second run
+// of a job that is done finds its marker, so repetition costs nothing.
+//
+// Any number of schedulers may run: they make the same jobs from the same
+// state, and only one wins the compare-and-set.
+//
+// Fails how: without the bus it waits; when a stream is nearly full it plans no
+// backfill, then nothing, says so once, and goes on when there is room.
+package scheduler

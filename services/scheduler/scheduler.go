@@ -1,0 +1,131 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/telemetry"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/scheduler/internal/plan"
+)
+
+// Flow is this stage's place in the chain.
+var Flow = bus.Flow{Stage: "scheduler", Consumes: bus.FlowLedger, Emits: bus.StreamJobs}
+
+// transport is what the scheduler needs of the bus.
+type transport interface {
+	PublishJob(ctx context.Context, job *taplinev1.Job, feedSet, lane string) error
+	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	Usage(ctx context.Context, stream string) (bus.Usage, error)
+}
+
+// Deps are what the scheduler takes from its surroundings.
+type Deps struct {
+	Bus     transport
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Health  *telemetry.Health
+	Now     func() time.Time // nil means time.Now
+}
+
+// Scheduler plans the windows of one tenant.
+type Scheduler struct {
+	cfg     Config
+	bus     transport
+	log     *slog.Logger
+	metrics *metrics
+	health  *telemetry.Health
+	now     func() time.Time
+
+	// The rest belongs to the goroutine of Run.
+	state  *bus.Bucket
+	ledger *ledger.Ledger
+	plans  []*planning
+	room   room
+}
+
+// New checks what can be checked without the bus. A start time in the future is
+// an error here.
+func New(cfg Config, deps Deps) (*Scheduler, error) {
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	start, err := cfg.Start.Instant(deps.Now())
+	if err != nil {
+		return nil, err
+	}
+	s := &Scheduler{
+		cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now,
+	}
+	for _, set := range feed.Cover(cfg.Feeds.Names) {
+		s.plans = append(s.plans, &planning{
+			cfg:       plan.Config{Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin},
+			key:       cfg.Tenant.Name + "." + set.String(),
+			published: make(map[string]time.Time),
+		})
+	}
+	return s, nil
+}
+
+// Run plans until ctx ends. An error means that the bus is not set up.
+func (s *Scheduler) Run(ctx context.Context) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(s.cfg.Tick)
+	defer ticker.Stop()
+	failing := false
+	for {
+		err := s.tick(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !failing:
+			s.log.Warn("cannot plan; trying on", slog.Any("error", err))
+			s.health.Degraded("scheduler", err.Error())
+		case err == nil && failing:
+			s.log.Info("planning works again")
+			s.health.OK("scheduler")
+		}
+		failing = err != nil
+		s.health.Turn("scheduler", time.Minute+s.cfg.Tick)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *Scheduler) open(ctx context.Context) error {
+	state, err := s.bus.Bucket(ctx, bus.BucketState)
+	if err != nil {
+		return fmt.Errorf("scheduler: %w", err)
+	}
+	records, err := s.bus.Bucket(ctx, bus.BucketLedger)
+	if err != nil {
+		return fmt.Errorf("scheduler: %w", err)
+	}
+	s.state, s.ledger = state, ledger.New(records)
+	return nil
+}
+
+// tick advances every plan. The plans do not hinder each other.
+func (s *Scheduler) tick(ctx context.Context) error {
+	if err := s.look(ctx); err != nil {
+		return err
+	}
+	var problems []error
+	for _, p := range s.plans {
+		problems = append(problems, s.advance(ctx, p))
+	}
+	return errors.Join(problems...)
+}
