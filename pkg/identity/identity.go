@@ -1,0 +1,107 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// Identity of one record.
+type Identity struct {
+	ID     uint64 // hash of the identity key: equal for all revisions of a record
+	Hash   uint64 // hash of the canonical content: differs between revisions
+	TimeMS int64  // click or message time, epoch milliseconds; 0 if there is none
+}
+
+var (
+	// ErrNoIdentity: the record has neither an id nor a GUID.
+	ErrNoIdentity = errors.New("record has neither id nor GUID")
+	// ErrNotJSON: the record is not one JSON object.
+	ErrNotJSON = errors.New("record is not a JSON object")
+)
+
+// Hasher computes identities. It reuses its buffers and is for one goroutine.
+type Hasher struct {
+	scanner
+	fields
+	key []byte
+}
+
+// fields are the top-level members that identity needs.
+type fields struct {
+	id, guid   []byte
+	recipients [][]byte
+	when       []byte
+}
+
+// NewHasher makes a hasher.
+func NewHasher() *Hasher { return &Hasher{} }
+
+// SIEM computes the identity of a click or message record. With [ErrNoIdentity]
+// the content hash and the time are valid all the same.
+func (h *Hasher) SIEM(f feed.Feed, record []byte) (Identity, error) {
+	h.reset(record)
+	h.fields = fields{recipients: h.recipients[:0]}
+	sum, err := h.record()
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{Hash: sum, TimeMS: millis(h.when)}
+	if !h.appendKey(f) {
+		return id, ErrNoIdentity
+	}
+	digest := sha256.Sum256(h.key)
+	id.ID = binary.BigEndian.Uint64(digest[:])
+	return id, nil
+}
+
+// appendKey writes the identity key, each part with its length so that no two
+// keys look alike.
+func (h *Hasher) appendKey(f feed.Feed) bool {
+	part := func(b []byte) { h.key = append(binary.AppendUvarint(h.key, uint64(len(b))), b...) }
+	h.key = h.key[:0]
+	part([]byte(f))
+	switch {
+	case len(h.id) > 0:
+		part([]byte("id"))
+		part(h.id)
+	case len(h.guid) > 0 && !f.IsClick(): // the GUID of a click is that of its message
+		part([]byte("guid"))
+		part(h.guid)
+		slices.SortFunc(h.recipients, slices.Compare)
+		for _, r := range h.recipients {
+			part(r)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func millis(text []byte) int64 {
+	if len(text) == 0 {
+		return 0
+	}
+	t, err := time.Parse(time.RFC3339Nano, string(text))
+	if err != nil {
+		return 0
+	}
+	return max(t.UnixMilli(), 0)
+}
+
+// TaplineIDLength is the length of @tapline_id.
+const TaplineIDLength = 32
+
+// AppendTaplineID appends the value of @tapline_id: identity and content, 16
+// hexadecimal digits each.
+func AppendTaplineID(dst []byte, id, hash uint64) []byte {
+	var b [TaplineIDLength / 2]byte
+	binary.BigEndian.PutUint64(b[:], id)
+	binary.BigEndian.PutUint64(b[8:], hash)
+	return hex.AppendEncode(dst, b[:])
+}

@@ -1,0 +1,292 @@
+package identity_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
+)
+
+func siem(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, f feed.Feed, record string,
+) identity.Identity {
+	t.Helper()
+	id, err := identity.NewHasher().SIEM(f, []byte(record))
+	if err != nil && !errors.Is(err, identity.ErrNoIdentity) {
+		t.Fatalf("%s: %v", record, err)
+	}
+	return id
+}
+
+// TestGolden pins the algorithm: a change here makes every stored record look new.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	const record = `{"id":"a1","GUID":"g","recipient":["b@corp.example","a@corp.example"],"messageTime":"2026-03-11T08:00:00.000Z","n":1.0,"messageParts":[{"x":1},{"y":[true,null,"\u00e9"]}]}`
+	got := siem(t, feed.MessagesBlocked, record)
+	want := identity.Identity{ID: 0xe7826db1ead77458, Hash: 0x43f4435dcd3fb435, TimeMS: 1773216000000}
+	if got != want {
+		t.Errorf("got %#x %#x %d, want %#x %#x %d", got.ID, got.Hash, got.TimeMS, want.ID, want.Hash, want.TimeMS)
+	}
+	if s := string(identity.AppendTaplineID(nil, 1, 0xabcdef)); s != "00000000000000010000000000abcdef" {
+		t.Errorf("tapline id %s", s)
+	}
+}
+
+func TestIdentityKeys(t *testing.T) {
+	t.Parallel()
+	base := siem(t, feed.MessagesBlocked, `{"GUID":"g","recipient":["a","b"]}`).ID
+	same := []string{
+		`{"recipient":["b","a"],"GUID":"g"}`, `{"GUID":"\u0067","recipient":["a","\u0062"],"x":1}`,
+		`{"GUID":"g","recipient":["a","b"],"id":null}`, `{"GUID":"g","recipient":["a","b"],"id":""}`,
+	}
+	for _, record := range same {
+		if id := siem(t, feed.MessagesBlocked, record).ID; id != base {
+			t.Errorf("%s: another identity", record)
+		}
+	}
+	other := []string{
+		`{"GUID":"g","recipient":["a"]}`, `{"GUID":"g","recipient":["ab"]}`, `{"GUID":"g","recipient":["a","b"],"id":"x"}`,
+		`{"GUID":"ga","recipient":["b"]}`, `{"GUID":"g"}`,
+	}
+	for _, record := range other {
+		if id := siem(t, feed.MessagesBlocked, record).ID; id == base {
+			t.Errorf("%s: the same identity", record)
+		}
+	}
+	if siem(t, feed.MessagesDelivered, `{"id":"1"}`).ID == siem(t, feed.MessagesBlocked, `{"id":"1"}`).ID {
+		t.Error("feeds share identities")
+	}
+	if siem(t, feed.MessagesBlocked, `{"GUID":"g","recipient":"a"}`).ID != siem(t, feed.MessagesBlocked, `{"GUID":"g","recipient":["a"]}`).ID {
+		t.Error("one recipient as text and as array differ")
+	}
+	_, err := identity.NewHasher().SIEM(feed.ClicksBlocked, []byte(`{"GUID":"g"}`))
+	if !errors.Is(err, identity.ErrNoIdentity) {
+		t.Errorf("a click without id: %v", err)
+	}
+}
+
+func TestBadRecordsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, record := range []string{
+		``, ` `, `[]`, `"x"`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1}x`, `{"a":"x}`, `{"a":"x\"}`, `{a:1}`, `{"a" 1}`, `{"a":[1}`,
+		`{"a":` + strings.Repeat("[", 20_000),
+	} {
+		if _, err := identity.NewHasher().SIEM(feed.ClicksBlocked, []byte(record)); !errors.Is(err, identity.ErrNotJSON) {
+			t.Errorf("%.40q: %v", record, err)
+		}
+	}
+}
+
+// anyValue draws a JSON value.
+func anyValue(t *rapid.T, depth int) any {
+	kind := rapid.IntRange(0, 6).Draw(t, "kind")
+	if depth == 0 {
+		kind %= 5
+	}
+	switch kind {
+	case 0:
+		return rapid.String().Draw(t, "text")
+	case 1:
+		return json.Number(rapid.SampledFrom([]string{"1", "1.0", "-0", "1e400", "123456789012345678901"}).Draw(t, "number"))
+	case 2:
+		return rapid.Bool().Draw(t, "bool")
+	case 3:
+		return nil
+	case 4:
+		return "x"
+	case 5:
+		var list []any
+		for range rapid.IntRange(0, 4).Draw(t, "elements") {
+			list = append(list, anyValue(t, depth-1))
+		}
+		return list
+	}
+	object := map[string]any{}
+	for range rapid.IntRange(0, 4).Draw(t, "members") {
+		object[rapid.SampledFrom([]string{"a", "b", "c", "é", `q"`}).Draw(t, "key")] = anyValue(t, depth-1)
+	}
+	return object
+}
+
+func anyRecord(t *rapid.T) map[string]any {
+	record := map[string]any{"id": "x", "extra": anyValue(t, 3)}
+	for _, bag := range []string{"messageParts", "threatsInfoMap"} {
+		var list []any
+		for range rapid.IntRange(0, 4).Draw(t, bag) {
+			list = append(list, anyValue(t, 2))
+		}
+		record[bag] = list
+	}
+	return record
+}
+
+// write spells a value in one of many ways that mean the same.
+func write(b *strings.Builder, r *rand.Rand, v any, top bool) {
+	pad := func() { b.WriteString([]string{"", " ", "\n\t"}[r.IntN(3)]) }
+	pad()
+	defer pad()
+	switch v := v.(type) {
+	case map[string]any:
+		keys := make([]string, 0, len(v)+1)
+		for k := range v {
+			keys = append(keys, k)
+		}
+		r.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+		b.WriteByte('{')
+		for i, k := range keys {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			writeString(b, r, k)
+			b.WriteByte(':')
+			if list, ok := v[k].([]any); ok && top && (k == "messageParts" || k == "threatsInfoMap") {
+				shuffled := append([]any(nil), list...)
+				r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+				write(b, r, shuffled, false)
+				continue
+			}
+			write(b, r, v[k], false)
+		}
+		if r.IntN(3) == 0 {
+			if len(keys) > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(`"nothing":null`)
+		}
+		b.WriteByte('}')
+	case []any:
+		b.WriteByte('[')
+		for i, e := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			write(b, r, e, false)
+		}
+		b.WriteByte(']')
+	case string:
+		writeString(b, r, v)
+	case json.Number:
+		b.WriteString(v.String())
+	default:
+		fmt.Fprint(b, map[any]string{true: "true", false: "false", nil: "null"}[v])
+	}
+}
+
+func writeString(b *strings.Builder, r *rand.Rand, s string) {
+	b.WriteByte('"')
+	for _, c := range s {
+		if c < 0x10000 && (c < ' ' || c == '"' || c == '\\' || r.IntN(4) == 0) {
+			fmt.Fprintf(b, `\u%04x`, c)
+			continue
+		}
+		b.WriteRune(c)
+	}
+	b.WriteByte('"')
+}
+
+func spelled(seed uint64, record any) string {
+	var b strings.Builder
+	write(&b, rand.New(rand.NewPCG(seed, 1)), record, true)
+	return b.String()
+}
+
+// canonical is the slow and obvious form that the hash must agree with.
+func canonical(v any, top bool) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var members []string
+		for k, e := range v {
+			if e == nil {
+				continue
+			}
+			if list, ok := e.([]any); ok && top && (k == "messageParts" || k == "threatsInfoMap") {
+				members = append(members, fmt.Sprintf("%q:bag%s", k, canonicalList(list, true)))
+				continue
+			}
+			members = append(members, fmt.Sprintf("%q:%s", k, canonical(e, false)))
+		}
+		return "{" + strings.Join(sorted(members), ",") + "}"
+	case []any:
+		return canonicalList(v, false)
+	case string:
+		return fmt.Sprintf("%q", v)
+	}
+	return fmt.Sprintf("%T%v", v, v)
+}
+
+func canonicalList(list []any, bag bool) string {
+	var out []string
+	for _, e := range list {
+		out = append(out, canonical(e, false))
+	}
+	if bag {
+		out = sorted(out)
+	}
+	return "[" + strings.Join(out, ",") + "]"
+}
+
+func sorted(s []string) []string {
+	for i := range s {
+		for j := i; j > 0 && s[j] < s[j-1]; j-- {
+			s[j], s[j-1] = s[j-1], s[j]
+		}
+	}
+	return s
+}
+
+// TestHashIsTheCanonicalContent: two records hash alike exactly when their
+// canonical forms are alike, however they are spelled.
+func TestHashIsTheCanonicalContent(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := anyRecord(t), anyRecord(t)
+		seed := rapid.Uint64().Draw(t, "seed")
+		one, two := siem(t, feed.MessagesBlocked, spelled(seed, a)).Hash, siem(t, feed.MessagesBlocked, spelled(seed+1, a)).Hash
+		if one != two {
+			t.Fatalf("one record, two hashes:\n%s\n%s", spelled(seed, a), spelled(seed+1, a))
+		}
+		other := siem(t, feed.MessagesBlocked, spelled(seed, b)).Hash
+		if same := canonical(a, true) == canonical(b, true); same != (one == other) {
+			t.Fatalf("canonically equal: %t, equal hashes: %t\n%s\n%s", same, one == other, canonical(a, true), canonical(b, true))
+		}
+	})
+}
+
+func FuzzSIEM(f *testing.F) {
+	f.Add([]byte(`{"id":"x","messageParts":[{"a":1}],"recipient":["r"],"messageTime":"2026-03-11T08:00:00Z"}`))
+	f.Add([]byte(`{"GUID":"\ud800","recipient":"\"","a":{"b":[null,-0,1e400]}}`))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		h := identity.NewHasher()
+		before := bytes.Clone(record)
+		first, err := h.SIEM(feed.MessagesBlocked, record)
+		again, errAgain := h.SIEM(feed.MessagesBlocked, record)
+		if first != again || (err == nil) != (errAgain == nil) || !bytes.Equal(before, record) {
+			t.Errorf("not repeatable: %v %v, %v %v", first, again, err, errAgain)
+		}
+		if json.Valid(record) && bytes.HasPrefix(bytes.TrimSpace(record), []byte("{")) && errors.Is(err, identity.ErrNotJSON) {
+			t.Errorf("refused: %v", err)
+		}
+	})
+}
+
+func BenchmarkSIEM(b *testing.B) {
+	record := []byte(`{"spamScore":0,"phishScore":100,"threatsInfoMap":[{"threatID":"` + strings.Repeat("ab", 32) + `","threatStatus":"active","classification":"phish","threatUrl":"https://threatinsight.example/` + strings.Repeat("c", 80) + `","threatTime":"2026-03-11T08:00:00.000Z","threat":"portal.example/login","campaignID":null,"threatType":"url"}],"messageTime":"2026-03-11T08:00:00.000Z","impostorScore":0.0,"malwareScore":0,"cluster":"corp_hosted","subject":"` + strings.Repeat("word ", 12) + `","quarantineFolder":null,"quarantineRule":null,"policyRoutes":["default_inbound","allow_relay"],"modulesRun":["av","spf","dkimv","spam","dmarc","urldefense"],"messageSize":23481,"headerFrom":"A <a@sender.example>","recipient":["h.lind@corp.example"],"messageParts":[{"disposition":"inline","sha256":"` + strings.Repeat("0f", 32) + `","md5":"` + strings.Repeat("0f", 16) + `","filename":"text.html","sandboxStatus":null,"oContentType":"text/html","contentType":"text/html"},{"disposition":"attached","sha256":"` + strings.Repeat("1e", 32) + `","md5":"` + strings.Repeat("1e", 16) + `","filename":"invoice.xlsx","sandboxStatus":"THREAT","oContentType":"application/vnd.ms-excel","contentType":"application/vnd.ms-excel"}],"completelyRewritten":true,"id":"8d1f2c5e-1f0a-7a4e-1f9d-9d0e7a1b2c3d","QID":"4abc123-1","GUID":"Qm7xTn2dLw0aVb9RkzPyE4uHsJ1cFo8G","sender":"bounce@sender.example","senderIP":"192.0.2.15","messageID":"<1@sender.example>","xmailer":null,"replyToAddress":[],"ccAddresses":[],"fromAddress":["a@sender.example"],"toAddresses":["h.lind@corp.example"]}`)
+	h := identity.NewHasher()
+	b.SetBytes(int64(len(record)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := h.SIEM(feed.MessagesBlocked, record); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

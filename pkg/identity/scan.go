@@ -1,0 +1,267 @@
+package identity
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxDepth is as deep as jsontext reads, too.
+const maxDepth = 10_000
+
+// Seeds keep values of different kinds apart that have the same text.
+const (
+	seedString  = 0x9ae16a3b2f90404f
+	seedScalar  = 0xc3a5c85c97cb3127
+	seedObject  = 0xb492b66fbe98f273
+	seedArray   = 0x9e3779b97f4a7c15
+	seedBag     = 0xd6e8feb86659fd93
+	memberPrime = 0xff51afd7ed558ccd
+)
+
+// scanner walks over one JSON text. It is lenient where that is harmless: the
+// splitter has validated the text before.
+type scanner struct {
+	text    []byte
+	pos     int
+	scratch []byte // unescaped strings; grown, never reset within a record
+}
+
+func (s *scanner) reset(text []byte) { s.text, s.pos, s.scratch = text, 0, s.scratch[:0] }
+
+// record hashes the top-level object and notes the members that identity needs.
+func (h *Hasher) record() (uint64, error) {
+	h.space()
+	if h.peek() != '{' {
+		return 0, h.unexpected("an object")
+	}
+	sum, err := h.object(h.topMember, 1)
+	if err != nil {
+		return 0, err
+	}
+	if h.space(); h.pos != len(h.text) {
+		return 0, h.unexpected("the end")
+	}
+	return sum, nil
+}
+
+// topMember hashes the value of a member of the record itself.
+func (h *Hasher) topMember(key []byte) (uint64, error) {
+	switch string(key) {
+	case "messageParts", "threatsInfoMap":
+		if h.peek() == '[' {
+			return h.array(true, 2, nil)
+		}
+	case "id":
+		return h.capture(&h.id)
+	case "GUID":
+		return h.capture(&h.guid)
+	case "clickTime", "messageTime":
+		return h.capture(&h.when)
+	case "recipient":
+		if h.peek() == '[' {
+			return h.array(false, 2, func() (uint64, error) { return h.recipient() })
+		}
+		return h.recipient()
+	}
+	return h.value(2)
+}
+
+func (h *Hasher) recipient() (uint64, error) {
+	var one []byte
+	sum, err := h.capture(&one)
+	if one != nil {
+		h.recipients = append(h.recipients, one)
+	}
+	return sum, err
+}
+
+// capture hashes a value and keeps its text if it is a string.
+func (h *Hasher) capture(dst *[]byte) (uint64, error) {
+	if h.peek() != '"' {
+		return h.value(2)
+	}
+	text, err := h.str()
+	if err != nil {
+		return 0, err
+	}
+	*dst = text
+	return mix(xxhash.Sum64(text) ^ seedString), nil
+}
+
+// value hashes whatever comes.
+func (s *scanner) value(depth int) (uint64, error) {
+	if depth > maxDepth {
+		return 0, fmt.Errorf("%w: nested deeper than %d", ErrNotJSON, maxDepth)
+	}
+	switch s.peek() {
+	case '{':
+		return s.object(nil, depth)
+	case '[':
+		return s.array(false, depth, nil)
+	case '"':
+		text, err := s.str()
+		return mix(xxhash.Sum64(text) ^ seedString), err
+	}
+	start := s.pos
+	for s.pos < len(s.text) && !ends[s.text[s.pos]] {
+		s.pos++
+	}
+	if s.pos == start {
+		return 0, s.unexpected("a value")
+	}
+	return mix(xxhash.Sum64(s.text[start:s.pos]) ^ seedScalar), nil
+}
+
+// null is the hash of null, which counts as missing in an object.
+var null = mix(xxhash.Sum64String("null") ^ seedScalar)
+
+// object hashes an object whose brace is next; member, if given, hashes the values.
+func (s *scanner) object(member func(key []byte) (uint64, error), depth int) (uint64, error) {
+	s.pos++
+	sum := uint64(seedObject)
+	for first := true; ; first = false {
+		done, err := s.next('}', first)
+		if err != nil || done {
+			return mix(sum), err
+		}
+		if s.peek() != '"' {
+			return 0, s.unexpected("a key")
+		}
+		key, err := s.str()
+		if err != nil {
+			return 0, err
+		}
+		if s.space(); s.peek() != ':' {
+			return 0, s.unexpected("a colon")
+		}
+		s.pos++
+		s.space()
+		var v uint64
+		if member != nil {
+			v, err = member(key)
+		} else {
+			v, err = s.value(depth + 1)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if v != null {
+			sum += mix(xxhash.Sum64(key)*memberPrime ^ bits.RotateLeft64(v, 23))
+		}
+	}
+}
+
+// array hashes an array whose bracket is next; a bag ignores the order.
+func (s *scanner) array(bag bool, depth int, element func() (uint64, error)) (uint64, error) {
+	s.pos++
+	sum := uint64(seedArray)
+	if bag {
+		sum = seedBag
+	}
+	for first := true; ; first = false {
+		done, err := s.next(']', first)
+		if err != nil || done {
+			return mix(sum), err
+		}
+		var v uint64
+		if element != nil {
+			v, err = element()
+		} else {
+			v, err = s.value(depth + 1)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if bag {
+			sum += mix(v ^ seedBag)
+		} else {
+			sum = mix(sum*memberPrime + v)
+		}
+	}
+}
+
+// next goes to the next member or element, or behind the closing one.
+func (s *scanner) next(closing byte, first bool) (done bool, err error) {
+	s.space()
+	switch c := s.peek(); {
+	case c == closing:
+		s.pos++
+		return true, nil
+	case first:
+		return false, nil
+	case c == ',':
+		s.pos++
+		s.space()
+		return false, nil
+	}
+	return false, s.unexpected("a comma")
+}
+
+// str reads a string and gives its unescaped text, which stays valid for this record.
+func (s *scanner) str() ([]byte, error) {
+	start := s.pos
+	i := start + 1
+	for {
+		n := bytes.IndexByte(s.text[i:], '"')
+		if n < 0 {
+			return nil, fmt.Errorf("%w: a string at byte %d does not end", ErrNotJSON, start)
+		}
+		i += n
+		slashes := 0
+		for s.text[i-1-slashes] == '\\' {
+			slashes++
+		}
+		i++
+		if slashes%2 == 0 {
+			break
+		}
+	}
+	s.pos = i
+	body := s.text[start+1 : i-1]
+	if bytes.IndexByte(body, '\\') < 0 {
+		return body, nil
+	}
+	mark := len(s.scratch)
+	// An error means bytes that are not UTF-8; they were replaced, which is deterministic.
+	s.scratch, _ = jsontext.AppendUnquote(s.scratch, s.text[start:i])
+	return s.scratch[mark:len(s.scratch):len(s.scratch)], nil
+}
+
+func (s *scanner) peek() byte {
+	if s.pos < len(s.text) {
+		return s.text[s.pos]
+	}
+	return 0
+}
+
+func (s *scanner) space() {
+	for s.pos < len(s.text) && blank[s.text[s.pos]] {
+		s.pos++
+	}
+}
+
+func (s *scanner) unexpected(want string) error {
+	if s.pos >= len(s.text) {
+		return fmt.Errorf("%w: ends where %s should be", ErrNotJSON, want)
+	}
+	return fmt.Errorf("%w: %q at byte %d where %s should be", ErrNotJSON, s.text[s.pos], s.pos, want)
+}
+
+var (
+	blank = [256]bool{' ': true, '\t': true, '\n': true, '\r': true}
+	ends  = [256]bool{' ': true, '\t': true, '\n': true, '\r': true, ',': true, '}': true, ']': true, '{': true, '[': true, '"': true, ':': true}
+)
+
+// mix spreads every bit over all others, so that sums of mixed values do not
+// cancel out (the finalizer of SplitMix64).
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
