@@ -1,0 +1,220 @@
+package proofpoint
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/window"
+)
+
+// Config of a client.
+type Config struct {
+	URL            string // base, such as https://tap-api-v2.proofpoint.com
+	Principal      string
+	Secret         config.Secret
+	Timeout        time.Duration // from the request to the headers of the answer
+	IdleTimeout    time.Duration // between two pieces of the body
+	MaxRecordBytes int           // 0 means 4 MiB
+	UserAgent      string
+}
+
+const defaultMaxRecord = 4 << 20
+
+// Client calls one Proofpoint service with one credential. It is safe for concurrent use.
+type Client struct {
+	cfg  Config
+	base *url.URL
+	http *http.Client
+}
+
+// New makes a client. It does not connect.
+func New(c Config) (*Client, error) {
+	base, err := url.Parse(strings.TrimRight(c.URL, "/"))
+	if err != nil {
+		return nil, config.Invalid("TAP_URL", c.URL, "want https://host")
+	}
+	if c.MaxRecordBytes == 0 {
+		c.MaxRecordBytes = defaultMaxRecord
+	}
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		DisableCompression:  true, // done here, so that a cut stream is seen as one
+		// On a connection that was used before, net/http repeats a GET by itself when
+		// the server closes it at the wrong moment. Every repetition may count.
+		DisableKeepAlives: true,
+		Protocols:         new(http.Protocols),
+	}
+	transport.Protocols.SetHTTP1(true)
+	return &Client{cfg: c, base: base, http: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// Record is one element of an array of a response.
+type Record struct {
+	Feed feed.Feed
+	// JSON is the element as received. It is valid only during the call.
+	JSON []byte
+	// Malformed says why the element is not a record; nil for a good one.
+	Malformed error
+}
+
+// Response describes the answer to a call.
+type Response struct {
+	Status     int           // 0 when there was none
+	Bytes      int64         // of the body, decompressed
+	ServerTime time.Time     // the Date header; zero if there was none
+	Duration   time.Duration // from the request to the end of the body
+}
+
+// SIEM reads one window from one endpoint and hands every record to visit. An
+// error of visit ends the call and is returned as it is; any other error is an
+// [*APIError], and nothing that visit saw may be used.
+func (c *Client) SIEM(ctx context.Context, e feed.Endpoint, w window.Window, visit func(Record) error) (Response, error) {
+	call := &call{client: c, endpoint: e, window: w, began: time.Now()}
+	query := url.Values{
+		"format": {"JSON"}, "interval": {w.Interval()},
+		// Without the last one, retractions would stay unknown.
+		"threatStatus": {"active", "cleared", "falsePositive"},
+	}
+	err := call.do(ctx, c.base.JoinPath(e.Path).String()+"?"+query.Encode(), func(body *body) error {
+		return split(body, e.Feeds, c.cfg.MaxRecordBytes, visit)
+	})
+	call.response.Duration = time.Since(call.began)
+	return call.response, err
+}
+
+// Check asks an endpoint without a limit for a threat that does not exist. Only
+// a refused credential is an error; every other answer proves it good enough to be answered.
+func (c *Client) Check(ctx context.Context) (Response, error) {
+	const path = "/v2/threat/summary/0000000000000000000000000000000000000000000000000000000000000000"
+	call := &call{client: c, endpoint: feed.Endpoint{Path: path}, began: time.Now()}
+	err := call.do(ctx, c.base.JoinPath(path).String(), func(*body) error { return nil })
+	var api *APIError
+	if errors.As(err, &api) {
+		switch api.Kind {
+		case BadCredentials, Forbidden, Timeout, Network, Canceled:
+		default:
+			err = nil
+		}
+	}
+	return call.response, err
+}
+
+// call is one request and its answer.
+type call struct {
+	client   *Client
+	endpoint feed.Endpoint
+	window   window.Window
+	began    time.Time
+	response Response
+}
+
+func (c *call) fail(kind Kind, err error) *APIError {
+	return &APIError{Kind: kind, Status: c.response.Status, Endpoint: c.endpoint.Path, Window: c.window, Err: err}
+}
+
+func (c *call) do(ctx context.Context, target string, read func(*body) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(c.client.cfg.Timeout, func() { cancel(errTimeout) })
+	defer watch.Stop()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
+	if err != nil {
+		return c.fail(Network, err)
+	}
+	req.SetBasicAuth(c.client.cfg.Principal, c.client.cfg.Secret.Reveal())
+	req.Header.Set("Accept-Encoding", "gzip")
+	req.Header.Set("User-Agent", c.client.cfg.UserAgent)
+	resp, err := c.client.http.Do(req)
+	if err != nil {
+		return c.broken(ctx, Network, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing can be done about it, and nothing follows
+	c.response.Status = resp.StatusCode
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		c.response.ServerTime = at
+	}
+	b := &body{source: resp.Body, touch: func() { watch.Reset(c.client.cfg.IdleTimeout) }}
+	if resp.StatusCode != http.StatusOK {
+		return c.refused(resp, b)
+	}
+	defer func() { c.response.Bytes = b.read }()
+	if err := b.decompress(resp.Header.Get("Content-Encoding")); err != nil {
+		return c.broken(ctx, Truncated, err)
+	}
+	defer b.release()
+	if err := read(b); err != nil {
+		return c.readError(ctx, err)
+	}
+	return nil
+}
+
+// readError tells the body's failures from those of visit.
+func (c *call) readError(ctx context.Context, err error) error {
+	var visited *visitError
+	switch {
+	case errors.As(err, &visited):
+		return visited.err
+	case errors.Is(err, errMalformed):
+		return c.fail(Malformed, err)
+	}
+	return c.broken(ctx, Truncated, err)
+}
+
+// broken says why no complete answer came.
+func (c *call) broken(ctx context.Context, kind Kind, err error) error {
+	cause := context.Cause(ctx)
+	var timeout net.Error
+	switch {
+	case errors.Is(cause, errTimeout):
+		return c.fail(Timeout, fmt.Errorf("%w after %s", errTimeout, time.Since(c.began).Round(time.Millisecond)))
+	case cause != nil:
+		return c.fail(Canceled, cause)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return c.fail(Timeout, err)
+	}
+	var u *url.Error // repeats method and address, which the APIError has
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return c.fail(kind, err)
+}
+
+// refused reads the beginning of the body of an answer other than 200.
+func (c *call) refused(resp *http.Response, b *body) error {
+	const enough = 300
+	var sentence string
+	if b.decompress(resp.Header.Get("Content-Encoding")) == nil {
+		defer b.release()
+		buf := make([]byte, enough)
+		n := 0
+		for n < enough { // an error ends the sentence; the status says enough
+			m, err := b.Read(buf[n:])
+			n += m
+			if err != nil {
+				break
+			}
+		}
+		sentence = printable(buf[:n])
+	}
+	failure := c.fail(classify(resp.StatusCode, sentence), nil)
+	failure.Sentence = sentence
+	if after, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s"); err == nil && after > 0 {
+		failure.RetryAfter = after
+	}
+	return failure
+}

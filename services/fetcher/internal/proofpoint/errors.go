@@ -1,0 +1,92 @@
+package proofpoint
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tapline/tapline/pkg/window"
+)
+
+// Kind says what a failed call means.
+type Kind string
+
+// The kinds. Those of status 400 are told apart by the sentence in the body.
+const (
+	BadCredentials  Kind = "bad-credentials"   // 401
+	Forbidden       Kind = "forbidden"         // 403: not entitled to this customer's data
+	TooManyRequests Kind = "too-many-requests" // 429
+	TooFarPast      Kind = "too-far-past"      // 400: the window starts before what is served
+	TooShort        Kind = "too-short"         // 400: under 30 seconds
+	TooLong         Kind = "too-long"          // 400: over an hour
+	StillCurrent    Kind = "still-current"     // 400: the window ends in the future of the server's clock
+	EndBeforeStart  Kind = "end-before-start"  // 400 with an empty body
+	BadRequest      Kind = "bad-request"       // 400 with any other sentence
+	NotFound        Kind = "not-found"         // 404
+	ServerError     Kind = "server-error"      // 5xx
+	Unexpected      Kind = "unexpected-status" // any other status
+	Timeout         Kind = "timeout"           // no answer, or no more of it, in time
+	Network         Kind = "network"           // no connection, or it broke before an answer
+	Truncated       Kind = "truncated"         // the body ended early
+	Malformed       Kind = "malformed"         // the body is not what the API promises
+	Canceled        Kind = "canceled"          // the caller gave up
+)
+
+// Devo's numbers for the kinds of errors, as its own collector logs them.
+const (
+	devoCredentials = 100
+	devoStart       = 101
+	devoHTTP        = 300
+	devoPull        = 301
+)
+
+// DevoID is the number that Devo's collector gives such an error.
+func (k Kind) DevoID() int {
+	switch k {
+	case BadCredentials, Forbidden:
+		return devoCredentials
+	case TooFarPast:
+		return devoStart
+	case Timeout, Network, Truncated, Malformed, Canceled:
+		return devoPull
+	default:
+		return devoHTTP
+	}
+}
+
+// APIError is a failed call.
+type APIError struct {
+	Kind       Kind
+	Status     int    // 0 when there was no answer
+	Sentence   string // beginning of the body, printable; may be empty
+	RetryAfter time.Duration
+	Endpoint   string
+	Window     window.Window
+	Err        error // cause, if there is one besides the answer
+}
+
+// Error names the call and what happened.
+func (e *APIError) Error() string {
+	text := fmt.Sprintf("error %d: %s %s: %s", e.Kind.DevoID(), e.Endpoint, e.Window, e.Kind)
+	if e.Status != 0 {
+		text += fmt.Sprintf(" (status %d)", e.Status)
+	}
+	if e.Sentence != "" {
+		text += fmt.Sprintf(": %q", e.Sentence)
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap gives the cause.
+func (e *APIError) Unwrap() error { return e.Err }
+
+var (
+	errTruncated = errors.New("body ends early")
+	errMalformed = errors.New("body is not what the API promises")
+	errNotObject = errors.New("array element is not a JSON object")
+	errTooLarge  = errors.New("record is larger than what is kept")
+	errTimeout   = errors.New("no answer in time")
+)

@@ -1,0 +1,215 @@
+package proofpoint
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// stream is the part of the stream that is in memory: buf[pos:end] is unread.
+type stream struct {
+	r        io.Reader
+	buf      []byte
+	pos, end int
+	err      error // of the stream, once everything before it is in buf
+	max      int   // an element beyond this is not kept whole
+	nesting  []byte
+}
+
+const firstBuffer = 128 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, firstBuffer); return &b }}
+
+func newStream(r io.Reader, limit int) stream {
+	b, _ := buffers.Get().(*[]byte)
+	return stream{r: r, buf: *b, max: limit}
+}
+
+func (s *stream) release() {
+	if cap(s.buf) == firstBuffer {
+		buffers.Put(&s.buf)
+	}
+}
+
+// more reads on behind what is unread, and moves or grows the buffer for it.
+func (s *stream) more() error {
+	if s.err != nil {
+		return s.err
+	}
+	if s.pos > 0 && s.end == len(s.buf) {
+		s.end = copy(s.buf, s.buf[s.pos:s.end])
+		s.pos = 0
+	}
+	if s.end == len(s.buf) {
+		grown := make([]byte, 2*len(s.buf))
+		copy(grown, s.buf[:s.end])
+		s.buf = grown
+	}
+	for range 100 {
+		n, err := s.r.Read(s.buf[s.end:])
+		s.end += n
+		s.err = err
+		if n > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// token passes white space and looks at the next byte.
+func (s *stream) token() (byte, error) {
+	for {
+		for ; s.pos < s.end; s.pos++ {
+			switch c := s.buf[s.pos]; c {
+			case ' ', '\t', '\n', '\r':
+			default:
+				return c, nil
+			}
+		}
+		if err := s.more(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (s *stream) expect(want byte) error {
+	c, err := s.token()
+	if err != nil {
+		return err
+	}
+	if c != want {
+		return s.unexpected(fmt.Sprintf("%q", want))
+	}
+	s.pos++
+	return nil
+}
+
+func (s *stream) unexpected(want string) error {
+	return fmt.Errorf("%w: %q where %s should be", errMalformed, s.buf[s.pos:min(s.pos+20, s.end)], want)
+}
+
+// element is the text of one value.
+type element struct {
+	raw     []byte // valid until the next read
+	dropped int64  // bytes at its end that were not kept
+}
+
+// frame reads one value by its brackets and strings alone: up to the comma or
+// closing bracket that belongs to what is around it.
+func (s *stream) frame() (element, error) {
+	f := framer{nesting: s.nesting[:0]}
+	var kept []byte // of an element that is too large
+	var dropped int64
+	at := s.pos // next byte to look at
+	for {
+		n, done, err := f.feed(s.buf[at:s.end])
+		at += n
+		if err != nil {
+			return element{}, err
+		}
+		if done {
+			break
+		}
+		if kept == nil && at-s.pos > s.max {
+			kept = append(kept, s.buf[s.pos:min(s.pos+keptBytes, at)]...)
+			dropped -= int64(len(kept))
+		}
+		if kept != nil {
+			dropped += int64(at - s.pos)
+			s.pos = at
+		}
+		offset := at - s.pos
+		if err := s.more(); err != nil {
+			return element{}, err
+		}
+		at = s.pos + offset
+	}
+	s.nesting = f.nesting
+	raw := bytes.TrimRight(s.buf[s.pos:at], " \t\r\n")
+	if kept != nil {
+		raw, dropped = kept, dropped+int64(at-s.pos)
+	}
+	s.pos = at
+	return element{raw, dropped}, nil
+}
+
+// keptBytes of an element that is too large go to DEAD.
+const keptBytes = 64 << 10
+
+// framer finds the end of one value, piece by piece.
+type framer struct {
+	nesting []byte // closing brackets that are due
+	text    bool   // inside a string
+	escaped bool   // behind a backslash inside a string
+}
+
+// feed looks at the next piece. done: the value ends behind n bytes; else the
+// whole piece belongs to it.
+func (f *framer) feed(p []byte) (n int, done bool, err error) {
+	for i := 0; i < len(p); i++ {
+		if f.text {
+			if i = f.inText(p, i); i < 0 {
+				return len(p), false, nil
+			}
+			if len(f.nesting) == 0 {
+				return i + 1, true, nil // a string that is the value itself
+			}
+			continue
+		}
+		switch c := p[i]; c {
+		case '"':
+			f.text = true
+		case '{':
+			f.nesting = append(f.nesting, '}')
+		case '[':
+			f.nesting = append(f.nesting, ']')
+		case '}', ']':
+			if len(f.nesting) == 0 {
+				return i, true, nil // closes what is around the value
+			}
+			top := len(f.nesting) - 1
+			if f.nesting[top] != c {
+				return i, false, fmt.Errorf("%w: %q closes a %q", errMalformed, c, f.nesting[top])
+			}
+			if f.nesting = f.nesting[:top]; top == 0 {
+				return i + 1, true, nil
+			}
+		case ',', ':':
+			if len(f.nesting) == 0 {
+				return i, true, nil
+			}
+		}
+	}
+	return len(p), false, nil
+}
+
+// inText goes to the quote that ends the string, or returns -1.
+func (f *framer) inText(p []byte, i int) int {
+	for i < len(p) {
+		if f.escaped {
+			f.escaped = false
+			i++
+			continue
+		}
+		quote := bytes.IndexByte(p[i:], '"')
+		span := p[i:]
+		if quote >= 0 {
+			span = span[:quote]
+		}
+		slash := bytes.IndexByte(span, '\\')
+		if slash < 0 {
+			if quote < 0 {
+				return -1
+			}
+			f.text = false
+			return i + quote
+		}
+		f.escaped = true
+		i += slash + 1
+	}
+	return -1
+}

@@ -1,0 +1,152 @@
+package proofpoint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// visitError carries an error of visit through the splitter.
+type visitError struct{ err error }
+
+func (e *visitError) Error() string { return e.err.Error() }
+
+// splitter frames the elements of the envelope's arrays. Framing needs only
+// strings and brackets, so an element that is not valid JSON inside can still
+// be told from its neighbours.
+type splitter struct {
+	stream
+	feeds []feed.Feed
+	visit func(Record) error
+	known bool // something was there that only such a response has
+}
+
+// split reads a whole body.
+func split(r io.Reader, feeds []feed.Feed, maxRecord int, visit func(Record) error) error {
+	s := &splitter{stream: newStream(r, maxRecord), feeds: feeds, visit: visit}
+	defer s.stream.release()
+	if err := s.envelope(); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%w: %w", errTruncated, err)
+		}
+		return err
+	}
+	// Reading to the very end checks the length and the checksum of the stream.
+	switch _, err := s.token(); {
+	case err == nil:
+		return s.unexpected("the end of the body")
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: %w", errTruncated, err)
+	}
+	if !s.known {
+		return fmt.Errorf("%w: neither queryEndTime nor an array of the endpoint is there", errMalformed)
+	}
+	return nil
+}
+
+// envelope reads the outer object.
+func (s *splitter) envelope() error {
+	if err := s.expect('{'); err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		c, err := s.token()
+		switch {
+		case err != nil:
+			return err
+		case c == '}':
+			s.pos++
+			return nil
+		case !first && c != ',':
+			return s.unexpected("a comma")
+		case !first:
+			s.pos++
+			if c, err = s.token(); err != nil {
+				return err
+			}
+		}
+		if c != '"' {
+			return s.unexpected("a key")
+		}
+		if err := s.member(); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *splitter) member() error {
+	element, err := s.frame()
+	if err != nil {
+		return err
+	}
+	key := feed.Feed(element.raw[1 : len(element.raw)-1])
+	if err := s.expect(':'); err != nil {
+		return err
+	}
+	c, err := s.token()
+	if err != nil {
+		return err
+	}
+	wanted := slices.Contains(s.feeds, key)
+	s.known = s.known || key == "queryEndTime" || (wanted && (c == '[' || c == 'n'))
+	if c == '[' {
+		return s.array(key, wanted)
+	}
+	value, err := s.frame()
+	if err == nil && wanted && string(value.raw) != "null" {
+		return fmt.Errorf("%w: %s is not an array", errMalformed, key)
+	}
+	return err
+}
+
+// array visits the elements; those of arrays nobody asked for are passed over.
+func (s *splitter) array(f feed.Feed, wanted bool) error {
+	s.pos++
+	for first := true; ; first = false {
+		c, err := s.token()
+		switch {
+		case err != nil:
+			return err
+		case c == ']':
+			s.pos++
+			return nil
+		case !first && c != ',':
+			return s.unexpected("a comma")
+		case !first:
+			s.pos++
+			if _, err := s.token(); err != nil {
+				return err
+			}
+		}
+		element, err := s.frame()
+		if err != nil {
+			return err
+		}
+		if wanted {
+			if err := s.visit(record(f, element)); err != nil {
+				return &visitError{err}
+			}
+		}
+	}
+}
+
+var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// record judges one element.
+func record(f feed.Feed, e element) Record {
+	r := Record{Feed: f, JSON: e.raw}
+	switch {
+	case e.dropped > 0:
+		r.Malformed = fmt.Errorf("%w: these are its first %d bytes of %d", errTooLarge, len(e.raw), int64(len(e.raw))+e.dropped)
+	case len(e.raw) == 0 || e.raw[0] != '{':
+		r.Malformed = errNotObject
+	case !jsontext.Value(e.raw).IsValid(lenient...):
+		r.Malformed = fmt.Errorf("%w: it is not valid JSON", errNotObject)
+	}
+	return r
+}

@@ -1,0 +1,243 @@
+package proofpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"pgregory.net/rapid"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
+)
+
+type seenRecord struct {
+	feed      feed.Feed
+	json      string
+	malformed bool
+}
+
+func splitAll(r io.Reader, feeds []feed.Feed, limit int) ([]seenRecord, error) {
+	var out []seenRecord
+	err := split(r, feeds, limit, func(r Record) error {
+		out = append(out, seenRecord{r.Feed, string(r.JSON), r.Malformed != nil})
+		return nil
+	})
+	return out, err
+}
+
+func TestRecordsComeOutByteForByte(t *testing.T) {
+	t.Parallel()
+	records := []string{
+		`{"n":123456789012345678901,"f":1.0,"e":1e400,"z":-0}`,
+		`{"a":"quote \" slash \\","b":"\\","c":"\\\"","d":"\u00e9 é 日本","a":"twice"}`,
+		`{ "spaced" : [ 1 , { "x" : "]}" } ] }`,
+		"{\"bad utf8\":\"\xff\xfe\"}",
+		`{}`,
+		`{"long":"` + strings.Repeat(`x\"`, 200_000) + `"}`,
+	}
+	text := `{"queryEndTime" : "2026-03-11T09:00:00Z", "clicksBlocked" : [` + strings.Join(records, " ,\n") +
+		` ], "other":{"clicksPermitted":[1]}, "clicksPermitted":null, "unknown":[{"x":[]},3,"y"], "messagesBlocked":[]}` + "\n"
+	for name, reader := range map[string]io.Reader{
+		"at once": strings.NewReader(text), "halves": iotest.HalfReader(strings.NewReader(text)),
+		"late EOF": iotest.DataErrReader(strings.NewReader(text)),
+	} {
+		got, err := splitAll(reader, feed.SIEM(), defaultMaxRecord)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(got) != len(records) {
+			t.Fatalf("%s: %d records, want %d", name, len(got), len(records))
+		}
+		for i, r := range got {
+			if r.json != records[i] || r.malformed || r.feed != feed.ClicksBlocked {
+				t.Errorf("%s: record %d is %.80q (malformed %t)", name, i, r.json, r.malformed)
+			}
+		}
+	}
+}
+
+func TestMalformedElementsLeaveTheRestAlone(t *testing.T) {
+	t.Parallel()
+	text := `{"queryEndTime":"x","clicksBlocked":[{"id":"1"},{"id":"2","n":01},12,"text",null,[{"id":"3"}],{"id":tru},{'a':1},{"id":"4"},]}`
+	got, err := splitAll(strings.NewReader(text), feed.SIEM(), defaultMaxRecord)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var good, bad []string
+	for _, r := range got {
+		if r.malformed {
+			bad = append(bad, r.json)
+		} else {
+			good = append(good, r.json)
+		}
+	}
+	if want := `{"id":"1"} {"id":"4"}`; strings.Join(good, " ") != want {
+		t.Errorf("good records %s", good)
+	}
+	if want := `{"id":"2","n":01} 12 "text" null [{"id":"3"}] {"id":tru} {'a':1} `; strings.Join(bad, " ") != want {
+		t.Errorf("malformed records %q", bad)
+	}
+}
+
+func TestOversizeRecordLeavesTheRestAlone(t *testing.T) {
+	t.Parallel()
+	big := `{"id":"big","x":"` + strings.Repeat(`a\"`, 1<<20) + `"}`
+	text := `{"clicksBlocked":[{"id":"1"},` + big + `,{"id":"2"}]}`
+	got, err := splitAll(strings.NewReader(text), feed.SIEM(), 300<<10)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d records, %v", len(got), err)
+	}
+	if got[0].malformed || got[2].malformed || got[2].json != `{"id":"2"}` {
+		t.Errorf("neighbours suffered: %v %v", got[0], got[2])
+	}
+	if !got[1].malformed || got[1].json != big[:keptBytes] {
+		t.Errorf("oversize record kept %d bytes", len(got[1].json))
+	}
+}
+
+func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
+	t.Parallel()
+	whole := `{"queryEndTime":"x","clicksBlocked":[{"id":"1","s":"a\"b"},{"id":"2"}],"messagesBlocked":[]}`
+	for i := range len(whole) {
+		if _, err := splitAll(strings.NewReader(whole[:i]), feed.SIEM(), defaultMaxRecord); !errors.Is(err, errTruncated) {
+			t.Errorf("cut after %d bytes: %v", i, err)
+		}
+	}
+	for _, text := range []string{
+		"<html>", "[]", `"x"`, "12", "{}", `{"error":"x"}`, whole + "x", whole + "{}", `{"queryEndTime":1 "x":2}`, `{"clicksBlocked":[{"id":"1"} {"id":"2"}]}`,
+		`{"clicksBlocked":{"id":"1"}}`, `{"clicksBlocked":[{"id":[}]}`, `{"clicksBlocked":[1}}`, `{queryEndTime:1}`, `{"messagesBlocked"}`,
+	} {
+		if _, err := splitAll(strings.NewReader(text), feed.SIEM(), defaultMaxRecord); !errors.Is(err, errMalformed) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestVisitErrorEndsTheCall(t *testing.T) {
+	t.Parallel()
+	enough := errors.New("enough")
+	err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), feed.SIEM(), defaultMaxRecord, func(Record) error { return enough })
+	var v *visitError
+	if !errors.As(err, &v) || !errors.Is(v.err, enough) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestMemoryDoesNotGrowWithTheBody reads a body that is never in memory and
+// checks that the buffer never grows.
+func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	s := &splitter{stream: newStream(generated(n), defaultMaxRecord), feeds: feed.SIEM(), visit: func(Record) error { return nil }}
+	if err := s.envelope(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.buf) != firstBuffer {
+		t.Errorf("the buffer grew to %d bytes", len(s.buf))
+	}
+}
+
+// generated is a body of n records of about 2 kB, made while it is read.
+func generated(n int) io.Reader {
+	record := []byte(`{"id":"0","subject":"` + strings.Repeat("words \\\" ", 100) + `","parts":[` + strings.Repeat(`{"sha256":"0123456789abcdef","size":12345},`, 20) + `{}]}`)
+	pr, pw := io.Pipe()
+	go func() {
+		var b bytes.Buffer
+		b.WriteString(`{"queryEndTime":"x","clicksBlocked":[`)
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.Write(record)
+			if b.Len() > 1<<20 {
+				if _, err := pw.Write(b.Bytes()); err != nil {
+					return
+				}
+				b.Reset()
+			}
+		}
+		b.WriteString(`]}`)
+		_, err := pw.Write(b.Bytes())
+		pw.CloseWithError(err)
+	}()
+	return pr
+}
+
+// TestPiecesDoNotMatter: however the body arrives, the outcome is the same.
+func TestPiecesDoNotMatter(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var elements []string
+		for range rapid.IntRange(0, 6).Draw(t, "n") {
+			elements = append(elements, rapid.SampledFrom([]string{
+				`{"a":"\\"}`, `{"a":"\\\""}`, `{"b":[{"c":"]"}]}`, ` {"d" : 1 } `, `12`, `{"e":"é\u00e9"}`, `"\""`,
+			}).Draw(t, "element"))
+		}
+		text := `{"clicksBlocked":[` + strings.Join(elements, ",") + `]}`
+		cut := rapid.IntRange(0, len(text)).Draw(t, "cut")
+		want, wantErr := splitAll(strings.NewReader(text[:cut]), feed.SIEM(), defaultMaxRecord)
+		got, gotErr := splitAll(iotest.OneByteReader(strings.NewReader(text[:cut])), feed.SIEM(), defaultMaxRecord)
+		if fmt.Sprint(want) != fmt.Sprint(got) || (wantErr == nil) != (gotErr == nil) {
+			t.Fatalf("%q: %v %v, byte by byte %v %v", text[:cut], want, wantErr, got, gotErr)
+		}
+	})
+}
+
+func FuzzSplit(f *testing.F) {
+	f.Add([]byte(`{"queryEndTime" : "x", "clicksBlocked" : [{"a":"\\\""},{"b":[1,{}]}],"messagesBlocked":null}`))
+	f.Add([]byte(`{"clicksBlocked":[{"a":01},12,"x",]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := splitAll(bytes.NewReader(text), feed.SIEM(), defaultMaxRecord)
+		slow, slowErr := splitAll(iotest.OneByteReader(bytes.NewReader(text)), feed.SIEM(), defaultMaxRecord)
+		if fmt.Sprint(got) != fmt.Sprint(slow) || (err == nil) != (slowErr == nil) {
+			t.Fatalf("%v %v, byte by byte %v %v", got, err, slow, slowErr)
+		}
+		var reference map[string]json.RawMessage
+		if json.Unmarshal(text, &reference) != nil {
+			return
+		}
+		var lists map[string][]json.RawMessage
+		if json.Unmarshal(text, &lists) == nil && err == nil && bytes.Count(text, []byte(`"clicksBlocked"`)) == 1 && !bytes.Contains(text, []byte(`\`)) {
+			n := 0
+			for _, r := range got {
+				if r.feed == feed.ClicksBlocked {
+					n++
+				}
+			}
+			if n != len(lists["clicksBlocked"]) {
+				t.Fatalf("%d records, want %d", n, len(lists["clicksBlocked"]))
+			}
+		}
+	})
+}
+
+func BenchmarkSplit(b *testing.B) { benchmarkSplit(b, func(Record) error { return nil }) }
+
+func BenchmarkSplitAndHash(b *testing.B) {
+	h := identity.NewHasher()
+	benchmarkSplit(b, func(r Record) error {
+		_, err := h.SIEM(r.Feed, r.JSON)
+		return err
+	})
+}
+
+func benchmarkSplit(b *testing.B, visit func(Record) error) {
+	b.Helper()
+	body, err := io.ReadAll(generated(5000))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := split(bytes.NewReader(body), feed.SIEM(), defaultMaxRecord, visit); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,199 @@
+package seen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// chunkEntries is how many entries one key holds: 4 MB, half of what the bus
+// takes in one message.
+const chunkEntries = 500_000
+
+// store is the bucket SEEN.
+type store interface {
+	Get(ctx context.Context, key string) (bus.Entry, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+}
+
+// Verdict says what a record is to those published before.
+type Verdict int
+
+// The verdicts.
+const (
+	New       Verdict = iota
+	Duplicate         // this very content was published
+	Revision          // the record was published with other content
+)
+
+// Sets is one job's view of the memory. It is for one goroutine.
+type Sets struct {
+	store  store
+	tenant string
+	chunk  int
+	hours  map[hourKey]*hour
+	last   *hour // records come in runs of one hour
+	lastID hourKey
+}
+
+type hourKey struct {
+	feed feed.Feed
+	hour int64 // hours since the epoch
+}
+
+// hour is what is known of one feed and hour.
+type hour struct {
+	chunks [][]byte // all but the last are full
+	rev    uint64   // revision of the last chunk; 0 when it does not exist
+	added  map[uint64]uint64
+	more   map[uint64]struct{} // further revisions of an identity in added
+}
+
+// Open begins a job's view.
+func Open(s store, tenant string) *Sets {
+	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, hours: make(map[hourKey]*hour)}
+}
+
+// Add looks a record up and remembers it for Commit. timeMS is the record's
+// own time, or any time that a later read of the same record will give too.
+func (s *Sets) Add(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint64) (Verdict, error) {
+	key := hourKey{f, timeMS / time.Hour.Milliseconds()}
+	h := s.last
+	if h == nil || key != s.lastID {
+		var err error
+		if h, err = s.load(ctx, key); err != nil {
+			return New, err
+		}
+		s.last, s.lastID = h, key
+	}
+	return h.add(entry(id, hash)), nil
+}
+
+func (h *hour) add(e uint64) Verdict {
+	known := false
+	for _, chunk := range h.chunks {
+		k, same := contains(chunk, e)
+		if same {
+			return Duplicate
+		}
+		known = known || k
+	}
+	base := e &^ (1<<contentBits - 1)
+	have, ok := h.added[base]
+	if ok {
+		_, again := h.more[e]
+		if have == e || again {
+			return Duplicate
+		}
+		h.more[e] = struct{}{}
+		return Revision
+	}
+	h.added[base] = e
+	if known {
+		return Revision
+	}
+	return New
+}
+
+func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
+	if h := s.hours[key]; h != nil {
+		return h, nil
+	}
+	h := &hour{added: make(map[uint64]uint64), more: make(map[uint64]struct{})}
+	if err := s.read(ctx, key, h); err != nil {
+		return nil, err
+	}
+	s.hours[key] = h
+	return h, nil
+}
+
+// read fills the chunks from the first one that is not complete in h.
+func (s *Sets) read(ctx context.Context, key hourKey, h *hour) error {
+	if n := len(h.chunks); n > 0 {
+		h.chunks = h.chunks[:n-1] // the last one may have grown
+	}
+	h.rev = 0
+	for {
+		entry, err := s.store.Get(ctx, s.key(key, len(h.chunks)))
+		if errors.Is(err, bus.ErrNotFound) {
+			h.rev = 0
+			h.chunks = append(h.chunks, nil)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read what was seen: %w", err)
+		}
+		if len(entry.Value)%entrySize != 0 {
+			return fmt.Errorf("%w: %s has %d bytes", errMalformed, s.key(key, len(h.chunks)), len(entry.Value))
+		}
+		h.rev = entry.Revision
+		h.chunks = append(h.chunks, entry.Value)
+		if len(entry.Value) < s.chunk*entrySize {
+			return nil
+		}
+	}
+}
+
+var errMalformed = errors.New("SEEN entry is not a list of 8-byte entries")
+
+// key is "<tenant>.<feed>.<hour>", with a number for the chunks after the first.
+func (s *Sets) key(k hourKey, chunk int) string {
+	key := s.tenant + "." + string(k.feed) + "." + time.Unix(k.hour*3600, 0).UTC().Format("2006010215")
+	if chunk > 0 {
+		key += "." + strconv.Itoa(chunk)
+	}
+	return key
+}
+
+// Commit writes everything that was added. Call it once the records are
+// published. It may be repeated.
+func (s *Sets) Commit(ctx context.Context) error {
+	for key, h := range s.hours {
+		if err := s.commit(ctx, key, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const maxTries = 100
+
+func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
+	pending := make([]uint64, 0, len(h.added)+len(h.more))
+	for _, e := range h.added {
+		pending = append(pending, e)
+	}
+	for e := range h.more {
+		pending = append(pending, e)
+	}
+	for try := 0; len(pending) > 0; {
+		last := len(h.chunks) - 1
+		room := s.chunk - len(h.chunks[last])/entrySize
+		part := pending[:min(room, len(pending))]
+		merged := merge(h.chunks[last], part)
+		rev, err := s.store.Update(ctx, s.key(key, last), merged, h.rev)
+		if errors.Is(err, bus.ErrConflict) && try < maxTries {
+			try++
+			if err := s.read(ctx, key, h); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("note what was seen: %w", err)
+		}
+		h.chunks[last], h.rev = merged, rev
+		pending = pending[len(part):]
+		if len(merged) >= s.chunk*entrySize {
+			h.chunks, h.rev = append(h.chunks, nil), 0
+		}
+	}
+	clear(h.added)
+	clear(h.more)
+	return nil
+}

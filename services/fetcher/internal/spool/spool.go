@@ -1,0 +1,118 @@
+// Package spool holds the batches of one job between the end of the HTTP response
+// and their atomic publication: in memory while they are small, in a file
+// beyond that. A response that breaks off is forgotten by closing the spool;
+// memory does not grow with the response.
+package spool
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Spool is a list of batches, written once and then read. It is for one
+// goroutine.
+type Spool struct {
+	dir    string
+	limit  int
+	items  []item
+	memory []byte
+	file   *os.File
+	out    *bufio.Writer
+	size   int64 // of the file
+}
+
+type item struct {
+	label  string
+	length int
+	onDisk bool
+}
+
+// Open makes an empty spool. Batches of more than limit bytes in total go to
+// an anonymous file in dir; an empty dir means the system's temporary directory.
+func Open(dir string, limit int) *Spool { return &Spool{dir: dir, limit: limit} }
+
+// Add appends a batch; the data is copied.
+func (s *Spool) Add(label string, data []byte) error {
+	onDisk := s.file != nil || len(s.memory)+len(data) > s.limit
+	if onDisk {
+		if err := s.write(data); err != nil {
+			return fmt.Errorf("spool a batch: %w", err)
+		}
+	} else {
+		s.memory = append(s.memory, data...)
+	}
+	s.items = append(s.items, item{label, len(data), onDisk})
+	return nil
+}
+
+func (s *Spool) write(data []byte) error {
+	if s.file == nil {
+		if s.dir != "" {
+			if err := os.MkdirAll(s.dir, 0o700); err != nil {
+				return err
+			}
+		}
+		file, err := os.CreateTemp(s.dir, "tapline-spool-")
+		if err != nil {
+			return err
+		}
+		// Without a name it vanishes with the process, however that ends.
+		if err := os.Remove(file.Name()); err != nil {
+			return errors.Join(err, file.Close())
+		}
+		s.file, s.out = file, bufio.NewWriterSize(file, 256<<10)
+	}
+	n, err := s.out.Write(data)
+	s.size += int64(n)
+	return err
+}
+
+// Len is the number of batches.
+func (s *Spool) Len() int { return len(s.items) }
+
+// Each reads the batches in order, as often as wanted, until yield says stop.
+// The data is valid during the call.
+func (s *Spool) Each(yield func(label string, data []byte) bool) error {
+	memory := s.memory
+	var disk *bufio.Reader
+	if s.file != nil {
+		if err := s.out.Flush(); err != nil {
+			return fmt.Errorf("write the spool: %w", err)
+		}
+		disk = bufio.NewReaderSize(io.NewSectionReader(s.file, 0, s.size), 256<<10)
+	}
+	var buf []byte
+	for _, it := range s.items {
+		if !it.onDisk {
+			if !yield(it.label, memory[:it.length:it.length]) {
+				return nil
+			}
+			memory = memory[it.length:]
+			continue
+		}
+		if cap(buf) < it.length {
+			buf = make([]byte, it.length)
+		}
+		if _, err := io.ReadFull(disk, buf[:it.length]); err != nil {
+			return fmt.Errorf("read the spool: %w", err)
+		}
+		if !yield(it.label, buf[:it.length]) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Close forgets everything.
+func (s *Spool) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	if err := s.file.Close(); err != nil {
+		return fmt.Errorf("close the spool: %w", err)
+	}
+	return nil
+}
