@@ -1,0 +1,33 @@
+// Command enricher makes rows for Devo tables out of records; see package enricher.
+package main
+
+import (
+	"context"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/enricher"
+)
+
+type config struct {
+	Enricher  enricher.Config
+	Bus       bus.Config
+	Telemetry telemetry.Config
+}
+
+func main() {
+	program.Main(program.Program[config]{
+		Name:      "enricher",
+		Summary:   "makes rows for Devo tables out of Proofpoint records",
+		Telemetry: func(c config) telemetry.Config { return c.Telemetry },
+		Run: func(ctx context.Context, c config, rt program.Runtime) error {
+			conn, err := bus.Connect(ctx, c.Bus, "enricher", rt.Log)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health}).Run(ctx)
+		},
+	})
+}

@@ -1,0 +1,54 @@
+package enricher
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/telemetry"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Flow is this stage's place in the chain.
+var Flow = bus.Flow{Stage: "enricher", Consumes: bus.StreamRaw, Emits: bus.StreamEvents}
+
+// transport is what the enricher needs of the bus.
+type transport interface {
+	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
+	PublishEvents(ctx context.Context, data []byte, m bus.EventMeta) error
+	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
+}
+
+// Deps are what the enricher takes from its surroundings.
+type Deps struct {
+	Bus     transport
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Health  *telemetry.Health
+}
+
+// Enricher turns records into rows.
+type Enricher struct {
+	cfg     Config
+	bus     transport
+	log     *slog.Logger
+	metrics *metrics
+	health  *telemetry.Health
+}
+
+// New makes an enricher. It does nothing before Run.
+func New(cfg Config, deps Deps) *Enricher {
+	return &Enricher{cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health}
+}
+
+// Run works until ctx ends, then finishes what is in hand. An error means that
+// the bus is not set up.
+func (e *Enricher) Run(ctx context.Context) error {
+	return e.bus.Consume(ctx, bus.Consumption{
+		Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: bus.ConsumerEnricher, Workers: e.cfg.Workers,
+		Log: e.log, Turn: func() { e.health.Turn(Flow.Stage, time.Minute) },
+	}, e.handle)
+}

@@ -1,0 +1,9 @@
+package enricher
+
+import "errors"
+
+var (
+	errNotAnObject   = errors.New("record is not a JSON object")
+	errUnknownFeed   = errors.New("unknown feed")
+	errUnknownTenant = errors.New("unknown tenant")
+)

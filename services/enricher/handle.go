@@ -1,0 +1,114 @@
+package enricher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// generation names the rules that make rows. Raise it when the rows of old
+// records would look different, so that reprocessing is not taken for repetition.
+const generation = 1
+
+// workspace is reused from message to message.
+type workspace struct {
+	raw  batch.Raw
+	out  []byte
+	row  []byte
+	id   []byte
+	dead []deadRecord
+}
+
+type deadRecord struct {
+	json  []byte
+	index int
+	err   error
+}
+
+var workspaces = sync.Pool{New: func() any { return new(workspace) }}
+
+// handle makes one batch of events out of one message of RAW and stores it.
+func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
+	ws, _ := workspaces.Get().(*workspace)
+	defer workspaces.Put(ws)
+	if err := batch.DecodeRaw(d.Data(), &ws.raw); err != nil {
+		return bus.Permanent(err)
+	}
+	raw := &ws.raw
+	table := feed.Feed(raw.Feed).Table()
+	switch {
+	case raw.Tenant != e.cfg.Tenant.Name:
+		return bus.Permanent(fmt.Errorf("%w %q: this enricher serves %q", errUnknownTenant, raw.Tenant, e.cfg.Tenant.Name))
+	case table == "":
+		return bus.Permanent(fmt.Errorf("%w %q", errUnknownFeed, raw.Feed))
+	}
+	events := e.convert(ws, d.Sequence(), table)
+	if err := e.bury(ctx, ws, d); err != nil {
+		return err
+	}
+	if events == 0 {
+		return nil
+	}
+	err := e.bus.PublishEvents(ctx, ws.out, bus.EventMeta{
+		Tenant: raw.Tenant, Table: table, MsgID: fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation),
+	})
+	if errors.Is(err, bus.ErrFull) {
+		return bus.RetryAfter(err, 30*time.Second)
+	}
+	if err != nil {
+		return err
+	}
+	e.metrics.events.WithLabelValues(table).Add(float64(events))
+	return nil
+}
+
+// convert writes the EventBatch of the workspace's records into ws.out.
+func (e *Enricher) convert(ws *workspace, sequence uint64, table string) (events int) {
+	raw := &ws.raw
+	pull, err := strconv.ParseInt(raw.PullID, 10, 64)
+	if err != nil {
+		pull = raw.FetchedAt.UnixMilli()
+	}
+	ws.dead = ws.dead[:0]
+	ws.out = batch.AppendEventsHeader(ws.out[:0], &batch.Events{
+		Tenant: raw.Tenant, Table: table, Feed: raw.Feed, JobID: raw.JobID, SourceSequence: sequence, Generation: generation,
+	})
+	for i := range raw.Records {
+		r := &raw.Records[i]
+		ws.id = identity.AppendTaplineID(ws.id[:0], r.ID, r.Hash)
+		var ok bool
+		if ws.row, ok = e.appendRow(ws.row[:0], r.JSON, raw.PullID, ws.id); !ok {
+			ws.dead = append(ws.dead, deadRecord{r.JSON, i, errNotAnObject})
+			continue
+		}
+		ws.out = batch.AppendEvent(ws.out, &batch.Event{ID: string(ws.id), TimeMS: r.TimeMS, PullMS: pull, JSON: ws.row})
+		events++
+	}
+	return events
+}
+
+// bury stores the records that cannot be rows.
+func (e *Enricher) bury(ctx context.Context, ws *workspace, d *bus.Delivery) error {
+	for _, dead := range ws.dead {
+		letter := &taplinev1.DeadLetter{
+			Tenant: ws.raw.Tenant, Stage: Flow.Stage, Feed: ws.raw.Feed, Reason: dead.err.Error(), Payload: dead.json,
+			Source: d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(), //nolint:gosec // attempts are positive
+		}
+		if err := e.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", d.Source(), dead.index)); err != nil {
+			return err
+		}
+		e.metrics.dead.WithLabelValues(ws.raw.Feed).Inc()
+	}
+	return nil
+}

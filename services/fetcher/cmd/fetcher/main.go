@@ -1,0 +1,37 @@
+// Command fetcher reads windows from Proofpoint TAP; see package fetcher.
+package main
+
+import (
+	"context"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/fetcher"
+)
+
+type config struct {
+	Fetcher   fetcher.Config
+	Bus       bus.Config
+	Telemetry telemetry.Config
+}
+
+func main() {
+	program.Main(program.Program[config]{
+		Name:      "fetcher",
+		Summary:   "reads windows from Proofpoint TAP and stores what it says",
+		Telemetry: func(c config) telemetry.Config { return c.Telemetry },
+		Run: func(ctx context.Context, c config, rt program.Runtime) error {
+			conn, err := bus.Connect(ctx, c.Bus, "fetcher", rt.Log)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			f, err := fetcher.New(c.Fetcher, fetcher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health})
+			if err != nil {
+				return err
+			}
+			return f.Run(ctx)
+		},
+	})
+}

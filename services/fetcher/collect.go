@@ -1,0 +1,160 @@
+package fetcher
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+	"github.com/tapline/tapline/services/fetcher/internal/seen"
+	"github.com/tapline/tapline/services/fetcher/internal/spool"
+)
+
+// collector takes the records of one response, drops what was seen and packs
+// the rest into batches. It is for one goroutine.
+type collector struct {
+	cfg    *Config
+	head   batch.Raw // what all batches of the job share, but the feed
+	sets   *seen.Sets
+	spool  *spool.Spool
+	hasher *identity.Hasher
+	feeds  []*feedCollector
+	dead   []*taplinev1.DeadLetter
+}
+
+// feedCollector is the part of one feed.
+type feedCollector struct {
+	feed    feed.Feed
+	result  taplinev1.FeedResult
+	buf     []byte // the batch under construction
+	records int
+}
+
+func (c *collector) of(f feed.Feed) *feedCollector {
+	for _, fc := range c.feeds {
+		if fc.feed == f {
+			return fc
+		}
+	}
+	return nil
+}
+
+// visit takes one record. The response's bytes are copied before it returns.
+func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
+	fc := c.of(r.Feed)
+	if fc == nil { // served along with the others; nobody asked for it
+		return nil
+	}
+	fc.result.Received++
+	rec, err := c.identify(r)
+	if err != nil {
+		return err
+	}
+	at := rec.TimeMS
+	if at == 0 { // any later read of this window's hour gives the same
+		at = c.head.Window.Start.UnixMilli()
+	}
+	verdict, err := c.sets.Add(ctx, r.Feed, at, rec.ID, rec.Hash)
+	if err != nil {
+		return err
+	}
+	switch {
+	case verdict == seen.Duplicate:
+		fc.result.Duplicate++
+		return nil
+	case r.Malformed != nil:
+		c.bury(fc, r)
+		return nil
+	case verdict == seen.Revision:
+		fc.result.Revision++
+		rec.Revision = true
+	}
+	return c.pack(fc, &rec)
+}
+
+// identify names the record. One without any identity of its own is named by its content.
+func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
+	if r.Malformed == nil {
+		id, err := c.hasher.SIEM(r.Feed, r.JSON)
+		if err == nil {
+			return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
+		}
+		if !errors.Is(err, identity.ErrNoIdentity) {
+			return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
+		}
+	}
+	sum := sha256.Sum256(r.JSON)
+	return batch.Record{
+		ID: binary.BigEndian.Uint64(sum[:]), Hash: binary.BigEndian.Uint64(sum[8:]), JSON: r.JSON,
+	}, nil
+}
+
+func (c *collector) bury(fc *feedCollector, r proofpoint.Record) {
+	fc.result.Dead++
+	c.dead = append(c.dead, &taplinev1.DeadLetter{
+		Tenant: c.head.Tenant, Stage: Flow.Stage, Feed: string(r.Feed), Table: r.Feed.Table(),
+		Reason: r.Malformed.Error(), Payload: append([]byte(nil), r.JSON...), Source: c.head.JobID, Attempts: 1,
+		DiedAt: timestamppb.New(c.head.FetchedAt),
+	})
+}
+
+// deadID names a dead letter by its content, so that a repeated job names it again.
+func deadID(letter *taplinev1.DeadLetter) string {
+	sum := sha256.Sum256(letter.GetPayload())
+	return letter.GetSource() + "/" + letter.GetFeed() + "/" + hex.EncodeToString(sum[:12])
+}
+
+// pack appends the record to its feed's batch and spools batches that are full.
+func (c *collector) pack(fc *feedCollector, rec *batch.Record) error {
+	if fc.records > 0 && len(fc.buf)+len(rec.JSON) > c.cfg.BatchBytes {
+		if err := c.flush(fc); err != nil {
+			return err
+		}
+	}
+	if fc.records == 0 {
+		head := c.head
+		head.Feed = string(fc.feed)
+		fc.buf = batch.AppendRawHeader(fc.buf[:0], &head)
+	}
+	fc.buf = batch.AppendRecord(fc.buf, rec)
+	fc.records++
+	if fc.result.Published == 0 {
+		fc.result.FirstHash = rec.Hash
+	}
+	fc.result.LastHash = rec.Hash
+	fc.result.Published++
+	if fc.records >= c.cfg.BatchRecords {
+		return c.flush(fc)
+	}
+	return nil
+}
+
+func (c *collector) flush(fc *feedCollector) error {
+	if fc.records == 0 {
+		return nil
+	}
+	fc.records = 0
+	return c.spool.Add(string(fc.feed), fc.buf)
+}
+
+// finish spools what is left and gives the account of every feed.
+func (c *collector) finish() ([]*taplinev1.FeedResult, error) {
+	var results []*taplinev1.FeedResult
+	for _, fc := range c.feeds {
+		if err := c.flush(fc); err != nil {
+			return nil, err
+		}
+		fc.result.Feed = string(fc.feed)
+		results = append(results, &fc.result)
+	}
+	return results, nil
+}

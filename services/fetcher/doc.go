@@ -1,0 +1,32 @@
+// Package fetcher reads windows from Proofpoint and stores what it said.
+//
+//	JOBS ──▶ fetcher ──▶ RAW (batches, and one marker for each job)
+//	          │  │ └──▶ LEDGER
+//	     QUOTA│  └ SEEN
+//
+// Consumes: jobs, each lane by its own consumer, so that live work never waits
+// behind backfill. Emits: batches of records into RAW, byte for byte, and
+// window records into LEDGER. Owns: the bucket SEEN; takes units from QUOTA.
+//
+// One job is one call. In this order, so that a crash between any two lines
+// repeats work and loses none:
+//
+//  1. Is the marker of the job in RAW? Then an earlier run stored it: complete
+//     SEEN from the stored batches, write LEDGER, ack.
+//  2. Reserve a unit of the pool. None left: the job waits on the bus.
+//  3. Call, splitting the body into records as it comes. Records seen before are counted and
+//     dropped; the others go into batches in a spool (memory, then a file). A body
+//     that breaks off, or is not what it should be, discards all of it.
+//  4. Store malformed records in DEAD, under names that a repetition gives again.
+//  5. Store all batches and the marker in one atomic batch.
+//  6. Write SEEN, then LEDGER, then ack.
+//
+// Guarantees: the records of a job are in RAW once, together with the account of
+// the job, for any number of runs and fetchers.
+//
+// Fails how: every call is made once for each delivery of a job. After a
+// failure this process makes no call for a while, longer each time (up to five
+// minutes), so that an outage at Proofpoint costs few units. A window that
+// fails on its own is cut into halves, which the scheduler plans. A refused credential is
+// probed every five minutes. What each answer of Proofpoint means stands in fate.go.
+package fetcher

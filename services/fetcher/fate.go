@@ -1,0 +1,137 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
+
+const (
+	probeCredential = 5 * time.Minute  // between calls with a refused credential
+	probeOddAnswer  = 15 * time.Minute // between calls that get an answer nobody expects
+	untilPast       = 10 * time.Second // for a window whose end is not yet in the server's past
+	// splitAfter is how many attempts a window that fails on its own gets before it is
+	// cut; splitAnyway is how many when everything else fails, too, which looks
+	// like an outage and not like a window that is too large.
+	splitAfter  = 3
+	splitAnyway = 6
+)
+
+// fate says what a failed call means for its job.
+func (f *Fetcher) fate(ctx context.Context, w *work, err error, skew time.Duration) error {
+	var api *proofpoint.APIError
+	if !errors.As(err, &api) { // SEEN, the spool: nothing is wrong with the call
+		f.metrics.calls.WithLabelValues(w.endpoint.Path, "not-stored").Inc()
+		return err
+	}
+	f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
+	switch api.Kind {
+	case proofpoint.Canceled:
+		return err
+	case proofpoint.BadCredentials, proofpoint.Forbidden:
+		return f.pause(api, probeCredential, "Proofpoint refuses the credential; probing it every five minutes")
+	case proofpoint.TooManyRequests:
+		return f.refused(ctx, w, api)
+	case proofpoint.StillCurrent:
+		return bus.RetryAfter(err, untilPast)
+	case proofpoint.TooFarPast:
+		return f.tooOld(ctx, w, api, skew)
+	case proofpoint.TooShort, proofpoint.TooLong, proofpoint.EndBeforeStart:
+		return f.giveUp(ctx, w, api) // the job itself is wrong, and will be tomorrow
+	case proofpoint.Timeout:
+		f.rest(api, 0)
+		return f.halve(ctx, w, api, 1, skew)
+	case proofpoint.ServerError, proofpoint.Truncated, proofpoint.Malformed:
+		f.rest(api, 0)
+		return f.halve(ctx, w, api, splitAfter, skew)
+	case proofpoint.Network:
+		return f.pause(api, 0, "Proofpoint cannot be reached; trying on")
+	default:
+		f.log.Error("Proofpoint answers in a way nobody expects; the window waits", slog.Any("error", err))
+		return bus.RetryAfter(err, probeOddAnswer)
+	}
+}
+
+// rest keeps this process from calling for a while, and tells of it once.
+func (f *Fetcher) rest(api *proofpoint.APIError, least time.Duration) {
+	if f.gate.failure(least) {
+		f.log.Warn("a call to Proofpoint failed", slog.Any("error", api))
+	}
+	f.health.Degraded("proofpoint", api.Error())
+}
+
+func (f *Fetcher) pause(api *proofpoint.APIError, least time.Duration, text string) error {
+	if f.gate.failure(least) {
+		f.log.Error(text, slog.Int("error_id", api.Kind.DevoID()), slog.Any("error", api))
+	}
+	f.health.Degraded("proofpoint", api.Error())
+	return bus.RetryAfter(api, f.gate.rest())
+}
+
+// refused notes that somebody else uses the credential.
+func (f *Fetcher) refused(ctx context.Context, w *work, api *proofpoint.APIError) error {
+	external, err := f.quota.Refused(ctx, w.endpoint.Pool, api.RetryAfter)
+	if err != nil {
+		return err
+	}
+	f.log.Error("Proofpoint answered 429 although calls should be left: somebody else uses this credential",
+		slog.String("pool", string(w.endpoint.Pool)), slog.Int("calls_of_others", external), slog.Any("error", api))
+	f.health.Degraded("quota "+string(w.endpoint.Pool), api.Error())
+	return bus.RetryAfter(api, longestWait)
+}
+
+// tooOld gives up what Proofpoint no longer serves. The second half of a window
+// may still be served, so the window is cut first.
+func (f *Fetcher) tooOld(ctx context.Context, w *work, api *proofpoint.APIError, skew time.Duration) error {
+	if _, _, ok := w.window.Halves(); ok {
+		return f.split(ctx, w, api.Error(), skew)
+	}
+	f.log.Error("a window is lost", slog.Int("error_id", api.Kind.DevoID()), slog.String("window", w.window.String()), slog.Any("error", api))
+	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0)
+}
+
+func (f *Fetcher) giveUp(ctx context.Context, w *work, api *proofpoint.APIError) error {
+	if err := f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0); err != nil {
+		return err
+	}
+	return bus.Permanent(api)
+}
+
+// halve cuts a window that failed often enough on its own; before that, or when it cannot
+// be cut, it is called again after the rest.
+func (f *Fetcher) halve(ctx context.Context, w *work, api *proofpoint.APIError, after int, skew time.Duration) error {
+	due := w.attempts >= splitAnyway || (w.attempts >= after && f.gate.alone())
+	if _, _, ok := w.window.Halves(); ok && due {
+		return f.split(ctx, w, api.Error(), skew)
+	}
+	return bus.RetryAfter(api, f.gate.rest())
+}
+
+// split tells the scheduler to plan the halves.
+func (f *Fetcher) split(ctx context.Context, w *work, reason string, skew time.Duration) error {
+	if _, _, ok := w.window.Halves(); !ok {
+		return bus.RetryAfter(fmt.Errorf("%w: %s cannot be cut: %s", errBadJob, w.window, reason), longestWait)
+	}
+	f.log.Info("a window is cut into halves", slog.String("window", w.window.String()), slog.String("reason", reason))
+	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_SPLIT, reason, skew)
+}
+
+// conclude writes a state other than fetched into the ledger.
+func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowState, reason string, skew time.Duration) error {
+	for _, name := range w.set {
+		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
+			Tenant: f.cfg.Tenant.Name, Feed: string(name), Window: w.window.Proto(), State: state, JobId: w.job.GetId(),
+			Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(), //nolint:gosec // a count of attempts is small
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

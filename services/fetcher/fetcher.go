@@ -1,0 +1,174 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
+
+// Flow is this stage's place in the chain.
+var Flow = bus.Flow{Stage: "fetcher", Consumes: bus.StreamJobs, Emits: bus.StreamRaw}
+
+// transport is what the fetcher needs of the bus.
+type transport interface {
+	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
+	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	stored
+	publisher
+}
+
+// stored reads what an earlier run of a job left in RAW.
+type stored interface {
+	Marker(ctx context.Context, tenant, jobID string) (sequence uint64, data []byte, err error)
+	Raw(ctx context.Context, sequence uint64) ([]byte, error)
+}
+
+// publisher stores what a job brought.
+type publisher interface {
+	PublishWindow(ctx context.Context, w bus.Window) (uint64, error)
+	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
+}
+
+// upstream is Proofpoint.
+type upstream interface {
+	SIEM(ctx context.Context, e feed.Endpoint, w window.Window, visit func(proofpoint.Record) error) (proofpoint.Response, error)
+	Check(ctx context.Context) (proofpoint.Response, error)
+}
+
+// Deps are what the fetcher takes from its surroundings.
+type Deps struct {
+	Bus     transport
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Health  *telemetry.Health
+	Now     func() time.Time // nil means time.Now
+	// OnFetched, if set, is told what each job published, by feed.
+	OnFetched func(f feed.Feed, records int)
+}
+
+// Fetcher reads windows for one tenant.
+type Fetcher struct {
+	cfg     Config
+	bus     transport
+	api     upstream
+	log     *slog.Logger
+	metrics *metrics
+	health  *telemetry.Health
+	now     func() time.Time
+	fetched func(feed.Feed, int)
+	gate    *gate
+
+	// Set by open, before anything runs.
+	seen   *bus.Bucket
+	quota  *quota.Book
+	ledger *ledger.Ledger
+}
+
+// New makes a fetcher. It does nothing before Run.
+func New(cfg Config, deps Deps) (*Fetcher, error) {
+	api, err := proofpoint.New(proofpoint.Config{
+		URL: cfg.API.URL, Principal: cfg.API.Principal, Secret: cfg.API.Secret, Timeout: cfg.API.Timeout,
+		IdleTimeout: cfg.API.IdleTimeout, UserAgent: "tapline/" + program.Version(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetcher: %w", err)
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	if deps.OnFetched == nil {
+		deps.OnFetched = func(feed.Feed, int) {}
+	}
+	return &Fetcher{
+		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
+		now: deps.Now, fetched: deps.OnFetched, gate: newGate(time.Now),
+	}, nil
+}
+
+// Run works until ctx ends, then finishes what is in hand. An error means that
+// the bus is not set up, or that Proofpoint refuses the credential.
+func (f *Fetcher) Run(ctx context.Context) error {
+	if err := f.open(ctx); err != nil {
+		return err
+	}
+	if err := f.check(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, consumer := range []bus.Consumer{bus.ConsumerFetcherLive, bus.ConsumerFetcherSweep, bus.ConsumerFetcherBackfill} {
+		group.Go(func() error {
+			return f.bus.Consume(ctx, bus.Consumption{
+				Stage: Flow.Stage, Tenant: f.cfg.Tenant.Name, Consumer: consumer, Workers: f.cfg.Workers,
+				Grace: f.cfg.API.Timeout / 2, Log: f.log,
+				Turn: func() { f.health.Turn(Flow.Stage+" "+consumer.Name, time.Minute) },
+			}, f.handle)
+		})
+	}
+	return group.Wait()
+}
+
+func (f *Fetcher) open(ctx context.Context) error {
+	var problems []error
+	bucket := func(name string) *bus.Bucket {
+		b, err := f.bus.Bucket(ctx, name)
+		problems = append(problems, err)
+		return b
+	}
+	f.seen = bucket(bus.BucketSeen)
+	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, f.now)
+	f.ledger = ledger.New(bucket(bus.BucketLedger))
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("fetcher: %w", err)
+	}
+	return nil
+}
+
+// check proves the credential at an endpoint without a limit, so that a wrong one ends
+// the program at once. An API that cannot be reached is no reason to end: it may be
+// an outage, and the jobs wait.
+func (f *Fetcher) check(ctx context.Context) error {
+	if err := f.quota.Reserve(ctx, feed.PoolNone); err != nil {
+		f.log.Warn("cannot count a call", slog.Any("error", err))
+	}
+	response, err := f.api.Check(ctx)
+	f.note(response)
+	var api *proofpoint.APIError
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return nil
+	case errors.As(err, &api) && api.Kind == proofpoint.BadCredentials:
+		return &config.Problem{
+			Variable: "TAP_PRINCIPAL", Value: f.cfg.API.Principal, ID: api.Kind.DevoID(),
+			Reason: "Proofpoint refuses this principal with TAP_SECRET (status 401): create or renew the credential in the TAP dashboard under Settings, Connected Applications",
+		}
+	}
+	f.log.Warn("cannot check the credential; trying on", slog.Any("error", err))
+	return nil
+}
+
+// note measures how far the local clock is from Proofpoint's. The Date header
+// has a precision of a second.
+func (f *Fetcher) note(r proofpoint.Response) (skew time.Duration) {
+	if r.ServerTime.IsZero() {
+		return 0
+	}
+	skew = f.now().Sub(r.ServerTime).Truncate(time.Second)
+	f.metrics.skew.Set(skew.Seconds())
+	return skew
+}

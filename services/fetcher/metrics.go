@@ -1,0 +1,39 @@
+package fetcher
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of the fetcher. The names are part of the interface.
+type metrics struct {
+	calls     *prometheus.CounterVec // by endpoint and result
+	records   *prometheus.CounterVec // by feed and fate
+	bytes     prometheus.Counter
+	duration  prometheus.Histogram
+	quotaLeft *prometheus.GaugeVec // by pool
+	skew      prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tapline_fetcher_calls_total", Help: "Calls to Proofpoint.",
+		}, []string{"endpoint", "result"}),
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tapline_fetcher_records_total", Help: "Records received: new, revision, duplicate or dead.",
+		}, []string{"feed", "fate"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tapline_fetcher_received_bytes_total", Help: "Bytes of response bodies, decompressed.",
+		}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tapline_fetcher_call_duration_seconds", Help: "From the request to the end of the body.",
+			Buckets: prometheus.ExponentialBuckets(0.05, 2, 12),
+		}),
+		quotaLeft: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tapline_quota_left_calls", Help: "Calls that may be made now.",
+		}, []string{"pool"}),
+		skew: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tapline_clock_skew_seconds", Help: "How far the local clock is ahead of Proofpoint's.",
+		}),
+	}
+	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.quotaLeft, m.skew)
+	return m
+}

@@ -1,0 +1,153 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+	"github.com/tapline/tapline/services/fetcher/internal/seen"
+)
+
+// store makes the outcome of a call durable: DEAD, then RAW with the marker, then
+// SEEN and LEDGER.
+func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint.Response, skew time.Duration) error {
+	results, err := c.finish()
+	if err != nil {
+		return err
+	}
+	for _, letter := range c.dead {
+		if err := f.bus.PublishDead(ctx, letter, deadID(letter)); err != nil {
+			return err
+		}
+	}
+	result := &taplinev1.WindowResult{
+		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
+		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status), //nolint:gosec // a status has three digits
+		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()), //nolint:gosec // bounded by the server's limit
+	}
+	marker, err := proto.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("encode marker of job %s: %w", w.job.GetId(), err)
+	}
+	_, err = f.bus.PublishWindow(ctx, bus.Window{
+		Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Batches: batches(c), Marker: marker,
+	})
+	switch {
+	case errors.Is(err, bus.ErrAlreadyStored):
+		// Another run was faster; its records count, not these.
+		sequence, marker, err := f.bus.Marker(ctx, f.cfg.Tenant.Name, w.job.GetId())
+		if err != nil {
+			return err
+		}
+		return f.complete(ctx, w, sequence, marker)
+	case errors.Is(err, bus.ErrTooLarge):
+		return f.split(ctx, w, err.Error(), skew)
+	case errors.Is(err, bus.ErrFull):
+		return bus.RetryAfter(err, longestWait)
+	case err != nil:
+		return err
+	}
+	if err := c.sets.Commit(ctx); err != nil {
+		return err
+	}
+	if err := f.record(ctx, w, result, skew); err != nil {
+		return err
+	}
+	f.tell(result)
+	return nil
+}
+
+func batches(c *collector) iter.Seq2[bus.RawMessage, error] {
+	return func(yield func(bus.RawMessage, error) bool) {
+		err := c.spool.Each(func(label string, data []byte) bool {
+			return yield(bus.RawMessage{Feed: label, Data: data}, nil)
+		})
+		if err != nil {
+			yield(bus.RawMessage{}, err)
+		}
+	}
+}
+
+// complete finishes a job whose records are in RAW: a crash may have come
+// before SEEN or LEDGER were written.
+func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker []byte) error {
+	result := &taplinev1.WindowResult{}
+	if err := proto.Unmarshal(marker, result); err != nil {
+		return bus.Permanent(fmt.Errorf("marker of job %s: %w", w.job.GetId(), err))
+	}
+	sets := seen.Open(f.seen, f.cfg.Tenant.Name)
+	var raw batch.Raw
+	for i := range uint64(result.GetBatches()) {
+		data, err := f.bus.Raw(ctx, sequence-1-i)
+		if errors.Is(err, bus.ErrNotFound) {
+			continue // aged out, and then Proofpoint no longer returns its records either
+		}
+		if err != nil {
+			return err
+		}
+		if err := batch.DecodeRaw(data, &raw); err != nil {
+			return bus.Permanent(fmt.Errorf("batch %d of job %s: %w", sequence-1-i, w.job.GetId(), err))
+		}
+		for _, r := range raw.Records {
+			at := r.TimeMS
+			if at == 0 {
+				at = w.window.Start.UnixMilli()
+			}
+			if _, err := sets.Add(ctx, feed.Feed(raw.Feed), at, r.ID, r.Hash); err != nil {
+				return err
+			}
+		}
+	}
+	if err := sets.Commit(ctx); err != nil {
+		return err
+	}
+	return f.record(ctx, w, result, 0)
+}
+
+// record writes the account of a fetched window into the ledger, one record for
+// each feed.
+func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, skew time.Duration) error {
+	for _, r := range result.GetFeeds() {
+		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
+			Tenant: f.cfg.Tenant.Name, Feed: r.GetFeed(), Window: w.window.Proto(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED,
+			JobId: w.job.GetId(), Attempts: uint32(w.attempts), Status: result.GetStatus(), Bytes: result.GetBytes(), //nolint:gosec // a count of attempts is small
+			Received: r.GetReceived(), Duplicate: r.GetDuplicate(), Published: r.GetPublished(), Revision: r.GetRevision(),
+			Dead: r.GetDead(), FetchedAt: result.GetFetchedAt(), SkewMs: skew.Milliseconds(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Fetcher) tell(result *taplinev1.WindowResult) {
+	var received, published int64
+	for _, r := range result.GetFeeds() {
+		count := func(fate string, n int64) { f.metrics.records.WithLabelValues(r.GetFeed(), fate).Add(float64(n)) }
+		count("new", r.GetPublished()-r.GetRevision())
+		count("revision", r.GetRevision())
+		count("duplicate", r.GetDuplicate())
+		count("dead", r.GetDead())
+		received += r.GetReceived()
+		published += r.GetPublished()
+		f.fetched(feed.Feed(r.GetFeed()), int(r.GetPublished()))
+		if r.GetDead() > 0 {
+			f.log.Warn("malformed records went to DEAD", slog.String("job", result.GetJobId()),
+				slog.String("feed", r.GetFeed()), slog.Int64("records", r.GetDead()))
+		}
+	}
+	f.log.Debug("fetched", slog.String("job", result.GetJobId()), slog.Int64("received", received),
+		slog.Int64("published", published), slog.Int64("bytes", result.GetBytes()))
+}
