@@ -1,0 +1,117 @@
+package tapsim
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+const hexDigits = "0123456789abcdef"
+
+func appendHex(dst []byte, d uint64, digits int) []byte {
+	for range digits {
+		dst = append(dst, hexDigits[d&15])
+		d = d>>4 | d<<60
+	}
+	return dst
+}
+
+func (g generator) appendID(dst []byte, o origin) []byte {
+	a, b := g.dice(o, forID), mix(g.dice(o, forID))
+	dst = append(appendHex(dst, a, 8), '-')
+	dst = append(appendHex(dst, a>>32, 4), '-')
+	dst = append(appendHex(dst, a>>48, 4), '-')
+	dst = append(appendHex(dst, b, 4), '-')
+	return appendHex(dst, b>>16, 12)
+}
+
+func (g generator) appendGUID(dst []byte, o origin) []byte {
+	const letters = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789-_ABCD"
+	for d, n := g.dice(o.group(), forGUID), 0; n < 32; n++ {
+		dst = append(dst, letters[d>>58])
+		d = mix(d + 1)
+	}
+	return dst
+}
+
+// appendRecipient: the number within the group keeps recipients of one message apart.
+func (g generator) appendRecipient(dst []byte, o origin) []byte {
+	dst = append(dst, people[g.dice(o, forRecipient)%uint64(len(people))]...)
+	dst = strconv.AppendInt(dst, int64(o.index%perGUID), 10)
+	return append(dst, "@corp.example"...)
+}
+
+var (
+	people   = []string{"h.lind", "ap", "j.o'neil", "m.garcía", "n.müller", "sales.team", "it-support", "y.tanaka"}
+	subjects = []string{
+		"Invoice 20931 is overdue", "Your parcel could not be delivered", "Überfällige Rechnung – bitte prüfen", "パスワードの有効期限が切れます",
+		`Re: \"final\" contract \u2013 please sign`, "Payroll update required today", "Shared document: Q3 plan.xlsx", "Voicemail from +1 202 555 0143",
+	}
+	campaigns = []string{"null", `"0d9f4b8a-6c1e-4b0b-8c2f-71d3c5a9e604"`, "null", `"94c2e6b1-7d30-4f58-a0be-15d8c73f2a69"`}
+	classes   = []string{"phish", "malware", "spam", "impostor", "toad"}
+	agents    = []string{
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148",
+	}
+)
+
+func appendTime(dst []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+}
+
+// append writes the record as JSON. shuffle turns the order of parts, which is
+// different in every call.
+func (g generator) append(dst []byte, o origin, shuffle uint64) []byte {
+	if g.has(o, forMalformed, g.cfg.MalformedFraction) {
+		dst = append(dst, `{"id":"`...)
+		return append(g.appendID(dst, o), `","spamScore":01}`...)
+	}
+	if g.feed(o).IsClick() {
+		return g.appendClick(dst, o)
+	}
+	return g.appendMessage(dst, o, shuffle)
+}
+
+func (g generator) appendClick(dst []byte, o origin) []byte {
+	d := g.dice(o, forKind)
+	dst = append(dst, `{"url":"https://portal.example/`...)
+	dst = appendHex(dst, g.dice(o.group(), forText), 24)
+	dst = append(append(dst, `?x=%7B\"a\"%7D","classification":"`...), classes[d%3]...)
+	dst = appendTime(append(dst, `","clickTime":"`...), g.happened(o))
+	dst = appendTime(append(dst, `","threatTime":"`...), g.created(o).Add(-time.Second))
+	dst = append(append(dst, `","userAgent":"`...), agents[d>>8&1]...)
+	dst = append(append(dst, `","campaignId":`...), campaigns[d>>16&3]...)
+	dst = g.appendID(append(dst, `,"id":"`...), o)
+	dst = append(dst, `","clickIP":"192.0.2.`...)
+	dst = strconv.AppendUint(dst, d>>24&255, 10)
+	dst = appendHex(append(dst, `","sender":"`...), g.dice(o.group(), forText), 16)
+	dst = g.appendRecipient(append(dst, `@sender.example","recipient":"`...), o)
+	dst = g.appendGUID(append(dst, `","senderIP":"198.51.100.7","GUID":"`...), o)
+	dst = appendHex(append(dst, `","threatID":"`...), mix(d), 64)
+	dst = appendHex(append(dst, `","threatURL":"https://threatinsight.example/5b0c7f1e/threat/email/`...), mix(d), 64)
+	dst = append(append(dst, `","threatStatus":"`...), g.status(o)...)
+	dst = appendHex(append(dst, `","messageID":"<`...), g.dice(o.group(), forGUID), 16)
+	dst = append(dst, `@sender.example>"`...)
+	return append(g.appendOdd(dst, o), '}')
+}
+
+// appendOdd adds what a strict reader would stumble over.
+func (g generator) appendOdd(dst []byte, o origin) []byte {
+	if !g.has(o, forOdd, g.cfg.OddFraction) {
+		return dst
+	}
+	return append(dst, `,"extraScore":123456789012345678901,"extraRatio":1.0,"extraNested":{"b":[1e400,-0,{"a":null}],"a":"\u00e9\ud83d\ude80"},"extraEmpty":{}`...)
+}
+
+// Natural keys, as the truth names them.
+
+func (g generator) appendKey(dst []byte, o origin) []byte {
+	if g.hasID(o) {
+		return g.appendID(append(dst, "id:"...), o)
+	}
+	dst = append(g.appendGUID(append(dst, "guid:"...), o), '|')
+	return g.appendRecipient(dst, o)
+}
+
+func arrayName(f feed.Feed) string { return string(f) }

@@ -1,0 +1,47 @@
+package tapsim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/telemetry"
+)
+
+// ProgramConfig is the configuration of the program.
+type ProgramConfig struct {
+	Addr      string `env:"TAPSIM_ADDR" envDefault:"127.0.0.1:8081" usage:"address of the simulated API, plain http"`
+	Sim       Config
+	Telemetry telemetry.Config
+}
+
+// Run serves a simulator until ctx ends.
+func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
+	sim, err := New(c.Sim)
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", c.Addr)
+	if err != nil {
+		return &config.Problem{Variable: "TAPSIM_ADDR", Value: c.Addr, Reason: "cannot listen: " + err.Error()}
+	}
+	log.Info("simulating Proofpoint TAP", slog.String("url", "http://"+ln.Addr().String()))
+	return Serve(ctx, ln, sim)
+}
+
+// Serve answers on a listener until ctx ends, then closes it.
+func Serve(ctx context.Context, ln net.Listener, sim *Sim) error {
+	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the simulator: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package tapsim
+
+import (
+	"sync"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// Sim is one simulated service. It is an http.Handler and safe for concurrent use.
+type Sim struct {
+	cfg   Config
+	start time.Time // by the real clock
+	epoch time.Time // creation of the first record
+	gen   generator
+
+	mu       sync.Mutex
+	calls    map[feed.Pool][]time.Time // the sliding log of each pool, by the simulator's clock
+	refused  map[feed.Pool]int         // 429s of each pool
+	requests map[string]map[int]int    // by path and status
+	shuffles uint64
+	faults   []*fault
+	extra    []added
+}
+
+// New makes a simulator whose clock starts at the present.
+func New(c Config) (*Sim, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	now := c.Clock()
+	return &Sim{
+		cfg: c, start: now, epoch: now.Add(-c.Age).UTC().Truncate(time.Second), gen: generator{c},
+		calls: make(map[feed.Pool][]time.Time), refused: make(map[feed.Pool]int), requests: make(map[string]map[int]int),
+	}, nil
+}
+
+// Now is the simulator's clock.
+func (s *Sim) Now() time.Time {
+	real := s.cfg.Clock().Sub(s.start)
+	return s.start.Add(time.Duration(float64(real) * s.cfg.Factor)).UTC()
+}
+
+// Epoch is when the first record was created.
+func (s *Sim) Epoch() time.Time { return s.epoch }
+
+func (s *Sim) limit(p feed.Pool) int {
+	if p == feed.PoolSIEMPermitted {
+		return s.cfg.LimitPermitted
+	}
+	return s.cfg.LimitSIEM
+}
+
+// admit notes a call in the sliding log of its pool. When the log is full it
+// says when the oldest call leaves it.
+func (s *Sim) admit(p feed.Pool, now time.Time) (ok bool, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.calls[p]
+	for len(log) > 0 && !log[0].After(now.Add(-24*time.Hour)) {
+		log = log[1:]
+	}
+	s.calls[p] = log
+	if len(log) >= s.limit(p) {
+		s.refused[p]++
+		if len(log) == 0 {
+			return false, 24 * time.Hour
+		}
+		return false, log[0].Add(24 * time.Hour).Sub(now)
+	}
+	s.calls[p] = append(log, now)
+	return true, 0
+}
+
+// release takes the last call of a pool back: it failed, and such calls do not count.
+func (s *Sim) release(p feed.Pool) {
+	if s.cfg.CountFailed {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.calls[p]); n > 0 {
+		s.calls[p] = s.calls[p][:n-1]
+	}
+}
+
+// Status is what GET /_sim/status answers.
+type Status struct {
+	Now      time.Time                 `json:"now"`
+	Epoch    time.Time                 `json:"epoch"`
+	Factor   float64                   `json:"factor"`
+	Requests map[string]map[int]int    `json:"requests"` // by path and status
+	Quota    map[feed.Pool]QuotaStatus `json:"quota"`
+}
+
+// QuotaStatus is how a pool stands.
+type QuotaStatus struct {
+	Limit   int `json:"limit"`
+	Used    int `json:"used"`    // calls of the last 24 hours
+	Refused int `json:"refused"` // calls answered with 429 since the start
+}
+
+// Status describes the simulator.
+func (s *Sim) Status() Status {
+	now := s.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{
+		Now: now, Epoch: s.epoch, Factor: s.cfg.Factor, Requests: make(map[string]map[int]int), Quota: make(map[feed.Pool]QuotaStatus),
+	}
+	for path, byStatus := range s.requests {
+		st.Requests[path] = make(map[int]int)
+		for status, n := range byStatus {
+			st.Requests[path][status] = n
+		}
+	}
+	for _, p := range []feed.Pool{feed.PoolSIEM, feed.PoolSIEMPermitted} {
+		used := 0
+		for _, at := range s.calls[p] {
+			if at.After(now.Add(-24 * time.Hour)) {
+				used++
+			}
+		}
+		st.Quota[p] = QuotaStatus{s.limit(p), used, s.refused[p]}
+	}
+	return st
+}
+
+func (s *Sim) note(path string, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.requests[path] == nil {
+		s.requests[path] = make(map[int]int)
+	}
+	s.requests[path][status]++
+}

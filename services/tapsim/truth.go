@@ -1,0 +1,110 @@
+package tapsim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// Truth is one record as the simulator knows it.
+type Truth struct {
+	Feed    feed.Feed `json:"feed"`
+	Key     string    `json:"key"` // see [NaturalKey]
+	Created time.Time `json:"created"`
+	Visible time.Time `json:"visible"`
+}
+
+// added is a record that a tester put in.
+type added struct {
+	Truth
+	raw []byte
+}
+
+// Truth lists every record created in [from, to), visible yet or not.
+func (s *Sim) Truth(from, to time.Time) iter.Seq[Truth] {
+	return func(yield func(Truth) bool) {
+		var buf []byte
+		for o := range s.origins(from, to) {
+			buf = s.gen.appendKey(buf[:0], o)
+			if !yield(Truth{s.gen.feed(o), string(buf), s.gen.created(o), s.gen.visible(o)}) {
+				return
+			}
+		}
+		for _, a := range s.added() {
+			if !a.Created.Before(from) && a.Created.Before(to) && !yield(a.Truth) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Sim) added() []added {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.extra)
+}
+
+// origins lists the records whose creation lies in [from, to).
+func (s *Sim) origins(from, to time.Time) iter.Seq[origin] {
+	return func(yield func(origin) bool) {
+		first := max(from.Unix(), s.epoch.Unix())
+		for second := first; time.Unix(second, 0).Before(to); second++ {
+			for i := range s.gen.count(second) {
+				o := origin{second, i}
+				if at := s.gen.created(o); at.Before(from) || !at.Before(to) {
+					continue
+				}
+				if !yield(o) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// AddRecord puts a record in; its bytes are served as they are.
+func (s *Sim) AddRecord(f feed.Feed, created, visible time.Time, raw []byte) error {
+	key, err := NaturalKey(f, raw)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.extra = append(s.extra, added{Truth{f, key, created.UTC(), visible.UTC()}, slices.Clone(raw)})
+	return nil
+}
+
+var errNoKey = errors.New("record has neither id nor GUID")
+
+// NaturalKey names a record by what Proofpoint says is unique: "id:<id>", or for
+// a message without an id "guid:<GUID>|<recipients in order, with commas>". It
+// is for testers, who must not use the collector's own idea of identity.
+func NaturalKey(f feed.Feed, raw []byte) (string, error) {
+	var r struct {
+		ID        string          `json:"id"`
+		GUID      string          `json:"GUID"`
+		Recipient json.RawMessage `json:"recipient"`
+	}
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return "", fmt.Errorf("record of %s: %w", f, err)
+	}
+	if r.ID != "" {
+		return "id:" + r.ID, nil
+	}
+	if r.GUID == "" || f.IsClick() {
+		return "", fmt.Errorf("%w: %.60s", errNoKey, raw)
+	}
+	var many []string
+	var one string
+	if json.Unmarshal(r.Recipient, &many) != nil && json.Unmarshal(r.Recipient, &one) == nil {
+		many = []string{one}
+	}
+	slices.Sort(many)
+	return "guid:" + r.GUID + "|" + strings.Join(many, ","), nil
+}
