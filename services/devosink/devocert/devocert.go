@@ -1,0 +1,170 @@
+// Package devocert makes the certificates of a stand-in for Devo: an authority,
+// a server certificate, and a client certificate whose subject names the Devo
+// domain. They are for tests and rehearsals: the authority's key is thrown away
+// as soon as both are signed.
+package devocert
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Options of a set of certificates.
+type Options struct {
+	Domain string   // of the client; empty means "demo"
+	Names  []string // of the server besides localhost and the loopback addresses
+	Valid  time.Duration
+}
+
+// Set is a chain, a server and a client, all in PEM.
+type Set struct {
+	Chain, ServerCert, ServerKey, ClientCert, ClientKey []byte
+}
+
+const defaultValidity = 825 * 24 * time.Hour
+
+// New makes a set.
+func New(o Options) (*Set, error) {
+	if o.Domain == "" {
+		o.Domain = "demo"
+	}
+	if o.Valid == 0 {
+		o.Valid = defaultValidity
+	}
+	begin := time.Now().Add(-time.Hour)
+	ca := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Tapline rehearsal CA", Organization: []string{"Tapline"}},
+		NotBefore: begin, NotAfter: begin.Add(o.Valid), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the authority's key: %w", err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	if err != nil {
+		return nil, fmt.Errorf("make the authority: %w", err)
+	}
+	s := &Set{Chain: encode("CERTIFICATE", der)}
+	leaf := func(name string, usage x509.ExtKeyUsage) *x509.Certificate {
+		return &x509.Certificate{
+			SerialNumber: serial(), Subject: pkix.Name{CommonName: name, Organization: []string{"Tapline"}},
+			NotBefore: begin, NotAfter: begin.Add(o.Valid), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
+		}
+	}
+	server := leaf("localhost", x509.ExtKeyUsageServerAuth)
+	server.DNSNames = append([]string{"localhost"}, o.Names...)
+	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	if s.ServerCert, s.ServerKey, err = sign(server, ca, caKey); err != nil {
+		return nil, err
+	}
+	s.ClientCert, s.ClientKey, err = sign(leaf(o.Domain, x509.ExtKeyUsageClientAuth), ca, caKey)
+	return s, err
+}
+
+func serial() *big.Int {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil { // the system's randomness does not fail
+		panic(err)
+	}
+	return n
+}
+
+func sign(leaf, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (cert, key []byte, err error) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a key: %w", err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &k.PublicKey, caKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sign a certificate: %w", err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode a key: %w", err)
+	}
+	return encode("CERTIFICATE", der), encode("PRIVATE KEY", private), nil
+}
+
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+// Server is a TLS configuration that demands a client of the same set.
+func (s *Set) Server() (*tls.Config, error) { return ServerConfig(s.Chain, s.ServerCert, s.ServerKey) }
+
+// ServerConfig is a TLS configuration that demands a client certificate signed by the chain.
+func ServerConfig(chain, cert, key []byte) (*tls.Config, error) {
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("server certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(chain) {
+		return nil, errNoChain
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
+	}, nil
+}
+
+var errNoChain = errors.New("chain holds no certificate")
+
+// Files names the files of a set below dir.
+type Files struct{ Chain, ServerCert, ServerKey, ClientCert, ClientKey string }
+
+// In gives the names of the files of a set.
+func In(dir string) Files {
+	at := func(name string) string { return filepath.Join(dir, name) }
+	return Files{at("chain.crt"), at("server.crt"), at("server.key"), at("client.crt"), at("client.key")}
+}
+
+// Write puts the set into dir; keys are readable by their owner only. Files that
+// exist are left alone, and that is an error.
+func (s *Set) Write(dir string) (Files, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // certificates are public; keys have their own mode
+		return Files{}, fmt.Errorf("make %s: %w", dir, err)
+	}
+	files := In(dir)
+	for _, f := range []struct {
+		path string
+		data []byte
+		mode fs.FileMode
+	}{
+		{files.Chain, s.Chain, 0o644},
+		{files.ServerCert, s.ServerCert, 0o644},
+		{files.ServerKey, s.ServerKey, 0o600},
+		{files.ClientCert, s.ClientCert, 0o644},
+		{files.ClientKey, s.ClientKey, 0o600},
+	} {
+		if err := create(f.path, f.data, f.mode); err != nil {
+			return Files{}, err
+		}
+	}
+	return files, nil
+}
+
+func create(path string, data []byte, mode fs.FileMode) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the operator names the directory
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

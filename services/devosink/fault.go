@@ -1,0 +1,131 @@
+package devosink
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// FaultKind names a way in which an endpoint fails.
+type FaultKind string
+
+// The kinds of faults.
+const (
+	// FaultRefuse closes the listener until the fault is cleared.
+	FaultRefuse FaultKind = "refuse"
+	// FaultNoHandshake accepts TCP and never answers.
+	FaultNoHandshake FaultKind = "no-handshake"
+	// FaultRefuseCertificate refuses the client certificate; with TLS 1.3 the
+	// client learns it after it believes to be connected.
+	FaultRefuseCertificate FaultKind = "refuse-certificate"
+	// FaultReset breaks the connection (RST) after Fault.Bytes.
+	FaultReset FaultKind = "reset"
+	// FaultFIN ends the connection in an orderly way after Fault.Bytes.
+	FaultFIN FaultKind = "fin"
+	// FaultStall stops reading after Fault.Bytes, for Fault.Delay or until cleared.
+	FaultStall FaultKind = "stall"
+	// FaultSlow waits Fault.Delay before each read.
+	FaultSlow FaultKind = "slow"
+	// FaultDiscard reads everything and stores nothing: acknowledged but lost.
+	FaultDiscard FaultKind = "discard"
+	// FaultTwice stores everything twice.
+	FaultTwice FaultKind = "twice"
+	// FaultCut stores only the first Fault.Bytes of each event.
+	FaultCut FaultKind = "cut"
+	// FaultNoClose does not answer the end of the client's stream.
+	FaultNoClose FaultKind = "no-close"
+)
+
+var kinds = []FaultKind{
+	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultStall, FaultSlow, FaultDiscard,
+	FaultTwice, FaultCut, FaultNoClose,
+}
+
+// Fault makes connections go wrong.
+type Fault struct {
+	Kind  FaultKind     `json:"kind"`
+	Bytes int64         `json:"bytes,omitempty"` // decrypted bytes of the connection before it hits; size for cut
+	Delay time.Duration `json:"delay,omitempty"` // nanoseconds
+	Count int           `json:"count,omitempty"` // connections it hits; 0 means all until it is cleared
+}
+
+var errBadFault = errors.New("unusable fault")
+
+func (f Fault) validate() error {
+	if !slices.Contains(kinds, f.Kind) {
+		return fmt.Errorf("%w: kind %q: want one of %q", errBadFault, f.Kind, kinds)
+	}
+	if f.Bytes < 0 || f.Delay < 0 || f.Count < 0 {
+		return fmt.Errorf("%w: no negative numbers", errBadFault)
+	}
+	return nil
+}
+
+// Inject adds a fault. It hits open connections too, except for those that happen
+// at their beginning.
+func (s *Sink) Inject(f Fault) error {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, &f)
+	s.faulty.Store(true)
+	if f.Kind == FaultRefuse {
+		return s.unlisten()
+	}
+	return nil
+}
+
+// Clear takes all faults away; a stalled connection reads on.
+func (s *Sink) Clear() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+	s.faulty.Store(false)
+	close(s.cleared)
+	s.cleared = make(chan struct{})
+	return s.listen()
+}
+
+// Faults lists the faults that may still hit.
+func (s *Sink) Faults() []Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := []Fault{}
+	for _, f := range s.faults {
+		out = append(out, *f)
+	}
+	return out
+}
+
+// strike finds a fault of the kind that hits a connection after so many bytes.
+// Faults with a count hit one connection each.
+func (s *Sink) strike(c *connection, kind FaultKind, bytes int64) *Fault {
+	if !s.faulty.Load() { // asked for every event
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, f := range s.faults {
+		if f.Kind != kind || (bytes < f.Bytes && kind != FaultCut) {
+			continue
+		}
+		if f.Count > 0 && !slices.Contains(c.struck, f) {
+			c.struck = append(c.struck, f)
+			if f.Count--; f.Count == 0 {
+				s.faults = slices.Delete(s.faults, i, i+1)
+			}
+		}
+		hit := *f
+		return &hit
+	}
+	return nil
+}
+
+func (s *Sink) onClear() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cleared
+}

@@ -1,0 +1,113 @@
+package devosink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/devosink/devocert"
+)
+
+// ProgramConfig is the configuration of the program.
+type ProgramConfig struct {
+	Addr      string        `env:"DEVOSINK_ADDR" envDefault:"127.0.0.1:6514" usage:"address of the TLS syslog endpoint"`
+	HTTPAddr  string        `env:"DEVOSINK_HTTP_ADDR" envDefault:"127.0.0.1:6580" usage:"address of the query endpoint, plain http"`
+	ChainFile string        `env:"DEVOSINK_CHAIN_FILE" envDefault:"certs/chain.crt" usage:"PEM file that client certificates are verified against"`
+	CertFile  string        `env:"DEVOSINK_CERT_FILE" envDefault:"certs/server.crt" usage:"PEM file of the server certificate"`
+	KeyFile   string        `env:"DEVOSINK_KEY_FILE" envDefault:"certs/server.key" usage:"PEM file of its key"`
+	Mode      Mode          `env:"DEVOSINK_MODE" envDefault:"full" usage:"what is kept: full, index or count"`
+	MaxBytes  int64         `env:"DEVOSINK_MAX_BYTES" envDefault:"268435456" usage:"bytes of events kept in mode full"`
+	Idle      time.Duration `env:"DEVOSINK_IDLE" envDefault:"30s" usage:"close connections that are silent for so long; 0s for never"`
+	Telemetry telemetry.Config
+}
+
+// Validate checks the values.
+func (c ProgramConfig) Validate() error {
+	var problems []error
+	if c.Mode != Full && c.Mode != Index && c.Mode != Count {
+		problems = append(problems, config.Invalid("DEVOSINK_MODE", string(c.Mode), "want full, index or count"))
+	}
+	if c.MaxBytes < 0 {
+		problems = append(problems, config.Invalid("DEVOSINK_MAX_BYTES", fmt.Sprint(c.MaxBytes), "want 0 or more"))
+	}
+	return errors.Join(problems...)
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
+	var pem [3][]byte
+	for i, f := range []struct{ name, path string }{
+		{"DEVOSINK_CHAIN_FILE", c.ChainFile}, {"DEVOSINK_CERT_FILE", c.CertFile}, {"DEVOSINK_KEY_FILE", c.KeyFile},
+	} {
+		data, err := os.ReadFile(f.path) //nolint:gosec // the operator names the file
+		if err != nil {
+			return &config.Problem{Variable: f.name, Value: f.path, Reason: "cannot be read (make certs writes a set into certs): " + err.Error()}
+		}
+		pem[i] = data
+	}
+	conf, err := devocert.ServerConfig(pem[0], pem[1], pem[2])
+	if err != nil {
+		return &config.Problem{Variable: "DEVOSINK_CERT_FILE", Value: c.CertFile, Reason: err.Error()}
+	}
+	sink, err := New(Config{Addr: c.Addr, TLS: conf, Mode: c.Mode, MaxBytes: c.MaxBytes, Idle: c.Idle, Log: log})
+	if err != nil {
+		return &config.Problem{Variable: "DEVOSINK_ADDR", Value: c.Addr, Reason: err.Error()}
+	}
+	defer sink.Close() //nolint:errcheck // the program ends
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", c.HTTPAddr)
+	if err != nil {
+		return &config.Problem{Variable: "DEVOSINK_HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
+	}
+	log.Info("standing in for Devo", slog.String("syslog", sink.Addr()), slog.String("queries", "http://"+ln.Addr().String()))
+	server := &http.Server{Handler: sink.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve queries: %w", err)
+	}
+	return nil
+}
+
+// Certs is the command "devosink certs [--dir certs] [--domain demo] [--name host]...".
+func Certs(args []string, say func(format string, args ...any)) error {
+	dir, o := "certs", devocert.Options{}
+	for len(args) > 0 {
+		flag, value, ok := strings.Cut(args[0], "=")
+		args = args[1:]
+		if !ok && len(args) > 0 {
+			value, args = args[0], args[1:]
+		}
+		switch {
+		case value == "":
+			return config.Invalid("argument", flag, "want certs [--dir DIR] [--domain DOMAIN] [--name HOST]...")
+		case flag == "--dir":
+			dir = value
+		case flag == "--domain":
+			o.Domain = value
+		case flag == "--name":
+			o.Names = append(o.Names, value)
+		default:
+			return config.Invalid("argument", flag, "want certs [--dir DIR] [--domain DOMAIN] [--name HOST]...")
+		}
+	}
+	set, err := devocert.New(o)
+	if err != nil {
+		return err
+	}
+	files, err := set.Write(dir)
+	if err != nil {
+		return err
+	}
+	say("wrote %s\n  for the sink: %s %s\n  for the shipper: DEVO_CHAIN_FILE=%s DEVO_CERT_FILE=%s DEVO_KEY_FILE=%s\n",
+		dir, files.ServerCert, files.ServerKey, files.Chain, files.ClientCert, files.ClientKey)
+	return nil
+}
