@@ -103,7 +103,7 @@ func TestNewerFieldsAreSkipped(t *testing.T) {
 	data = append(data, 0xf8, 0x06, 1)           // field 111, varint
 	data = append(data, 0xfa, 0x06, 2, 'h', 'i') // field 111, bytes
 	data = append(data, 0xfd, 0x06, 1, 2, 3, 4)  // field 111, fixed32
-	data = batch.AppendEvent(data, &batch.Event{ID: "1", JSON: []byte("{}")})
+	data = batch.AppendEvent(data, &batch.Event{ID: []byte("1"), JSON: []byte("{}")})
 	var e batch.Events
 	if err := batch.DecodeEvents(data, &e); err != nil || len(e.Events) != 1 {
 		t.Errorf("%+v, %v", e, err)
@@ -111,7 +111,7 @@ func TestNewerFieldsAreSkipped(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "a.b", Events: []batch.Event{{ID: "1", JSON: []byte("{}")}}}))
+	f.Add(batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "a.b", Events: []batch.Event{{ID: []byte("1"), JSON: []byte("{}")}}}))
 	f.Add(batch.AppendRecord(batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: "f"}), &batch.Record{ID: 1, JSON: []byte("{}")}))
 	f.Add([]byte("garbage"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -8,7 +8,7 @@ import (
 
 // Event is one row inside an EventBatch.
 type Event struct {
-	ID     string // value of @tapline_id
+	ID     []byte // value of @tapline_id
 	TimeMS int64  // the record's own time, epoch milliseconds; 0 when it has none
 	PullMS int64  // epoch milliseconds of the pull
 	JSON   []byte // the row, one line
@@ -35,11 +35,11 @@ func AppendEventsHeader(dst []byte, e *Events) []byte {
 // AppendEvent appends one event to a batch that begins with [AppendEventsHeader].
 func AppendEvent(dst []byte, e *Event) []byte {
 	//nolint:gosec // the wire holds two's complement
-	size := sizeString(e.ID) + sizeVarintField(uint64(e.TimeMS)) + sizeVarintField(uint64(e.PullMS)) +
+	size := sizeText(e.ID) + sizeVarintField(uint64(e.TimeMS)) + sizeVarintField(uint64(e.PullMS)) +
 		1 + protowire.SizeBytes(len(e.JSON))
 	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
 	dst = protowire.AppendVarint(dst, uint64(size)) //nolint:gosec // a size is positive
-	dst = appendString(dst, 1, e.ID)
+	dst = appendText(dst, 1, e.ID)
 	dst = appendVarint(dst, 2, uint64(e.TimeMS)) //nolint:gosec // the wire holds two's complement
 	dst = appendVarint(dst, 3, uint64(e.PullMS)) //nolint:gosec // the wire holds two's complement
 	return appendBytes(dst, 4, e.JSON)
@@ -54,8 +54,8 @@ func AppendEvents(dst []byte, e *Events) []byte {
 	return dst
 }
 
-func sizeString(s string) int {
-	if s == "" {
+func sizeText(s []byte) int {
+	if len(s) == 0 {
 		return 0
 	}
 	return 1 + protowire.SizeBytes(len(s))
@@ -97,7 +97,7 @@ func decodeEvent(data []byte, e *Event) error {
 	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			e.ID = string(f.bytes)
+			e.ID = f.bytes
 		case 2:
 			e.TimeMS = int64(f.value) //nolint:gosec // the wire holds two's complement
 		case 3:

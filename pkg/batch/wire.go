@@ -55,6 +55,13 @@ func appendString(dst []byte, number protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(dst, number, protowire.BytesType), s)
 }
 
+func appendText(dst []byte, number protowire.Number, s []byte) []byte {
+	if len(s) == 0 {
+		return dst
+	}
+	return appendBytes(dst, number, s)
+}
+
 func appendVarint(dst []byte, number protowire.Number, v uint64) []byte {
 	if v == 0 {
 		return dst

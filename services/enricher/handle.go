@@ -92,7 +92,7 @@ func (e *Enricher) convert(ws *workspace, sequence uint64, table string) (events
 			ws.dead = append(ws.dead, deadRecord{r.JSON, i, errNotAnObject})
 			continue
 		}
-		ws.out = batch.AppendEvent(ws.out, &batch.Event{ID: string(ws.id), TimeMS: r.TimeMS, PullMS: pull, JSON: ws.row})
+		ws.out = batch.AppendEvent(ws.out, &batch.Event{ID: ws.id, TimeMS: r.TimeMS, PullMS: pull, JSON: ws.row})
 		events++
 	}
 	return events
