@@ -58,8 +58,6 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	Health  *telemetry.Health
 	Now     func() time.Time // nil means time.Now
-	// OnFetched, if set, is told what each job published, by feed.
-	OnFetched func(f feed.Feed, records int)
 }
 
 // Fetcher reads windows for one tenant.
@@ -71,7 +69,6 @@ type Fetcher struct {
 	metrics *metrics
 	health  *telemetry.Health
 	now     func() time.Time
-	fetched func(feed.Feed, int)
 	gate    *gate
 
 	// Set by open, before anything runs.
@@ -92,12 +89,9 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	if deps.OnFetched == nil {
-		deps.OnFetched = func(feed.Feed, int) {}
-	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
-		now: deps.Now, fetched: deps.OnFetched, gate: newGate(time.Now),
+		now: deps.Now, gate: newGate(time.Now),
 	}, nil
 }
 

@@ -142,7 +142,6 @@ func (f *Fetcher) tell(result *taplinev1.WindowResult) {
 		count("dead", r.GetDead())
 		received += r.GetReceived()
 		published += r.GetPublished()
-		f.fetched(feed.Feed(r.GetFeed()), int(r.GetPublished()))
 		if r.GetDead() > 0 {
 			f.log.Warn("malformed records went to DEAD", slog.String("job", result.GetJobId()),
 				slog.String("feed", r.GetFeed()), slog.Int64("records", r.GetDead()))

@@ -1,0 +1,56 @@
+package shipper
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/services/shipper/internal/devo"
+	"github.com/tapline/tapline/services/shipper/internal/jsonl"
+)
+
+// Sinks.
+const (
+	SinkDevo   = "devo"
+	SinkFile   = "file"
+	SinkStdout = "stdout"
+)
+
+// Config of the shipper.
+type Config struct {
+	Tenant      bus.Tenant
+	Sink        string `env:"SINK" envDefault:"devo" usage:"where rows go: devo, file or stdout"`
+	Devo        devo.Config
+	File        jsonl.FileConfig
+	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
+	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"33554432" usage:"bytes of rows sent and not confirmed, over all connections"`
+	MaxEvent    int           `env:"EVENT_MAX_BYTES" envDefault:"1048576" usage:"longer rows go to DEAD"`
+	Drain       time.Duration `env:"SHIPPER_DRAIN_TIMEOUT" envDefault:"10s" usage:"wait for confirmations when the program ends"`
+}
+
+// Validate checks the ranges. Certificates are checked by New.
+func (c Config) Validate() error {
+	var problems []error
+	switch c.Sink {
+	case SinkDevo, SinkFile, SinkStdout:
+	case "devo-http":
+		problems = append(problems, config.Invalid("SINK", c.Sink, "not offered by this version: use devo, file or stdout"))
+	default:
+		problems = append(problems, config.Invalid("SINK", c.Sink, "want devo, file or stdout"))
+	}
+	if c.Connections < 1 || c.Connections > 64 {
+		problems = append(problems, config.Invalid("SHIPPER_CONNECTIONS", fmt.Sprint(c.Connections), "want 1 to 64"))
+	}
+	if c.MaxInFlight < 1<<20 {
+		problems = append(problems, config.Invalid("SHIPPER_MAX_INFLIGHT_BYTES", fmt.Sprint(c.MaxInFlight), "want at least 1048576"))
+	}
+	if c.MaxEvent < 1024 {
+		problems = append(problems, config.Invalid("EVENT_MAX_BYTES", fmt.Sprint(c.MaxEvent), "want at least 1024"))
+	}
+	if c.Drain < 0 || c.Drain > 5*time.Minute {
+		problems = append(problems, config.Invalid("SHIPPER_DRAIN_TIMEOUT", c.Drain.String(), "want 0s to 5m"))
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,26 @@
+// Package shipper delivers events to a sink and proves it.
+//
+//	EVENTS ──▶ shipper ──▶ sink
+//	              └──▶ DEAD
+//
+// Consumes: batches of events from EVENTS. Emits: rows to the sink, which is
+// Devo (syslog over mutual TLS), a file, or standard output. Owns: the connections.
+//
+// Work is done by lanes, one connection each. Within a lane order is kept:
+//
+//	pull ──▶ pending ──▶ Send ──▶ (on the wire) ──▶ Confirm ──▶ ack
+//	            ▲                                      │
+//	            └───────── sent again on the next connection, oldest first
+//
+// Guarantees: a message of EVENTS is acknowledged only after each of its events
+// is confirmed by the sink or stored in DEAD. What confirmed means is the sink's to say:
+// acknowledged by the kernel at the other end, synced to disk, or written. Rows
+// are delivered at least once; after a crash or a lost connection at most what
+// was in flight is delivered again, with the same @tapline_id.
+//
+// Fails how: while the sink is away nothing is pulled, so messages wait in the
+// stream and memory stays as it is; what a lane holds is kept alive on the bus
+// and sent first when the sink is back. The outage is logged at its beginning
+// and its end. A message that cannot be decoded, and an event that is too
+// large, go to DEAD and do not stop the others.
+package shipper

@@ -1,0 +1,123 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/jsonline"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// parcel is one message of EVENTS in a lane's hands.
+type parcel struct {
+	delivery *bus.Delivery
+	events   batch.Events
+	bytes    int64
+	sent     time.Time
+}
+
+// unpack decodes a message and takes out what cannot be shipped. nil means that
+// nothing is left to ship and the message is settled.
+func (s *Shipper) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
+	p := &parcel{delivery: d, bytes: int64(len(d.Data()))}
+	if err := s.decode(d, &p.events); err != nil {
+		return nil, s.bury(ctx, d, err)
+	}
+	kept := p.events.Events[:0]
+	for i := range p.events.Events {
+		e := &p.events.Events[i]
+		reason := s.unfit(e)
+		if reason == nil {
+			kept = append(kept, *e)
+			continue
+		}
+		if err := s.buryEvent(ctx, p, i, reason); err != nil {
+			return nil, err
+		}
+	}
+	p.events.Events = kept
+	if len(kept) == 0 {
+		return nil, d.Ack()
+	}
+	return p, nil
+}
+
+func (s *Shipper) decode(d *bus.Delivery, e *batch.Events) error {
+	if err := batch.DecodeEvents(d.Data(), e); err != nil {
+		return err
+	}
+	if e.Tenant != s.cfg.Tenant.Name {
+		return fmt.Errorf("%w %q: this shipper serves %q", errUnknownTenant, e.Tenant, s.cfg.Tenant.Name)
+	}
+	// The table becomes part of the line's header and must not end it.
+	if strings.ContainsFunc(e.Table, func(r rune) bool { return r <= ' ' || r == ':' || r == '"' || r > '~' }) {
+		return fmt.Errorf("%w: %q", errNoTable, e.Table)
+	}
+	return nil
+}
+
+// unfit says why a row cannot be shipped.
+func (s *Shipper) unfit(e *batch.Event) error {
+	switch {
+	case len(e.JSON) > s.cfg.MaxEvent:
+		return fmt.Errorf("%w: %d bytes, at most %d are sent (EVENT_MAX_BYTES)", errTooLong, len(e.JSON), s.cfg.MaxEvent)
+	case jsonline.HasControl(e.JSON):
+		return errControl
+	}
+	return nil
+}
+
+func (s *Shipper) letter(d *bus.Delivery, reason error, payload []byte) *taplinev1.DeadLetter {
+	return &taplinev1.DeadLetter{
+		Tenant: s.cfg.Tenant.Name, Stage: Flow.Stage, Reason: reason.Error(), Payload: payload, Source: d.Source(),
+		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(), //nolint:gosec // attempts are positive
+	}
+}
+
+// bury stores a message in DEAD whole, then ends it.
+func (s *Shipper) bury(ctx context.Context, d *bus.Delivery, reason error) error {
+	if err := s.bus.PublishDead(ctx, s.letter(d, reason, d.Data()), d.Source()); err != nil {
+		return err
+	}
+	s.metrics.dead.WithLabelValues("message").Inc()
+	s.log.Error("message went to DEAD", slog.String("source", d.Source()), slog.Any("error", reason))
+	return d.Terminate("see DEAD")
+}
+
+// buryEvent stores one row in DEAD; its name is that of its place.
+func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason error) error {
+	letter := s.letter(p.delivery, reason, p.events.Events[index].JSON)
+	letter.Feed, letter.Table = p.events.Feed, p.events.Table
+	if err := s.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", p.delivery.Source(), index)); err != nil {
+		return err
+	}
+	label := "control-character"
+	if errors.Is(reason, errTooLong) {
+		label = "too-long"
+	}
+	s.metrics.dead.WithLabelValues(label).Inc()
+	s.log.Error("row went to DEAD", slog.String("source", p.delivery.Source()), slog.Int("row", index), slog.Any("error", reason))
+	return nil
+}
+
+// settle acknowledges a parcel that the sink has confirmed.
+func (s *Shipper) settle(p *parcel) {
+	if err := p.delivery.Ack(); err != nil { // it comes again and is shipped again
+		s.log.Debug("cannot ack", slog.Any("error", err))
+	}
+	n := len(p.events.Events)
+	pulled := time.UnixMilli(p.events.Events[0].PullMS)
+	s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))
+	s.metrics.confirm.Observe(time.Since(p.sent).Seconds())
+	lag := s.now().Sub(pulled).Seconds()
+	s.metrics.lag.Observe(lag)
+	s.metrics.lastLag.WithLabelValues(p.events.Table).Set(lag)
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package devo
+
+import (
+	"errors"
+	"syscall"
+)
+
+// errNoProof: this system does not tell what was acknowledged.
+var errNoProof = errors.New("DEVO_CONFIRM=acked needs Linux: use DEVO_CONFIRM=rotate here")
+
+func acked(syscall.RawConn) (int64, error) { return 0, errNoProof }
+
+func setUserTimeout(syscall.RawConn, int) error { return nil }

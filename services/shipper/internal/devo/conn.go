@@ -1,0 +1,244 @@
+package devo
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tapline/tapline/pkg/batch"
+)
+
+const (
+	dialTimeout  = 10 * time.Second
+	firstPoll    = 100 * time.Microsecond
+	slowestPoll  = 10 * time.Millisecond
+	closeTimeout = 10 * time.Second
+)
+
+// Dialer opens connections to Devo.
+type Dialer struct {
+	cfg Config
+	tls *tls.Config
+}
+
+// NewDialer checks the configuration and reads the certificates.
+func NewDialer(c Config) (*Dialer, error) {
+	conf, err := c.Load()
+	if err != nil {
+		return nil, err
+	}
+	return &Dialer{c, conf}, nil
+}
+
+// Conn is one connection. Send is for one goroutine, Confirm for another.
+type Conn struct {
+	cfg    Config
+	tcp    *net.TCPConn
+	raw    syscall.RawConn
+	cipher *countedConn
+	tls    *tls.Conn
+	framer framer
+	buf    []byte
+	opened time.Time
+
+	lost chan struct{} // closed when the connection is finished
+	once sync.Once
+	err  error // why; set before lost is closed
+
+	sending sync.Mutex // held while rows are written, and when the stream is ended
+	ended   bool       // by rotate; guarded by sending
+
+	mu    sync.Mutex
+	marks []int64 // ciphertext counts after each unconfirmed batch
+}
+
+// Open connects and shakes hands.
+func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var dialer net.Dialer
+	plain, err := dialer.DialContext(ctx, "tcp", d.cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Devo: %w", err)
+	}
+	tcp, ok := plain.(*net.TCPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("connect to Devo: %T is not TCP", plain), plain.Close()) //nolint:err113 // cannot happen
+	}
+	c := &Conn{
+		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.host()},
+		opened: time.Now(), lost: make(chan struct{}),
+	}
+	c.tls = tls.Client(c.cipher, d.tls)
+	if err := c.prepare(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to Devo at %s: %w", d.cfg.Address, err), tcp.Close())
+	}
+	go c.read()
+	return c, nil
+}
+
+func (c *Conn) prepare(ctx context.Context) error {
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	c.raw = raw
+	if err := setUserTimeout(raw, int(c.cfg.StallTimeout.Milliseconds())); err != nil {
+		return fmt.Errorf("set the time-out of the connection: %w", err)
+	}
+	if c.cfg.Confirm == ConfirmAcked {
+		if _, err := acked(raw); err != nil {
+			return err
+		}
+	}
+	if err := c.tls.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS: %w", err)
+	}
+	c.cipher.startCollecting()
+	return nil
+}
+
+// read waits for whatever the other side says, which is never data: its end, a
+// reset, or an alert.
+func (c *Conn) read() {
+	buf := make([]byte, 512)
+	for {
+		_, err := c.tls.Read(buf)
+		switch {
+		case errors.Is(err, io.EOF):
+			c.fail(errEnded)
+			return
+		case err != nil:
+			c.fail(fmt.Errorf("connection to Devo: %w", err))
+			return
+		}
+	}
+}
+
+// fail finishes the connection. The first reason stays.
+func (c *Conn) fail(err error) {
+	c.once.Do(func() {
+		c.err = err
+		close(c.lost)
+	})
+}
+
+// Wait returns why the connection is finished, or nil when ctx has ended.
+func (c *Conn) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-c.lost:
+		return c.err
+	}
+}
+
+// Old reports whether the connection should be replaced when it is convenient.
+func (c *Conn) Old() bool { return time.Since(c.opened) > c.cfg.MaxAge }
+
+// Send writes the rows. They are under way when it returns nil.
+func (c *Conn) Send(e *batch.Events) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if c.ended {
+		return ErrRotated
+	}
+	for i := range e.Events {
+		c.buf = c.framer.append(c.buf, e.Table, &e.Events[i])
+		if len(c.buf) >= collect {
+			if err := c.write(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.write(); err != nil {
+		return err
+	}
+	count, err := c.cipher.flush()
+	if err != nil {
+		return c.broken(err)
+	}
+	c.mu.Lock()
+	c.marks = append(c.marks, count)
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *Conn) write() error {
+	_, err := c.tls.Write(c.buf)
+	c.buf = c.buf[:0]
+	if err != nil {
+		return c.broken(err)
+	}
+	return nil
+}
+
+// broken prefers what the reader has learned over what a write says.
+func (c *Conn) broken(err error) error {
+	c.fail(fmt.Errorf("write to Devo: %w", err))
+	<-c.lost
+	return c.err
+}
+
+// Confirm waits until at least one more batch is confirmed and says how many
+// are. Call it only while batches are unconfirmed.
+func (c *Conn) Confirm(ctx context.Context) (int, error) {
+	if c.cfg.Confirm == ConfirmRotate {
+		return c.rotate(ctx)
+	}
+	wait := firstPoll
+	progress, best := time.Now(), int64(-1)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		passed, err := acked(c.raw)
+		if err != nil {
+			c.fail(err)
+			return 0, err
+		}
+		if n := c.confirmed(passed); n > 0 {
+			return n, nil
+		}
+		if passed > best {
+			best, progress = passed, time.Now()
+		} else if time.Since(progress) > c.cfg.StallTimeout {
+			c.fail(errStalled)
+			return 0, errStalled
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-c.lost:
+			return 0, c.err // a batch acknowledged meanwhile is sent twice, which is allowed
+		case <-timer.C:
+		}
+		wait = min(2*wait, slowestPoll)
+	}
+}
+
+// confirmed takes the marks that were passed out of the list.
+func (c *Conn) confirmed(passed int64) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n < len(c.marks) && c.marks[n] <= passed {
+		n++
+	}
+	c.marks = c.marks[n:]
+	return n
+}
+
+// Close ends the connection, whatever state it is in.
+func (c *Conn) Close() {
+	c.fail(errEnded)
+	_ = c.tcp.SetDeadline(time.Now().Add(time.Second))
+	_ = c.tls.CloseWrite()
+	_, _ = c.cipher.flush()
+	_ = c.tcp.Close()
+}

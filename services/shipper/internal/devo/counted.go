@@ -1,0 +1,54 @@
+package devo
+
+import (
+	"net"
+	"sync"
+)
+
+// countedConn collects the records of TLS into large writes and counts what it is
+// given. Besides the sender, the reader may write: TLS 1.3 answers key updates.
+type countedConn struct {
+	net.Conn
+
+	mu     sync.Mutex
+	buf    []byte
+	count  int64 // bytes given so far
+	direct bool  // during the handshake, whose other side waits
+}
+
+const collect = 256 << 10
+
+// Write keeps the bytes until there are many.
+func (c *countedConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count += int64(len(p))
+	c.buf = append(c.buf, p...)
+	if c.direct || len(c.buf) >= collect {
+		return len(p), c.write()
+	}
+	return len(p), nil
+}
+
+// flush writes what is kept and tells how many bytes that makes so far.
+func (c *countedConn) flush() (count int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count, c.write()
+}
+
+// startCollecting ends the time of direct writes.
+func (c *countedConn) startCollecting() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.direct = false
+}
+
+func (c *countedConn) write() error {
+	if len(c.buf) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(c.buf)
+	c.buf = c.buf[:0]
+	return err
+}

@@ -1,0 +1,16 @@
+// Package devo sends rows to Devo as syslog over mutual TLS, and proves that they
+// arrived as far as this protocol can prove it.
+//
+// Devo writes nothing back. What can be known is which bytes the kernel at the
+// other end has acknowledged: a [conn] counts the ciphertext it writes, notes
+// the count after each batch, and takes a batch for confirmed when the kernel's
+// count of acknowledged bytes (TCP_INFO, tcpi_bytes_acked, less one for the SYN) has
+// passed the note. A crash of the other end between its kernel and its storage
+// is beyond that; the stronger mode "rotate" ends the stream and waits until the other end
+// has read all of it and ended its own.
+//
+// A connection is finished at the first sign of trouble: a failed write, an end
+// of stream, a reset, a TLS alert (with TLS 1.3 a refused certificate shows only
+// so), or no acknowledged byte for a while although some are due. Everything
+// unconfirmed is then sent again on the next one, from a record boundary.
+package devo

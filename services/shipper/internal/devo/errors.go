@@ -1,0 +1,12 @@
+package devo
+
+import "errors"
+
+// ErrRotated says that a connection ended in order, with everything confirmed
+// that it carried.
+var ErrRotated = errors.New("connection ended to confirm what it carried")
+
+var (
+	errStalled = errors.New("nothing was acknowledged for too long")
+	errEnded   = errors.New("the other side closed the connection")
+)

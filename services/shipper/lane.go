@@ -1,0 +1,196 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/services/shipper/internal/devo"
+)
+
+const (
+	// prefetch bounds the messages that wait in the process for each lane.
+	prefetch = 4
+	// keepEvery is how often the bus is told that parcels are still wanted.
+	keepEvery = bus.AckWait / 4
+	// idleAfter ends a connection before a load balancer would (30 s is the least known limit).
+	idleAfter = 25 * time.Second
+	// settled is how long a connection must have lasted for its end, with nothing
+	// in flight, to be the other side's good right.
+	settled = 5 * time.Second
+)
+
+// lane is one connection after the other, and the parcels between the bus and
+// the sink. pending[:sent] were sent on the connection at hand.
+type lane struct {
+	*Shipper
+	name     string
+	limit    int64
+	sub      *bus.Subscription // nil while the sink is away; for the goroutine of run
+	failures int               // in a row; for the goroutine of run and, during a session, its confirmer
+
+	mu       sync.Mutex
+	pending  []*parcel
+	sent     int
+	bytes    int64
+	didSend  chan struct{} // gets a value when a parcel was sent
+	didClear chan struct{} // gets a value when parcels were settled
+}
+
+func newLane(s *Shipper, i int) *lane {
+	return &lane{
+		Shipper: s, name: fmt.Sprintf("%s lane %d", Flow.Stage, i), limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
+		didSend: make(chan struct{}, 1), didClear: make(chan struct{}, 1),
+	}
+}
+
+// run opens connection after connection until ctx ends, then drains.
+func (l *lane) run(ctx context.Context) {
+	stop := l.keepAlive()
+	defer stop()
+	defer l.unsubscribe()
+	defer l.release()
+	// Work in hand may go on for a while after ctx has ended.
+	work, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(l.cfg.Drain, abort) })
+	defer stopTimer()
+	for ctx.Err() == nil || (l.holds() > 0 && work.Err() == nil) {
+		began := time.Now()
+		err := l.session(ctx, work)
+		switch {
+		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil:
+		case errors.Is(err, errIdle), l.holds() == 0 && time.Since(began) > settled:
+			l.await(ctx)
+		default:
+			l.failures++
+			l.outage.failed(err)
+			l.unsubscribe() // what waits in the process would grow old there
+			l.pause(work, backoff(l.failures))
+		}
+	}
+}
+
+// session works on one connection until it is finished, and says why it is.
+func (l *lane) session(take, work context.Context) error {
+	open := take
+	if l.holds() > 0 {
+		open = work
+	}
+	c, err := l.open(open)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	l.metrics.connections.Inc()
+	l.rewind()
+	ctx, end := context.WithCancelCause(work)
+	defer end(nil)
+	stop := context.AfterFunc(ctx, c.Close) // frees a Send that waits for the other side
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { end(c.Wait(ctx)) })
+	wg.Go(func() { end(l.confirmer(ctx, c)) })
+	end(l.sender(take, ctx, c))
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// sender sends what is pending, then pulls and sends until taking ends and all
+// is confirmed.
+func (l *lane) sender(take, ctx context.Context, c conn) error {
+	idle := time.Now()
+	for ctx.Err() == nil {
+		if p := l.unsent(); p != nil {
+			p.sent = time.Now()
+			if err := c.Send(&p.events); err != nil {
+				return err
+			}
+			l.markSent(p)
+			idle = time.Now()
+			continue
+		}
+		empty := l.holds() == 0
+		switch {
+		case take.Err() != nil && empty:
+			return errDrained
+		case take.Err() != nil || l.full():
+			wait(ctx, l.didClear)
+			continue
+		case empty && time.Since(idle) > idleAfter:
+			return errIdle
+		case empty && old(c):
+			return errOld
+		}
+		if err := l.pullBriefly(take, ctx); errors.Is(err, bus.ErrClosed) {
+			return err
+		}
+	}
+	return nil
+}
+
+// old reports whether the connection should be replaced when that disturbs nobody.
+func old(c conn) bool {
+	aged, ok := c.(interface{ Old() bool })
+	return ok && aged.Old()
+}
+
+// confirmer settles what the sink confirms, until the session ends.
+func (l *lane) confirmer(ctx context.Context, c conn) error {
+	for {
+		for l.unconfirmed() <= 0 { // a batch may be confirmed before the sender has counted it
+			if wait(ctx, l.didSend); ctx.Err() != nil {
+				return nil
+			}
+		}
+		n, err := c.Confirm(ctx)
+		for _, p := range l.take(n) {
+			l.settle(p)
+		}
+		if n > 0 {
+			l.failures = 0
+			l.outage.works()
+			signal(l.didClear)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// await pulls one parcel while there is no connection, so that an idle sink is
+// left alone.
+func (l *lane) await(ctx context.Context) {
+	for l.holds() == 0 && ctx.Err() == nil {
+		if errors.Is(l.pull(ctx), bus.ErrClosed) {
+			return
+		}
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func wait(ctx context.Context, c <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-c:
+	}
+}
+
+func (l *lane) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	l.health.Turn(l.name, time.Minute)
+}

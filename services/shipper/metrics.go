@@ -1,0 +1,56 @@
+package shipper
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of the shipper. The names are part of the interface.
+type metrics struct {
+	shipped     *prometheus.CounterVec // by table
+	confirmed   *prometheus.CounterVec // by table
+	bytes       prometheus.Counter
+	dead        *prometheus.CounterVec // by reason
+	connections prometheus.Counter
+	up          prometheus.Gauge
+	inFlight    prometheus.Gauge
+	confirm     prometheus.Histogram
+	lag         prometheus.Histogram
+	lastLag     *prometheus.GaugeVec // by table
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		shipped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tapline_shipper_events_shipped_total", Help: "Rows handed to the sink, repetitions included.",
+		}, []string{"table"}),
+		confirmed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tapline_shipper_events_confirmed_total", Help: "Rows confirmed by the sink.",
+		}, []string{"table"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tapline_shipper_sent_bytes_total", Help: "Bytes of rows handed to the sink, repetitions included.",
+		}),
+		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tapline_shipper_events_dead_total", Help: "Rows that went to DEAD.",
+		}, []string{"reason"}),
+		connections: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tapline_shipper_connections_total", Help: "Connections opened.",
+		}),
+		up: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tapline_shipper_sink_up", Help: "1 while the sink takes rows, 0 during an outage.",
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tapline_shipper_inflight_bytes", Help: "Bytes of rows pulled and not confirmed.",
+		}),
+		confirm: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tapline_shipper_confirm_seconds", Help: "From sending a batch to its confirmation.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
+		}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tapline_shipper_lag_seconds", Help: "From the pull of a batch to its confirmation.",
+			Buckets: prometheus.ExponentialBuckets(0.05, 2.5, 14),
+		}),
+		lastLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tapline_shipper_last_lag_seconds", Help: "From the pull to the confirmation, of the last batch confirmed.",
+		}, []string{"table"}),
+	}
+	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
+	return m
+}

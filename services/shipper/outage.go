@@ -1,0 +1,69 @@
+package shipper
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/telemetry"
+)
+
+const (
+	firstBackoff = 250 * time.Millisecond
+	maxBackoff   = 30 * time.Second
+	remindEvery  = 10 * time.Minute
+)
+
+// outage is what all lanes know of the sink together, so that it is told once
+// and not by each lane for each failure. It is safe for concurrent use.
+type outage struct {
+	log    *slog.Logger
+	health *telemetry.Health
+	up     prometheus.Gauge
+
+	mu    sync.Mutex
+	since time.Time // zero while the sink works
+	told  time.Time
+}
+
+// failed notes that a connection could not be opened or was lost.
+func (o *outage) failed(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if o.since.IsZero() {
+		o.since = now
+		o.up.Set(0)
+		o.health.Degraded("sink", err.Error())
+	} else if now.Sub(o.told) < remindEvery {
+		return
+	}
+	o.told = now
+	o.log.Warn("the sink does not take rows; they wait in the stream",
+		slog.Any("error", err), slog.Duration("for", now.Sub(o.since).Round(time.Second)))
+}
+
+// works notes that the sink has confirmed something.
+func (o *outage) works() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		return
+	}
+	o.log.Info("the sink takes rows again", slog.Duration("after", time.Since(o.since).Round(time.Millisecond)))
+	o.since = time.Time{}
+	o.up.Set(1)
+	o.health.OK("sink")
+}
+
+// backoff doubles with each failure in a row, minus up to half of it.
+func backoff(failures int) time.Duration {
+	d := maxBackoff
+	if failures < 8 {
+		d = min(maxBackoff, firstBackoff<<max(failures-1, 0))
+	}
+	return d - rand.N(d/2) //nolint:gosec // jitter needs no secrecy
+}
