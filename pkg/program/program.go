@@ -76,26 +76,32 @@ func (p Program[C]) Execute(ctx context.Context, args, environ []string, stdout,
 		PrintVersion(stdout, p.Name)
 		return ExitOK
 	}
-	var cfg C
-	if err := config.Load(&cfg, environ); err != nil {
-		return Fail(stderr, p.Name, err)
-	}
-	if flags.Arg(0) == "healthcheck" && flags.NArg() == 1 {
-		if err := telemetry.CheckProbe(ctx, p.Telemetry(cfg).HTTPAddr, "/livez"); err != nil {
-			return Fail(stderr, p.Name, err)
-		}
-		return ExitOK
-	}
-	if flags.NArg() > 0 {
-		return Fail(stderr, p.Name, config.Invalid("argument", flags.Arg(0), "takes none but healthcheck: see --help"))
-	}
-	if err := p.run(ctx, cfg, environ, stdout, stderr); err != nil {
+	if err := p.dispatch(ctx, flags.Args(), environ, stdout, stderr); err != nil {
 		return Fail(stderr, p.Name, err)
 	}
 	return ExitOK
 }
 
-func (p Program[C]) run(ctx context.Context, cfg C, environ []string, stdout, stderr io.Writer) error {
+func (p Program[C]) dispatch(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	switch {
+	case len(args) == 0:
+		return p.Start(ctx, environ, stdout, stderr)
+	case len(args) == 1 && args[0] == "healthcheck":
+		var tc telemetry.Config // all that a probe needs, also where secrets are not at hand
+		if err := config.Load(&tc, environ); err != nil {
+			return err
+		}
+		return telemetry.CheckProbe(ctx, tc.HTTPAddr, "/livez")
+	}
+	return config.Invalid("argument", args[0], "takes none but healthcheck: see --help")
+}
+
+// Start reads the configuration and runs the program until ctx ends or it fails.
+func (p Program[C]) Start(ctx context.Context, environ []string, stdout, stderr io.Writer) error {
+	var cfg C
+	if err := config.Load(&cfg, environ); err != nil {
+		return err
+	}
 	tc := p.Telemetry(cfg)
 	rt := Runtime{
 		Log: telemetry.NewLogger(stderr, tc), Metrics: telemetry.NewRegistry(), Health: telemetry.NewHealth(),
@@ -124,7 +130,12 @@ func (p Program[C]) usage(w io.Writer) {
 // PrintVariables writes one line for each variable: name, default, meaning.
 func PrintVariables(w io.Writer, vars []config.Variable) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	seen := make(map[string]bool)
 	for _, v := range vars {
+		if seen[v.Name] { // parts may share a variable
+			continue
+		}
+		seen[v.Name] = true
 		def := v.Default
 		if v.Required {
 			def = "(required)"
