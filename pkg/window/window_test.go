@@ -7,8 +7,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 func anyWindow(t *rapid.T) window.Window {

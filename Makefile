@@ -1,0 +1,93 @@
+# Verbs of this repository. `make` prints them.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+BENCHTIME ?= 1s
+MODULES := proto pkg services test
+BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
+TOOLS := $(CURDIR)/bin/tools
+GO ?= go
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build every binary into bin/
+	@for name in $(BINARIES); do \
+		CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/tapline/tapline/pkg/program.version=$(VERSION)' \
+			-o bin/$$name ./services/$$name/cmd/$$name || exit 1; \
+	done
+
+.PHONY: demo
+demo: build ## Run the whole pipeline between two simulators for 30 seconds
+	bin/tapline demo --for 30s
+
+.PHONY: run
+run: build ## Run the pipeline as the environment configures it
+	bin/tapline run
+
+.PHONY: test
+test: ## Run all tests, with the race detector, in random order
+	$(GO) test -race -shuffle=on work
+
+.PHONY: e2e
+e2e: ## Run only the tests of the whole pipeline
+	$(GO) test -race -shuffle=on ./test/e2e/...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s)
+	@for module in $(MODULES); do (cd $$module && \
+		grep -rlE '^func Fuzz' --include '*_test.go' . | while read -r file; do \
+			for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$file); do \
+				echo "== $$file $$target"; \
+				$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$(dirname $$file) || exit 1; \
+			done; \
+		done) || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## Run all benchmarks and print one table
+	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -p 1 work 2>&1 | $(GO) run ./test/benchtable
+
+.PHONY: lint
+lint: tools ## Check style, import rules and the contract
+	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint run ./...) || exit 1; done
+	cd proto && $(TOOLS)/buf lint
+
+.PHONY: fmt
+fmt: tools ## Format all code
+	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint fmt ./...) || exit 1; done
+	cd proto && $(TOOLS)/buf format -w
+
+.PHONY: generate
+generate: tools ## Generate code from the contract
+	cd proto && $(TOOLS)/buf generate
+
+.PHONY: generate-check
+generate-check: generate ## Fail if generated code is not what is committed
+	@git diff --exit-code -- proto/gen && test -z "$$(git status --porcelain -- proto/gen)"
+
+.PHONY: tidy
+tidy: ## Tidy every module
+	@for module in $(MODULES) tools; do (cd $$module && GOWORK=off $(GO) mod tidy) || exit 1; done
+
+.PHONY: tidy-check
+tidy-check: ## Fail if a module is not tidy
+	@for module in $(MODULES); do (cd $$module && GOWORK=off $(GO) mod tidy -diff) || exit 1; done
+
+.PHONY: certs
+certs: build ## Make certificates for a rehearsal with devosink, in certs/
+	bin/devosink certs --dir certs
+
+.PHONY: tools
+tools: $(TOOLS)/.stamp ## Install the pinned developer tools into bin/tools
+
+$(TOOLS)/.stamp: tools/go.mod tools/go.sum
+	cd tools && GOWORK=off GOBIN=$(TOOLS) $(GO) install tool
+	@touch $@
+
+.PHONY: check
+check: lint generate-check tidy-check test ## Run everything CI runs
