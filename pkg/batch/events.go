@@ -34,14 +34,13 @@ func AppendEventsHeader(dst []byte, e *Events) []byte {
 
 // AppendEvent appends one event to a batch that begins with [AppendEventsHeader].
 func AppendEvent(dst []byte, e *Event) []byte {
-	//nolint:gosec // the wire holds two's complement
 	size := sizeText(e.ID) + sizeVarintField(uint64(e.TimeMS)) + sizeVarintField(uint64(e.PullMS)) +
 		1 + protowire.SizeBytes(len(e.JSON))
 	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, uint64(size)) //nolint:gosec // a size is positive
+	dst = protowire.AppendVarint(dst, uint64(size))
 	dst = appendText(dst, 1, e.ID)
-	dst = appendVarint(dst, 2, uint64(e.TimeMS)) //nolint:gosec // the wire holds two's complement
-	dst = appendVarint(dst, 3, uint64(e.PullMS)) //nolint:gosec // the wire holds two's complement
+	dst = appendVarint(dst, 2, uint64(e.TimeMS))
+	dst = appendVarint(dst, 3, uint64(e.PullMS))
 	return appendBytes(dst, 4, e.JSON)
 }
 
@@ -75,7 +74,7 @@ func DecodeEvents(data []byte, dst *Events) error {
 		case 4:
 			dst.SourceSequence = f.value
 		case 5:
-			dst.Generation = uint32(f.value) //nolint:gosec // protobuf's own rule: take the low 32 bits
+			dst.Generation = uint32(f.value)
 		case 6:
 			dst.JobID = string(f.bytes)
 		case 7:
@@ -99,9 +98,9 @@ func decodeEvent(data []byte, e *Event) error {
 		case 1:
 			e.ID = f.bytes
 		case 2:
-			e.TimeMS = int64(f.value) //nolint:gosec // the wire holds two's complement
+			e.TimeMS = int64(f.value)
 		case 3:
-			e.PullMS = int64(f.value) //nolint:gosec // the wire holds two's complement
+			e.PullMS = int64(f.value)
 		case 4:
 			e.JSON = f.bytes
 		}

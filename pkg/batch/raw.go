@@ -42,14 +42,13 @@ func AppendRawHeader(dst []byte, r *Raw) []byte {
 
 // AppendRecord appends one record to a batch that begins with [AppendRawHeader].
 func AppendRecord(dst []byte, r *Record) []byte {
-	//nolint:gosec // the wire holds two's complement
 	size := sizeFixed64(r.ID) + sizeFixed64(r.Hash) + sizeVarintField(uint64(r.TimeMS)) +
 		1 + protowire.SizeBytes(len(r.JSON)) + sizeVarintField(protowire.EncodeBool(r.Revision))
 	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, uint64(size)) //nolint:gosec // a size is positive
+	dst = protowire.AppendVarint(dst, uint64(size))
 	dst = appendFixed64(dst, 1, r.ID)
 	dst = appendFixed64(dst, 2, r.Hash)
-	dst = appendVarint(dst, 3, uint64(r.TimeMS)) //nolint:gosec // the wire holds two's complement
+	dst = appendVarint(dst, 3, uint64(r.TimeMS))
 	dst = appendBytes(dst, 4, r.JSON)
 	return appendVarint(dst, 5, protowire.EncodeBool(r.Revision))
 }
@@ -116,7 +115,7 @@ func decodeRecord(data []byte, r *Record) error {
 		case 2:
 			r.Hash = f.value
 		case 3:
-			r.TimeMS = int64(f.value) //nolint:gosec // the wire holds two's complement
+			r.TimeMS = int64(f.value)
 		case 4:
 			r.JSON = f.bytes
 		case 5:

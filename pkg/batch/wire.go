@@ -90,20 +90,20 @@ func sizeVarintField(v uint64) int {
 // appendTime writes google.protobuf.Timestamp with a precision of milliseconds.
 func appendTime(dst []byte, number protowire.Number, ms int64) []byte {
 	seconds, nanos := ms/1000, (ms%1000)*1e6
-	//nolint:gosec // times after 1970 are positive
+
 	size := sizeVarintField(uint64(seconds)) + sizeVarintField(uint64(nanos))
 	dst = protowire.AppendVarint(protowire.AppendTag(dst, number, protowire.BytesType), uint64(size))
-	dst = appendVarint(dst, 1, uint64(seconds)) //nolint:gosec // as above
-	return appendVarint(dst, 2, uint64(nanos))  //nolint:gosec // as above
+	dst = appendVarint(dst, 1, uint64(seconds))
+	return appendVarint(dst, 2, uint64(nanos))
 }
 
 func decodeTime(data []byte) (ms int64, err error) {
 	err = fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			ms += int64(f.value) * 1000 //nolint:gosec // two's complement is what the wire holds
+			ms += int64(f.value) * 1000
 		case 2:
-			ms += int64(f.value) / 1e6 //nolint:gosec // as above
+			ms += int64(f.value) / 1e6
 		}
 		return nil
 	})

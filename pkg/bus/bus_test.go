@@ -100,8 +100,8 @@ func TestAbandonedWindowLeavesNothing(t *testing.T) {
 	b := bustest.Start(t)
 	broken := errors.New("spool broke")
 	w := bus.Window{Tenant: "main", JobID: job().GetId(), Marker: []byte("account"), Batches: func(yield func(bus.RawMessage, error) bool) {
-		for m := range batches(3) {
-			yield(m, nil)
+		for m, err := range batches(3) {
+			yield(m, err)
 		}
 		yield(bus.RawMessage{}, broken)
 	}}

@@ -39,7 +39,7 @@ func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus
 			return b, nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return nil, &config.Problem{Variable: "NATS_USER", Value: c.User, Reason: "the NATS server refuses this user or its password"}
+			return nil, &config.ProblemError{Variable: "NATS_USER", Value: c.User, Reason: "the NATS server refuses this user or its password"}
 		}
 		if !told {
 			log.Warn("wait for the NATS server", slog.String("url", redactURL(c.URL)), slog.Any("error", err))
@@ -69,7 +69,7 @@ func (c Config) options() ([]nats.Option, error) {
 	var probe nats.Options
 	for _, opt := range opts { // files are read here: say which one is wrong before any dialing
 		if err := opt(&probe); err != nil {
-			return nil, &config.Problem{Variable: "NATS_CA_FILE, NATS_CERT_FILE, NATS_KEY_FILE or NATS_CREDS_FILE", Reason: err.Error()}
+			return nil, &config.ProblemError{Variable: "NATS_CA_FILE, NATS_CERT_FILE, NATS_KEY_FILE or NATS_CREDS_FILE", Reason: err.Error()}
 		}
 	}
 	return opts, nil

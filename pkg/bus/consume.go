@@ -124,7 +124,7 @@ func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error)
 func (b *Bus) bury(ctx context.Context, c Consumption, d *Delivery, cause error) error {
 	letter := &taplinev1.DeadLetter{
 		Tenant: c.Tenant, Stage: c.Stage, Reason: cause.Error(), Payload: d.Data(), Source: d.Source(),
-		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(), //nolint:gosec // attempts are positive
+		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
 	}
 	if err := b.PublishDead(ctx, letter, d.Source()); err != nil {
 		return fmt.Errorf("%w (after: %w)", err, cause)

@@ -10,8 +10,8 @@ import (
 // status 2 on it.
 var ErrInvalid = errors.New("configuration is not usable")
 
-// Problem says what is wrong with one variable.
-type Problem struct {
+// ProblemError says what is wrong with one variable.
+type ProblemError struct {
 	Variable string
 	Value    string // as given; secrets are redacted; empty when there is none to show
 	Reason   string // what is wrong and what would be right
@@ -19,7 +19,7 @@ type Problem struct {
 }
 
 // Error is one line: the variable, its value and what would be right.
-func (p *Problem) Error() string {
+func (p *ProblemError) Error() string {
 	prefix := ""
 	if p.ID != 0 {
 		prefix = fmt.Sprintf("error %d: ", p.ID)
@@ -31,9 +31,9 @@ func (p *Problem) Error() string {
 }
 
 // Unwrap makes every problem an [ErrInvalid].
-func (p *Problem) Unwrap() error { return ErrInvalid }
+func (p *ProblemError) Unwrap() error { return ErrInvalid }
 
-// Invalid is a [Problem] of one variable, for Validate methods.
+// Invalid is a [ProblemError] of one variable, for Validate methods.
 func Invalid(variable, value, reason string) error {
-	return &Problem{Variable: variable, Value: value, Reason: reason}
+	return &ProblemError{Variable: variable, Value: value, Reason: reason}
 }

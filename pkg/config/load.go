@@ -23,7 +23,7 @@ type Variable struct {
 type validator interface{ Validate() error }
 
 // Load fills target, a pointer to a struct, from environ ("NAME=value" as in
-// [os.Environ]). The error joins one [Problem] for each thing that is wrong.
+// [os.Environ]). The error joins one [ProblemError] for each thing that is wrong.
 func Load(target any, environ []string) error {
 	vars := env.ToMap(environ)
 	value := reflect.ValueOf(target).Elem()
@@ -62,7 +62,7 @@ func collect(v reflect.Value, report func(error)) {
 			collect(v.Field(i), report)
 		}
 	}
-	if target, ok := v.Addr().Interface().(validator); ok {
+	if target, ok := reflect.TypeAssert[validator](v.Addr()); ok {
 		report(target.Validate())
 	}
 }
@@ -72,7 +72,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost level is taken apart
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
@@ -129,7 +129,7 @@ func set(field reflect.StructField, v reflect.Value, vars map[string]string) err
 		if isSecret {
 			hint += fmt.Sprintf(" (or %s_FILE, the path of a file that holds it)", name)
 		}
-		return &Problem{Variable: name, Reason: hint}
+		return &ProblemError{Variable: name, Reason: hint}
 	}
 	if given == "" { // set but empty means the default, as compose files write it
 		vars = maps.Clone(vars)
@@ -143,7 +143,7 @@ func set(field reflect.StructField, v reflect.Value, vars map[string]string) err
 		if isSecret {
 			given = Redacted
 		}
-		return &Problem{Variable: name, Value: given, Reason: reason(err)}
+		return &ProblemError{Variable: name, Value: given, Reason: reason(err)}
 	}
 	v.Set(single.Elem().Field(0))
 	return nil
@@ -156,15 +156,15 @@ func withFile(name string, vars map[string]string) (map[string]string, error) {
 		return vars, nil
 	}
 	if vars[name] != "" {
-		return nil, &Problem{Variable: name, Value: Redacted, Reason: "give either " + name + " or " + name + "_FILE, not both"}
+		return nil, &ProblemError{Variable: name, Value: Redacted, Reason: "give either " + name + " or " + name + "_FILE, not both"}
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, &Problem{Variable: name + "_FILE", Value: path, Reason: "cannot be read: " + err.Error()}
+		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: "cannot be read: " + err.Error()}
 	}
 	secret := strings.TrimRight(string(data), "\r\n")
 	if secret == "" {
-		return nil, &Problem{Variable: name + "_FILE", Value: path, Reason: "the file is empty: it must hold the secret"}
+		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: "the file is empty: it must hold the secret"}
 	}
 	vars = maps.Clone(vars)
 	vars[name] = secret
@@ -177,8 +177,7 @@ func reason(err error) string {
 	if errors.As(err, &all) && len(all.Errors) == 1 {
 		err = all.Errors[0]
 	}
-	var parse env.ParseError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[env.ParseError](err); ok {
 		return fmt.Sprintf("want a %s: %v", parse.Type, parse.Err)
 	}
 	return err.Error()

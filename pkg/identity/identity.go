@@ -19,9 +19,9 @@ type Identity struct {
 }
 
 var (
-	// ErrNoIdentity: the record has neither an id nor a GUID.
+	// ErrNoIdentity says that the record has neither an id nor a GUID.
 	ErrNoIdentity = errors.New("record has neither id nor GUID")
-	// ErrNotJSON: the record is not one JSON object.
+	// ErrNotJSON says that the record is not one JSON object.
 	ErrNotJSON = errors.New("record is not a JSON object")
 )
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Part is something that runs until its context ends. It returns nil when it
@@ -51,7 +52,7 @@ func Run(ctx context.Context, parts ...Part) error {
 			note(e)
 		}
 	}
-	for i := len(parts) - 1; i >= 0; i-- {
+	for i := range slices.Backward(parts) {
 		stops[i]()
 		for !over[i] {
 			note(<-ends)

@@ -56,7 +56,7 @@ type Program[C any] struct {
 // process, and exits.
 func Main[C any](p Program[C]) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := p.Execute(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := p.Execute(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) //nolint:forbidigo // the one look at it of every stage binary
 	stop()
 	os.Exit(code) //nolint:forbidigo // the one exit of every stage binary
 }
@@ -148,7 +148,7 @@ func PrintVariables(w io.Writer, vars []config.Variable) {
 		}
 		write(table, "  %s\t%s\t%s\n", v.Name, def, usage)
 	}
-	_ = table.Flush() //nolint:errcheck // help that cannot be written needs no report
+	_ = table.Flush()
 }
 
 // PrintVersion writes one line with the version and the Go release.

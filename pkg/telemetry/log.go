@@ -15,7 +15,7 @@ import (
 func NewLogger(w io.Writer, c Config) *slog.Logger {
 	terminal := false
 	if f, ok := w.(*os.File); ok {
-		terminal = term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
+		terminal = term.IsTerminal(int(f.Fd()))
 	}
 	if c.LogFormat == "text" || (c.LogFormat != "json" && terminal) {
 		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: c.LogLevel, TimeFormat: time.TimeOnly, NoColor: !terminal}))

@@ -33,7 +33,6 @@ func Handler(h *Health, metrics prometheus.Gatherer) http.Handler {
 			if !good(report) {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
-			//nolint:errcheck,errchkjson // a prober that went away needs no answer
 			_ = json.NewEncoder(w).Encode(report)
 		}
 	}
@@ -52,11 +51,14 @@ func Serve(ctx context.Context, c Config, handler http.Handler) (stop func(), er
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
-		return nil, &config.Problem{Variable: "HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
+		return nil, &config.ProblemError{Variable: "HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(ln) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(ln) // ends with ErrServerClosed, and only so
+	}()
 	return func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -86,7 +88,7 @@ func CheckProbe(ctx context.Context, addr, path string) error {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", path, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // the status is all that counts
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %w: %s", path, errProbe, resp.Status)
 	}

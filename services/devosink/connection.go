@@ -28,7 +28,7 @@ var (
 func (c *connection) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.tcp.Close() })
 	defer stop()
-	defer c.tcp.Close() //nolint:errcheck // the client sees it; nothing else depends on it
+	defer c.tcp.Close()
 	if c.sink.strike(c, FaultNoHandshake, 0) != nil {
 		select {
 		case <-ctx.Done():

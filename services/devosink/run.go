@@ -47,25 +47,25 @@ func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
 	for i, f := range []struct{ name, path string }{
 		{"DEVOSINK_CHAIN_FILE", c.ChainFile}, {"DEVOSINK_CERT_FILE", c.CertFile}, {"DEVOSINK_KEY_FILE", c.KeyFile},
 	} {
-		data, err := os.ReadFile(f.path) //nolint:gosec // the operator names the file
+		data, err := os.ReadFile(f.path)
 		if err != nil {
-			return &config.Problem{Variable: f.name, Value: f.path, Reason: "cannot be read (make certs writes a set into certs): " + err.Error()}
+			return &config.ProblemError{Variable: f.name, Value: f.path, Reason: "cannot be read (make certs writes a set into certs): " + err.Error()}
 		}
 		pem[i] = data
 	}
 	conf, err := devocert.ServerConfig(pem[0], pem[1], pem[2])
 	if err != nil {
-		return &config.Problem{Variable: "DEVOSINK_CERT_FILE", Value: c.CertFile, Reason: err.Error()}
+		return &config.ProblemError{Variable: "DEVOSINK_CERT_FILE", Value: c.CertFile, Reason: err.Error()}
 	}
 	sink, err := New(Config{Addr: c.Addr, TLS: conf, Mode: c.Mode, MaxBytes: c.MaxBytes, Idle: c.Idle, Log: log})
 	if err != nil {
-		return &config.Problem{Variable: "DEVOSINK_ADDR", Value: c.Addr, Reason: err.Error()}
+		return &config.ProblemError{Variable: "DEVOSINK_ADDR", Value: c.Addr, Reason: err.Error()}
 	}
-	defer sink.Close() //nolint:errcheck // the program ends
+	defer sink.Close()
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
-		return &config.Problem{Variable: "DEVOSINK_HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
+		return &config.ProblemError{Variable: "DEVOSINK_HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
 	}
 	log.Info("standing in for Devo", slog.String("syslog", sink.Addr()), slog.String("queries", "http://"+ln.Addr().String()))
 	server := &http.Server{Handler: sink.Handler(), ReadHeaderTimeout: 10 * time.Second}

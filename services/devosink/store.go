@@ -66,11 +66,11 @@ func taplineID(message []byte) []byte {
 		return nil
 	}
 	value := message[i+len(idKey):]
-	end := bytes.IndexByte(value, '"')
-	if end < 0 {
+	before, _, ok := bytes.Cut(value, []byte{'"'})
+	if !ok {
 		return nil
 	}
-	return value[:end]
+	return before
 }
 
 // add keeps one event. Its header aliases the frame.

@@ -103,7 +103,7 @@ func (e *Enricher) bury(ctx context.Context, ws *workspace, d *bus.Delivery) err
 	for _, dead := range ws.dead {
 		letter := &taplinev1.DeadLetter{
 			Tenant: ws.raw.Tenant, Stage: Flow.Stage, Feed: ws.raw.Feed, Reason: dead.err.Error(), Payload: dead.json,
-			Source: d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(), //nolint:gosec // attempts are positive
+			Source: d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
 		}
 		if err := e.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", d.Source(), dead.index)); err != nil {
 			return err

@@ -83,19 +83,22 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 
 // identify names the record. One without any identity of its own is named by its content.
 func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
-	if r.Malformed == nil {
-		id, err := c.hasher.SIEM(r.Feed, r.JSON)
-		if err == nil {
-			return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
-		}
-		if !errors.Is(err, identity.ErrNoIdentity) {
-			return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
-		}
+	if r.Malformed != nil {
+		return byContent(r), nil
 	}
+	id, err := c.hasher.SIEM(r.Feed, r.JSON)
+	if errors.Is(err, identity.ErrNoIdentity) {
+		return byContent(r), nil
+	}
+	if err != nil {
+		return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
+	}
+	return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
+}
+
+func byContent(r proofpoint.Record) batch.Record {
 	sum := sha256.Sum256(r.JSON)
-	return batch.Record{
-		ID: binary.BigEndian.Uint64(sum[:]), Hash: binary.BigEndian.Uint64(sum[8:]), JSON: r.JSON,
-	}, nil
+	return batch.Record{ID: binary.BigEndian.Uint64(sum[:]), Hash: binary.BigEndian.Uint64(sum[8:]), JSON: r.JSON}
 }
 
 func (c *collector) bury(fc *feedCollector, r proofpoint.Record) {

@@ -35,7 +35,7 @@ func (f *Fetcher) fate(ctx context.Context, w *work, err error, skew time.Durati
 	case proofpoint.Canceled:
 		return err
 	case proofpoint.BadCredentials, proofpoint.Forbidden:
-		return f.pause(api, probeCredential, "Proofpoint refuses the credential; probing it every five minutes")
+		return f.pause(api, probeCredential)
 	case proofpoint.TooManyRequests:
 		return f.refused(ctx, w, api)
 	case proofpoint.StillCurrent:
@@ -51,7 +51,7 @@ func (f *Fetcher) fate(ctx context.Context, w *work, err error, skew time.Durati
 		f.rest(api, 0)
 		return f.halve(ctx, w, api, splitAfter, skew)
 	case proofpoint.Network:
-		return f.pause(api, 0, "Proofpoint cannot be reached; trying on")
+		return f.pause(api, 0)
 	default:
 		f.log.Error("Proofpoint answers in a way nobody expects; the window waits", slog.Any("error", err))
 		return bus.RetryAfter(err, probeOddAnswer)
@@ -66,9 +66,10 @@ func (f *Fetcher) rest(api *proofpoint.APIError, least time.Duration) {
 	f.health.Degraded("proofpoint", api.Error())
 }
 
-func (f *Fetcher) pause(api *proofpoint.APIError, least time.Duration, text string) error {
+// pause is rest for failures that say nothing about the window.
+func (f *Fetcher) pause(api *proofpoint.APIError, least time.Duration) error {
 	if f.gate.failure(least) {
-		f.log.Error(text, slog.Int("error_id", api.Kind.DevoID()), slog.Any("error", api))
+		f.log.Error("Proofpoint cannot be used; trying on now and then", slog.Int("error_id", api.Kind.DevoID()), slog.Any("error", api))
 	}
 	f.health.Degraded("proofpoint", api.Error())
 	return bus.RetryAfter(api, f.gate.rest())
@@ -127,7 +128,7 @@ func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowS
 	for _, name := range w.set {
 		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
 			Tenant: f.cfg.Tenant.Name, Feed: string(name), Window: w.window.Proto(), State: state, JobId: w.job.GetId(),
-			Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(), //nolint:gosec // a count of attempts is small
+			Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(),
 		})
 		if err != nil {
 			return err

@@ -144,10 +144,10 @@ func (f *Fetcher) check(ctx context.Context) error {
 	f.note(response)
 	var api *proofpoint.APIError
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil:
 		return nil
 	case errors.As(err, &api) && api.Kind == proofpoint.BadCredentials:
-		return &config.Problem{
+		return &config.ProblemError{
 			Variable: "TAP_PRINCIPAL", Value: f.cfg.API.Principal, ID: api.Kind.DevoID(),
 			Reason: "Proofpoint refuses this principal with TAP_SECRET (status 401): create or renew the credential in the TAP dashboard under Settings, Connected Applications",
 		}

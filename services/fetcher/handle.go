@@ -91,8 +91,7 @@ const longestWait = time.Minute
 
 func (f *Fetcher) reserve(ctx context.Context, w *work) error {
 	err := f.quota.Reserve(ctx, w.endpoint.Pool)
-	var exhausted *quota.ExhaustedError
-	if errors.As(err, &exhausted) {
+	if exhausted, ok := errors.AsType[*quota.ExhaustedError](err); ok {
 		f.metrics.quotaLeft.WithLabelValues(string(w.endpoint.Pool)).Set(0)
 		f.health.Degraded("quota "+string(w.endpoint.Pool), err.Error())
 		return bus.RetryAfter(err, min(exhausted.Wait, longestWait))

@@ -33,8 +33,8 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	}
 	result := &taplinev1.WindowResult{
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
-		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status), //nolint:gosec // a status has three digits
-		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()), //nolint:gosec // bounded by the server's limit
+		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status),
+		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()),
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
@@ -121,7 +121,7 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowR
 	for _, r := range result.GetFeeds() {
 		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
 			Tenant: f.cfg.Tenant.Name, Feed: r.GetFeed(), Window: w.window.Proto(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED,
-			JobId: w.job.GetId(), Attempts: uint32(w.attempts), Status: result.GetStatus(), Bytes: result.GetBytes(), //nolint:gosec // a count of attempts is small
+			JobId: w.job.GetId(), Attempts: uint32(w.attempts), Status: result.GetStatus(), Bytes: result.GetBytes(),
 			Received: r.GetReceived(), Duplicate: r.GetDuplicate(), Published: r.GetPublished(), Revision: r.GetRevision(),
 			Dead: r.GetDead(), FetchedAt: result.GetFetchedAt(), SkewMs: skew.Milliseconds(),
 		})

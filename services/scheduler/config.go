@@ -98,7 +98,7 @@ func (s StartTime) Instant(now time.Time) (time.Time, error) {
 		at = now.Add(-s.age)
 	}
 	if at.After(now) {
-		return time.Time{}, &config.Problem{
+		return time.Time{}, &config.ProblemError{
 			Variable: "TAP_START_TIME", Value: at.Format(time.RFC3339), ID: errBadStart,
 			Reason: "lies in the future; it is now " + now.UTC().Format(time.RFC3339),
 		}

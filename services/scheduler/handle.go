@@ -60,7 +60,7 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 			return fmt.Errorf("write the plan of %s: %w", p.cfg.Set, err)
 		}
 	}
-	s.note(p, state, out, now)
+	s.note(state, out, now)
 	return s.publish(ctx, p, state.GetOutstanding())
 }
 
@@ -155,7 +155,7 @@ func laneToken(lane taplinev1.Lane) string {
 	return plan.Backfill
 }
 
-func (s *Scheduler) note(p *planning, state *taplinev1.PlanState, out plan.Output, now time.Time) {
+func (s *Scheduler) note(state *taplinev1.PlanState, out plan.Output, now time.Time) {
 	for _, job := range out.New {
 		s.metrics.planned.WithLabelValues(laneToken(job.GetLane())).Inc()
 		s.log.Debug("planned", slog.String("job", job.GetId()))

@@ -78,7 +78,7 @@ func (s *Shipper) unfit(e *batch.Event) error {
 func (s *Shipper) letter(d *bus.Delivery, reason error, payload []byte) *taplinev1.DeadLetter {
 	return &taplinev1.DeadLetter{
 		Tenant: s.cfg.Tenant.Name, Stage: Flow.Stage, Reason: reason.Error(), Payload: payload, Source: d.Source(),
-		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(), //nolint:gosec // attempts are positive
+		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
 	}
 }
 

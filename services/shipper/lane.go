@@ -141,10 +141,12 @@ func old(c conn) bool {
 // confirmer settles what the sink confirms, until the session ends.
 func (l *lane) confirmer(ctx context.Context, c conn) error {
 	for {
-		for l.unconfirmed() <= 0 { // a batch may be confirmed before the sender has counted it
-			if wait(ctx, l.didSend); ctx.Err() != nil {
-				return nil
-			}
+		// A batch may be confirmed before the sender has counted it.
+		for l.unconfirmed() <= 0 && ctx.Err() == nil {
+			wait(ctx, l.didSend)
+		}
+		if l.unconfirmed() <= 0 {
+			return nil
 		}
 		n, err := c.Confirm(ctx)
 		for _, p := range l.take(n) {

@@ -113,7 +113,7 @@ func (a *account) settle(sim *tapsim.Sim, now time.Time) Account {
 
 // watch shows progress until the time is over, then waits until what was visible
 // at that moment has arrived.
-func (s *stand) watch(ctx context.Context, o DemoOptions, screen *screen) (Account, error) {
+func (s *stand) watch(ctx context.Context, o DemoOptions, screen *screen) Account {
 	screen.follow(ctx, o.For)
 	over := s.sim.Now()
 	deadline := time.Now().Add(settleFor)
@@ -126,5 +126,5 @@ func (s *stand) watch(ctx context.Context, o DemoOptions, screen *screen) (Accou
 	result.Dead = int(screen.sum("tapline_fetcher_records_total", "fate", "dead") + screen.sum("tapline_enricher_records_dead_total", "", "") +
 		screen.sum("tapline_shipper_events_dead_total", "", ""))
 	result.Missing = max(result.Missing-result.Dead, 0)
-	return result, nil
+	return result
 }

@@ -31,7 +31,7 @@ func Execute(ctx context.Context, p Process) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return config.Invalid("command line", "", err.Error()+": see --help")
 	})
-	root.AddCommand(p.run(), p.demo(), p.healthcheck())
+	root.AddCommand(p.run(), p.demo(), p.healthcheck()) //nolint:contextcheck // they get it from cobra when they run
 	root.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return config.Invalid("command", args[0], "want run, demo or healthcheck: see --help")

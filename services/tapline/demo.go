@@ -87,9 +87,8 @@ func Demo(ctx context.Context, o DemoOptions, rt program.Runtime, out io.Writer)
 	defer stop()
 	watch := func(ctx context.Context) error {
 		defer stop()
-		var err error
-		result, err = s.watch(ctx, o, newScreen(out, rt.Metrics, o))
-		return err
+		result = s.watch(ctx, o, newScreen(out, rt.Metrics, o))
+		return nil
 	}
 	err = lifecycle.Run(ctx,
 		lifecycle.Part{Name: "tapline", Run: func(ctx context.Context) error { return Run(ctx, s.cfg, rt, s.sim.Now) }},

@@ -31,7 +31,7 @@ type screen struct {
 func newScreen(out io.Writer, metrics prometheus.Gatherer, o DemoOptions) *screen {
 	s := &screen{out: out, metrics: metrics, speed: o.Speed, began: time.Now()}
 	if f, ok := out.(*os.File); ok {
-		s.terminal = term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
+		s.terminal = term.IsTerminal(int(f.Fd()))
 	}
 	if !s.terminal {
 		_, _ = fmt.Fprintln(out, "table fetched/shipped/confirmed, lag from the pull to the confirmation:")

@@ -56,7 +56,7 @@ func (a *answer) send() {
 		z.Reset(a.w)
 		a.out = z
 		defer gzips.Put(z)
-		defer z.Close() //nolint:errcheck // a client that went away is no concern
+		defer z.Close()
 	}
 	a.buf = append(a.buf, `{"queryEndTime" : "`+a.query.end+`"`...)
 	for _, f := range a.endpoint.Feeds {

@@ -97,7 +97,7 @@ func (s *Sim) strike(path string) *Fault {
 		}
 		f.hits++
 		hit := f.Fault
-		if f.Count > 0 && f.hits >= uint64(f.Count) { //nolint:gosec // not negative
+		if f.Count > 0 && f.hits >= uint64(f.Count) {
 			s.faults = slices.Delete(s.faults, i, i+1)
 		}
 		return &hit

@@ -22,7 +22,7 @@ type origin struct {
 
 // dice are independent random numbers of a record, by purpose.
 func (g generator) dice(o origin, purpose uint64) uint64 {
-	return mix(mix(g.cfg.Seed^uint64(o.second)*0x9e3779b97f4a7c15) + uint64(o.index)*0xbf58476d1ce4e5b9 + purpose*0x94d049bb133111eb) //nolint:gosec // any bits do
+	return mix(mix(g.cfg.Seed^uint64(o.second)*0x9e3779b97f4a7c15) + uint64(o.index)*0xbf58476d1ce4e5b9 + purpose*0x94d049bb133111eb)
 }
 
 // share turns dice into a number from 0 to 1.
@@ -86,7 +86,7 @@ func (g generator) feed(o origin) feed.Feed {
 
 // created is when the record was created, which windows select by.
 func (g generator) created(o origin) time.Time {
-	return time.UnixMilli(o.second*1000 + int64(g.dice(o, forCreated)%1000)).UTC() //nolint:gosec // below 1000
+	return time.UnixMilli(o.second*1000 + int64(g.dice(o, forCreated)%1000)).UTC()
 }
 
 // visible is from when on the record is served.
@@ -100,7 +100,7 @@ func (g generator) visible(o origin) time.Time {
 
 // happened is the record's own time, never after its creation.
 func (g generator) happened(o origin) time.Time {
-	before := time.Duration(g.dice(o, forEvent)%30_000) * time.Millisecond //nolint:gosec // below 30 000
+	before := time.Duration(g.dice(o, forEvent)%30_000) * time.Millisecond
 	if share(g.dice(o, forRetro)) < g.cfg.RetroFraction {
 		before = time.Duration(share(g.dice(o, forEvent)) * float64(6*24*time.Hour))
 	}

@@ -178,7 +178,7 @@ func parseDuration(text string) (time.Duration, error) {
 		if err != nil || !strings.HasSuffix(days, "D") {
 			return 0, bad
 		}
-		total = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits
+		total = time.Duration(n) * 24 * time.Hour
 	}
 	if hasClock {
 		d, err := time.ParseDuration(strings.ToLower(clock))

@@ -29,7 +29,7 @@ func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", c.Addr)
 	if err != nil {
-		return &config.Problem{Variable: "TAPSIM_ADDR", Value: c.Addr, Reason: "cannot listen: " + err.Error()}
+		return &config.ProblemError{Variable: "TAPSIM_ADDR", Value: c.Addr, Reason: "cannot listen: " + err.Error()}
 	}
 	log.Info("simulating Proofpoint TAP", slog.String("url", "http://"+ln.Addr().String()))
 	return Serve(ctx, ln, sim)

@@ -113,8 +113,7 @@ func (s *Sim) siem(w http.ResponseWriter, r *http.Request, e feed.Endpoint, hit 
 		return
 	}
 	q, err := parseQuery(r.URL.Query(), now)
-	var refused *refusal
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*refusal](err); ok {
 		s.release(e.Pool)
 		fail(w, http.StatusBadRequest, refused.sentence)
 		return

@@ -1,6 +1,7 @@
 package tapsim
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -113,9 +114,7 @@ func (s *Sim) Status() Status {
 	}
 	for path, byStatus := range s.requests {
 		st.Requests[path] = make(map[int]int)
-		for status, n := range byStatus {
-			st.Requests[path][status] = n
-		}
+		maps.Copy(st.Requests[path], byStatus)
 	}
 	for _, p := range []feed.Pool{feed.PoolSIEM, feed.PoolSIEMPermitted} {
 		used := 0

@@ -131,9 +131,9 @@ func member(raw []byte, name string) []byte {
 		return nil
 	}
 	value := raw[i+len(name):]
-	end := bytes.IndexByte(value, '"')
-	if end < 0 {
+	before, _, ok := bytes.Cut(value, []byte{'"'})
+	if !ok {
 		return nil
 	}
-	return value[:end]
+	return before
 }

@@ -16,45 +16,45 @@ var Limits = bus.Limits{RawMaxBytes: 1 << 30, EventsMaxBytes: 1 << 30, Replicas:
 
 // Start gives a connection to a fresh server with all streams, consumers and
 // buckets. Both end with the test.
-func Start(t testing.TB, seeds ...bus.Seed) *bus.Bus {
-	t.Helper()
-	b := Connect(t, Server(t))
-	if err := b.Setup(t.Context(), Limits, seeds); err != nil {
-		t.Fatalf("set up the bus: %v", err)
+func Start(tb testing.TB, seeds ...bus.Seed) *bus.Bus {
+	tb.Helper()
+	b := Connect(tb, Server(tb))
+	if err := b.Setup(tb.Context(), Limits, seeds); err != nil {
+		tb.Fatalf("set up the bus: %v", err)
 	}
 	return b
 }
 
 // Server starts a server without streams. It ends with the test.
-func Server(t testing.TB) *embedded.Server {
-	t.Helper()
-	s, err := embedded.Start(embedded.Options{Dir: Dir(t), NoSync: true, Log: slog.New(slog.DiscardHandler)})
+func Server(tb testing.TB) *embedded.Server {
+	tb.Helper()
+	s, err := embedded.Start(embedded.Options{Dir: Dir(tb), NoSync: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(s.Stop)
+	tb.Cleanup(s.Stop)
 	return s
 }
 
 // Connect gives one more connection. It ends with the test.
-func Connect(t testing.TB, s *embedded.Server) *bus.Bus {
-	t.Helper()
+func Connect(tb testing.TB, s *embedded.Server) *bus.Bus {
+	tb.Helper()
 	b, err := s.Connect("test")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(b.Close)
+	tb.Cleanup(b.Close)
 	return b
 }
 
 // Dir is a directory for a store. Unlike t.TempDir it does not fail the test
 // when the server's last file appears while the directory is being removed.
-func Dir(t testing.TB) string {
-	t.Helper()
+func Dir(tb testing.TB) string {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "tapline-test-") //nolint:usetesting // see above
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }

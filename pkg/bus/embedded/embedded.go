@@ -47,7 +47,7 @@ var ErrNotReady = errors.New("embedded NATS server did not become ready")
 // Start brings a server up.
 func Start(o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, &config.Problem{Variable: "DATA_DIR", Value: o.Dir, Reason: "cannot be made: " + err.Error()}
+		return nil, &config.ProblemError{Variable: "DATA_DIR", Value: o.Dir, Reason: "cannot be made: " + err.Error()}
 	}
 	so := &server.Options{
 		ServerName: "tapline", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
@@ -58,11 +58,11 @@ func Start(o Options) (*Server, error) {
 	if o.Listen != "" {
 		host, port, err := net.SplitHostPort(o.Listen)
 		if err != nil {
-			return nil, &config.Problem{Variable: "NATS_LISTEN", Value: o.Listen, Reason: "want host:port"}
+			return nil, &config.ProblemError{Variable: "NATS_LISTEN", Value: o.Listen, Reason: "want host:port"}
 		}
 		so.DontListen, so.Host = false, host
 		if so.Port, err = strconv.Atoi(port); err != nil {
-			return nil, &config.Problem{Variable: "NATS_LISTEN", Value: o.Listen, Reason: "want a number as port"}
+			return nil, &config.ProblemError{Variable: "NATS_LISTEN", Value: o.Listen, Reason: "want a number as port"}
 		}
 		if so.Port == 0 {
 			so.Port = server.RANDOM_PORT

@@ -103,8 +103,7 @@ func (c *Client) Check(ctx context.Context) (Response, error) {
 	const path = "/v2/threat/summary/0000000000000000000000000000000000000000000000000000000000000000"
 	call := &call{client: c, endpoint: feed.Endpoint{Path: path}, began: time.Now()}
 	err := call.do(ctx, c.base.JoinPath(path).String(), func(*body) error { return nil })
-	var api *APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*APIError](err); ok {
 		switch api.Kind {
 		case BadCredentials, Forbidden, Timeout, Network, Canceled:
 		default:
@@ -143,7 +142,7 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 	if err != nil {
 		return c.broken(ctx, Network, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing can be done about it, and nothing follows
+	defer resp.Body.Close()
 	c.response.Status = resp.StatusCode
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		c.response.ServerTime = at
@@ -187,8 +186,7 @@ func (c *call) broken(ctx context.Context, kind Kind, err error) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return c.fail(Timeout, err)
 	}
-	var u *url.Error // repeats method and address, which the APIError has
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	return c.fail(kind, err)

@@ -29,7 +29,7 @@ type splitter struct {
 // split reads a whole body.
 func split(r io.Reader, feeds []feed.Feed, maxRecord int, visit func(Record) error) error {
 	s := &splitter{stream: newStream(r, maxRecord), feeds: feeds, visit: visit}
-	defer s.stream.release()
+	defer s.release()
 	if err := s.envelope(); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("%w: %w", errTruncated, err)

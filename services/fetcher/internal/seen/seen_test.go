@@ -87,7 +87,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 	first, second := Open(bucket, "main"), Open(bucket, "main")
 	for i := range uint64(100) {
 		for n, sets := range []*Sets{first, second} {
-			if _, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, (2*i+uint64(n))<<30, 1); err != nil { //nolint:gosec // 0 or 1
+			if _, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, (2*i+uint64(n))<<30, 1); err != nil {
 				t.Fatal(err)
 			}
 		}

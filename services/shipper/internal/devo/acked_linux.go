@@ -13,14 +13,14 @@ func acked(raw syscall.RawConn) (int64, error) {
 	var info *unix.TCPInfo
 	var err error
 	if e := raw.Control(func(fd uintptr) {
-		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) //nolint:gosec // a descriptor fits an int
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	}); e != nil {
 		return 0, fmt.Errorf("ask the kernel: %w", e)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("ask the kernel: %w", err)
 	}
-	return int64(info.Bytes_acked) - 1, nil //nolint:gosec // not in this universe
+	return int64(info.Bytes_acked) - 1, nil
 }
 
 // setUserTimeout lets the kernel give up a connection whose data nobody
@@ -28,7 +28,7 @@ func acked(raw syscall.RawConn) (int64, error) {
 func setUserTimeout(raw syscall.RawConn, milliseconds int) error {
 	var err error
 	if e := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, milliseconds) //nolint:gosec // as above
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, milliseconds)
 	}); e != nil {
 		return e
 	}

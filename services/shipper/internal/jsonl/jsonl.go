@@ -69,7 +69,7 @@ func (stream) settle() error { return nil }
 func NewFile(c FileConfig) (*Sink, error) {
 	f := &file{cfg: c}
 	if err := f.open(); err != nil {
-		return nil, &config.Problem{Variable: "SINK_FILE_PATH", Value: c.Path, Reason: "cannot be used: " + err.Error()}
+		return nil, &config.ProblemError{Variable: "SINK_FILE_PATH", Value: c.Path, Reason: "cannot be used: " + err.Error()}
 	}
 	return &Sink{out: f}, nil
 }
