@@ -85,9 +85,9 @@ func TestWindowIsStoredOnceWithItsMarker(t *testing.T) {
 	if err != nil || got != seq || string(data) != "account" {
 		t.Fatalf("marker %d %q, %v; want %d", got, data, err, seq)
 	}
-	last, err := b.Raw(t.Context(), seq-1)
-	if err != nil || string(last) != "batch 39" {
-		t.Errorf("message before the marker: %q, %v", last, err)
+	last, err := b.Message(t.Context(), bus.StreamRaw, seq-1)
+	if err != nil || string(last.Data) != "batch 39" {
+		t.Errorf("message before the marker: %q, %v", last.Data, err)
 	}
 	usage, err := b.Usage(t.Context(), bus.StreamRaw)
 	if err != nil || usage.Messages != 41 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -108,20 +109,28 @@ func (b *Bus) Marker(ctx context.Context, tenant, jobID string) (sequence uint64
 	return msg.Sequence, msg.Data, nil
 }
 
-// Raw reads one message of RAW by its sequence.
-func (b *Bus) Raw(ctx context.Context, sequence uint64) ([]byte, error) {
-	stream, err := b.js.Stream(ctx, StreamRaw)
+// Stored is one message as a stream keeps it.
+type Stored struct {
+	Subject  string
+	Sequence uint64
+	Time     time.Time
+	Data     []byte
+}
+
+// Message reads one message of a stream by its sequence. [ErrNotFound]: there is none.
+func (b *Bus) Message(ctx context.Context, stream string, sequence uint64) (Stored, error) {
+	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
-		return nil, missing(err, "stream", StreamRaw)
+		return Stored{}, missing(err, "stream", stream)
 	}
-	msg, err := stream.GetMsg(ctx, sequence)
+	msg, err := s.GetMsg(ctx, sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, fmt.Errorf("message %d of RAW: %w", sequence, ErrNotFound)
+		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("message %d of RAW: %w", sequence, err)
+		return Stored{}, fmt.Errorf("message %d of %s: %w", sequence, stream, err)
 	}
-	return msg.Data, nil
+	return Stored{msg.Subject, msg.Sequence, msg.Time, msg.Data}, nil
 }
 
 // EventMeta addresses one EventBatch. MsgID names its content: within two hours

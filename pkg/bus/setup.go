@@ -197,6 +197,8 @@ type Usage struct {
 	Messages uint64
 	Bytes    uint64
 	MaxBytes int64 // -1 for no limit
+	First    uint64 // sequence of the oldest message
+	Last     uint64 // sequence of the newest message there ever was
 	Oldest   time.Time
 }
 
@@ -207,7 +209,9 @@ func (b *Bus) Usage(ctx context.Context, stream string) (Usage, error) {
 		return Usage{}, missing(err, "stream", stream)
 	}
 	info := s.CachedInfo()
-	return Usage{stream, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes, info.State.FirstTime}, nil
+	return Usage{
+		stream, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes, info.State.FirstSeq, info.State.LastSeq, info.State.FirstTime,
+	}, nil
 }
 
 // Backlog is what a consumer has not finished.

@@ -71,7 +71,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	case verdict == seen.Duplicate:
 		fc.result.Duplicate++
 		return nil
-	case r.Malformed != nil:
+	case r.Bad():
 		c.bury(fc, r)
 		return nil
 	case verdict == seen.Revision:
@@ -83,7 +83,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 
 // identify names the record. One without any identity of its own is named by its content.
 func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
-	if r.Malformed != nil {
+	if r.Bad() {
 		return byContent(r), nil
 	}
 	id, err := c.hasher.SIEM(r.Feed, r.JSON)

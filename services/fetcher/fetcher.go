@@ -36,7 +36,7 @@ type transport interface {
 // stored reads what an earlier run of a job left in RAW.
 type stored interface {
 	Marker(ctx context.Context, tenant, jobID string) (sequence uint64, data []byte, err error)
-	Raw(ctx context.Context, sequence uint64) ([]byte, error)
+	Message(ctx context.Context, stream string, sequence uint64) (bus.Stored, error)
 }
 
 // publisher stores what a job brought.

@@ -89,14 +89,14 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 	sets := seen.Open(f.seen, f.cfg.Tenant.Name)
 	var raw batch.Raw
 	for i := range uint64(result.GetBatches()) {
-		data, err := f.bus.Raw(ctx, sequence-1-i)
+		stored, err := f.bus.Message(ctx, bus.StreamRaw, sequence-1-i)
 		if errors.Is(err, bus.ErrNotFound) {
 			continue // aged out, and then Proofpoint no longer returns its records either
 		}
 		if err != nil {
 			return err
 		}
-		if err := batch.DecodeRaw(data, &raw); err != nil {
+		if err := batch.DecodeRaw(stored.Data, &raw); err != nil {
 			return bus.Permanent(fmt.Errorf("batch %d of job %s: %w", sequence-1-i, w.job.GetId(), err))
 		}
 		for _, r := range raw.Records {

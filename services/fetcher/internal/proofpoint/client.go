@@ -72,6 +72,9 @@ type Record struct {
 	Malformed error
 }
 
+// Bad reports whether the element is malformed.
+func (r Record) Bad() bool { return r.Malformed != nil }
+
 // Response describes the answer to a call.
 type Response struct {
 	Status     int           // 0 when there was none

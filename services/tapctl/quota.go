@@ -1,0 +1,79 @@
+package tapctl
+
+import (
+	"context"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/quota"
+)
+
+// quota shows the pools; its sub-command opens one.
+func (t *tool) quota() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "quota", Short: "Show the calls of the last 24 hours, pool by pool", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.withBook(cmd, func(ctx context.Context, book *quota.Book) error { return t.pools(ctx, book) })
+		},
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use: "open POOL", Short: "Lift what closes a pool besides counted calls: a 429 or lost memory", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pool := feed.Pool(args[0])
+			if !slices.Contains(feed.Pools(), pool) {
+				return config.Invalid("POOL", args[0], "want one of the pools that tapctl quota shows")
+			}
+			return t.withBook(cmd, func(ctx context.Context, book *quota.Book) error {
+				if err := book.Open(ctx, pool); err != nil {
+					return err
+				}
+				t.say("pool %s is open\n", pool)
+				return nil
+			})
+		},
+	})
+	return cmd
+}
+
+func (t *tool) withBook(cmd *cobra.Command, work func(ctx context.Context, book *quota.Book) error) error {
+	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
+		bucket, err := b.Bucket(ctx, bus.BucketQuota)
+		if err != nil {
+			return err
+		}
+		return work(ctx, quota.NewBook(bucket, c.Tenant.Name, c.Quota, time.Now))
+	})
+}
+
+func (t *tool) pools(ctx context.Context, book *quota.Book) error {
+	var all []quota.Status
+	for _, pool := range feed.Pools() {
+		st, err := book.Look(ctx, pool)
+		if err != nil {
+			return err
+		}
+		all = append(all, st)
+	}
+	if t.output == "json" {
+		return t.json(all)
+	}
+	w := tabwriter.NewWriter(t.Stdout, 0, 0, 2, ' ', 0)
+	printf(w, "POOL\tLIMIT\tUSED\tBY OTHERS\tLEFT\tNEXT\tNOTE\n")
+	for _, st := range all {
+		limit, left, next := any(st.Limit), any(st.Left()), "now"
+		if st.Limit == feed.Unlimited {
+			limit, left = "-", "-"
+		}
+		if wait := time.Until(st.Free); wait > time.Second {
+			next = "in " + wait.Round(time.Second).String()
+		}
+		printf(w, "%s\t%v\t%d\t%d\t%v\t%s\t%s\n", st.Pool, limit, st.Used, st.External, left, next, st.Reason)
+	}
+	return w.Flush()
+}

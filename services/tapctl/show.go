@@ -1,0 +1,142 @@
+package tapctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// show prints one message of a stream.
+func (t *tool) show() *cobra.Command {
+	return &cobra.Command{
+		Use: "show STREAM SEQUENCE", Short: "Print one message of JOBS, RAW, EVENTS or DEAD as JSON", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			stream := strings.ToUpper(args[0])
+			if kind(stream, "") == nil {
+				return config.Invalid("STREAM", args[0], "want JOBS, RAW, EVENTS or DEAD")
+			}
+			sequence, err := strconv.ParseUint(args[1], 10, 64)
+			if err != nil {
+				return config.Invalid("SEQUENCE", args[1], "want a number")
+			}
+			return t.connected(cmd, func(ctx context.Context, _ Config, b *bus.Bus) error {
+				stored, err := b.Message(ctx, stream, sequence)
+				if err != nil {
+					return err
+				}
+				return t.message(stream, stored)
+			})
+		},
+	}
+}
+
+// dead lists dead letters.
+func (t *tool) dead() *cobra.Command {
+	limit := 20
+	cmd := &cobra.Command{
+		Use: "dead", Short: "List what the stages could not process, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.connected(cmd, func(ctx context.Context, _ Config, b *bus.Bus) error { return t.letters(ctx, b, limit) })
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", limit, "how many at most")
+	return cmd
+}
+
+func (t *tool) letters(ctx context.Context, b *bus.Bus, limit int) error {
+	usage, err := b.Usage(ctx, bus.StreamDead)
+	if err != nil {
+		return err
+	}
+	for sequence := usage.Last; sequence > 0 && sequence >= usage.First && limit > 0; sequence-- {
+		stored, err := b.Message(ctx, bus.StreamDead, sequence)
+		if errors.Is(err, bus.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		limit--
+		if t.output == "json" {
+			err = t.message(bus.StreamDead, stored)
+		} else {
+			err = t.letter(stored)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tool) letter(stored bus.Stored) error {
+	var l taplinev1.DeadLetter
+	if err := proto.Unmarshal(stored.Data, &l); err != nil {
+		return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
+	}
+	t.say("%d  %s  %s %s  from %s: %s\n    %.200q\n", stored.Sequence, stored.Time.UTC().Format(time.RFC3339), l.GetStage(), l.GetFeed(),
+		l.GetSource(), l.GetReason(), l.GetPayload())
+	return nil
+}
+
+// kind is an empty message of what a stream carries.
+func kind(stream, subject string) proto.Message {
+	switch {
+	case stream == bus.StreamJobs:
+		return &taplinev1.Job{}
+	case stream == bus.StreamRaw && strings.HasPrefix(subject, "mark."):
+		return &taplinev1.WindowResult{}
+	case stream == bus.StreamRaw:
+		return &taplinev1.RawBatch{}
+	case stream == bus.StreamEvents:
+		return &taplinev1.EventBatch{}
+	case stream == bus.StreamDead:
+		return &taplinev1.DeadLetter{}
+	}
+	return nil
+}
+
+// message prints a message: bytes fields are base64, as protobuf's JSON has them.
+func (t *tool) message(stream string, stored bus.Stored) error {
+	m := kind(stream, stored.Subject)
+	if err := proto.Unmarshal(stored.Data, m); err != nil {
+		return fmt.Errorf("message %d of %s: %w", stored.Sequence, stream, err)
+	}
+	body, err := protojson.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("message %d of %s: %w", stored.Sequence, stream, err)
+	}
+	return t.json(struct {
+		Subject  string          `json:"subject"`
+		Sequence uint64          `json:"sequence"`
+		Stored   time.Time       `json:"stored"`
+		Message  json.RawMessage `json:"message"`
+	}{stored.Subject, stored.Sequence, stored.Time, body})
+}
+
+func (t *tool) json(v any) error {
+	enc := json.NewEncoder(t.Stdout)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+func (t *tool) say(format string, args ...any) { printf(t.Stdout, format, args...) }
+
+// printf ignores errors: there is nobody left to tell when the terminal is gone.
+func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
