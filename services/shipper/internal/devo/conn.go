@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,8 +52,8 @@ type Conn struct {
 	once sync.Once
 	err  error // why; set before lost is closed
 
-	sending sync.Mutex // held while rows are written, and when the stream is ended
-	ended   bool       // by rotate; guarded by sending
+	sending sync.Mutex  // held while rows are written, and when the stream is ended
+	ended   atomic.Bool // by rotate, under sending; the reader wants to know, too
 
 	mu    sync.Mutex
 	marks []int64 // ciphertext counts after each unconfirmed batch
@@ -100,7 +101,7 @@ func (c *Conn) prepare(ctx context.Context) error {
 	if err := c.tls.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
-	c.cipher.startCollecting()
+	c.cipher.setDirect(false)
 	return nil
 }
 
@@ -111,6 +112,9 @@ func (c *Conn) read() {
 	for {
 		_, err := c.tls.Read(buf)
 		switch {
+		case errors.Is(err, io.EOF) && c.ended.Load():
+			c.fail(ErrRotated)
+			return
 		case errors.Is(err, io.EOF):
 			c.fail(errEnded)
 			return
@@ -146,7 +150,7 @@ func (c *Conn) Old() bool { return time.Since(c.opened) > c.cfg.MaxAge }
 func (c *Conn) Send(e *batch.Events) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
-	if c.ended {
+	if c.ended.Load() {
 		return ErrRotated
 	}
 	for i := range e.Events {
@@ -238,7 +242,7 @@ func (c *Conn) confirmed(passed int64) (n int) {
 func (c *Conn) Close() {
 	c.fail(errEnded)
 	_ = c.tcp.SetDeadline(time.Now().Add(time.Second))
+	c.cipher.setDirect(true) // after its last words crypto/tls allows no more writes
 	_ = c.tls.CloseWrite()
-	_, _ = c.cipher.flush()
 	_ = c.tcp.Close()
 }

@@ -13,7 +13,7 @@ type countedConn struct {
 	mu     sync.Mutex
 	buf    []byte
 	count  int64 // bytes given so far
-	direct bool  // during the handshake, whose other side waits
+	direct bool  // during handshake and close, when the other side waits
 }
 
 const collect = 256 << 10
@@ -37,11 +37,11 @@ func (c *countedConn) flush() (count int64, err error) {
 	return c.count, c.write()
 }
 
-// startCollecting ends the time of direct writes.
-func (c *countedConn) startCollecting() {
+// setDirect lets every write through at once, or collects.
+func (c *countedConn) setDirect(direct bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.direct = false
+	c.direct = direct
 }
 
 func (c *countedConn) write() error {

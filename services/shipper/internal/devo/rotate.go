@@ -24,7 +24,7 @@ func (c *Conn) rotate(ctx context.Context) (int, error) {
 		return 0, c.err
 	}
 	<-c.lost
-	if !errors.Is(c.err, errEnded) {
+	if !errors.Is(c.err, ErrRotated) {
 		return 0, c.err
 	}
 	return n, ErrRotated
@@ -34,11 +34,9 @@ func (c *Conn) rotate(ctx context.Context) (int, error) {
 func (c *Conn) endStream() (int, error) {
 	c.sending.Lock()
 	defer c.sending.Unlock()
-	c.ended = true
+	c.ended.Store(true)
+	c.cipher.setDirect(true) // after its last words crypto/tls allows no more writes
 	if err := errors.Join(c.tcp.SetDeadline(time.Now().Add(closeTimeout)), c.tls.CloseWrite()); err != nil {
-		return 0, err
-	}
-	if _, err := c.cipher.flush(); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()

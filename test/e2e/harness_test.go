@@ -1,0 +1,245 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/devosink/devocert"
+	"github.com/tapline/tapline/services/tapline"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// patience bounds every wait; only a failing test takes so long.
+const patience = 90 * time.Second
+
+// world is everything around a pipeline.
+type world struct {
+	sim   *tapsim.Sim
+	url   string
+	sink  *devosink.Sink
+	certs devocert.Files
+	dir   string
+}
+
+// newWorld starts the simulators; they end with the test.
+func newWorld(t *testing.T, change func(*tapsim.Config)) *world {
+	t.Helper()
+	c := tapsim.Default()
+	c.Rate, c.Factor, c.Age, c.IndexLag = 2, 60, 30*time.Minute, 5*time.Second
+	if change != nil {
+		change(&c)
+	}
+	sim, err := tapsim.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{sim: sim, dir: dir(t)}
+	w.serve(t)
+	certs, err := devocert.New(devocert.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.certs, err = certs.Write(w.dir + "/certs"); err != nil {
+		t.Fatal(err)
+	}
+	conf, err := certs.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.sink, err = devosink.New(devosink.Config{TLS: conf}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.sink.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *world) serve(t *testing.T) {
+	t.Helper()
+	var lc net.ListenConfig
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.url = "http://" + ln.Addr().String()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	served := make(chan error, 1)
+	go func() { served <- tapsim.Serve(ctx, ln, w.sim) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// dir is a directory that may be removed while a killed process's files appear in it.
+func dir(t *testing.T) string {
+	t.Helper()
+	d, err := os.MkdirTemp("", "tapline-e2e-") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(d) })
+	return d
+}
+
+// environ configures a pipeline for this world.
+func (w *world) environ(extra ...string) []string {
+	return append([]string{
+		"DATA_DIR=" + w.dir + "/data", "TAP_URL=" + w.url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=demo", "TAP_SECRET=demo",
+		"TAP_START_TIME=30m", "SCHEDULER_TICK=20ms", "HTTP_ADDR=off", "LOG_FORMAT=text", "LOG_LEVEL=info",
+		"DEVO_ADDRESS=" + w.sink.Addr(), "DEVO_CHAIN_FILE=" + w.certs.Chain, "DEVO_CERT_FILE=" + w.certs.ClientCert,
+		"DEVO_KEY_FILE=" + w.certs.ClientKey, "DEVO_STALL_TIMEOUT=2s",
+	}, extra...)
+}
+
+// logs collects log lines of a pipeline.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.buf.Bytes(), []byte(text))
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// pipeline is a running one.
+type pipeline struct {
+	logs    *logs
+	metrics *prometheus.Registry
+	stop    func()
+}
+
+// run starts a pipeline in this process. It ends with the test, or by stop.
+func (w *world) run(t *testing.T, extra ...string) *pipeline {
+	t.Helper()
+	var cfg tapline.Config
+	if err := config.Load(&cfg, w.environ(extra...)); err != nil {
+		t.Fatal(err)
+	}
+	p := &pipeline{logs: &logs{}, metrics: prometheus.NewRegistry()}
+	rt := program.Runtime{
+		Log:     slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Metrics: p.metrics, Health: telemetry.NewHealth(), Stdout: p.logs,
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- tapline.Run(ctx, cfg, rt, w.sim.Now) }()
+	p.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("pipeline: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("log of the pipeline:\n%s", p.logs)
+		}
+	})
+	t.Cleanup(p.stop)
+	return p
+}
+
+// delivery is what the sink has of one record.
+type delivery struct {
+	rows int
+	ids  map[string]bool // values of @tapline_id
+}
+
+// delivered reads the sink by natural keys.
+func (w *world) delivered(t *testing.T) map[string]*delivery {
+	t.Helper()
+	byTable := map[string]feed.Feed{}
+	for _, f := range feed.SIEM() {
+		byTable[f.Table()] = f
+	}
+	out := map[string]*delivery{}
+	for _, e := range w.sink.Events("") {
+		if e.Frame.Partial {
+			continue
+		}
+		f, ok := byTable[e.Tag]
+		if !ok {
+			t.Fatalf("row with tag %q: %q", e.Tag, e.Frame.Raw)
+		}
+		key, err := tapsim.NaturalKey(f, e.Message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := out[string(f)+" "+key]
+		if d == nil {
+			d = &delivery{ids: map[string]bool{}}
+			out[string(f)+" "+key] = d
+		}
+		d.rows++
+		d.ids[taplineID(t, e.Message)] = true
+	}
+	return out
+}
+
+// complete waits until everything visible at a moment is at the sink, and
+// returns what is there.
+func (w *world) complete(t *testing.T, at time.Time) map[string]*delivery {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var want []string
+	for truth := range w.sim.Truth(w.sim.Epoch(), at) {
+		if !truth.Visible.After(at) {
+			want = append(want, string(truth.Feed)+" "+truth.Key)
+		}
+	}
+	if len(want) == 0 {
+		t.Fatal("the simulator made nothing; the test would prove nothing")
+	}
+	var have map[string]*delivery
+	missing := ""
+	_, err := w.sink.WaitFor(ctx, func(s devosink.Snapshot) bool {
+		if s.Events < int64(len(want)) {
+			return false
+		}
+		have = w.delivered(t)
+		for _, key := range want {
+			if have[key] == nil {
+				missing = key
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatalf("after %s: %d of %d records are at the sink; missing for instance %s", patience, len(have), len(want), missing)
+	}
+	return have
+}

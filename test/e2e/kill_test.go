@@ -1,0 +1,98 @@
+package e2e_test
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/services/tapline"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// childVariable makes the test binary behave as the program.
+const childVariable = "TAPLINE_E2E_CHILD"
+
+// child is the program.
+func child() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return tapline.Execute(ctx, tapline.Process{Args: []string{"run"}, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+}
+
+// kills is how often the process is killed.
+const kills = 24
+
+// TestKillAtAnyMoment kills the one process at random moments and starts it
+// again on the same data, then expects every record, with one identity each, and no
+// more duplicates than were in flight.
+func TestKillAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	const inFlight = 1 << 20
+	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor = 5, 1 })
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var output logs
+	for round := range kills {
+		// Some rounds end before the first call, most in the middle of it all.
+		wait := time.Duration(random.Int64N(int64(1500 * time.Millisecond)))
+		w.child(t, &output, func(cmd *exec.Cmd) {
+			poll(t, "start of the process", func() bool { return output.count(`"msg":"start"`) > round })
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			<-timer.C
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	at := w.sim.Now().Add(-2 * time.Minute) // live windows end a minute and a margin behind
+	var have map[string]*delivery
+	w.child(t, &output, func(cmd *exec.Cmd) {
+		have = w.complete(t, at)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	})
+	rows, bytesTwice := 0, 0
+	for key, d := range have {
+		if len(d.ids) != 1 {
+			t.Errorf("%s has %d ids", key, len(d.ids))
+		}
+		rows += d.rows
+	}
+	for _, e := range w.sink.Events("") {
+		bytesTwice += len(e.Message)
+	}
+	duplicates := rows - len(have)
+	// Each kill may repeat what was in flight: no more rows than its bytes hold.
+	smallest := bytesTwice / max(rows, 1) / 4
+	if most := kills * inFlight / max(smallest, 1); duplicates > most {
+		t.Errorf("%d duplicates of %d rows, at most %d were in flight", duplicates, rows, most)
+	}
+	t.Logf("%d records, %d rows, %d duplicates after %d kills", len(have), rows, duplicates, kills)
+}
+
+// child runs the program, lets work happen beside it, and waits for its end.
+func (w *world) child(t *testing.T, output io.Writer, work func(*exec.Cmd)) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(w.environ("SHIPPER_MAX_INFLIGHT_BYTES=1048576", "LOG_FORMAT=json"), childVariable+"=1", "GOCOVERDIR="+w.dir)
+	own := &logs{}
+	both := io.MultiWriter(own, output)
+	cmd.Stdout, cmd.Stderr = both, both // the same, so that there is one writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	work(cmd)
+	err := cmd.Wait()
+	if exit := cmd.ProcessState; !exit.Success() && exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL { //nolint:forcetypeassert // this is Unix
+		t.Fatalf("the process ended by itself: %v\n%s", err, own.String())
+	}
+}

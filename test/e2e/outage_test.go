@@ -1,0 +1,76 @@
+package e2e_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// TestSinkOutages takes the sink away in every way while data flows, brings it
+// back, and expects everything, told once.
+func TestSinkOutages(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []devosink.Fault{
+		{Kind: devosink.FaultRefuse},
+		{Kind: devosink.FaultNoHandshake},
+		{Kind: devosink.FaultRefuseCertificate},
+		{Kind: devosink.FaultReset, Bytes: 1},
+		{Kind: devosink.FaultReset, Bytes: 100_001},
+		{Kind: devosink.FaultFIN, Bytes: 50_003},
+		{Kind: devosink.FaultStall},
+	} {
+		t.Run(string(fault.Kind), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *tapsim.Config) { c.Rate = 1 })
+			if err := w.sink.Inject(fault); err != nil {
+				t.Fatal(err)
+			}
+			p := w.run(t, "SHIPPER_CONNECTIONS=2")
+			p.await(t, "the sink does not take rows")
+			if err := w.sink.Clear(); err != nil {
+				t.Fatal(err)
+			}
+			have := w.complete(t, w.sim.Now())
+			p.await(t, "the sink takes rows again")
+			for key, d := range have {
+				if len(d.ids) != 1 {
+					t.Errorf("%s has %d ids", key, len(d.ids))
+				}
+			}
+			if n := p.logs.count("the sink does not take rows"); n > 3 {
+				t.Errorf("the outage was told %d times", n)
+			}
+		})
+	}
+}
+
+// TestConfirmByRotation uses the stronger proof.
+func TestConfirmByRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	p := w.run(t, "DEVO_CONFIRM=rotate", "DEVO_ROTATE_AFTER=100ms", "SHIPPER_CONNECTIONS=1")
+	w.complete(t, w.sim.Now())
+	if n := p.logs.count("the sink does not take rows"); n != 0 {
+		t.Errorf("a rotation was taken for an outage %d times:\n%s", n, p.logs)
+	}
+	if w.sink.Snapshot().Connections < 2 {
+		t.Error("the connection was never rotated")
+	}
+}
+
+func TestRestartContinues(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for range 3 {
+		p := w.run(t)
+		w.complete(t, w.sim.Now().Add(-time.Minute))
+		p.stop()
+	}
+	for key, d := range w.complete(t, w.sim.Now().Add(-2*time.Minute)) {
+		if len(d.ids) != 1 {
+			t.Errorf("%s has %d ids", key, len(d.ids))
+		}
+	}
+}
