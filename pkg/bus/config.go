@@ -3,6 +3,7 @@ package bus
 import (
 	"net/url"
 	"regexp"
+	"time"
 
 	"github.com/tapline/tapline/pkg/config"
 )
@@ -37,11 +38,13 @@ func redactURL(raw string) string {
 	return config.Redacted
 }
 
-// Limits bounds what the streams keep.
+// Limits bounds what the streams keep, and how long a message may be in work.
 type Limits struct {
 	RawMaxBytes    int64 `env:"STREAM_RAW_MAX_BYTES" envDefault:"21474836480" usage:"bytes that RAW may take on disk"`
 	EventsMaxBytes int64 `env:"STREAM_EVENTS_MAX_BYTES" envDefault:"21474836480" usage:"bytes that EVENTS may take on disk"`
 	Replicas       int   `env:"STREAM_REPLICAS" envDefault:"1" usage:"copies of each stream; 3 for a cluster"`
+	// AckWait is also how long the work of a killed process waits for another one.
+	AckWait time.Duration `env:"STREAM_ACK_WAIT" envDefault:"15s" usage:"how long a message may be in work without a sign of life"`
 }
 
 // Validate checks the ranges.
@@ -52,6 +55,8 @@ func (l Limits) Validate() error {
 		return config.Invalid("STREAM_RAW_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
 	case l.EventsMaxBytes < least:
 		return config.Invalid("STREAM_EVENTS_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
+	case l.AckWait < time.Second || l.AckWait > 10*time.Minute:
+		return config.Invalid("STREAM_ACK_WAIT", l.AckWait.String(), "want 1s to 10m")
 	case l.Replicas != 1 && l.Replicas != 3 && l.Replicas != 5:
 		return config.Invalid("STREAM_REPLICAS", "", "want 1, 3 or 5")
 	}

@@ -138,7 +138,7 @@ func keepAlive(d *Delivery, turn func()) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		ticker := time.NewTicker(ackWait / 4)
+		ticker := time.NewTicker(d.ackWait / 4)
 		defer ticker.Stop()
 		for {
 			select {

@@ -11,14 +11,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// AckWait is how long a delivery may stay without a sign of life before the
-// server delivers it to somebody else.
-const AckWait = ackWait
-
 // Delivery is one message in somebody's hands.
 type Delivery struct {
-	msg  jetstream.Msg
-	meta *jetstream.MsgMetadata
+	msg     jetstream.Msg
+	meta    *jetstream.MsgMetadata
+	ackWait time.Duration
 }
 
 // Data is the message's body. It must not be changed.
@@ -48,7 +45,9 @@ func (d *Delivery) RetryAfter(delay time.Duration) error {
 	return d.verdict("release", d.msg.NakWithDelay(delay))
 }
 
-// Progress says that work goes on; the wait for the ack begins anew.
+// Progress says that work goes on; the wait for the ack begins anew. Without an ack
+// or a sign of life the server delivers the message to somebody else. Say it
+// well within [Subscription.AckWait].
 func (d *Delivery) Progress() error { return d.verdict("keep", d.msg.InProgress()) }
 
 // Terminate says that the message is never wanted again. Store it in DEAD first.
@@ -66,8 +65,12 @@ func (d *Delivery) verdict(verb string, err error) error {
 // Subscription pulls messages of one consumer. Next is for one goroutine.
 type Subscription struct {
 	messages jetstream.MessagesContext
+	ackWait  time.Duration
 	stop     sync.Once
 }
+
+// AckWait is how long a delivery may stay without a sign of life.
+func (s *Subscription) AckWait() time.Duration { return s.ackWait }
 
 // Subscribe begins to pull. prefetch bounds the messages that wait in this process.
 func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscription, error) {
@@ -79,7 +82,7 @@ func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscri
 	if err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", c.Name, err)
 	}
-	return &Subscription{messages: messages}, nil
+	return &Subscription{messages: messages, ackWait: consumer.CachedInfo().Config.AckWait}, nil
 }
 
 // Next waits for a message. It ends with the error of ctx, or with [ErrClosed]
@@ -98,7 +101,7 @@ func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pull: %w", err)
 	}
-	return &Delivery{msg, meta}, nil
+	return &Delivery{msg, meta, s.ackWait}, nil
 }
 
 // Stop ends the pulling and gives back at once what waits in this process. No

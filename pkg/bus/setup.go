@@ -20,8 +20,6 @@ const (
 	// dedupHorizon bounds how long a repeated publish of the same rows is recognised.
 	// The server reads that much of the stream when it starts, so it is not longer.
 	dedupHorizon = 2 * time.Hour
-
-	ackWait = 60 * time.Second
 )
 
 // Seed is a key that exists from the very first start on.
@@ -64,7 +62,7 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 		}
 	}
 	for _, c := range consumers() {
-		if err := b.makeConsumer(ctx, c.Consumer, c.pending); err != nil {
+		if err := b.makeConsumer(ctx, c.Consumer, c.pending, limits.AckWait); err != nil {
 			return err
 		}
 	}
@@ -165,10 +163,10 @@ func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) error
 	return nil
 }
 
-func (b *Bus) makeConsumer(ctx context.Context, c Consumer, pending int) error {
+func (b *Bus) makeConsumer(ctx context.Context, c Consumer, pending int, wait time.Duration) error {
 	want := jetstream.ConsumerConfig{
 		Durable: c.Name, FilterSubject: c.filter, DeliverPolicy: jetstream.DeliverAllPolicy,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: pending,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: wait, MaxDeliver: -1, MaxAckPending: pending,
 	}
 	consumer, err := b.js.Consumer(ctx, c.Stream, c.Name)
 	if err == nil {
@@ -196,7 +194,7 @@ type Usage struct {
 	Stream   string
 	Messages uint64
 	Bytes    uint64
-	MaxBytes int64 // -1 for no limit
+	MaxBytes int64  // -1 for no limit
 	First    uint64 // sequence of the oldest message
 	Last     uint64 // sequence of the newest message there ever was
 	Oldest   time.Time

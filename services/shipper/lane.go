@@ -12,10 +12,9 @@ import (
 )
 
 const (
-	// prefetch bounds the messages that wait in the process for each lane.
-	prefetch = 4
-	// keepEvery is how often the bus is told that parcels are still wanted.
-	keepEvery = bus.AckWait / 4
+	// prefetch bounds the messages that wait in the process for each lane, where
+	// nobody keeps them alive. They are large; more would gain nothing.
+	prefetch = 1
 	// idleAfter ends a connection before a load balancer would (30 s is the least known limit).
 	idleAfter = 25 * time.Second
 	// settled is how long a connection must have lasted for its end, with nothing
@@ -28,6 +27,7 @@ const (
 type lane struct {
 	*Shipper
 	name     string
+	ackWait  time.Duration
 	limit    int64
 	sub      *bus.Subscription // nil while the sink is away; for the goroutine of run
 	failures int               // in a row; for the goroutine of run and, during a session, its confirmer
@@ -40,9 +40,9 @@ type lane struct {
 	didClear chan struct{} // gets a value when parcels were settled
 }
 
-func newLane(s *Shipper, i int) *lane {
+func newLane(s *Shipper, i int, ackWait time.Duration) *lane {
 	return &lane{
-		Shipper: s, name: fmt.Sprintf("%s lane %d", Flow.Stage, i), limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
+		Shipper: s, ackWait: ackWait, name: fmt.Sprintf("%s lane %d", Flow.Stage, i), limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
 		didSend: make(chan struct{}, 1), didClear: make(chan struct{}, 1),
 	}
 }

@@ -138,7 +138,7 @@ func (l *lane) keepAlive() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		ticker := time.NewTicker(keepEvery)
+		ticker := time.NewTicker(l.ackWait / 4)
 		defer ticker.Stop()
 		for {
 			select {

@@ -119,9 +119,10 @@ func (s *Shipper) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("shipper: %w", err), s.close())
 	}
 	sub.Stop()
+	ackWait := sub.AckWait()
 	var wg sync.WaitGroup
 	for i := range s.cfg.Connections {
-		wg.Go(func() { newLane(s, i).run(ctx) })
+		wg.Go(func() { newLane(s, i, ackWait).run(ctx) })
 	}
 	wg.Wait()
 	if err := s.close(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapline"
 	"github.com/tapline/tapline/services/tapsim"
 )
@@ -34,16 +35,30 @@ const kills = 24
 func TestKillAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	const inFlight = 1 << 20
-	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor = 5, 1 })
+	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 2, 1, 6*time.Hour })
+	// Both ends are slow, so that there is work in hand at every moment.
+	if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 300 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.sink.Inject(devosink.Fault{Kind: devosink.FaultSlow, Delay: 4 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	var output logs
 	for round := range kills {
-		// Some rounds end before the first call, most in the middle of it all.
-		wait := time.Duration(random.Int64N(int64(1500 * time.Millisecond)))
+		// Two rounds of three are killed in the middle of shipping, the others at any time
+		// from the start on.
+		busy, wait := round%3 != 2, time.Duration(random.Int64N(int64(300*time.Millisecond)))
+		if !busy {
+			wait = time.Duration(random.Int64N(int64(2 * time.Second)))
+		}
 		w.child(t, &output, func(cmd *exec.Cmd) {
 			poll(t, "start of the process", func() bool { return output.count(`"msg":"start"`) > round })
+			if busy {
+				w.progress(t)
+			}
 			timer := time.NewTimer(wait)
 			defer timer.Stop()
 			<-timer.C
@@ -55,6 +70,9 @@ func TestKillAtAnyMoment(t *testing.T) {
 	at := w.sim.Now().Add(-2 * time.Minute) // live windows end a minute and a margin behind
 	var have map[string]*delivery
 	w.child(t, &output, func(cmd *exec.Cmd) {
+		if err := w.sink.Clear(); err != nil {
+			t.Fatal(err)
+		}
 		have = w.complete(t, at)
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
@@ -71,19 +89,31 @@ func TestKillAtAnyMoment(t *testing.T) {
 		bytesTwice += len(e.Message)
 	}
 	duplicates := rows - len(have)
-	// Each kill may repeat what was in flight: no more rows than its bytes hold.
+	// Each kill may repeat what was in flight, and acks of the last moment: no more
+	// rows than twice those bytes hold.
 	smallest := bytesTwice / max(rows, 1) / 4
-	if most := kills * inFlight / max(smallest, 1); duplicates > most {
+	if most := kills * 2 * inFlight / max(smallest, 1); duplicates > most {
 		t.Errorf("%d duplicates of %d rows, at most %d were in flight", duplicates, rows, most)
 	}
 	t.Logf("%d records, %d rows, %d duplicates after %d kills", len(have), rows, duplicates, kills)
+}
+
+// progress waits until rows arrive, or long enough to believe that all have.
+func (w *world) progress(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	before := w.sink.Snapshot().Events
+	if _, err := w.sink.WaitFor(ctx, func(s devosink.Snapshot) bool { return s.Events > before }); err != nil {
+		t.Log("no rows arrive any more in this round")
+	}
 }
 
 // child runs the program, lets work happen beside it, and waits for its end.
 func (w *world) child(t *testing.T, output io.Writer, work func(*exec.Cmd)) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(w.environ("SHIPPER_MAX_INFLIGHT_BYTES=1048576", "LOG_FORMAT=json"), childVariable+"=1", "GOCOVERDIR="+w.dir)
+	cmd.Env = append(w.environ("TAP_START_TIME=6h", "SHIPPER_MAX_INFLIGHT_BYTES=1048576", "STREAM_ACK_WAIT=1s", "LOG_FORMAT=json"), childVariable+"=1", "GOCOVERDIR="+w.dir)
 	own := &logs{}
 	both := io.MultiWriter(own, output)
 	cmd.Stdout, cmd.Stderr = both, both // the same, so that there is one writer

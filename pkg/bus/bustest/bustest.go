@@ -6,13 +6,14 @@ import (
 	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
 // Limits are small enough for a test's disk.
-var Limits = bus.Limits{RawMaxBytes: 1 << 30, EventsMaxBytes: 1 << 30, Replicas: 1}
+var Limits = bus.Limits{RawMaxBytes: 1 << 30, EventsMaxBytes: 1 << 30, Replicas: 1, AckWait: 15 * time.Second}
 
 // Start gives a connection to a fresh server with all streams, consumers and
 // buckets. Both end with the test.
