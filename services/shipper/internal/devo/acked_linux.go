@@ -7,11 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canProve says whether this system tells what was acknowledged.
-const canProve = true
-
 // acked asks the kernel how many bytes of this connection the other end's
-// kernel has acknowledged, the SYN not counted.
+// kernel has acknowledged. The count includes the SYN.
 func acked(raw syscall.RawConn) (int64, error) {
 	var info *unix.TCPInfo
 	var err error

@@ -7,11 +7,8 @@ import (
 	"syscall"
 )
 
-// canProve says whether this system tells what was acknowledged. An empty send
-// queue would be another sign, but a connection that was reset has one too.
-const canProve = false
-
-var errNoProof = errors.New("this system does not tell what was acknowledged")
+// errNoProof: this system does not tell what was acknowledged.
+var errNoProof = errors.New("DEVO_CONFIRM=acked needs Linux: use DEVO_CONFIRM=rotate here")
 
 func acked(syscall.RawConn) (int64, error) { return 0, errNoProof }
 
