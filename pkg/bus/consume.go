@@ -53,6 +53,9 @@ func (b *Bus) Consume(ctx context.Context, c Consumption, handle Handler) error 
 	subs := make([]*Subscription, max(c.Workers, 1))
 	for i := range subs {
 		sub, err := b.Subscribe(ctx, c.Consumer, 1)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

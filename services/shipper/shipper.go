@@ -115,6 +115,9 @@ func (s *Shipper) choose(stdout io.Writer) error {
 func (s *Shipper) Run(ctx context.Context) error {
 	// Fail now, and not in every lane for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
+	if ctx.Err() != nil {
+		return s.close()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("shipper: %w", err), s.close())
 	}

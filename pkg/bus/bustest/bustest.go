@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
@@ -46,6 +48,19 @@ func Connect(tb testing.TB, s *embedded.Server) *bus.Bus {
 	}
 	tb.Cleanup(b.Close)
 	return b
+}
+
+// Publish stores any bytes on any subject, as a stranger would.
+func Publish(tb testing.TB, s *embedded.Server, subject string, data []byte) {
+	tb.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Request(subject, data, 5*time.Second); err != nil {
+		tb.Fatalf("publish on %s: %v", subject, err)
+	}
 }
 
 // Dir is a directory for a store. Unlike t.TempDir it does not fail the test

@@ -85,6 +85,10 @@ func Start(o Options) (*Server, error) {
 // Connect gives a connection that needs no port.
 func (s *Server) Connect(name string) (*bus.Bus, error) { return bus.InProcess(s.ns, name, s.log) }
 
+// InProcessConn implements nats.InProcessConnProvider, for tests that publish what
+// no part of Tapline would.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+
 // URL is where other processes connect; only for a server that listens.
 func (s *Server) URL() string { return s.ns.ClientURL() }
 

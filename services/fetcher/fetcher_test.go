@@ -1,0 +1,354 @@
+package fetcher_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a fetcher's surroundings.
+type bench struct {
+	sim    *tapsim.Sim
+	bus    *bus.Bus
+	url    string
+	window window.Window // an hour in the past
+	done   chan struct{} // closed when the fetcher started last has ended
+}
+
+func newBench(t *testing.T, change func(*tapsim.Config), seeds ...bus.Seed) *bench {
+	t.Helper()
+	c := tapsim.Default()
+	c.Rate, c.Age = 0.1, 3*time.Hour
+	if change != nil {
+		change(&c)
+	}
+	sim, err := tapsim.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	if seeds == nil {
+		seeds = quota.Seeds("main")
+	}
+	end := sim.Now().Add(-time.Hour).Truncate(time.Minute)
+	return &bench{sim: sim, bus: bustest.Start(t, seeds...), url: server.URL, window: window.New(end.Add(-time.Hour), end)}
+}
+
+// start runs a fetcher until the test ends or the returned function is called,
+// which gives what Run returned.
+func (b *bench) start(t *testing.T, environ ...string) (stop func() error) {
+	t.Helper()
+	var c fetcher.Config
+	environ = append([]string{"TAP_URL=" + b.url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=demo", "TAP_SECRET=demo"}, environ...)
+	if err := config.Load(&c, environ); err != nil {
+		t.Fatal(err)
+	}
+	f, err := fetcher.New(c, fetcher.Deps{Bus: b.bus, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Now: b.sim.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	over := make(chan struct{})
+	b.done = over
+	go func() {
+		defer close(over)
+		done <- f.Run(ctx)
+	}()
+	var result error
+	ended := false
+	stop = func() error {
+		cancel()
+		if !ended {
+			result, ended = <-done, true
+		}
+		return result
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil && !errors.Is(err, config.ErrInvalid) {
+			t.Error(err)
+		}
+	})
+	return stop
+}
+
+// ended waits until Run has returned by itself.
+func (b *bench) ended(t *testing.T, stop func() error) error {
+	t.Helper()
+	select {
+	case <-b.done:
+	case <-time.After(40 * time.Second):
+		t.Error("Run did not end by itself")
+	}
+	return stop()
+}
+
+func (b *bench) job(w window.Window, pass uint32) *taplinev1.Job {
+	return &taplinev1.Job{
+		Id: "main/all/" + w.Compact("/") + "/backfill/" + string(rune('0'+pass)), Tenant: "main", Feeds: feed.Names(feed.SIEM()),
+		Window: w.Proto(), Lane: taplinev1.Lane_LANE_BACKFILL, Pass: pass, PlannedAt: timestamppb.Now(),
+	}
+}
+
+func (b *bench) plan(t *testing.T, job *taplinev1.Job) {
+	t.Helper()
+	poll(t, func() bool { return b.bus.PublishJob(t.Context(), job, "all", "backfill") == nil })
+}
+
+// record waits for the ledger to know a window.
+func (b *bench) record(t *testing.T, w window.Window, f feed.Feed, jobID string) *taplinev1.WindowRecord {
+	t.Helper()
+	bucket, err := b.bus.Bucket(t.Context(), bus.BucketLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r *taplinev1.WindowRecord
+	poll(t, func() bool {
+		if r, err = ledger.New(bucket).Get(t.Context(), "main", f, w); err != nil {
+			t.Fatal(err)
+		}
+		return r.GetJobId() == jobID
+	})
+	return r
+}
+
+func poll(t *testing.T, check func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("waited in vain")
+		case <-tick.C:
+		}
+	}
+}
+
+// marker reads the account of a job.
+func (b *bench) marker(t *testing.T, jobID string) (uint64, *taplinev1.WindowResult) {
+	t.Helper()
+	sequence, data, err := b.bus.Marker(t.Context(), "main", jobID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r taplinev1.WindowResult
+	if err := proto.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	return sequence, &r
+}
+
+// TestJobBecomesBatchesAndAnAccount compares what is in RAW with the truth.
+func TestJobBecomesBatchesAndAnAccount(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *tapsim.Config) { c.MalformedFraction = 0.05 })
+	job := b.job(b.window, 0)
+	b.plan(t, job)
+	b.start(t, "BATCH_RECORDS=50")
+	b.record(t, b.window, feed.MessagesBlocked, job.GetId())
+	sequence, result := b.marker(t, job.GetId())
+	want := map[feed.Feed]int64{}
+	for truth := range b.sim.Truth(b.window.Start, b.window.End) {
+		want[truth.Feed]++
+	}
+	var dead, published int64
+	for _, r := range result.GetFeeds() {
+		if r.GetReceived() != want[feed.Feed(r.GetFeed())] || r.GetReceived() != r.GetDuplicate()+r.GetPublished()+r.GetDead() {
+			t.Errorf("account %v, want %d received", r, want[feed.Feed(r.GetFeed())])
+		}
+		dead += r.GetDead()
+		published += r.GetPublished()
+	}
+	usage, err := b.bus.Usage(t.Context(), bus.StreamDead)
+	if err != nil || dead == 0 || usage.Messages != uint64(dead) {
+		t.Errorf("%d dead letters for %d dead records, %v", usage.Messages, dead, err)
+	}
+	var stored int64
+	for i := range uint64(result.GetBatches()) {
+		m, err := b.bus.Message(t.Context(), bus.StreamRaw, sequence-1-i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var raw batch.Raw
+		if err := batch.DecodeRaw(m.Data, &raw); err != nil {
+			t.Fatal(err)
+		}
+		if len(raw.Records) > 50 || raw.JobID != job.GetId() || raw.Window != b.window {
+			t.Errorf("batch of %d records, job %s, window %s", len(raw.Records), raw.JobID, raw.Window)
+		}
+		stored += int64(len(raw.Records))
+	}
+	if stored != published {
+		t.Errorf("%d records stored, %d in the account", stored, published)
+	}
+	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 1 {
+		t.Errorf("%d calls for one job", calls)
+	}
+}
+
+// TestSecondReadBringsNothingNew reads a window again, as a sweep does, with
+// its parts in another order.
+func TestSecondReadBringsNothingNew(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.start(t)
+	for pass := range uint32(3) {
+		job := b.job(b.window, pass)
+		b.plan(t, job)
+		b.record(t, b.window, feed.MessagesDelivered, job.GetId())
+		_, result := b.marker(t, job.GetId())
+		for _, r := range result.GetFeeds() {
+			if pass > 0 && (r.GetPublished() != 0 || r.GetDuplicate() != r.GetReceived()) {
+				t.Errorf("pass %d: %v", pass, r)
+			}
+		}
+	}
+}
+
+// TestCrashAfterPublication: the marker is there, SEEN and LEDGER are not.
+func TestCrashAfterPublication(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	job := b.job(b.window, 0)
+	stop := b.start(t)
+	b.plan(t, job)
+	b.record(t, b.window, feed.MessagesBlocked, job.GetId())
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// As if the crash had come before: forget what was written after RAW.
+	forget(t, b.bus)
+	b.plan(t, job)
+	b.start(t)
+	b.record(t, b.window, feed.MessagesBlocked, job.GetId())
+	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 1 {
+		t.Errorf("%d calls; the second run should have found the marker", calls)
+	}
+	again := b.job(b.window, 1)
+	b.plan(t, again)
+	b.record(t, b.window, feed.MessagesBlocked, again.GetId())
+	for _, r := range func() []*taplinev1.FeedResult { _, r := b.marker(t, again.GetId()); return r.GetFeeds() }() {
+		if r.GetPublished() != 0 {
+			t.Errorf("SEEN was not completed: %v", r)
+		}
+	}
+}
+
+// forget empties the keys of SEEN and LEDGER.
+func forget(t *testing.T, b *bus.Bus) {
+	t.Helper()
+	for _, name := range []string{bus.BucketSeen, bus.BucketLedger} {
+		bucket, err := b.Bucket(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := bucket.Keys(t.Context(), ">")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			if err := bucket.Put(t.Context(), key, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestWindowThatFailsIsCut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	if err := b.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 20 * time.Second, Count: 1, Path: "/v2/siem/all"}); err != nil {
+		t.Fatal(err)
+	}
+	job := b.job(b.window, 0)
+	b.plan(t, job)
+	b.start(t, "TAP_TIMEOUT=1s")
+	if r := b.record(t, b.window, feed.ClicksBlocked, job.GetId()); r.GetState() != taplinev1.WindowState_WINDOW_STATE_SPLIT || !strings.Contains(r.GetReason(), "timeout") {
+		t.Errorf("%v", r)
+	}
+}
+
+func TestTooOldWindowIsLost(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	old := window.New(b.sim.Now().Add(-8*24*time.Hour), b.sim.Now().Add(-8*24*time.Hour+50*time.Second))
+	job := b.job(old, 0)
+	b.plan(t, job)
+	b.start(t)
+	if r := b.record(t, old, feed.ClicksBlocked, job.GetId()); r.GetState() != taplinev1.WindowState_WINDOW_STATE_LOST {
+		t.Errorf("%v", r)
+	}
+}
+
+func TestNoCallWithoutAUnit(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil, bus.Seed{Bucket: bus.BucketQuota, Key: "other.siem"}) // the keys of main are lost
+	b.plan(t, b.job(b.window, 0))
+	b.start(t)
+	poll(t, func() bool {
+		backlog, err := b.bus.Backlog(t.Context(), bus.ConsumerFetcherBackfill)
+		return err == nil && backlog.InWork == 1
+	})
+	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 0 {
+		t.Errorf("%d calls with a closed pool", calls)
+	}
+}
+
+func TestWrongSecretEndsTheStart(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	stop := b.start(t, "TAP_SECRET=wrong")
+	err := b.ended(t, stop)
+	if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "error 100") || strings.Contains(err.Error(), "wrong") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestUnusableJobsGoToDead: the stage lives on.
+func TestUnusableJobsGoToDead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	stranger := b.job(b.window, 0)
+	stranger.Tenant = "stranger"
+	long := b.job(window.New(b.window.Start, b.window.End.Add(time.Hour)), 0)
+	odd := b.job(window.New(b.window.Start, b.window.End.Add(-time.Minute)), 0)
+	odd.Feeds = []string{"nonsense"}
+	for _, job := range []*taplinev1.Job{stranger, long, odd} {
+		b.plan(t, job)
+	}
+	good := b.job(b.window, 0)
+	b.plan(t, good)
+	b.start(t)
+	b.record(t, b.window, feed.ClicksBlocked, good.GetId())
+	poll(t, func() bool {
+		usage, err := b.bus.Usage(t.Context(), bus.StreamDead)
+		return err == nil && usage.Messages == 3
+	})
+}
