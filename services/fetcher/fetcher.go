@@ -98,8 +98,11 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 // Run works until ctx ends, then finishes what is in hand. An error means that
 // the bus is not set up, or that Proofpoint refuses the credential.
 func (f *Fetcher) Run(ctx context.Context) error {
-	if err := f.open(ctx); err != nil {
+	if err := f.open(ctx); err != nil && ctx.Err() == nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	if err := f.check(ctx); err != nil {
 		return err

@@ -77,13 +77,13 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 
 // Run plans until ctx ends. An error means that the bus is not set up.
 func (s *Scheduler) Run(ctx context.Context) error {
-	if err := s.open(ctx); err != nil {
+	if err := s.open(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	ticker := time.NewTicker(s.cfg.Tick)
 	defer ticker.Stop()
 	failing := false
-	for {
+	for ctx.Err() == nil {
 		err := s.tick(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -103,6 +103,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+	return nil
 }
 
 func (s *Scheduler) open(ctx context.Context) error {
