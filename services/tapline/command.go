@@ -32,12 +32,7 @@ func Execute(ctx context.Context, p Process) int {
 		return config.Invalid("command line", "", err.Error()+": see --help")
 	})
 	root.AddCommand(p.run(), p.demo(), p.healthcheck()) //nolint:contextcheck // they get it from cobra when they run
-	root.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return config.Invalid("command", args[0], "want run, demo or healthcheck: see --help")
-		}
-		return nil
-	}
+	root.Args = noArgs("want run, demo or healthcheck: see --help")
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	if err := root.ExecuteContext(ctx); err != nil {
 		return program.Fail(p.Stderr, "tapline", err)
@@ -45,9 +40,19 @@ func Execute(ctx context.Context, p Process) int {
 	return program.ExitOK
 }
 
+// noArgs refuses arguments that a command does not take.
+func noArgs(want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return config.Invalid("command line", args[0], want)
+		}
+		return nil
+	}
+}
+
 func (p Process) run() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "run", Short: "Collect and deliver until stopped", Args: cobra.NoArgs,
+		Use: "run", Short: "Collect and deliver until stopped", Args: noArgs("want no arguments, only flags: see --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			main := program.Program[Config]{
 				Name: "tapline", Summary: cmd.Short,
@@ -70,7 +75,7 @@ func (p Process) run() *cobra.Command {
 
 func (p Process) healthcheck() *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck", Short: "Ask a running tapline whether it is alive", Args: cobra.NoArgs,
+		Use: "healthcheck", Short: "Ask a running tapline whether it is alive", Args: noArgs("want no arguments, only flags: see --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var c telemetry.Config
 			if err := config.Load(&c, p.Environ); err != nil {
@@ -85,7 +90,7 @@ func (p Process) demo() *cobra.Command {
 	o := DefaultDemo()
 	summary := ""
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Run between a simulated Proofpoint and a simulated Devo, and settle the account", Args: cobra.NoArgs,
+		Use: "demo", Short: "Run between a simulated Proofpoint and a simulated Devo, and settle the account", Args: noArgs("want no arguments, only flags: see --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if summary != "" && summary != "text" && summary != "json" {
 				return config.Invalid("--summary", summary, "want text or json")

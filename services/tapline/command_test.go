@@ -2,12 +2,14 @@ package tapline_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -21,7 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func execute(t *testing.T, args, environ []string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	code = tapline.Execute(t.Context(), tapline.Process{Args: args, Environ: environ, Stdout: &out, Stderr: &err})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a mistake that is not noticed would run for ever
+	defer cancel()
+	code = tapline.Execute(ctx, tapline.Process{Args: args, Environ: environ, Stdout: &out, Stderr: &err})
 	return code, out.String(), err.String()
 }
 
@@ -53,7 +57,7 @@ func TestBadConfigurationIsOneClearMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(sim)
-	defer server.Close()
+	t.Cleanup(server.Close) // not deferred: the parallel cases run after this function
 	garbage := filepath.Join(t.TempDir(), "garbage")
 	if err := os.WriteFile(garbage, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
