@@ -60,3 +60,12 @@ func Run(ctx context.Context, parts ...Part) error {
 	}
 	return errors.Join(problems...)
 }
+
+// Stopped turns the error of something that was interrupted because ctx ended
+// into nil: being told to stop is not a failure. Any other error stays.
+func Stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}

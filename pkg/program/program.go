@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
 )
 
@@ -113,12 +114,11 @@ func (p Program[C]) Start(ctx context.Context, environ []string, stdout, stderr 
 	}
 	defer stop()
 	rt.Log.Info("start", slog.String("service", p.Name), slog.String("version", version))
-	err = p.Run(ctx, cfg, rt)
-	if err == nil || (ctx.Err() != nil && errors.Is(err, context.Canceled)) {
-		rt.Log.Info("stop", slog.String("service", p.Name))
-		return nil
+	if err := lifecycle.Stopped(ctx, p.Run(ctx, cfg, rt)); err != nil {
+		return err
 	}
-	return err
+	rt.Log.Info("stop", slog.String("service", p.Name))
+	return nil
 }
 
 func (p Program[C]) usage(w io.Writer) {

@@ -14,6 +14,7 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -98,14 +99,11 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 // Run works until ctx ends, then finishes what is in hand. An error means that
 // the bus is not set up, or that Proofpoint refuses the credential.
 func (f *Fetcher) Run(ctx context.Context) error {
-	if err := f.open(ctx); err != nil && ctx.Err() == nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return nil
+	if err := errors.Join(f.open(ctx), ctx.Err()); err != nil {
+		return lifecycle.Stopped(ctx, err)
 	}
 	if err := f.check(ctx); err != nil {
-		return err
+		return lifecycle.Stopped(ctx, err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, consumer := range []bus.Consumer{bus.ConsumerFetcherLive, bus.ConsumerFetcherSweep, bus.ConsumerFetcherBackfill} {

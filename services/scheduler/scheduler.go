@@ -12,6 +12,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/scheduler/internal/plan"
@@ -77,8 +78,8 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 
 // Run plans until ctx ends. An error means that the bus is not set up.
 func (s *Scheduler) Run(ctx context.Context) error {
-	if err := s.open(ctx); err != nil && ctx.Err() == nil {
-		return err
+	if err := s.open(ctx); err != nil {
+		return lifecycle.Stopped(ctx, err)
 	}
 	ticker := time.NewTicker(s.cfg.Tick)
 	defer ticker.Stop()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
@@ -115,11 +116,8 @@ func (s *Shipper) choose(stdout io.Writer) error {
 func (s *Shipper) Run(ctx context.Context) error {
 	// Fail now, and not in every lane for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
-	if ctx.Err() != nil {
-		return s.close()
-	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("shipper: %w", err), s.close())
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
 	}
 	sub.Stop()
 	ackWait := sub.AckWait()

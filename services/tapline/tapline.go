@@ -36,7 +36,7 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 		return err
 	}
 	defer conn.Close()
-	if err := conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name)); err != nil {
+	if err := lifecycle.Stopped(ctx, conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name))); err != nil {
 		return fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err)
 	}
 	return lifecycle.Run(ctx, parts...)

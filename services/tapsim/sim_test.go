@@ -1,6 +1,7 @@
 package tapsim_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func newSim(t interface{ Fatal(...any) }, change func(*tapsim.Config)) (*tapsim.
 
 // get asks the simulator without a network.
 func get(sim *tapsim.Sim, path string, query url.Values, change ...func(*http.Request)) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path+"?"+query.Encode(), nil)
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, path+"?"+query.Encode(), nil)
 	r.SetBasicAuth("demo", "demo")
 	for _, f := range change {
 		f(r)
@@ -306,7 +307,7 @@ func TestTesterEndpoints(t *testing.T) {
 	sim, _ := newSim(t, nil)
 	do := func(method, path, body string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		sim.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+		sim.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
 		return w
 	}
 	lines := strings.Count(do("GET", "/_sim/truth", "").Body.String(), "\n")
@@ -372,7 +373,7 @@ func (n *nowhere) Write(p []byte) (int, error) {
 
 func BenchmarkGenerate(b *testing.B) {
 	sim, _ := newSim(b, func(c *tapsim.Config) { c.Rate, c.LimitSIEM = 10, 1<<30 })
-	r := httptest.NewRequest(http.MethodGet, "/v2/siem/all?"+interval(epoch.Add(-2*time.Hour), epoch.Add(-time.Hour)).Encode(), nil)
+	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/v2/siem/all?"+interval(epoch.Add(-2*time.Hour), epoch.Add(-time.Hour)).Encode(), nil)
 	r.SetBasicAuth("demo", "demo")
 	for b.Loop() {
 		w := &nowhere{header: http.Header{}}

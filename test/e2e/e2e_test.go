@@ -16,8 +16,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) != "" {
-		os.Exit(child())
+	if os.Getenv(childVariable) != "" { //nolint:forbidigo // the test binary is a program here, too
+		os.Exit(child()) //nolint:forbidigo // the same
 	}
 	goleak.VerifyTestMain(m)
 }

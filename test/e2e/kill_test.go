@@ -23,7 +23,7 @@ const childVariable = "TAPLINE_E2E_CHILD"
 func child() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	return tapline.Execute(ctx, tapline.Process{Args: []string{"run"}, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+	return tapline.Execute(ctx, tapline.Process{Args: []string{"run"}, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr}) //nolint:forbidigo // it is the program
 }
 
 // kills is how often the process is killed.
