@@ -131,7 +131,7 @@ func raise(ctx context.Context, o DemoOptions, dir string, rt program.Runtime) (
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- tapsim.Serve(serving, ln, sim) }()
-	cfg, err := demoConfig(o, dir, "http://"+ln.Addr().String(), simConfig)
+	cfg, err := demoConfig(sim.Epoch(), dir, "http://"+ln.Addr().String(), simConfig)
 	cfg.Shipper.Devo.Address = sink.Addr()
 	cfg.Shipper.Devo.ChainFile, cfg.Shipper.Devo.CertFile, cfg.Shipper.Devo.KeyFile = files.Chain, files.ClientCert, files.ClientKey
 	return &stand{sim: sim, sink: sink, account: acc, cfg: cfg, close: func() error {
@@ -140,11 +140,11 @@ func raise(ctx context.Context, o DemoOptions, dir string, rt program.Runtime) (
 	}}, err
 }
 
-func demoConfig(o DemoOptions, dir, url string, sim tapsim.Config) (Config, error) {
+func demoConfig(start time.Time, dir, url string, sim tapsim.Config) (Config, error) {
 	var cfg Config
 	err := config.Load(&cfg, []string{
 		"DATA_DIR=" + dir, "TAP_URL=" + url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=" + sim.Principal,
-		"TAP_SECRET=" + sim.Secret.Reveal(), "TAP_START_TIME=" + o.Age.String(), "SCHEDULER_TICK=50ms",
+		"TAP_SECRET=" + sim.Secret.Reveal(), "TAP_START_TIME=" + start.Format(time.RFC3339), "SCHEDULER_TICK=50ms",
 		"SINK=" + shipper.SinkDevo, "HTTP_ADDR=" + telemetry.Off, "QUOTA_MARGIN=2m",
 	})
 	return cfg, err

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -109,7 +110,7 @@ func dir(t *testing.T) string {
 func (w *world) environ(extra ...string) []string {
 	return append([]string{
 		"DATA_DIR=" + w.dir + "/data", "TAP_URL=" + w.url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=demo", "TAP_SECRET=demo",
-		"TAP_START_TIME=30m", "SCHEDULER_TICK=20ms", "HTTP_ADDR=off", "LOG_FORMAT=text", "LOG_LEVEL=info",
+		"TAP_START_TIME=" + w.sim.Epoch().Format(time.RFC3339), "SCHEDULER_TICK=20ms", "HTTP_ADDR=off", "LOG_FORMAT=text", "LOG_LEVEL=info",
 		"DEVO_ADDRESS=" + w.sink.Addr(), "DEVO_CHAIN_FILE=" + w.certs.Chain, "DEVO_CERT_FILE=" + w.certs.ClientCert,
 		"DEVO_KEY_FILE=" + w.certs.ClientKey, "DEVO_STALL_TIMEOUT=2s",
 	}, extra...)
@@ -168,11 +169,24 @@ func (w *world) run(t *testing.T, extra ...string) *pipeline {
 			t.Errorf("pipeline: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("log of the pipeline:\n%s", p.logs)
+			t.Logf("log of the pipeline:\n%s\nits metrics:\n%s", p.logs, metricsText(p.metrics))
 		}
 	})
 	t.Cleanup(p.stop)
 	return p
+}
+
+// metricsText tells what a pipeline was doing when a test failed.
+func metricsText(g prometheus.Gatherer) string {
+	var b strings.Builder
+	families, err := g.Gather()
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			fmt.Fprintln(&b, f.GetName(), m)
+		}
+	}
+	fmt.Fprint(&b, err)
+	return b.String()
 }
 
 // delivery is what the sink has of one record.
