@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -235,20 +236,23 @@ func (w *world) delivered(t *testing.T) map[string]*delivery {
 // returns what is there.
 func (w *world) complete(t *testing.T, at time.Time) map[string]*delivery {
 	t.Helper()
-	var want []string
+	var want []tapsim.Truth
 	for truth := range w.sim.Truth(w.sim.Epoch(), at) {
 		if !truth.Visible.After(at) {
-			want = append(want, string(truth.Feed)+" "+truth.Key)
+			want = append(want, truth)
 		}
 	}
 	if len(want) == 0 {
 		t.Fatal("the simulator made nothing; the test would prove nothing")
 	}
-	poll(t, fmt.Sprintf("%d records at the sink", len(want)), func() bool {
-		have := w.delivered(t)
-		for len(want) > 0 && have[want[len(want)-1]] != nil {
-			want = want[:len(want)-1]
+	t.Cleanup(func() {
+		if len(want) > 0 && t.Failed() {
+			t.Logf("%d records visible at %s, created from %s on, did not arrive, the last is %+v", len(want), at, w.sim.Epoch(), want[len(want)-1])
 		}
+	})
+	poll(t, "all that is visible at the sink", func() bool {
+		have := w.delivered(t)
+		want = slices.DeleteFunc(want, func(r tapsim.Truth) bool { return have[string(r.Feed)+" "+r.Key] != nil })
 		return len(want) == 0
 	})
 	return w.have

@@ -27,7 +27,8 @@ func TestSinkOutages(t *testing.T) {
 			if err := w.sink.Inject(fault); err != nil {
 				t.Fatal(err)
 			}
-			p := w.run(t, "SHIPPER_CONNECTIONS=2")
+			// The sink breaks with rows unread, and reads slowly here: it gets time to tell.
+			p := w.run(t, "SHIPPER_CONNECTIONS=2", "DEVO_SETTLE=1500ms")
 			p.await(t, "the sink does not take rows")
 			if err := w.sink.Clear(); err != nil {
 				t.Fatal(err)

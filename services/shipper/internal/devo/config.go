@@ -24,6 +24,7 @@ type Config struct {
 	Confirm      string        `env:"DEVO_CONFIRM" envDefault:"acked" usage:"proof of delivery: acked (by the other kernel) or rotate (read to the end by the other side)"`
 	RotateAfter  time.Duration `env:"DEVO_ROTATE_AFTER" envDefault:"5s" usage:"with rotate: how long a connection collects rows before it is ended"`
 	StallTimeout time.Duration `env:"DEVO_STALL_TIMEOUT" envDefault:"20s" usage:"give a connection up when nothing is acknowledged for so long"`
+	Settle       time.Duration `env:"DEVO_SETTLE" envDefault:"250ms" usage:"with acked: how long the connection must stand after the acknowledgement"`
 	MaxAge       time.Duration `env:"DEVO_MAX_AGE" envDefault:"55m" usage:"age at which a connection is replaced"`
 }
 
@@ -49,6 +50,9 @@ func (c Config) Load() (*tls.Config, error) {
 		if d < 10*time.Millisecond {
 			problems = append(problems, config.Invalid(name, d.String(), "want a time of some seconds"))
 		}
+	}
+	if c.Settle < 0 || c.Settle >= c.StallTimeout {
+		problems = append(problems, config.Invalid("DEVO_SETTLE", c.Settle.String(), "want at least 0s and less than DEVO_STALL_TIMEOUT"))
 	}
 	if strings.ContainsAny(c.Hostname, " :\n\t") {
 		problems = append(problems, config.Invalid("DEVO_HOSTNAME", c.Hostname, "want one word without colons"))

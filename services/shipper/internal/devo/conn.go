@@ -56,7 +56,13 @@ type Conn struct {
 	ended   atomic.Bool // by rotate, under sending; the reader wants to know, too
 
 	mu    sync.Mutex
-	marks []int64 // ciphertext counts after each unconfirmed batch
+	marks []mark // one for each unconfirmed batch, in the order they were sent
+}
+
+// mark is where a batch ends in the stream.
+type mark struct {
+	count int64     // ciphertext bytes
+	acked time.Time // when the other kernel was seen to have them; zero before
 }
 
 // Open connects and shakes hands.
@@ -169,7 +175,7 @@ func (c *Conn) Send(e *batch.Events) error {
 		return c.broken(err)
 	}
 	c.mu.Lock()
-	c.marks = append(c.marks, count)
+	c.marks = append(c.marks, mark{count: count})
 	c.mu.Unlock()
 	return nil
 }
@@ -206,7 +212,8 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 			c.fail(err)
 			return 0, err
 		}
-		if n := c.confirmed(passed); n > 0 {
+		n, due := c.confirmed(passed, time.Now())
+		if n > 0 {
 			return n, nil
 		}
 		if passed > best {
@@ -215,7 +222,7 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 			c.fail(errStalled)
 			return 0, errStalled
 		}
-		timer.Reset(wait)
+		timer.Reset(max(wait, due))
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -227,15 +234,28 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	}
 }
 
-// confirmed takes the marks that were passed out of the list.
-func (c *Conn) confirmed(passed int64) (n int) {
+// confirmed takes out of the list the marks that were passed long enough ago,
+// and says how long the oldest of the others has to wait, if it was passed.
+func (c *Conn) confirmed(passed int64, now time.Time) (n int, due time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for n < len(c.marks) && c.marks[n] <= passed {
-		n++
+	for i := range c.marks {
+		m := &c.marks[i]
+		if m.count > passed {
+			break
+		}
+		if m.acked.IsZero() {
+			m.acked = now
+		}
+		if now.Sub(m.acked) >= c.cfg.Settle {
+			n++
+		}
 	}
 	c.marks = c.marks[n:]
-	return n
+	if len(c.marks) > 0 && !c.marks[0].acked.IsZero() {
+		due = c.cfg.Settle - now.Sub(c.marks[0].acked)
+	}
+	return n, due
 }
 
 // Close ends the connection, whatever state it is in.
