@@ -212,8 +212,7 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 			c.fail(err)
 			return 0, err
 		}
-		n, due := c.confirmed(passed, time.Now())
-		if n > 0 {
+		if n := c.confirmed(passed, time.Now()); n > 0 {
 			return n, nil
 		}
 		if passed > best {
@@ -222,7 +221,7 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 			c.fail(errStalled)
 			return 0, errStalled
 		}
-		timer.Reset(max(wait, due))
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -234,9 +233,8 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	}
 }
 
-// confirmed takes out of the list the marks that were passed long enough ago,
-// and says how long the oldest of the others has to wait, if it was passed.
-func (c *Conn) confirmed(passed int64, now time.Time) (n int, due time.Duration) {
+// confirmed takes out of the list the marks that were passed long enough ago.
+func (c *Conn) confirmed(passed int64, now time.Time) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.marks {
@@ -252,10 +250,7 @@ func (c *Conn) confirmed(passed int64, now time.Time) (n int, due time.Duration)
 		}
 	}
 	c.marks = c.marks[n:]
-	if len(c.marks) > 0 && !c.marks[0].acked.IsZero() {
-		due = c.cfg.Settle - now.Sub(c.marks[0].acked)
-	}
-	return n, due
+	return n
 }
 
 // Close ends the connection, whatever state it is in.

@@ -1,0 +1,153 @@
+package shipper_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/devosink/devocert"
+	"github.com/tapline/tapline/services/shipper"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	patience = 30 * time.Second
+	table    = "mail.proofpoint.tapsiem_v2.clicksblocked"
+	pulled   = 1773216000123
+)
+
+// output is a standard output.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// endpoint is a stand-in for Devo and the variables that lead to it.
+func endpoint(tb testing.TB, mode devosink.Mode) (*devosink.Sink, []string) {
+	tb.Helper()
+	set, err := devocert.New(devocert.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	files, err := set.Write(filepath.Join(tb.TempDir(), "certs"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	conf, err := set.Server()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sink, err := devosink.New(devosink.Config{TLS: conf, Mode: mode})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = sink.Close() })
+	return sink, []string{
+		"SINK=devo", "DEVO_ADDRESS=" + sink.Addr(), "DEVO_CHAIN_FILE=" + files.Chain,
+		"DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey, "DEVO_HOSTNAME=collector-1",
+	}
+}
+
+// start runs a shipper. It ends with the test, or by stop.
+func start(tb testing.TB, b *bus.Bus, stdout *output, environ []string) (stop func()) {
+	tb.Helper()
+	var c shipper.Config
+	if err := config.Load(&c, environ); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := shipper.New(c, shipper.Deps{
+		Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Health: telemetry.NewHealth(), Stdout: stdout,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+	tb.Cleanup(stop)
+	return stop
+}
+
+// row is the JSON of one row.
+func row(i int) string { return fmt.Sprintf(`{"n":%d,"text":"Grüße","@tapline_id":"%032x"}`, i, i) }
+
+// fill publishes batches of rows, numbered throughout from first on.
+func fill(tb testing.TB, b *bus.Bus, first, batches, rows int) {
+	tb.Helper()
+	for i := range batches {
+		e := batch.Events{Tenant: "main", Table: table, Feed: "clicksBlocked", JobID: "job", SourceSequence: uint64(first + i*rows + 1)}
+		for j := range rows {
+			e.Events = append(e.Events, batch.Event{PullMS: pulled, JSON: []byte(row(first + i*rows + j))})
+		}
+		publish(tb, b, &e)
+	}
+}
+
+func publish(tb testing.TB, b *bus.Bus, e *batch.Events) {
+	tb.Helper()
+	meta := bus.EventMeta{Tenant: e.Tenant, Table: e.Table, MsgID: fmt.Sprint(e.SourceSequence)}
+	if err := b.PublishEvents(tb.Context(), batch.AppendEvents(nil, e), meta); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// poll checks again and again until it is content or patience ends.
+func poll(tb testing.TB, what string, check func() bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-ctx.Done():
+			tb.Fatalf("after %s still waiting for: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// settled waits until the bus holds nothing for the shipper.
+func settled(tb testing.TB, b *bus.Bus) {
+	tb.Helper()
+	poll(tb, "an empty backlog", func() bool {
+		left, err := b.Backlog(tb.Context(), bus.ConsumerShipper)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return left.Waiting == 0 && left.InWork == 0
+	})
+}
