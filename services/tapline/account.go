@@ -14,7 +14,7 @@ import (
 )
 
 // settleFor bounds the wait for what was visible when the time was over.
-const settleFor = time.Minute
+const settleFor = 2 * time.Minute
 
 // Account compares what a simulated Proofpoint has made with what a simulated
 // Devo has got, by natural keys and not by Tapline's own idea of identity.

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func taplineID(t *testing.T, message []byte) string {
+func taplineID(t testing.TB, message []byte) string {
 	t.Helper()
 	var row struct {
 		ID   string `json:"@tapline_id"`

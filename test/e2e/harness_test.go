@@ -42,7 +42,7 @@ type world struct {
 }
 
 // newWorld starts the simulators; they end with the test.
-func newWorld(t *testing.T, change func(*tapsim.Config)) *world {
+func newWorld(t testing.TB, change func(*tapsim.Config)) *world {
 	t.Helper()
 	c := tapsim.Default()
 	c.Rate, c.Factor, c.Age, c.IndexLag = 2, 60, 30*time.Minute, 5*time.Second
@@ -77,7 +77,7 @@ func newWorld(t *testing.T, change func(*tapsim.Config)) *world {
 	return w
 }
 
-func (w *world) serve(t *testing.T) {
+func (w *world) serve(t testing.TB) {
 	t.Helper()
 	var lc net.ListenConfig
 	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -97,7 +97,7 @@ func (w *world) serve(t *testing.T) {
 }
 
 // dir is a directory that may be removed while a killed process's files appear in it.
-func dir(t *testing.T) string {
+func dir(t testing.TB) string {
 	t.Helper()
 	d, err := os.MkdirTemp("", "tapline-e2e-") //nolint:usetesting // see above
 	if err != nil {
@@ -150,7 +150,7 @@ type pipeline struct {
 }
 
 // run starts a pipeline in this process. It ends with the test, or by stop.
-func (w *world) run(t *testing.T, extra ...string) *pipeline {
+func (w *world) run(t testing.TB, extra ...string) *pipeline {
 	t.Helper()
 	var cfg tapline.Config
 	if err := config.Load(&cfg, w.environ(extra...)); err != nil {
@@ -197,7 +197,7 @@ type delivery struct {
 }
 
 // delivered reads the sink by natural keys.
-func (w *world) delivered(t *testing.T) map[string]*delivery {
+func (w *world) delivered(t testing.TB) map[string]*delivery {
 	t.Helper()
 	byTable := map[string]feed.Feed{}
 	for _, f := range feed.SIEM() {
@@ -234,7 +234,7 @@ func (w *world) delivered(t *testing.T) map[string]*delivery {
 
 // complete waits until everything visible at a moment is at the sink, and
 // returns what is there.
-func (w *world) complete(t *testing.T, at time.Time) map[string]*delivery {
+func (w *world) complete(t testing.TB, at time.Time) map[string]*delivery {
 	t.Helper()
 	var want []tapsim.Truth
 	for truth := range w.sim.Truth(w.sim.Epoch(), at) {

@@ -7,7 +7,7 @@ import (
 )
 
 // poll checks again and again until it is content or patience ends.
-func poll(t *testing.T, what string, check func() bool) {
+func poll(t testing.TB, what string, check func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -23,13 +23,13 @@ func poll(t *testing.T, what string, check func() bool) {
 }
 
 // await waits for a log line.
-func (p *pipeline) await(t *testing.T, line string) {
+func (p *pipeline) await(t testing.TB, line string) {
 	t.Helper()
 	poll(t, "log line "+line, func() bool { return p.logs.count(line) > 0 })
 }
 
 // counter adds up the series of a counter that have a label.
-func (p *pipeline) counter(t *testing.T, name, label, value string) int {
+func (p *pipeline) counter(t testing.TB, name, label, value string) int {
 	t.Helper()
 	families, err := p.metrics.Gather()
 	if err != nil {
@@ -53,7 +53,7 @@ func (p *pipeline) counter(t *testing.T, name, label, value string) int {
 
 // completeBut waits until everything visible at a moment is at the sink, except
 // for as many records as are dead.
-func (w *world) completeBut(t *testing.T, at time.Time, dead func() int) {
+func (w *world) completeBut(t testing.TB, at time.Time, dead func() int) {
 	t.Helper()
 	var want []string
 	for truth := range w.sim.Truth(w.sim.Epoch(), at) {
