@@ -50,7 +50,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 
 .PHONY: bench
 bench: ## Run all benchmarks and print one table
-	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -p 1 work 2>&1 | $(GO) run ./test/benchtable
+	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -p 1 work 2>&1 | $(GO) run ./test/cmd/benchtable
 
 .PHONY: lint
 lint: tools ## Check style, import rules and the contract

@@ -67,11 +67,13 @@ func (p Program[C]) Execute(ctx context.Context, args, environ []string, stdout,
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	showVersion := flags.Bool("version", false, "print the version and exit")
-	flags.Usage = func() { p.usage(stderr) }
+	flags.Usage = func() {} // after --help it belongs on standard output, after a mistake a hint is enough
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		p.usage(stdout)
 		return ExitOK
 	case err != nil:
+		write(stderr, "See %s --help.\n", p.Name)
 		return ExitUsage
 	case *showVersion:
 		PrintVersion(stdout, p.Name)

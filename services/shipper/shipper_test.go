@@ -123,8 +123,10 @@ func TestBadInputGoesToDead(t *testing.T) {
 	publish(t, b, &batch.Events{Tenant: "stranger", Table: "some.table", SourceSequence: 1})
 	bustest.Publish(t, server, "event.main.some.table", batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "two words: x"}))
 	publish(t, b, &batch.Events{Tenant: "main", Table: table, SourceSequence: 2, Events: []batch.Event{
-		{PullMS: pulled, JSON: []byte(row(1))}, {PullMS: pulled, JSON: []byte(`{"a":"` + strings.Repeat("x", 2000) + `"}`)},
-		{PullMS: pulled, JSON: []byte("{\"a\":\n1}")}, {PullMS: pulled, JSON: []byte(row(2))},
+		{PullMS: pulled, JSON: []byte(row(1))},
+		{PullMS: pulled, JSON: []byte(`{"a":"` + strings.Repeat("x", 2000) + `"}`)},
+		{PullMS: pulled, JSON: []byte("{\"a\":\n1}")},
+		{PullMS: pulled, JSON: []byte(row(2))},
 	}})
 	publish(t, b, &batch.Events{Tenant: "main", Table: table, SourceSequence: 3, Events: []batch.Event{
 		{PullMS: pulled, JSON: []byte(`{"alone":"` + strings.Repeat("x", 2000) + `"}`)},

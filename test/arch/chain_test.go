@@ -31,8 +31,11 @@ func TestStagesFormOneChain(t *testing.T) {
 		bus.Consumer
 		flow bus.Flow
 	}{
-		{bus.ConsumerFetcherLive, fetcher.Flow}, {bus.ConsumerFetcherSweep, fetcher.Flow}, {bus.ConsumerFetcherBackfill, fetcher.Flow},
-		{bus.ConsumerEnricher, enricher.Flow}, {bus.ConsumerShipper, shipper.Flow},
+		{bus.ConsumerFetcherLive, fetcher.Flow},
+		{bus.ConsumerFetcherSweep, fetcher.Flow},
+		{bus.ConsumerFetcherBackfill, fetcher.Flow},
+		{bus.ConsumerEnricher, enricher.Flow},
+		{bus.ConsumerShipper, shipper.Flow},
 	} {
 		if c.Stream != c.flow.Consumes || !strings.HasPrefix(c.Name, c.flow.Stage) {
 			t.Errorf("consumer %+v does not serve %+v", c.Consumer, c.flow)

@@ -13,7 +13,7 @@ var (
 	quoted = regexp.MustCompile("`([^`\n]+)`")
 	link   = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
 	// named is what looks like a path of this repository.
-	named = regexp.MustCompile(`^(\./)?(services|pkg|proto|test|docs|deploy|tools|\.ci)/[A-Za-z0-9._/-]*$|^[A-Za-z.]+\.(md|go|work|yml)$|^(Makefile|LICENSE|go\.work)$`)
+	named = regexp.MustCompile(`^(\./)?(services|pkg|proto|test|docs|deploy|tools|\.ci)/[A-Za-z0-9._/-]*$|^[A-Za-z.]+\.(md|work|yml)$|^(Makefile|LICENSE|go\.work)$`)
 )
 
 func documents(t *testing.T) []string {

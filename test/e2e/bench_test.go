@@ -16,7 +16,7 @@ func BenchmarkPipeline(b *testing.B) {
 	events := 0
 	for b.Loop() {
 		b.StopTimer()
-		w := newWorld(b, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 30, 1, 2*time.Hour })
+		w := newWorldThat(b, devosink.Count, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 30, 1, 2*time.Hour })
 		want := 0
 		for range w.sim.Truth(w.sim.Epoch(), w.sim.Now().Add(-2*time.Minute)) {
 			want++

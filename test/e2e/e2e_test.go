@@ -22,17 +22,17 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func taplineID(t testing.TB, message []byte) string {
-	t.Helper()
+func taplineID(tb testing.TB, message []byte) string {
+	tb.Helper()
 	var row struct {
 		ID   string `json:"@tapline_id"`
 		Pull string `json:"@devo_pulling_id"`
 	}
 	if err := json.Unmarshal(message, &row); err != nil {
-		t.Fatalf("row is not JSON: %v: %q", err, message)
+		tb.Fatalf("row is not JSON: %v: %q", err, message)
 	}
 	if len(row.ID) != 32 || len(row.Pull) != 13 {
-		t.Fatalf("row has @tapline_id %q and @devo_pulling_id %q", row.ID, row.Pull)
+		tb.Fatalf("row has @tapline_id %q and @devo_pulling_id %q", row.ID, row.Pull)
 	}
 	return row.ID
 }

@@ -42,8 +42,14 @@ type world struct {
 }
 
 // newWorld starts the simulators; they end with the test.
-func newWorld(t testing.TB, change func(*tapsim.Config)) *world {
-	t.Helper()
+func newWorld(tb testing.TB, change func(*tapsim.Config)) *world {
+	tb.Helper()
+	return newWorldThat(tb, devosink.Full, change)
+}
+
+// newWorldThat chooses what the sink keeps.
+func newWorldThat(tb testing.TB, keeps devosink.Mode, change func(*tapsim.Config)) *world {
+	tb.Helper()
 	c := tapsim.Default()
 	c.Rate, c.Factor, c.Age, c.IndexLag = 2, 60, 30*time.Minute, 5*time.Second
 	if change != nil {
@@ -51,59 +57,59 @@ func newWorld(t testing.TB, change func(*tapsim.Config)) *world {
 	}
 	sim, err := tapsim.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	w := &world{sim: sim, dir: dir(t)}
-	w.serve(t)
+	w := &world{sim: sim, dir: dir(tb)}
+	w.serve(tb)
 	certs, err := devocert.New(devocert.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if w.certs, err = certs.Write(w.dir + "/certs"); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	conf, err := certs.Server()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if w.sink, err = devosink.New(devosink.Config{TLS: conf}); err != nil {
-		t.Fatal(err)
+	if w.sink, err = devosink.New(devosink.Config{TLS: conf, Mode: keeps}); err != nil {
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := w.sink.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return w
 }
 
-func (w *world) serve(t testing.TB) {
-	t.Helper()
+func (w *world) serve(tb testing.TB) {
+	tb.Helper()
 	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ln, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.url = "http://" + ln.Addr().String()
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
 	served := make(chan error, 1)
 	go func() { served <- tapsim.Serve(ctx, ln, w.sim) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 }
 
 // dir is a directory that may be removed while a killed process's files appear in it.
-func dir(t testing.TB) string {
-	t.Helper()
+func dir(tb testing.TB) string {
+	tb.Helper()
 	d, err := os.MkdirTemp("", "tapline-e2e-") //nolint:usetesting // see above
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(d) })
+	tb.Cleanup(func() { _ = os.RemoveAll(d) })
 	return d
 }
 
@@ -150,30 +156,30 @@ type pipeline struct {
 }
 
 // run starts a pipeline in this process. It ends with the test, or by stop.
-func (w *world) run(t testing.TB, extra ...string) *pipeline {
-	t.Helper()
+func (w *world) run(tb testing.TB, extra ...string) *pipeline {
+	tb.Helper()
 	var cfg tapline.Config
 	if err := config.Load(&cfg, w.environ(extra...)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p := &pipeline{logs: &logs{}, metrics: prometheus.NewRegistry()}
 	rt := program.Runtime{
 		Log:     slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Metrics: p.metrics, Health: telemetry.NewHealth(), Stdout: p.logs,
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- tapline.Run(ctx, cfg, rt, w.sim.Now) }()
 	p.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("pipeline: %v", err)
+			tb.Errorf("pipeline: %v", err)
 		}
-		if t.Failed() {
-			t.Logf("log of the pipeline:\n%s\nits metrics:\n%s", p.logs, metricsText(p.metrics))
+		if tb.Failed() {
+			tb.Logf("log of the pipeline:\n%s\nits metrics:\n%s", p.logs, metricsText(p.metrics))
 		}
 	})
-	t.Cleanup(p.stop)
+	tb.Cleanup(p.stop)
 	return p
 }
 
@@ -197,8 +203,8 @@ type delivery struct {
 }
 
 // delivered reads the sink by natural keys.
-func (w *world) delivered(t testing.TB) map[string]*delivery {
-	t.Helper()
+func (w *world) delivered(tb testing.TB) map[string]*delivery {
+	tb.Helper()
 	byTable := map[string]feed.Feed{}
 	for _, f := range feed.SIEM() {
 		byTable[f.Table()] = f
@@ -214,11 +220,11 @@ func (w *world) delivered(t testing.TB) map[string]*delivery {
 		}
 		f, ok := byTable[e.Tag]
 		if !ok {
-			t.Fatalf("row with tag %q: %q", e.Tag, e.Frame.Raw)
+			tb.Fatalf("row with tag %q: %q", e.Tag, e.Frame.Raw)
 		}
 		key, err := tapsim.NaturalKey(f, e.Message)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		d := out[string(f)+" "+key]
 		if d == nil {
@@ -226,7 +232,7 @@ func (w *world) delivered(t testing.TB) map[string]*delivery {
 			out[string(f)+" "+key] = d
 		}
 		d.rows++
-		d.ids[taplineID(t, e.Message)] = true
+		d.ids[taplineID(tb, e.Message)] = true
 	}
 	w.read = len(events)
 	return out
@@ -234,8 +240,8 @@ func (w *world) delivered(t testing.TB) map[string]*delivery {
 
 // complete waits until everything visible at a moment is at the sink, and
 // returns what is there.
-func (w *world) complete(t testing.TB, at time.Time) map[string]*delivery {
-	t.Helper()
+func (w *world) complete(tb testing.TB, at time.Time) map[string]*delivery {
+	tb.Helper()
 	var want []tapsim.Truth
 	for truth := range w.sim.Truth(w.sim.Epoch(), at) {
 		if !truth.Visible.After(at) {
@@ -243,15 +249,15 @@ func (w *world) complete(t testing.TB, at time.Time) map[string]*delivery {
 		}
 	}
 	if len(want) == 0 {
-		t.Fatal("the simulator made nothing; the test would prove nothing")
+		tb.Fatal("the simulator made nothing; the test would prove nothing")
 	}
-	t.Cleanup(func() {
-		if len(want) > 0 && t.Failed() {
-			t.Logf("%d records visible at %s, created from %s on, did not arrive, the last is %+v", len(want), at, w.sim.Epoch(), want[len(want)-1])
+	tb.Cleanup(func() {
+		if len(want) > 0 && tb.Failed() {
+			tb.Logf("%d records visible at %s, created from %s on, did not arrive, the last is %+v", len(want), at, w.sim.Epoch(), want[len(want)-1])
 		}
 	})
-	poll(t, "all that is visible at the sink", func() bool {
-		have := w.delivered(t)
+	poll(tb, "all that is visible at the sink", func() bool {
+		have := w.delivered(tb)
 		want = slices.DeleteFunc(want, func(r tapsim.Truth) bool { return have[string(r.Feed)+" "+r.Key] != nil })
 		return len(want) == 0
 	})

@@ -7,33 +7,33 @@ import (
 )
 
 // poll checks again and again until it is content or patience ends.
-func poll(t testing.TB, what string, check func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func poll(tb testing.TB, what string, check func() bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !check() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("after %s still waiting for: %s", patience, what)
+			tb.Fatalf("after %s still waiting for: %s", patience, what)
 		case <-tick.C:
 		}
 	}
 }
 
 // await waits for a log line.
-func (p *pipeline) await(t testing.TB, line string) {
-	t.Helper()
-	poll(t, "log line "+line, func() bool { return p.logs.count(line) > 0 })
+func (p *pipeline) await(tb testing.TB, line string) {
+	tb.Helper()
+	poll(tb, "log line "+line, func() bool { return p.logs.count(line) > 0 })
 }
 
 // counter adds up the series of a counter that have a label.
-func (p *pipeline) counter(t testing.TB, name, label, value string) int {
-	t.Helper()
+func (p *pipeline) counter(tb testing.TB, name, label, value string) int {
+	tb.Helper()
 	families, err := p.metrics.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	total := 0.0
 	for _, f := range families {
@@ -53,8 +53,8 @@ func (p *pipeline) counter(t testing.TB, name, label, value string) int {
 
 // completeBut waits until everything visible at a moment is at the sink, except
 // for as many records as are dead.
-func (w *world) completeBut(t testing.TB, at time.Time, dead func() int) {
-	t.Helper()
+func (w *world) completeBut(tb testing.TB, at time.Time, dead func() int) {
+	tb.Helper()
 	var want []string
 	for truth := range w.sim.Truth(w.sim.Epoch(), at) {
 		if !truth.Visible.After(at) {
@@ -62,8 +62,8 @@ func (w *world) completeBut(t testing.TB, at time.Time, dead func() int) {
 		}
 	}
 	missing := len(want)
-	poll(t, "all records but the dead ones", func() bool {
-		have := w.delivered(t)
+	poll(tb, "all records but the dead ones", func() bool {
+		have := w.delivered(tb)
 		missing = 0
 		for _, key := range want {
 			if have[key] == nil {
@@ -73,6 +73,6 @@ func (w *world) completeBut(t testing.TB, at time.Time, dead func() int) {
 		return missing <= dead()
 	})
 	if missing == 0 || missing == len(want) {
-		t.Errorf("%d of %d records missing; some should be dead", missing, len(want))
+		tb.Errorf("%d of %d records missing; some should be dead", missing, len(want))
 	}
 }
