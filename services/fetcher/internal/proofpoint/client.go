@@ -156,7 +156,7 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 	}
 	defer func() { c.response.Bytes = b.read }()
 	if err := b.decompress(resp.Header.Get("Content-Encoding")); err != nil {
-		return c.broken(ctx, Truncated, err)
+		return c.readError(ctx, err)
 	}
 	defer b.release()
 	if err := read(b); err != nil {
