@@ -41,6 +41,9 @@ type FrameReader struct {
 // itself has no limit.
 const maxFrame = 64 << 20
 
+// gzipMagic is the first byte of a gzip member.
+const gzipMagic = 0x1f
+
 // NewFrameReader reads frames from r.
 func NewFrameReader(r io.Reader) *FrameReader {
 	return &FrameReader{r: r, buf: make([]byte, 256<<10)}
@@ -82,7 +85,7 @@ func (f *FrameReader) Next() (Frame, error) {
 func (f *FrameReader) skip() bool {
 	for {
 		for ; f.pos < f.end; f.pos++ {
-			if f.buf[f.pos] > ' ' {
+			if c := f.buf[f.pos]; c > ' ' || c == gzipMagic {
 				return true
 			}
 		}
@@ -134,7 +137,7 @@ func (f *FrameReader) need(n int) bool {
 
 // gzip begins to read a member if one is next.
 func (f *FrameReader) gzip() bool {
-	if !f.need(2) || f.buf[f.pos] != 0x1f || f.buf[f.pos+1] != 0x8b {
+	if !f.need(2) || f.buf[f.pos] != gzipMagic || f.buf[f.pos+1] != 0x8b {
 		return false
 	}
 	z, err := gzip.NewReader(f.bytes())

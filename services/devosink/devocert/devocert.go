@@ -1,21 +1,24 @@
 // Package devocert makes the certificates of a stand-in for Devo: an authority,
 // a server certificate, and a client certificate whose subject names the Devo
 // domain. They are for tests and rehearsals: the authority's key is thrown away
-// as soon as both are signed.
+// as soon as both are signed. With [Options.Seed] the same options make the same
+// bytes, keys included, which nobody should trust outside a test.
 package devocert
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -27,6 +30,8 @@ type Options struct {
 	Domain string   // of the client; empty means "demo"
 	Names  []string // of the server besides localhost and the loopback addresses
 	Valid  time.Duration
+	Seed   string    // tests only: what all keys follow from; empty means chance
+	Now    time.Time // of the making; zero means now
 }
 
 // Set is a chain, a server and a client, all in PEM.
@@ -44,50 +49,58 @@ func New(o Options) (*Set, error) {
 	if o.Valid == 0 {
 		o.Valid = defaultValidity
 	}
-	begin := time.Now().Add(-time.Hour)
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	m := maker{chance: rand.Reader}
+	if o.Seed != "" {
+		m.chance = mathrand.NewChaCha8(sha256.Sum256([]byte(o.Seed)))
+	}
+	begin := o.Now.Add(-time.Hour)
 	ca := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Tapline rehearsal CA", Organization: []string{"Tapline"}},
+		SerialNumber: m.serial(), Subject: pkix.Name{CommonName: "Tapline rehearsal CA", Organization: []string{"Tapline"}},
 		NotBefore: begin, NotAfter: begin.Add(o.Valid), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make the authority's key: %w", err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	caKey := m.key()
+	der, err := x509.CreateCertificate(m.chance, ca, ca, caKey.Public(), caKey)
 	if err != nil {
 		return nil, fmt.Errorf("make the authority: %w", err)
 	}
 	s := &Set{Chain: encode("CERTIFICATE", der)}
 	leaf := func(name string, usage x509.ExtKeyUsage) *x509.Certificate {
 		return &x509.Certificate{
-			SerialNumber: serial(), Subject: pkix.Name{CommonName: name, Organization: []string{"Tapline"}},
+			SerialNumber: m.serial(), Subject: pkix.Name{CommonName: name, Organization: []string{"Tapline"}},
 			NotBefore: begin, NotAfter: begin.Add(o.Valid), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
 		}
 	}
 	server := leaf("localhost", x509.ExtKeyUsageServerAuth)
 	server.DNSNames = append([]string{"localhost"}, o.Names...)
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	if s.ServerCert, s.ServerKey, err = sign(server, ca, caKey); err != nil {
+	if s.ServerCert, s.ServerKey, err = m.sign(server, ca, caKey); err != nil {
 		return nil, err
 	}
-	s.ClientCert, s.ClientKey, err = sign(leaf(o.Domain, x509.ExtKeyUsageClientAuth), ca, caKey)
+	s.ClientCert, s.ClientKey, err = m.sign(leaf(o.Domain, x509.ExtKeyUsageClientAuth), ca, caKey)
 	return s, err
 }
 
-func serial() *big.Int {
-	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil { // the system's randomness does not fail
+// maker makes keys and numbers out of chance, or of what passes for it.
+type maker struct{ chance io.Reader }
+
+func (m maker) bytes(n int) []byte {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(m.chance, b); err != nil { // neither source of chance fails
 		panic(err)
 	}
-	return n
+	return b
 }
 
-func sign(leaf, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (cert, key []byte, err error) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a key: %w", err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &k.PublicKey, caKey)
+func (m maker) serial() *big.Int { return new(big.Int).SetBytes(m.bytes(15)) }
+
+func (m maker) key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(m.bytes(ed25519.SeedSize)) }
+
+func (m maker) sign(leaf, ca *x509.Certificate, caKey ed25519.PrivateKey) (cert, key []byte, err error) {
+	k := m.key()
+	der, err := x509.CreateCertificate(m.chance, leaf, ca, k.Public(), caKey)
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign a certificate: %w", err)
 	}
