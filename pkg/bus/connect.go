@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,7 @@ type Bus struct {
 	log    *slog.Logger
 	name   string
 	closed chan struct{}
+	watch  atomic.Pointer[func(connected bool)]
 }
 
 // Connect reaches the server of the configuration. It waits for a server that is not
@@ -89,9 +91,13 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("lost the NATS server", slog.Any("error", err))
+				b.tell(false)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("reached the NATS server again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			log.Info("reached the NATS server again")
+			b.tell(true)
+		}),
 		// A denied call shows only here; its caller sees a time-out.
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			attrs := []any{slog.Any("error", err)}
@@ -111,6 +117,15 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 	}
 	b.nc, b.js = nc, js
 	return b, nil
+}
+
+// OnState calls f when the connection is lost and when it is back.
+func (b *Bus) OnState(f func(connected bool)) { b.watch.Store(&f) }
+
+func (b *Bus) tell(connected bool) {
+	if f := b.watch.Load(); f != nil {
+		(*f)(connected)
+	}
 }
 
 // Close flushes what is published, ends every subscription and waits for it.

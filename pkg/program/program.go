@@ -110,6 +110,7 @@ func (p Program[C]) Start(ctx context.Context, environ []string, stdout, stderr 
 		Log: telemetry.NewLogger(stderr, tc), Metrics: telemetry.NewRegistry(), Health: telemetry.NewHealth(),
 		Stdout: stdout, Environ: environ,
 	}
+	rt.Health.NotReady(p.Name, "starting") // taken back by the program when it can make progress
 	stop, err := telemetry.Serve(ctx, tc, telemetry.Handler(rt.Health, rt.Metrics))
 	if err != nil {
 		return err

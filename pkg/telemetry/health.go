@@ -35,6 +35,18 @@ func (h *Health) NotReady(part, reason string) { h.set(part, reason, "") }
 // Degraded says that a part works but suffers from something outside.
 func (h *Health) Degraded(part, reason string) { h.set(part, "", reason) }
 
+// Connection gives a function that reports whether something is reachable without
+// which no progress can be made.
+func (h *Health) Connection(part string) func(connected bool) {
+	return func(connected bool) {
+		if connected {
+			h.OK(part)
+			return
+		}
+		h.NotReady(part, "not reachable")
+	}
+}
+
 // OK takes back whatever the part said before.
 func (h *Health) OK(part string) { h.set(part, "", "") }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/services/devosink/devocert"
 )
@@ -41,8 +42,10 @@ func (c ProgramConfig) Validate() error {
 	return errors.Join(problems...)
 }
 
+const name = "devosink"
+
 // Run serves until ctx ends.
-func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
+func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	var pem [3][]byte
 	for i, f := range []struct{ name, path string }{
 		{"DEVOSINK_CHAIN_FILE", c.ChainFile}, {"DEVOSINK_CERT_FILE", c.CertFile}, {"DEVOSINK_KEY_FILE", c.KeyFile},
@@ -57,7 +60,7 @@ func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
 	if err != nil {
 		return &config.ProblemError{Variable: "DEVOSINK_CERT_FILE", Value: c.CertFile, Reason: err.Error()}
 	}
-	sink, err := New(Config{Addr: c.Addr, TLS: conf, Mode: c.Mode, MaxBytes: c.MaxBytes, Idle: c.Idle, Log: log})
+	sink, err := New(Config{Addr: c.Addr, TLS: conf, Mode: c.Mode, MaxBytes: c.MaxBytes, Idle: c.Idle, Log: rt.Log})
 	if err != nil {
 		return &config.ProblemError{Variable: "DEVOSINK_ADDR", Value: c.Addr, Reason: err.Error()}
 	}
@@ -67,7 +70,8 @@ func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
 	if err != nil {
 		return &config.ProblemError{Variable: "DEVOSINK_HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
 	}
-	log.Info("standing in for Devo", slog.String("syslog", sink.Addr()), slog.String("queries", "http://"+ln.Addr().String()))
+	rt.Health.OK(name)
+	rt.Log.Info("standing in for Devo", slog.String("syslog", sink.Addr()), slog.String("queries", "http://"+ln.Addr().String()))
 	server := &http.Server{Handler: sink.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -3,6 +3,7 @@ package enricher
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,14 +42,19 @@ type Enricher struct {
 
 // New makes an enricher. It does nothing before Run.
 func New(cfg Config, deps Deps) *Enricher {
+	deps.Health.NotReady(Flow.Stage, "starting")
 	return &Enricher{cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health}
 }
 
 // Run works until ctx ends, then finishes what is in hand. An error means that
 // the bus is not set up.
 func (e *Enricher) Run(ctx context.Context) error {
+	ready := sync.OnceFunc(func() { e.health.OK(Flow.Stage) })
 	return e.bus.Consume(ctx, bus.Consumption{
 		Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: bus.ConsumerEnricher, Workers: e.cfg.Workers,
-		Log: e.log, Turn: func() { e.health.Turn(Flow.Stage, time.Minute) },
+		Log: e.log, Turn: func() {
+			ready()
+			e.health.Turn(Flow.Stage, time.Minute)
+		},
 	}, e.handle)
 }

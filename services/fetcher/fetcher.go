@@ -80,6 +80,7 @@ type Fetcher struct {
 
 // New makes a fetcher. It does nothing before Run.
 func New(cfg Config, deps Deps) (*Fetcher, error) {
+	deps.Health.NotReady(Flow.Stage, "starting")
 	api, err := proofpoint.New(proofpoint.Config{
 		URL: cfg.API.URL, Principal: cfg.API.Principal, Secret: cfg.API.Secret, Timeout: cfg.API.Timeout,
 		IdleTimeout: cfg.API.IdleTimeout, UserAgent: "tapline/" + program.Version(),
@@ -105,6 +106,7 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	if err := f.check(ctx); err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}
+	f.health.OK(Flow.Stage)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, consumer := range []bus.Consumer{bus.ConsumerFetcherLive, bus.ConsumerFetcherSweep, bus.ConsumerFetcherBackfill} {
 		group.Go(func() error {

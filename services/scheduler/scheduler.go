@@ -56,6 +56,7 @@ type Scheduler struct {
 // New checks what can be checked without the bus. A start time in the future is
 // an error here.
 func New(cfg Config, deps Deps) (*Scheduler, error) {
+	deps.Health.NotReady(Flow.Stage, "starting")
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
@@ -81,6 +82,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}
+	s.health.OK(Flow.Stage)
 	ticker := time.NewTicker(s.cfg.Tick)
 	defer ticker.Stop()
 	failing := false
@@ -91,10 +93,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			return nil
 		case err != nil && !failing:
 			s.log.Warn("cannot plan; trying on", slog.Any("error", err))
-			s.health.Degraded("scheduler", err.Error())
+			s.health.Degraded("plan", err.Error())
 		case err == nil && failing:
 			s.log.Info("planning works again")
-			s.health.OK("scheduler")
+			s.health.OK("plan")
 		}
 		failing = err != nil
 		s.health.Turn("scheduler", time.Minute+s.cfg.Tick)

@@ -73,6 +73,7 @@ type Shipper struct {
 
 // New checks the configuration, certificates included, and opens a file.
 func New(cfg Config, deps Deps) (*Shipper, error) {
+	deps.Health.NotReady(Flow.Stage, "starting")
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
@@ -120,6 +121,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
 	}
 	sub.Stop()
+	s.health.OK(Flow.Stage)
 	ackWait := sub.AckWait()
 	var wg sync.WaitGroup
 	for i := range s.cfg.Connections {

@@ -17,13 +17,13 @@ import (
 // quota shows the pools; its sub-command opens one.
 func (t *tool) quota() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "quota", Short: "Show the calls of the last 24 hours, pool by pool", Args: cobra.NoArgs,
+		Use: "quota", Short: "Show the calls of the last 24 hours, pool by pool", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.withBook(cmd, func(ctx context.Context, book *quota.Book) error { return t.pools(ctx, book) })
 		},
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use: "open POOL", Short: "Lift what closes a pool besides counted calls: a 429 or lost memory", Args: cobra.ExactArgs(1),
+		Use: "open POOL", Short: "Lift what closes a pool besides counted calls: a 429 or lost memory", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pool := feed.Pool(args[0])
 			if !slices.Contains(feed.Pools(), pool) {

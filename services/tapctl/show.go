@@ -22,7 +22,7 @@ import (
 // show prints one message of a stream.
 func (t *tool) show() *cobra.Command {
 	return &cobra.Command{
-		Use: "show STREAM SEQUENCE", Short: "Print one message of JOBS, RAW, EVENTS or DEAD as JSON", Args: cobra.ExactArgs(2),
+		Use: "show STREAM SEQUENCE", Short: "Print one message of JOBS, RAW, EVENTS or DEAD as JSON", Args: takes(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			stream := strings.ToUpper(args[0])
 			if kind(stream, "") == nil {
@@ -47,7 +47,7 @@ func (t *tool) show() *cobra.Command {
 func (t *tool) dead() *cobra.Command {
 	limit := 20
 	cmd := &cobra.Command{
-		Use: "dead", Short: "List what the stages could not process, newest first", Args: cobra.NoArgs,
+		Use: "dead", Short: "List what the stages could not process, newest first", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.connected(cmd, func(ctx context.Context, _ Config, b *bus.Bus) error { return t.letters(ctx, b, limit) })
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,6 +74,16 @@ func Execute(ctx context.Context, p Process) int {
 	return program.ExitOK
 }
 
+// takes refuses any other number of arguments.
+func takes(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return config.Invalid("command line", strings.Join(args, " "), "want "+cmd.UseLine())
+		}
+		return nil
+	}
+}
+
 // connected runs a command with a connection to the bus.
 func (t *tool) connected(cmd *cobra.Command, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
 	var c Config
@@ -91,7 +102,7 @@ func (t *tool) connected(cmd *cobra.Command, work func(ctx context.Context, c Co
 // setup makes streams, consumers and buckets.
 func (t *tool) setup() *cobra.Command {
 	return &cobra.Command{
-		Use: "setup", Short: "Make or update the streams, consumers and buckets", Args: cobra.NoArgs,
+		Use: "setup", Short: "Make or update the streams, consumers and buckets", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
 				if err := b.Setup(ctx, c.Limits, quota.Seeds(c.Tenant.Name)); err != nil {

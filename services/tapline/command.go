@@ -55,7 +55,7 @@ func (p Process) run() *cobra.Command {
 		Use: "run", Short: "Collect and deliver until stopped", Args: noArgs("want no arguments, only flags: see --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			main := program.Program[Config]{
-				Name: "tapline", Summary: cmd.Short,
+				Name: name, Summary: cmd.Short,
 				Telemetry: func(c Config) telemetry.Config { return c.Telemetry },
 				Run: func(ctx context.Context, c Config, rt program.Runtime) error {
 					return Run(ctx, c, rt, nil)

@@ -17,6 +17,8 @@ import (
 	"github.com/tapline/tapline/services/shipper"
 )
 
+const name = "tapline"
+
 // Run runs everything until ctx ends. now is the clock that windows, calls and
 // quota go by; nil means time.Now.
 func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time) error {
@@ -32,13 +34,14 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 		return err
 	}
 	defer server.Stop()
-	if conn.Bus, err = server.Connect("tapline"); err != nil {
+	if conn.Bus, err = server.Connect(name); err != nil {
 		return err
 	}
 	defer conn.Close()
 	if err := lifecycle.Stopped(ctx, conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name))); err != nil {
 		return fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err)
 	}
+	rt.Health.OK(name) // from here on readiness is the stages' to tell
 	return lifecycle.Run(ctx, parts...)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/telemetry"
 )
 
@@ -20,8 +21,10 @@ type ProgramConfig struct {
 	Telemetry telemetry.Config
 }
 
+const name = "tapsim"
+
 // Run serves a simulator until ctx ends.
-func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
+func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	sim, err := New(c.Sim)
 	if err != nil {
 		return err
@@ -31,7 +34,8 @@ func Run(ctx context.Context, c ProgramConfig, log *slog.Logger) error {
 	if err != nil {
 		return &config.ProblemError{Variable: "TAPSIM_ADDR", Value: c.Addr, Reason: "cannot listen: " + err.Error()}
 	}
-	log.Info("simulating Proofpoint TAP", slog.String("url", "http://"+ln.Addr().String()))
+	rt.Health.OK(name)
+	rt.Log.Info("simulating Proofpoint TAP", slog.String("url", "http://"+ln.Addr().String()))
 	return Serve(ctx, ln, sim)
 }
 

@@ -11,9 +11,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -37,8 +39,9 @@ type Options struct {
 
 // Server is a running server.
 type Server struct {
-	ns  *server.Server
-	log *slog.Logger
+	ns   *server.Server
+	log  *slog.Logger
+	lock *flock.Flock
 }
 
 // ErrNotReady means that the server did not come up in time.
@@ -49,6 +52,19 @@ func Start(o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, &config.ProblemError{Variable: "DATA_DIR", Value: o.Dir, Reason: "cannot be made: " + err.Error()}
 	}
+	lock := flock.New(filepath.Join(o.Dir, "lock"))
+	if mine, err := lock.TryLock(); err != nil || !mine {
+		return nil, &config.ProblemError{Variable: "DATA_DIR", Value: o.Dir, Reason: "is in use by another process: stop it, or choose another directory"}
+	}
+	s, err := start(o)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+func start(o Options) (*Server, error) {
 	so := &server.Options{
 		ServerName: "tapline", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: true, MaxPayload: MaxPayload, MaxPending: 256 << 20, NoSigs: true,
@@ -72,12 +88,12 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded NATS server in %s: %w", o.Dir, err)
 	}
-	s := &Server{ns, o.Log}
+	s := &Server{ns: ns, log: o.Log}
 	ns.SetLoggerV2(logger{o.Log}, false, false, false)
 	ns.Start()
 	if !ns.ReadyForConnections(30 * time.Second) {
 		s.Stop()
-		return nil, fmt.Errorf("%w in 30 s: is %s in use by another process, or its disk full?", ErrNotReady, o.Dir)
+		return nil, fmt.Errorf("%w in 30 s: is the disk of %s full or broken?", ErrNotReady, o.Dir)
 	}
 	return s, nil
 }
@@ -104,4 +120,7 @@ func (s *Server) Healthy(context.Context) error {
 func (s *Server) Stop() {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
+	if s.lock != nil {
+		_ = s.lock.Close() // the end of the process would release it, too
+	}
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 
@@ -23,8 +22,6 @@ func main() {
 		Name:      "devosink",
 		Summary:   "stands in for Devo's TLS syslog endpoint (devosink certs writes certificates)",
 		Telemetry: func(c devosink.ProgramConfig) telemetry.Config { return c.Telemetry },
-		Run: func(ctx context.Context, c devosink.ProgramConfig, rt program.Runtime) error {
-			return devosink.Run(ctx, c, rt.Log)
-		},
+		Run:       devosink.Run,
 	})
 }

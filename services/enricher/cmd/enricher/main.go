@@ -27,6 +27,7 @@ func main() {
 				return err
 			}
 			defer conn.Close()
+			conn.OnState(rt.Health.Connection("nats"))
 			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health}).Run(ctx)
 		},
 	})

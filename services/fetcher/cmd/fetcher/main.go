@@ -27,6 +27,7 @@ func main() {
 				return err
 			}
 			defer conn.Close()
+			conn.OnState(rt.Health.Connection("nats"))
 			f, err := fetcher.New(c.Fetcher, fetcher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health})
 			if err != nil {
 				return err

@@ -27,6 +27,7 @@ func main() {
 				return err
 			}
 			defer conn.Close()
+			conn.OnState(rt.Health.Connection("nats"))
 			s, err := scheduler.New(c.Scheduler, scheduler.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health})
 			if err != nil {
 				return err

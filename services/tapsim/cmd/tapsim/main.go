@@ -2,8 +2,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/services/tapsim"
@@ -14,8 +12,6 @@ func main() {
 		Name:      "tapsim",
 		Summary:   "stands in for the Proofpoint TAP API: generated records, the real rules, faults on demand",
 		Telemetry: func(c tapsim.ProgramConfig) telemetry.Config { return c.Telemetry },
-		Run: func(ctx context.Context, c tapsim.ProgramConfig, rt program.Runtime) error {
-			return tapsim.Run(ctx, c, rt.Log)
-		},
+		Run:       tapsim.Run,
 	})
 }
