@@ -171,19 +171,20 @@ func TestFaults(t *testing.T) {
 			t.Errorf("the connection stands: %v", err)
 		}
 	}
-	stores := func(n int64) func(*testing.T, stand) {
+	// Each look has a tag of its own: a broken connection may still store what it had.
+	stores := func(tag string, n int64) func(*testing.T, stand) {
 		return func(t *testing.T, s stand) {
 			t.Helper()
 			conn := s.open(t)
-			send(t, conn, lines(10))
+			send(t, conn, strings.ReplaceAll(lines(10), "my.app.tag", tag))
 			if err := conn.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.Copy(io.Discard, conn); err != nil {
 				t.Fatal(err)
 			}
-			if snap := s.Snapshot(); snap.Events != n {
-				t.Errorf("%d events, want %d", snap.Events, n)
+			if got := s.Snapshot().Tags[tag]; got != n {
+				t.Errorf("%d events, want %d", got, n)
 			}
 		}
 	}
@@ -196,10 +197,10 @@ func TestFaults(t *testing.T) {
 		{devosink.Fault{Kind: devosink.FaultRefuseCertificate}, fails},
 		{devosink.Fault{Kind: devosink.FaultReset, Bytes: 1}, breaks},
 		{devosink.Fault{Kind: devosink.FaultFIN, Bytes: 1}, breaks},
-		{devosink.Fault{Kind: devosink.FaultSlow, Delay: time.Millisecond}, stores(10)},
-		{devosink.Fault{Kind: devosink.FaultDiscard}, stores(0)},
-		{devosink.Fault{Kind: devosink.FaultTwice}, stores(20)},
-		{devosink.Fault{Kind: devosink.FaultCut, Bytes: 20}, stores(10)},
+		{devosink.Fault{Kind: devosink.FaultSlow, Delay: time.Millisecond}, stores("during", 10)},
+		{devosink.Fault{Kind: devosink.FaultDiscard}, stores("during", 0)},
+		{devosink.Fault{Kind: devosink.FaultTwice}, stores("during", 20)},
+		{devosink.Fault{Kind: devosink.FaultCut, Bytes: 60}, stores("during", 10)},
 	} {
 		t.Run(string(c.fault.Kind), func(t *testing.T) {
 			t.Parallel()
@@ -214,8 +215,7 @@ func TestFaults(t *testing.T) {
 			if err := s.Clear(); err != nil {
 				t.Fatal(err)
 			}
-			s.Reset()
-			stores(10)(t, s)
+			stores("after", 10)(t, s)
 		})
 	}
 }
