@@ -12,7 +12,7 @@ GO ?= go
 
 .PHONY: help
 help: ## Print the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build every binary into bin/
@@ -77,6 +77,10 @@ tidy: ## Tidy every module
 .PHONY: tidy-check
 tidy-check: ## Fail if a module is not tidy
 	@for module in $(MODULES); do (cd $$module && GOWORK=off $(GO) mod tidy -diff) || exit 1; done
+
+.PHONY: vuln
+vuln: tools ## Look for known vulnerabilities (asks vuln.go.dev)
+	@for module in $(MODULES); do (cd $$module && GOWORK=off $(TOOLS)/govulncheck ./...) || exit 1; done
 
 .PHONY: certs
 certs: build ## Make certificates for a rehearsal with devosink, in certs/

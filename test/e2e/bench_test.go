@@ -8,7 +8,7 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// BenchmarkPipeline reads two hours of backfill from the simulator, through all
+// BenchmarkPipeline reads six hours of backfill from the simulator, through all
 // stages of one process with a store that syncs every write, to a Devo stand-in
 // over mutual TLS. It ends when the stand-in has all of it. The simulators share the
 // machine.
@@ -16,7 +16,7 @@ func BenchmarkPipeline(b *testing.B) {
 	events := 0
 	for b.Loop() {
 		b.StopTimer()
-		w := newWorldThat(b, devosink.Count, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 30, 1, 2*time.Hour })
+		w := newWorldThat(b, devosink.Count, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 10, 1, 6*time.Hour })
 		want := 0
 		for range w.sim.Truth(w.sim.Epoch(), w.sim.Now().Add(-2*time.Minute)) {
 			want++
