@@ -30,11 +30,14 @@ type Config struct {
 	Drain       time.Duration `env:"SHIPPER_DRAIN_TIMEOUT" envDefault:"10s" usage:"wait for confirmations when the program ends"`
 }
 
-// Validate checks the ranges. Certificates are checked by New.
+// Validate checks the ranges and, for the sink devo, the certificates.
 func (c Config) Validate() error {
 	var problems []error
 	switch c.Sink {
-	case SinkDevo, SinkFile, SinkStdout:
+	case SinkDevo:
+		_, err := c.Devo.Load()
+		problems = append(problems, err)
+	case SinkFile, SinkStdout:
 	case "devo-http":
 		problems = append(problems, config.Invalid("SINK", c.Sink, "not offered by this version: use devo, file or stdout"))
 	default:

@@ -131,21 +131,19 @@ func raise(ctx context.Context, o DemoOptions, dir string, rt program.Runtime) (
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- tapsim.Serve(serving, ln, sim) }()
-	cfg, err := demoConfig(sim.Epoch(), dir, "http://"+ln.Addr().String(), simConfig)
-	cfg.Shipper.Devo.Address = sink.Addr()
-	cfg.Shipper.Devo.ChainFile, cfg.Shipper.Devo.CertFile, cfg.Shipper.Devo.KeyFile = files.Chain, files.ClientCert, files.ClientKey
-	return &stand{sim: sim, sink: sink, account: acc, cfg: cfg, close: func() error {
+	var cfg Config
+	err = config.Load(&cfg, []string{
+		"DATA_DIR=" + dir, "TAP_URL=http://" + ln.Addr().String(), "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=" + simConfig.Principal,
+		"TAP_SECRET=" + simConfig.Secret.Reveal(), "TAP_START_TIME=" + sim.Epoch().Format(time.RFC3339), "SCHEDULER_TICK=50ms",
+		"SINK=" + shipper.SinkDevo, "DEVO_ADDRESS=" + sink.Addr(), "DEVO_CHAIN_FILE=" + files.Chain,
+		"DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey, "HTTP_ADDR=" + telemetry.Off,
+	})
+	s := &stand{sim: sim, sink: sink, account: acc, cfg: cfg, close: func() error {
 		end()
 		return errors.Join(<-served, sink.Close())
-	}}, err
-}
-
-func demoConfig(start time.Time, dir, url string, sim tapsim.Config) (Config, error) {
-	var cfg Config
-	err := config.Load(&cfg, []string{
-		"DATA_DIR=" + dir, "TAP_URL=" + url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=" + sim.Principal,
-		"TAP_SECRET=" + sim.Secret.Reveal(), "TAP_START_TIME=" + start.Format(time.RFC3339), "SCHEDULER_TICK=50ms",
-		"SINK=" + shipper.SinkDevo, "HTTP_ADDR=" + telemetry.Off, "QUOTA_MARGIN=2m",
-	})
-	return cfg, err
+	}}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
 }
