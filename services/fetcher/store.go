@@ -58,14 +58,11 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	case err != nil:
 		return err
 	}
+	f.tell(result) // the records are out; what follows may be repeated
 	if err := c.sets.Commit(ctx); err != nil {
 		return err
 	}
-	if err := f.record(ctx, w, result, skew); err != nil {
-		return err
-	}
-	f.tell(result)
-	return nil
+	return f.record(ctx, w, result, skew)
 }
 
 func batches(c *collector) iter.Seq2[bus.RawMessage, error] {

@@ -60,7 +60,7 @@ func (a *answer) send() {
 	}
 	a.buf = append(a.buf, `{"queryEndTime" : "`+a.query.end+`"`...)
 	for _, f := range a.endpoint.Feeds {
-		a.buf = append(a.buf, ", \""+arrayName(f)+"\" : ["...)
+		a.buf = append(a.buf, ", \""+string(f)+"\" : ["...)
 		a.records(f)
 		a.buf = append(a.buf, ']')
 	}

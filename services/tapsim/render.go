@@ -3,8 +3,6 @@ package tapsim
 import (
 	"strconv"
 	"time"
-
-	"github.com/tapline/tapline/pkg/feed"
 )
 
 const hexDigits = "0123456789abcdef"
@@ -113,5 +111,3 @@ func (g generator) appendKey(dst []byte, o origin) []byte {
 	dst = append(g.appendGUID(append(dst, "guid:"...), o), '|')
 	return g.appendRecipient(dst, o)
 }
-
-func arrayName(f feed.Feed) string { return string(f) }
