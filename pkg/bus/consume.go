@@ -53,10 +53,10 @@ func (b *Bus) Consume(ctx context.Context, c Consumption, handle Handler) error 
 	subs := make([]*Subscription, max(c.Workers, 1))
 	for i := range subs {
 		sub, err := b.Subscribe(ctx, c.Consumer, 1)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 		defer sub.Stop()

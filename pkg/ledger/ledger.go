@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,13 +26,24 @@ type Ledger struct{ store store }
 // New opens the ledger over the bucket LEDGER.
 func New(s store) *Ledger { return &Ledger{s} }
 
+// Window is one window as it was read by one pass: 0 is the first reading, others
+// are sweeps.
+type Window struct {
+	window.Window
+	Pass uint32
+}
+
 // Key is where the record of one window of one feed is kept.
-func Key(tenant string, f feed.Feed, w window.Window) string {
-	return tenant + "." + string(f) + "." + w.Compact(".")
+func Key(tenant string, f feed.Feed, w Window) string {
+	key := tenant + "." + string(f) + "." + w.Compact(".")
+	if w.Pass > 0 {
+		key += ".sweep" + strconv.FormatUint(uint64(w.Pass), 10)
+	}
+	return key
 }
 
 // Get reads one record. It is nil when there is none.
-func (l *Ledger) Get(ctx context.Context, tenant string, f feed.Feed, w window.Window) (*taplinev1.WindowRecord, error) {
+func (l *Ledger) Get(ctx context.Context, tenant string, f feed.Feed, w Window) (*taplinev1.WindowRecord, error) {
 	entry, err := l.store.Get(ctx, Key(tenant, f, w))
 	if errors.Is(err, bus.ErrNotFound) {
 		return nil, nil //nolint:nilnil // no record is an answer, not an error
@@ -56,7 +68,7 @@ func (l *Ledger) Put(ctx context.Context, record *taplinev1.WindowRecord) error 
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	if err := l.store.Put(ctx, Key(record.GetTenant(), feed.Feed(record.GetFeed()), w), data); err != nil {
+	if err := l.store.Put(ctx, Key(record.GetTenant(), feed.Feed(record.GetFeed()), Window{w, record.GetPass()}), data); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
 	return nil
@@ -71,7 +83,7 @@ type Outcome struct {
 // Outcome reads what became of one window for all feeds of a set. A state is
 // reported only when every feed has one: fetched if all are fetched, else split
 // or lost.
-func (l *Ledger) Outcome(ctx context.Context, tenant string, set feed.Set, w window.Window) (Outcome, error) {
+func (l *Ledger) Outcome(ctx context.Context, tenant string, set feed.Set, w Window) (Outcome, error) {
 	var out Outcome
 	for _, f := range set {
 		record, err := l.Get(ctx, tenant, f, w)

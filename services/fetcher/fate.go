@@ -127,7 +127,7 @@ func (f *Fetcher) split(ctx context.Context, w *work, reason string, skew time.D
 func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowState, reason string, skew time.Duration) error {
 	for _, name := range w.set {
 		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
-			Tenant: f.cfg.Tenant.Name, Feed: string(name), Window: w.window.Proto(), State: state, JobId: w.job.GetId(),
+			Tenant: f.cfg.Tenant.Name, Feed: string(name), Window: w.window.Proto(), State: state, JobId: w.job.GetId(), Pass: w.job.GetPass(),
 			Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(),
 		})
 		if err != nil {

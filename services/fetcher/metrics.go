@@ -10,6 +10,7 @@ type metrics struct {
 	duration  prometheus.Histogram
 	quotaLeft *prometheus.GaugeVec // by pool
 	skew      prometheus.Gauge
+	late      *prometheus.CounterVec // by feed
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -30,10 +31,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		quotaLeft: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tapline_quota_left_calls", Help: "Calls that may be made now.",
 		}, []string{"pool"}),
+		late: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tapline_fetcher_late_records_total", Help: "Records that a sweep found and the first reading had missed.",
+		}, []string{"feed"}),
 		skew: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_clock_skew_seconds", Help: "How far the local clock is ahead of Proofpoint's.",
 		}),
 	}
-	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.quotaLeft, m.skew)
+	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.quotaLeft, m.skew, m.late)
 	return m
 }

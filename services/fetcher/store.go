@@ -58,7 +58,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	case err != nil:
 		return err
 	}
-	f.tell(result) // the records are out; what follows may be repeated
+	f.tell(w.job, result) // the records are out; what follows may be repeated
 	if err := c.sets.Commit(ctx); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowR
 	for _, r := range result.GetFeeds() {
 		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
 			Tenant: f.cfg.Tenant.Name, Feed: r.GetFeed(), Window: w.window.Proto(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED,
-			JobId: w.job.GetId(), Attempts: uint32(w.attempts), Status: result.GetStatus(), Bytes: result.GetBytes(),
+			JobId: w.job.GetId(), Pass: w.job.GetPass(), Attempts: uint32(w.attempts), Status: result.GetStatus(), Bytes: result.GetBytes(),
 			Received: r.GetReceived(), Duplicate: r.GetDuplicate(), Published: r.GetPublished(), Revision: r.GetRevision(),
 			Dead: r.GetDead(), FetchedAt: result.GetFetchedAt(), SkewMs: skew.Milliseconds(),
 		})
@@ -129,12 +129,15 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowR
 	return nil
 }
 
-func (f *Fetcher) tell(result *taplinev1.WindowResult) {
+func (f *Fetcher) tell(job *taplinev1.Job, result *taplinev1.WindowResult) {
 	var received, published int64
 	for _, r := range result.GetFeeds() {
 		count := func(fate string, n int64) { f.metrics.records.WithLabelValues(r.GetFeed(), fate).Add(float64(n)) }
 		count("new", r.GetPublished()-r.GetRevision())
 		count("revision", r.GetRevision())
+		if job.GetLane() == taplinev1.Lane_LANE_SWEEP {
+			f.metrics.late.WithLabelValues(r.GetFeed()).Add(float64(r.GetPublished() - r.GetRevision()))
+		}
 		count("duplicate", r.GetDuplicate())
 		count("dead", r.GetDead())
 		received += r.GetReceived()

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,10 +17,11 @@ import (
 type Config struct {
 	Tenant bus.Tenant
 	Feeds  Feeds
-	Start  StartTime     `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins: RFC 3339, or an age such as 7d or 12h, at most 7d"`
-	Poll   time.Duration `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
-	Margin time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"15s" usage:"how far live windows end behind Proofpoint's clock"`
-	Tick   time.Duration `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
+	Start  StartTime       `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins: RFC 3339, or an age such as 7d or 12h, at most 7d"`
+	Poll   time.Duration   `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
+	Margin time.Duration   `env:"TAP_HEAD_MARGIN" envDefault:"15s" usage:"how far live windows end behind Proofpoint's clock"`
+	Sweeps []time.Duration `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records, separated by commas; empty for never"`
+	Tick   time.Duration   `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
 }
 
 // Validate checks the ranges.
@@ -30,6 +32,14 @@ func (c Config) Validate() error {
 	}
 	if c.Margin < 0 || c.Margin > time.Hour {
 		problems = append(problems, config.Invalid("TAP_HEAD_MARGIN", c.Margin.String(), "want 0s to 1h"))
+	}
+	for _, age := range c.Sweeps {
+		if age < time.Minute || age > window.Lookback-2*window.MaxSpan {
+			problems = append(problems, config.Invalid("TAP_SWEEPS", age.String(), "want ages of 1m to 166h"))
+		}
+	}
+	if !slices.IsSorted(c.Sweeps) {
+		problems = append(problems, config.Invalid("TAP_SWEEPS", fmt.Sprint(c.Sweeps), "want the youngest age first"))
 	}
 	if c.Tick < time.Millisecond || c.Tick > time.Minute {
 		problems = append(problems, config.Invalid("SCHEDULER_TICK", c.Tick.String(), "want 1ms to 1m"))

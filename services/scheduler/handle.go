@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/scheduler/internal/plan"
@@ -95,7 +96,7 @@ func (s *Scheduler) outcomes(ctx context.Context, p *planning, state *taplinev1.
 		if err != nil {
 			return nil, fmt.Errorf("job %s in the plan: %w", job.GetId(), err)
 		}
-		outcome, err := s.ledger.Outcome(ctx, p.cfg.Tenant, p.cfg.Set, w)
+		outcome, err := s.ledger.Outcome(ctx, p.cfg.Tenant, p.cfg.Set, ledger.Window{Window: w, Pass: job.GetPass()})
 		if err != nil {
 			return nil, fmt.Errorf("job %s: %w", job.GetId(), err)
 		}
@@ -137,7 +138,7 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 			current[job.GetId()] = last
 			continue
 		}
-		err := s.bus.PublishJob(ctx, job, p.cfg.Set.String(), laneToken(job.GetLane()))
+		err := s.bus.PublishJob(ctx, job, p.cfg.Set.String(), plan.LaneName(job.GetLane()))
 		if err != nil && !errors.Is(err, bus.ErrOutstanding) {
 			problems = append(problems, err)
 			continue
@@ -148,21 +149,14 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 	return errors.Join(problems...)
 }
 
-func laneToken(lane taplinev1.Lane) string {
-	if lane == taplinev1.Lane_LANE_LIVE {
-		return plan.Live
-	}
-	return plan.Backfill
-}
-
 func (s *Scheduler) note(state *taplinev1.PlanState, out plan.Output, now time.Time) {
 	for _, job := range out.New {
-		s.metrics.planned.WithLabelValues(laneToken(job.GetLane())).Inc()
+		s.metrics.planned.WithLabelValues(plan.LaneName(job.GetLane())).Inc()
 		s.log.Debug("planned", slog.String("job", job.GetId()))
 	}
-	waiting := map[string]int{plan.Live: 0, plan.Backfill: 0}
+	waiting := map[string]int{plan.Live: 0, plan.Sweep: 0, plan.Backfill: 0}
 	for _, job := range state.GetOutstanding() {
-		waiting[laneToken(job.GetLane())]++
+		waiting[plan.LaneName(job.GetLane())]++
 	}
 	for lane, n := range waiting {
 		s.metrics.outstanding.WithLabelValues(lane).Set(float64(n))

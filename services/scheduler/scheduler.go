@@ -69,7 +69,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 	}
 	for _, set := range feed.Cover(cfg.Feeds.Names) {
 		s.plans = append(s.plans, &planning{
-			cfg:       plan.Config{Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin},
+			cfg:       plan.Config{Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin, Sweeps: cfg.Sweeps},
 			key:       cfg.Tenant.Name + "." + set.String(),
 			published: make(map[string]time.Time),
 		})

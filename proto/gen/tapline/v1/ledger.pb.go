@@ -106,7 +106,9 @@ type WindowRecord struct {
 	// Why the window is split or lost.
 	Reason string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How far the local clock was ahead of Proofpoint's at the call, milliseconds.
-	SkewMs        int64 `protobuf:"zigzag64,16,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	SkewMs int64 `protobuf:"zigzag64,16,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	// 0 for the first reading, then the number of the sweep. Each has a record of its own.
+	Pass          uint32 `protobuf:"varint,17,opt,name=pass,proto3" json:"pass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +255,13 @@ func (x *WindowRecord) GetSkewMs() int64 {
 	return 0
 }
 
+func (x *WindowRecord) GetPass() uint32 {
+	if x != nil {
+		return x.Pass
+	}
+	return 0
+}
+
 // PlanState is the scheduler's memory for one feed set.
 type PlanState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -264,7 +273,9 @@ type PlanState struct {
 	// Jobs planned and not yet known to be done.
 	Outstanding []*Job `protobuf:"bytes,4,rep,name=outstanding,proto3" json:"outstanding,omitempty"`
 	// How far the local clock is ahead of Proofpoint's, milliseconds, as last measured.
-	SkewMs        int64 `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	SkewMs int64 `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	// How far each sweep has come, one entry for each pass.
+	Sweeps        []*SweepState `protobuf:"bytes,6,rep,name=sweeps,proto3" json:"sweeps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,12 +345,74 @@ func (x *PlanState) GetSkewMs() int64 {
 	return 0
 }
 
+func (x *PlanState) GetSweeps() []*SweepState {
+	if x != nil {
+		return x.Sweeps
+	}
+	return nil
+}
+
+// SweepState is how far one pass of sweeps has come.
+type SweepState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 for the first sweep after the first reading.
+	Pass uint32 `protobuf:"varint,1,opt,name=pass,proto3" json:"pass,omitempty"`
+	// Start of the next window to sweep.
+	Next          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepState) Reset() {
+	*x = SweepState{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepState) ProtoMessage() {}
+
+func (x *SweepState) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepState.ProtoReflect.Descriptor instead.
+func (*SweepState) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SweepState) GetPass() uint32 {
+	if x != nil {
+		return x.Pass
+	}
+	return 0
+}
+
+func (x *SweepState) GetNext() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
 var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\xea\x03\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\xfe\x03\n" +
 	"\fWindowRecord\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12*\n" +
@@ -358,13 +431,19 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"fetched_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12\x16\n" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x12\x17\n" +
-	"\askew_ms\x18\x10 \x01(\x12R\x06skewMs\"\x90\x02\n" +
+	"\askew_ms\x18\x10 \x01(\x12R\x06skewMs\x12\x12\n" +
+	"\x04pass\x18\x11 \x01(\rR\x04pass\"\xc0\x02\n" +
 	"\tPlanState\x127\n" +
 	"\tlive_head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bliveHead\x12?\n" +
 	"\rbackfill_next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fbackfillNext\x12=\n" +
 	"\fbackfill_end\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vbackfillEnd\x121\n" +
 	"\voutstanding\x18\x04 \x03(\v2\x0f.tapline.v1.JobR\voutstanding\x12\x17\n" +
-	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs*\xa7\x01\n" +
+	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs\x12.\n" +
+	"\x06sweeps\x18\x06 \x03(\v2\x16.tapline.v1.SweepStateR\x06sweeps\"P\n" +
+	"\n" +
+	"SweepState\x12\x12\n" +
+	"\x04pass\x18\x01 \x01(\rR\x04pass\x12.\n" +
+	"\x04next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04next*\xa7\x01\n" +
 	"\vWindowState\x12\x1c\n" +
 	"\x18WINDOW_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14WINDOW_STATE_PLANNED\x10\x01\x12\x18\n" +
@@ -386,28 +465,31 @@ func file_tapline_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_tapline_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_tapline_v1_ledger_proto_goTypes = []any{
 	(WindowState)(0),              // 0: tapline.v1.WindowState
 	(*WindowRecord)(nil),          // 1: tapline.v1.WindowRecord
 	(*PlanState)(nil),             // 2: tapline.v1.PlanState
-	(*Window)(nil),                // 3: tapline.v1.Window
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*Job)(nil),                   // 5: tapline.v1.Job
+	(*SweepState)(nil),            // 3: tapline.v1.SweepState
+	(*Window)(nil),                // 4: tapline.v1.Window
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Job)(nil),                   // 6: tapline.v1.Job
 }
 var file_tapline_v1_ledger_proto_depIdxs = []int32{
-	3, // 0: tapline.v1.WindowRecord.window:type_name -> tapline.v1.Window
+	4, // 0: tapline.v1.WindowRecord.window:type_name -> tapline.v1.Window
 	0, // 1: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	4, // 2: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	4, // 3: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	4, // 4: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	4, // 5: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	5, // 6: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	5, // 2: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	5, // 3: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	5, // 4: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	5, // 5: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	6, // 6: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	3, // 7: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	5, // 8: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }
@@ -423,7 +505,7 @@ func file_tapline_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_ledger_proto_rawDesc), len(file_tapline_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,12 +14,15 @@ import (
 // Lanes by the name they have in subjects and job ids.
 const (
 	Live     = "live"
+	Sweep    = "sweep"
 	Backfill = "backfill"
 )
 
 const (
 	// maxLive bounds live jobs that wait at once; the windows behind them grow instead.
 	maxLive = 2
+	// maxSweep bounds sweeps that wait at once; there are few, and none is urgent.
+	maxSweep = 2
 	// maxBackfill bounds backfill jobs that wait at once: enough to keep several fetchers busy.
 	maxBackfill = 4
 	// edge keeps away from the end of the seven days, since a job may wait a
@@ -31,9 +34,10 @@ const (
 type Config struct {
 	Tenant string
 	Set    feed.Set
-	Start  time.Time     // where backfill begins, at most seven days back
-	Poll   time.Duration // shortest live window
-	Margin time.Duration // how far behind Proofpoint's clock a window ends
+	Start  time.Time       // where backfill begins, at most seven days back
+	Poll   time.Duration   // shortest live window
+	Margin time.Duration   // how far behind Proofpoint's clock a window ends
+	Sweeps []time.Duration // ages at which an hour is read again, youngest first; pass 1 is the first of them
 }
 
 // Input is what one step looks at.
@@ -78,6 +82,7 @@ func Step(c Config, s *taplinev1.PlanState, in Input) Output {
 	p.clamp()
 	if !in.NoLive {
 		p.live()
+		p.sweep()
 	}
 	if !in.NoBackfill && !in.NoLive {
 		p.backfill()
@@ -124,8 +129,8 @@ func (p *planner) halves(job *taplinev1.Job) []*taplinev1.Job {
 	if !ok { // a fetcher does not split what cannot be cut; wait for its next answer
 		return []*taplinev1.Job{job}
 	}
-	lane := laneName(job.GetLane())
-	return []*taplinev1.Job{p.job(first, lane), p.job(second, lane)}
+	lane, pass := job.GetLane(), job.GetPass()
+	return []*taplinev1.Job{p.job(first, lane, pass), p.job(second, lane, pass)}
 }
 
 // clamp gives up what Proofpoint no longer serves.
@@ -155,7 +160,7 @@ func (p *planner) live() {
 		if end.Sub(head) < max(p.c.Poll, window.MinSpan) {
 			return
 		}
-		p.add(window.New(head, end), Live)
+		p.add(window.New(head, end), taplinev1.Lane_LANE_LIVE, 0)
 		p.s.LiveHead = timestamppb.New(end)
 	}
 }
@@ -168,7 +173,7 @@ func (p *planner) backfill() {
 			return
 		}
 		w := window.New(next, earlier(next.Truncate(time.Hour).Add(time.Hour), end))
-		p.add(w, Backfill)
+		p.add(w, taplinev1.Lane_LANE_BACKFILL, 0)
 		p.s.BackfillNext = timestamppb.New(w.End)
 	}
 }
@@ -182,31 +187,29 @@ func (p *planner) waiting(lane taplinev1.Lane) (n int) {
 	return n
 }
 
-func (p *planner) add(w window.Window, lane string) {
-	p.s.Outstanding = append(p.s.Outstanding, p.job(w, lane))
+func (p *planner) add(w window.Window, lane taplinev1.Lane, pass uint32) {
+	p.s.Outstanding = append(p.s.Outstanding, p.job(w, lane, pass))
 }
 
-func (p *planner) job(w window.Window, lane string) *taplinev1.Job {
+func (p *planner) job(w window.Window, lane taplinev1.Lane, pass uint32) *taplinev1.Job {
 	job := &taplinev1.Job{
-		Id: JobID(p.c.Tenant, p.c.Set, w, lane, 0), Tenant: p.c.Tenant, Feeds: feed.Names(p.c.Set),
-		Window: w.Proto(), Lane: laneOf(lane), PlannedAt: timestamppb.New(p.in.Now),
+		Id: JobID(p.c.Tenant, p.c.Set, w, LaneName(lane), pass), Tenant: p.c.Tenant, Feeds: feed.Names(p.c.Set),
+		Window: w.Proto(), Lane: lane, Pass: pass, PlannedAt: timestamppb.New(p.in.Now),
 	}
 	p.out.New = append(p.out.New, job)
 	return job
 }
 
-func laneOf(name string) taplinev1.Lane {
-	if name == Live {
-		return taplinev1.Lane_LANE_LIVE
-	}
-	return taplinev1.Lane_LANE_BACKFILL
-}
-
-func laneName(lane taplinev1.Lane) string {
-	if lane == taplinev1.Lane_LANE_LIVE {
+// LaneName is the name of a lane in subjects, job ids and metrics.
+func LaneName(lane taplinev1.Lane) string {
+	switch lane {
+	case taplinev1.Lane_LANE_LIVE:
 		return Live
+	case taplinev1.Lane_LANE_SWEEP:
+		return Sweep
+	default:
+		return Backfill
 	}
-	return Backfill
 }
 
 func earlier(a, b time.Time) time.Time {
