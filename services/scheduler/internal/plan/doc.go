@@ -14,6 +14,7 @@
 //     was read, an outstanding job, the rest of backfill, a range given up as lost.
 //   - Each hour that live read is read again at each of the configured ages, by sweeps,
 //     each pass once; see sweep.go.
+//   - Windows of outstanding jobs do not meet.
 //   - A live window begins where the last one ended, so a late one is longer (up to
 //     an hour) and not more expensive. While live jobs wait, none is added: when calls
 //     are scarce the windows stretch and nothing is skipped.

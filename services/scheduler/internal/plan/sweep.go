@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,13 +22,27 @@ func (p *planner) sweep() {
 				next = p.oldest
 			}
 			w := window.New(next, next.Truncate(time.Hour).Add(time.Hour))
-			if w.End.After(p.s.GetLiveHead().AsTime()) || p.in.Now.Sub(w.End) < age {
+			if w.End.After(p.s.GetLiveHead().AsTime()) || p.in.Now.Sub(w.End) < age || p.busy(w) {
 				break
 			}
 			p.add(w, taplinev1.Lane_LANE_SWEEP, state.GetPass())
 			state.Next = timestamppb.New(w.End)
 		}
 	}
+}
+
+// busy reports whether the window meets one that is not known to be read. Two
+// calls that return the same records at the same time could not know of each other.
+func (p *planner) busy(w window.Window) bool {
+	meets := func(start, end time.Time) bool {
+		return start.Before(end) && start.Before(w.End) && w.Start.Before(end)
+	}
+	if meets(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime()) {
+		return true
+	}
+	return slices.ContainsFunc(p.s.GetOutstanding(), func(job *taplinev1.Job) bool {
+		return meets(job.GetWindow().GetStart().AsTime(), job.GetWindow().GetEnd().AsTime())
+	})
 }
 
 // pass is how far a pass has come. A pass that begins has nothing to do with hours

@@ -36,6 +36,15 @@ func TestEveryPassSweepsEveryHourOnce(t *testing.T) {
 			}
 			s = proto.CloneOf(s) // a restart
 			out := plan.Step(c, s, plan.Input{Now: now, Outcomes: outcomes})
+			waiting := s.GetOutstanding()
+			for i, a := range waiting {
+				for _, b := range waiting[:i] {
+					if a.GetWindow().GetStart().AsTime().Before(b.GetWindow().GetEnd().AsTime()) &&
+						b.GetWindow().GetStart().AsTime().Before(a.GetWindow().GetEnd().AsTime()) {
+						t.Fatalf("%s and %s are outstanding together", a.GetId(), b.GetId())
+					}
+				}
+			}
 			for _, job := range out.New {
 				outcomes[job.GetId()] = taplinev1.WindowState_WINDOW_STATE_FETCHED
 				if job.GetLane() != taplinev1.Lane_LANE_SWEEP {
