@@ -123,8 +123,8 @@ func (s *stand) watch(ctx context.Context, o DemoOptions, screen *screen) Accoun
 		screen.follow(ctx, time.Second)
 		result = s.account.settle(s.sim, over)
 	}
-	result.Dead = int(screen.sum("tapline_fetcher_records_total", "fate", "dead") + screen.sum("tapline_enricher_records_dead_total", "", "") +
-		screen.sum("tapline_shipper_events_dead_total", "", ""))
+	result.Dead = int(screen.sum("tapline_fetcher_records_total", labels{"fate": "dead"}) + screen.sum("tapline_enricher_records_dead_total", nil) +
+		screen.sum("tapline_shipper_events_dead_total", nil))
 	result.Missing = max(result.Missing-result.Dead, 0)
 	return result
 }

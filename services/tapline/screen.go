@@ -72,14 +72,19 @@ func (s *screen) gather() {
 	}
 }
 
-// sum adds up a metric over all series that have the label; an empty label means all.
-func (s *screen) sum(name, label, value string) (total float64) {
+// labels are wanted labels and their values.
+type labels map[string]string
+
+// sum adds up a metric over all series that have the labels.
+func (s *screen) sum(name string, want labels) (total float64) {
 	for _, m := range s.families[name].GetMetric() {
-		match := label == ""
+		have := 0
 		for _, l := range m.GetLabel() {
-			match = match || (l.GetName() == label && l.GetValue() == value)
+			if value, ok := want[l.GetName()]; ok && value == l.GetValue() {
+				have++
+			}
 		}
-		if match {
+		if have == len(want) {
 			total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
@@ -96,13 +101,16 @@ type row struct {
 func (s *screen) rows() []row {
 	var rows []row
 	for _, f := range feed.SIEM() {
+		table := labels{"table": f.Table()}
 		r := row{
 			table:     f.Table(),
-			fetched:   s.sum("tapline_fetcher_records_total", "feed", string(f)),
-			shipped:   s.sum("tapline_shipper_events_shipped_total", "table", f.Table()),
-			confirmed: s.sum("tapline_shipper_events_confirmed_total", "table", f.Table()),
+			shipped:   s.sum("tapline_shipper_events_shipped_total", table),
+			confirmed: s.sum("tapline_shipper_events_confirmed_total", table),
 		}
-		lag := s.sum("tapline_shipper_last_lag_seconds", "table", f.Table()) / s.speed
+		for _, fate := range []string{"new", "revision"} { // what sweeps read again goes no further
+			r.fetched += s.sum("tapline_fetcher_records_total", labels{"feed": string(f), "fate": fate})
+		}
+		lag := s.sum("tapline_shipper_last_lag_seconds", table) / s.speed
 		r.lag = time.Duration(lag * float64(time.Second)).Round(time.Millisecond)
 		rows = append(rows, r)
 	}
