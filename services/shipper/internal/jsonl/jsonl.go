@@ -153,24 +153,40 @@ type file struct {
 	size int64
 }
 
+// open opens the path, or leaves the file at hand as it is.
 func (f *file) open() error {
-	if err := os.MkdirAll(filepath.Dir(f.cfg.Path), 0o700); err != nil {
+	dir := filepath.Dir(f.cfg.Path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	var err error
-	if f.f, err = os.OpenFile(f.cfg.Path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	next, err := os.OpenFile(f.cfg.Path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
 		return err
 	}
-	if f.size, err = f.mend(); err != nil {
-		return errors.Join(err, f.f.Close())
+	size, err := mend(next)
+	if err == nil {
+		_, err = next.Seek(size, io.SeekStart)
 	}
-	_, err = f.f.Seek(f.size, io.SeekStart)
-	return err
+	if err = errors.Join(err, syncDir(dir)); err != nil {
+		return errors.Join(err, next.Close())
+	}
+	f.f, f.size = next, size
+	return nil
+}
+
+// syncDir makes the names in a directory durable; without it a power cut may
+// take a whole file whose rows were synced.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // mend cuts off a last line without an end: it was not confirmed and comes again.
-func (f *file) mend() (int64, error) {
-	info, err := f.f.Stat()
+func mend(f *os.File) (int64, error) {
+	info, err := f.Stat()
 	if err != nil {
 		return 0, err
 	}
@@ -178,17 +194,17 @@ func (f *file) mend() (int64, error) {
 	buf := make([]byte, step)
 	for end := info.Size(); end > 0; {
 		start := max(0, end-step)
-		n, err := f.f.ReadAt(buf[:end-start], start)
+		n, err := f.ReadAt(buf[:end-start], start)
 		if err != nil {
 			return 0, err
 		}
 		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
 			whole := start + int64(i) + 1
-			return whole, f.f.Truncate(whole)
+			return whole, f.Truncate(whole)
 		}
 		end = start
 	}
-	return 0, f.f.Truncate(0)
+	return 0, f.Truncate(0)
 }
 
 // Write appends; a file that is full is renamed before.
@@ -213,19 +229,26 @@ func (f *file) settle() error { return f.f.Sync() }
 // Close closes the file.
 func (f *file) Close() error { return f.f.Close() }
 
-// rotate renames path to path.1, path.1 to path.2, and so on.
+// rotate renames path to path.1, path.1 to path.2, and so on. When it fails, the
+// file at hand stays open, and the next write tries again from where this one stopped.
 func (f *file) rotate() error {
-	if err := errors.Join(f.f.Sync(), f.f.Close()); err != nil {
+	if err := f.f.Sync(); err != nil {
 		return err
 	}
 	name := func(i int) string { return fmt.Sprintf("%s.%d", f.cfg.Path, i) }
-	for i := f.cfg.Keep - 1; i >= 1; i-- {
-		if err := os.Rename(name(i), name(i+1)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(f.cfg.Path); err == nil {
+		for i := f.cfg.Keep - 1; i >= 1; i-- {
+			if err := os.Rename(name(i), name(i+1)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		if err := os.Rename(f.cfg.Path, name(1)); err != nil {
 			return err
 		}
 	}
-	if err := os.Rename(f.cfg.Path, name(1)); err != nil {
+	full := f.f
+	if err := f.open(); err != nil {
 		return err
 	}
-	return f.open()
+	return full.Close()
 }

@@ -113,3 +113,41 @@ func TestUnusablePath(t *testing.T) {
 		}
 	}
 }
+
+// TestRotationThatFailsIsTriedAgain: what was not written comes again, and what was is kept.
+func TestRotationThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "f")
+	blocker := filepath.Join(path+".1", "x")
+	if err := os.MkdirAll(blocker, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sink, err := jsonl.NewFile(jsonl.FileConfig{Path: path, MaxBytes: 1, Keep: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := sink.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(row string) error { return c.Send(events(row)) }
+	if err := send("1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := send("2"); err == nil {
+			t.Fatal("rotated over a directory")
+		}
+	}
+	if err := os.RemoveAll(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(send("2"), sink.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]string{path + ".1": "1", path: "2"} {
+		if got := content(t, name); got != line(row) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
