@@ -34,9 +34,12 @@ type Job struct {
 	Feeds  []string `protobuf:"bytes,3,rep,name=feeds,proto3" json:"feeds,omitempty"`
 	Window *Window  `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
 	Lane   Lane     `protobuf:"varint,5,opt,name=lane,proto3,enum=tapline.v1.Lane" json:"lane,omitempty"`
-	// How often the window was read before this job: 0 for the first read.
-	Pass          uint32                 `protobuf:"varint,6,opt,name=pass,proto3" json:"pass,omitempty"`
-	PlannedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=planned_at,json=plannedAt,proto3" json:"planned_at,omitempty"`
+	// 0 for the first reading; for a sweep the age of the window's end at which it is
+	// read again, minutes.
+	Pass      uint32                 `protobuf:"varint,6,opt,name=pass,proto3" json:"pass,omitempty"`
+	PlannedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=planned_at,json=plannedAt,proto3" json:"planned_at,omitempty"`
+	// How much of the window's beginning was read before, seconds.
+	Overlap       uint32 `protobuf:"varint,8,opt,name=overlap,proto3" json:"overlap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,12 +123,19 @@ func (x *Job) GetPlannedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Job) GetOverlap() uint32 {
+	if x != nil {
+		return x.Overlap
+	}
+	return 0
+}
+
 var File_tapline_v1_job_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14tapline/v1/job.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xe4\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xfe\x01\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -134,7 +144,8 @@ const file_tapline_v1_job_proto_rawDesc = "" +
 	"\x04lane\x18\x05 \x01(\x0e2\x10.tapline.v1.LaneR\x04lane\x12\x12\n" +
 	"\x04pass\x18\x06 \x01(\rR\x04pass\x129\n" +
 	"\n" +
-	"planned_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tplannedAtB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"planned_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tplannedAt\x12\x18\n" +
+	"\aoverlap\x18\b \x01(\rR\aoverlapB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_job_proto_rawDescOnce sync.Once

@@ -86,36 +86,107 @@ func (WindowState) EnumDescriptor() ([]byte, []int) {
 	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{0}
 }
 
-// WindowRecord is the ledger's entry for one window of one feed.
-type WindowRecord struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Tenant    string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Feed      string                 `protobuf:"bytes,2,opt,name=feed,proto3" json:"feed,omitempty"`
-	Window    *Window                `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
-	State     WindowState            `protobuf:"varint,4,opt,name=state,proto3,enum=tapline.v1.WindowState" json:"state,omitempty"`
-	JobId     string                 `protobuf:"bytes,5,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Attempts  uint32                 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	Status    int32                  `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"`
-	Bytes     int64                  `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Received  int64                  `protobuf:"varint,9,opt,name=received,proto3" json:"received,omitempty"`
-	Duplicate int64                  `protobuf:"varint,10,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
-	Published int64                  `protobuf:"varint,11,opt,name=published,proto3" json:"published,omitempty"`
-	Revision  int64                  `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
-	Dead      int64                  `protobuf:"varint,13,opt,name=dead,proto3" json:"dead,omitempty"`
-	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
-	// Why the window is split or lost.
-	Reason string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
-	// How far the local clock was ahead of Proofpoint's at the call, milliseconds.
-	SkewMs int64 `protobuf:"zigzag64,16,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
-	// 0 for the first reading, then the number of the sweep. Each has a record of its own.
-	Pass          uint32 `protobuf:"varint,17,opt,name=pass,proto3" json:"pass,omitempty"`
+// LedgerPage is what one stage noted about the windows that start in one hour. Each
+// stage writes pages of its own, so none waits for another; together they are the
+// account of the hour.
+type LedgerPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the fetcher: one entry for each job.
+	Windows []*WindowRecord `protobuf:"bytes,1,rep,name=windows,proto3" json:"windows,omitempty"`
+	// By the enricher: one entry for each RAW batch and table.
+	Made []*BatchRecord `protobuf:"bytes,2,rep,name=made,proto3" json:"made,omitempty"`
+	// By the shipper: one entry for each EVENTS batch that the sink confirmed.
+	Sent []*BatchRecord `protobuf:"bytes,3,rep,name=sent,proto3" json:"sent,omitempty"`
+	// By the scheduler: what was given up and what is complete. No range leaves the hour.
+	Ranges        []*RangeRecord `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *LedgerPage) Reset() {
+	*x = LedgerPage{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerPage) ProtoMessage() {}
+
+func (x *LedgerPage) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerPage.ProtoReflect.Descriptor instead.
+func (*LedgerPage) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *LedgerPage) GetWindows() []*WindowRecord {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
+}
+
+func (x *LedgerPage) GetMade() []*BatchRecord {
+	if x != nil {
+		return x.Made
+	}
+	return nil
+}
+
+func (x *LedgerPage) GetSent() []*BatchRecord {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *LedgerPage) GetRanges() []*RangeRecord {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+// WindowRecord is what became of one job, whose id names the window, the feeds,
+// the lane and the pass.
+type WindowRecord struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	JobId    string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	State    WindowState            `protobuf:"varint,2,opt,name=state,proto3,enum=tapline.v1.WindowState" json:"state,omitempty"`
+	Attempts uint32                 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// HTTP status of the call that filled the window.
+	Status    int32                  `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
+	Bytes     int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
+	// Why the window is split or lost.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How far the local clock was ahead of Proofpoint's at the call, milliseconds.
+	SkewMs int64 `protobuf:"zigzag64,8,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	// Sequence of the marker in RAW; the batches of the job lie right before it.
+	MarkerSequence uint64        `protobuf:"varint,9,opt,name=marker_sequence,json=markerSequence,proto3" json:"marker_sequence,omitempty"`
+	Batches        uint32        `protobuf:"varint,10,opt,name=batches,proto3" json:"batches,omitempty"`
+	Feeds          []*FeedResult `protobuf:"bytes,11,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
 func (x *WindowRecord) Reset() {
 	*x = WindowRecord{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[0]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -127,7 +198,7 @@ func (x *WindowRecord) String() string {
 func (*WindowRecord) ProtoMessage() {}
 
 func (x *WindowRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[0]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -140,35 +211,7 @@ func (x *WindowRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowRecord.ProtoReflect.Descriptor instead.
 func (*WindowRecord) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *WindowRecord) GetTenant() string {
-	if x != nil {
-		return x.Tenant
-	}
-	return ""
-}
-
-func (x *WindowRecord) GetFeed() string {
-	if x != nil {
-		return x.Feed
-	}
-	return ""
-}
-
-func (x *WindowRecord) GetWindow() *Window {
-	if x != nil {
-		return x.Window
-	}
-	return nil
-}
-
-func (x *WindowRecord) GetState() WindowState {
-	if x != nil {
-		return x.State
-	}
-	return WindowState_WINDOW_STATE_UNSPECIFIED
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *WindowRecord) GetJobId() string {
@@ -176,6 +219,13 @@ func (x *WindowRecord) GetJobId() string {
 		return x.JobId
 	}
 	return ""
+}
+
+func (x *WindowRecord) GetState() WindowState {
+	if x != nil {
+		return x.State
+	}
+	return WindowState_WINDOW_STATE_UNSPECIFIED
 }
 
 func (x *WindowRecord) GetAttempts() uint32 {
@@ -195,41 +245,6 @@ func (x *WindowRecord) GetStatus() int32 {
 func (x *WindowRecord) GetBytes() int64 {
 	if x != nil {
 		return x.Bytes
-	}
-	return 0
-}
-
-func (x *WindowRecord) GetReceived() int64 {
-	if x != nil {
-		return x.Received
-	}
-	return 0
-}
-
-func (x *WindowRecord) GetDuplicate() int64 {
-	if x != nil {
-		return x.Duplicate
-	}
-	return 0
-}
-
-func (x *WindowRecord) GetPublished() int64 {
-	if x != nil {
-		return x.Published
-	}
-	return 0
-}
-
-func (x *WindowRecord) GetRevision() int64 {
-	if x != nil {
-		return x.Revision
-	}
-	return 0
-}
-
-func (x *WindowRecord) GetDead() int64 {
-	if x != nil {
-		return x.Dead
 	}
 	return 0
 }
@@ -255,11 +270,200 @@ func (x *WindowRecord) GetSkewMs() int64 {
 	return 0
 }
 
-func (x *WindowRecord) GetPass() uint32 {
+func (x *WindowRecord) GetMarkerSequence() uint64 {
 	if x != nil {
-		return x.Pass
+		return x.MarkerSequence
 	}
 	return 0
+}
+
+func (x *WindowRecord) GetBatches() uint32 {
+	if x != nil {
+		return x.Batches
+	}
+	return 0
+}
+
+func (x *WindowRecord) GetFeeds() []*FeedResult {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+// BatchRecord is what became of one RAW batch on its way to one table.
+type BatchRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the batch in RAW.
+	RawSequence uint64 `protobuf:"varint,1,opt,name=raw_sequence,json=rawSequence,proto3" json:"raw_sequence,omitempty"`
+	Feed        string `protobuf:"bytes,2,opt,name=feed,proto3" json:"feed,omitempty"`
+	Table       string `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`
+	// Rows made, or rows that the sink confirmed.
+	Events int64 `protobuf:"varint,4,opt,name=events,proto3" json:"events,omitempty"`
+	// Records or rows that went to DEAD instead.
+	Dead int64 `protobuf:"varint,5,opt,name=dead,proto3" json:"dead,omitempty"`
+	// Sequence of the rows in EVENTS; 0 when there are none.
+	EventSequence uint64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
+	// When it was noted first, epoch milliseconds.
+	AtMs          int64 `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchRecord) Reset() {
+	*x = BatchRecord{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchRecord) ProtoMessage() {}
+
+func (x *BatchRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchRecord.ProtoReflect.Descriptor instead.
+func (*BatchRecord) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BatchRecord) GetRawSequence() uint64 {
+	if x != nil {
+		return x.RawSequence
+	}
+	return 0
+}
+
+func (x *BatchRecord) GetFeed() string {
+	if x != nil {
+		return x.Feed
+	}
+	return ""
+}
+
+func (x *BatchRecord) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *BatchRecord) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *BatchRecord) GetDead() int64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *BatchRecord) GetEventSequence() uint64 {
+	if x != nil {
+		return x.EventSequence
+	}
+	return 0
+}
+
+func (x *BatchRecord) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+// RangeRecord says that a span of time is lost or sealed.
+type RangeRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Window        *Window                `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	State         WindowState            `protobuf:"varint,2,opt,name=state,proto3,enum=tapline.v1.WindowState" json:"state,omitempty"`
+	Feeds         []string               `protobuf:"bytes,3,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeRecord) Reset() {
+	*x = RangeRecord{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeRecord) ProtoMessage() {}
+
+func (x *RangeRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeRecord.ProtoReflect.Descriptor instead.
+func (*RangeRecord) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RangeRecord) GetWindow() *Window {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *RangeRecord) GetState() WindowState {
+	if x != nil {
+		return x.State
+	}
+	return WindowState_WINDOW_STATE_UNSPECIFIED
+}
+
+func (x *RangeRecord) GetFeeds() []string {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+func (x *RangeRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RangeRecord) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
 }
 
 // PlanState is the scheduler's memory for one feed set.
@@ -275,14 +479,18 @@ type PlanState struct {
 	// How far the local clock is ahead of Proofpoint's, milliseconds, as last measured.
 	SkewMs int64 `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
 	// How far each sweep has come, one entry for each pass.
-	Sweeps        []*SweepState `protobuf:"bytes,6,rep,name=sweeps,proto3" json:"sweeps,omitempty"`
+	Sweeps []*SweepState `protobuf:"bytes,6,rep,name=sweeps,proto3" json:"sweeps,omitempty"`
+	// Windows whose last sweep still found something, and when they are read again.
+	Extras []*Extra `protobuf:"bytes,7,rep,name=extras,proto3" json:"extras,omitempty"`
+	// Where collection began.
+	Start         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlanState) Reset() {
 	*x = PlanState{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[1]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +502,7 @@ func (x *PlanState) String() string {
 func (*PlanState) ProtoMessage() {}
 
 func (x *PlanState) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[1]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +515,7 @@ func (x *PlanState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanState.ProtoReflect.Descriptor instead.
 func (*PlanState) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PlanState) GetLiveHead() *timestamppb.Timestamp {
@@ -352,20 +560,36 @@ func (x *PlanState) GetSweeps() []*SweepState {
 	return nil
 }
 
+func (x *PlanState) GetExtras() []*Extra {
+	if x != nil {
+		return x.Extras
+	}
+	return nil
+}
+
+func (x *PlanState) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
 // SweepState is how far one pass of sweeps has come.
 type SweepState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 for the first sweep after the first reading.
+	// The age at which it reads an hour again, minutes.
 	Pass uint32 `protobuf:"varint,1,opt,name=pass,proto3" json:"pass,omitempty"`
 	// Start of the next window to sweep.
-	Next          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	Next *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	// What was read for the first time at this age or later, and needs no such sweep.
+	Skips         []*Window `protobuf:"bytes,3,rep,name=skips,proto3" json:"skips,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SweepState) Reset() {
 	*x = SweepState{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[2]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +601,7 @@ func (x *SweepState) String() string {
 func (*SweepState) ProtoMessage() {}
 
 func (x *SweepState) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[2]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +614,7 @@ func (x *SweepState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepState.ProtoReflect.Descriptor instead.
 func (*SweepState) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SweepState) GetPass() uint32 {
@@ -407,43 +631,133 @@ func (x *SweepState) GetNext() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SweepState) GetSkips() []*Window {
+	if x != nil {
+		return x.Skips
+	}
+	return nil
+}
+
+// Extra is one window that is to be swept once more.
+type Extra struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Window *Window                `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	// The age at which it is read again, minutes.
+	Pass          uint32   `protobuf:"varint,2,opt,name=pass,proto3" json:"pass,omitempty"`
+	Feeds         []string `protobuf:"bytes,3,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extra) Reset() {
+	*x = Extra{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extra) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extra) ProtoMessage() {}
+
+func (x *Extra) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extra.ProtoReflect.Descriptor instead.
+func (*Extra) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Extra) GetWindow() *Window {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Extra) GetPass() uint32 {
+	if x != nil {
+		return x.Pass
+	}
+	return 0
+}
+
+func (x *Extra) GetFeeds() []string {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
 var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\xfe\x03\n" +
-	"\fWindowRecord\x12\x16\n" +
-	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
-	"\x04feed\x18\x02 \x01(\tR\x04feed\x12*\n" +
-	"\x06window\x18\x03 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12-\n" +
-	"\x05state\x18\x04 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x15\n" +
-	"\x06job_id\x18\x05 \x01(\tR\x05jobId\x12\x1a\n" +
-	"\battempts\x18\x06 \x01(\rR\battempts\x12\x16\n" +
-	"\x06status\x18\a \x01(\x05R\x06status\x12\x14\n" +
-	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x1a\n" +
-	"\breceived\x18\t \x01(\x03R\breceived\x12\x1c\n" +
-	"\tduplicate\x18\n" +
-	" \x01(\x03R\tduplicate\x12\x1c\n" +
-	"\tpublished\x18\v \x01(\x03R\tpublished\x12\x1a\n" +
-	"\brevision\x18\f \x01(\x03R\brevision\x12\x12\n" +
-	"\x04dead\x18\r \x01(\x03R\x04dead\x129\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xcb\x01\n" +
 	"\n" +
-	"fetched_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12\x16\n" +
-	"\x06reason\x18\x0f \x01(\tR\x06reason\x12\x17\n" +
-	"\askew_ms\x18\x10 \x01(\x12R\x06skewMs\x12\x12\n" +
-	"\x04pass\x18\x11 \x01(\rR\x04pass\"\xc0\x02\n" +
+	"LedgerPage\x122\n" +
+	"\awindows\x18\x01 \x03(\v2\x18.tapline.v1.WindowRecordR\awindows\x12+\n" +
+	"\x04made\x18\x02 \x03(\v2\x17.tapline.v1.BatchRecordR\x04made\x12+\n" +
+	"\x04sent\x18\x03 \x03(\v2\x17.tapline.v1.BatchRecordR\x04sent\x12/\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\"\xfb\x02\n" +
+	"\fWindowRecord\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\rR\battempts\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\x05R\x06status\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x129\n" +
+	"\n" +
+	"fetched_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x17\n" +
+	"\askew_ms\x18\b \x01(\x12R\x06skewMs\x12'\n" +
+	"\x0fmarker_sequence\x18\t \x01(\x04R\x0emarkerSequence\x12\x18\n" +
+	"\abatches\x18\n" +
+	" \x01(\rR\abatches\x12,\n" +
+	"\x05feeds\x18\v \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\"\xc2\x01\n" +
+	"\vBatchRecord\x12!\n" +
+	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x12\n" +
+	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\tR\x05table\x12\x16\n" +
+	"\x06events\x18\x04 \x01(\x03R\x06events\x12\x12\n" +
+	"\x04dead\x18\x05 \x01(\x03R\x04dead\x12%\n" +
+	"\x0eevent_sequence\x18\x06 \x01(\x04R\reventSequence\x12\x13\n" +
+	"\x05at_ms\x18\a \x01(\x03R\x04atMs\"\xc2\x01\n" +
+	"\vRangeRecord\x12*\n" +
+	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12-\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x14\n" +
+	"\x05feeds\x18\x03 \x03(\tR\x05feeds\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x9d\x03\n" +
 	"\tPlanState\x127\n" +
 	"\tlive_head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bliveHead\x12?\n" +
 	"\rbackfill_next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fbackfillNext\x12=\n" +
 	"\fbackfill_end\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vbackfillEnd\x121\n" +
 	"\voutstanding\x18\x04 \x03(\v2\x0f.tapline.v1.JobR\voutstanding\x12\x17\n" +
 	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs\x12.\n" +
-	"\x06sweeps\x18\x06 \x03(\v2\x16.tapline.v1.SweepStateR\x06sweeps\"P\n" +
+	"\x06sweeps\x18\x06 \x03(\v2\x16.tapline.v1.SweepStateR\x06sweeps\x12)\n" +
+	"\x06extras\x18\a \x03(\v2\x11.tapline.v1.ExtraR\x06extras\x120\n" +
+	"\x05start\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05start\"z\n" +
 	"\n" +
 	"SweepState\x12\x12\n" +
 	"\x04pass\x18\x01 \x01(\rR\x04pass\x12.\n" +
-	"\x04next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04next*\xa7\x01\n" +
+	"\x04next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04next\x12(\n" +
+	"\x05skips\x18\x03 \x03(\v2\x12.tapline.v1.WindowR\x05skips\"]\n" +
+	"\x05Extra\x12*\n" +
+	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12\x12\n" +
+	"\x04pass\x18\x02 \x01(\rR\x04pass\x12\x14\n" +
+	"\x05feeds\x18\x03 \x03(\tR\x05feeds*\xa7\x01\n" +
 	"\vWindowState\x12\x1c\n" +
 	"\x18WINDOW_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14WINDOW_STATE_PLANNED\x10\x01\x12\x18\n" +
@@ -465,31 +779,47 @@ func file_tapline_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_tapline_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tapline_v1_ledger_proto_goTypes = []any{
 	(WindowState)(0),              // 0: tapline.v1.WindowState
-	(*WindowRecord)(nil),          // 1: tapline.v1.WindowRecord
-	(*PlanState)(nil),             // 2: tapline.v1.PlanState
-	(*SweepState)(nil),            // 3: tapline.v1.SweepState
-	(*Window)(nil),                // 4: tapline.v1.Window
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*Job)(nil),                   // 6: tapline.v1.Job
+	(*LedgerPage)(nil),            // 1: tapline.v1.LedgerPage
+	(*WindowRecord)(nil),          // 2: tapline.v1.WindowRecord
+	(*BatchRecord)(nil),           // 3: tapline.v1.BatchRecord
+	(*RangeRecord)(nil),           // 4: tapline.v1.RangeRecord
+	(*PlanState)(nil),             // 5: tapline.v1.PlanState
+	(*SweepState)(nil),            // 6: tapline.v1.SweepState
+	(*Extra)(nil),                 // 7: tapline.v1.Extra
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*FeedResult)(nil),            // 9: tapline.v1.FeedResult
+	(*Window)(nil),                // 10: tapline.v1.Window
+	(*Job)(nil),                   // 11: tapline.v1.Job
 }
 var file_tapline_v1_ledger_proto_depIdxs = []int32{
-	4, // 0: tapline.v1.WindowRecord.window:type_name -> tapline.v1.Window
-	0, // 1: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	5, // 2: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	5, // 3: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	5, // 4: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	5, // 5: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	6, // 6: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	3, // 7: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	5, // 8: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	2,  // 0: tapline.v1.LedgerPage.windows:type_name -> tapline.v1.WindowRecord
+	3,  // 1: tapline.v1.LedgerPage.made:type_name -> tapline.v1.BatchRecord
+	3,  // 2: tapline.v1.LedgerPage.sent:type_name -> tapline.v1.BatchRecord
+	4,  // 3: tapline.v1.LedgerPage.ranges:type_name -> tapline.v1.RangeRecord
+	0,  // 4: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
+	8,  // 5: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	9,  // 6: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
+	10, // 7: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 8: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	8,  // 9: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	8,  // 10: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	8,  // 11: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	8,  // 12: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	11, // 13: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	6,  // 14: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	7,  // 15: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	8,  // 16: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	8,  // 17: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	10, // 18: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	10, // 19: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }
@@ -498,6 +828,7 @@ func file_tapline_v1_ledger_proto_init() {
 		return
 	}
 	file_tapline_v1_job_proto_init()
+	file_tapline_v1_result_proto_init()
 	file_tapline_v1_window_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -505,7 +836,7 @@ func file_tapline_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_ledger_proto_rawDesc), len(file_tapline_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
