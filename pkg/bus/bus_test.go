@@ -118,7 +118,7 @@ func TestHandlerErrorDecides(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
 	for i := range 4 {
-		if err := b.PublishEvents(t.Context(), fmt.Appendf(nil, "%d", i), bus.EventMeta{Tenant: "main", Table: "a.b", MsgID: fmt.Sprint(i)}); err != nil {
+		if _, err := b.PublishEvents(t.Context(), fmt.Appendf(nil, "%d", i), bus.EventMeta{Tenant: "main", Table: "a.b", MsgID: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestHandlerErrorDecides(t *testing.T) {
 func TestConsumeFinishesWorkInHand(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	if err := b.PublishEvents(t.Context(), []byte("x"), bus.EventMeta{Tenant: "main", Table: "a.b", MsgID: "x"}); err != nil {
+	if _, err := b.PublishEvents(t.Context(), []byte("x"), bus.EventMeta{Tenant: "main", Table: "a.b", MsgID: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

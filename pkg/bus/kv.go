@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // Entry is the value of a key and the revision that changes with it.
@@ -19,6 +20,7 @@ type Entry struct {
 // Bucket is one key-value bucket. Keys consist of letters, digits and -/_=. only.
 type Bucket struct {
 	kv   jetstream.KeyValue
+	js   jetstream.JetStream
 	name string
 }
 
@@ -28,7 +30,7 @@ func (b *Bus) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, missing(err, "bucket", name)
 	}
-	return &Bucket{kv, name}, nil
+	return &Bucket{kv, b.js, name}, nil
 }
 
 // Get reads a key. [ErrNotFound]: there is none.
@@ -94,4 +96,37 @@ func (k *Bucket) failed(verb, key string, err error) error {
 		err = ErrConflict
 	}
 	return fmt.Errorf("%s %s %s: %w", verb, k.name, key, err)
+}
+
+// Pair is a key and its value.
+type Pair struct {
+	Key string
+	Entry
+}
+
+// Select reads all keys that match any of the filters (wildcards as in subjects,
+// together at most 1000 keys) in one request.
+func (k *Bucket) Select(ctx context.Context, filters ...string) ([]Pair, error) {
+	prefix := "$KV." + k.name + "."
+	subjects := make([]string, len(filters))
+	for i, f := range filters {
+		subjects[i] = prefix + f
+	}
+	messages, err := jetstreamext.GetLastMsgsFor(ctx, k.js, "KV_"+k.name, subjects)
+	if err != nil {
+		return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
+	}
+	var pairs []Pair
+	for msg, err := range messages {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
+		}
+		if msg.Header.Get("KV-Operation") == "" {
+			pairs = append(pairs, Pair{msg.Subject[len(prefix):], Entry{msg.Data, msg.Sequence, msg.Time}})
+		}
+	}
+	return pairs, nil
 }

@@ -137,16 +137,17 @@ func (b *Bus) Message(ctx context.Context, stream string, sequence uint64) (Stor
 // a second publish with the same id is dropped by the server.
 type EventMeta struct{ Tenant, Table, MsgID string }
 
-// PublishEvents stores one marshalled EventBatch.
-func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) error {
-	_, err := b.js.Publish(ctx, eventSubject(m.Tenant, m.Table), data, jetstream.WithMsgID(m.MsgID))
+// PublishEvents stores one marshalled EventBatch and returns its sequence; for a
+// repetition that the server dropped it is that of the first.
+func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (uint64, error) {
+	ack, err := b.js.Publish(ctx, eventSubject(m.Tenant, m.Table), data, jetstream.WithMsgID(m.MsgID))
 	if hasCode(err, codeStoreFailed) {
 		err = fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	if err != nil {
-		return fmt.Errorf("publish events %s: %w", m.MsgID, err)
+		return 0, fmt.Errorf("publish events %s: %w", m.MsgID, err)
 	}
-	return nil
+	return ack.Sequence, nil
 }
 
 // PublishDead stores a dead letter. The id names its content; a second publish

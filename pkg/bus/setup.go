@@ -217,6 +217,10 @@ type Backlog struct {
 	Consumer string
 	Waiting  uint64 // not delivered yet
 	InWork   int    // delivered, not acknowledged
+	// Done is the sequence up to which every message of the stream is acknowledged;
+	// LastDone is when that last moved, zero if it never did.
+	Done     uint64
+	LastDone time.Time
 }
 
 // Backlog looks at one consumer.
@@ -226,7 +230,11 @@ func (b *Bus) Backlog(ctx context.Context, c Consumer) (Backlog, error) {
 		return Backlog{}, missing(err, "consumer", c.Name)
 	}
 	info := consumer.CachedInfo()
-	return Backlog{c.Name, info.NumPending, info.NumAckPending}, nil
+	backlog := Backlog{Consumer: c.Name, Waiting: info.NumPending, InWork: info.NumAckPending, Done: info.AckFloor.Stream}
+	if info.AckFloor.Last != nil {
+		backlog.LastDone = *info.AckFloor.Last
+	}
+	return backlog, nil
 }
 
 // missing turns "not found" of a part that setup makes into ErrNotSetUp.

@@ -38,11 +38,12 @@ var (
 const (
 	// BucketQuota: "<tenant>.<pool>", the calls of the last 24 hours.
 	BucketQuota = "QUOTA"
-	// BucketLedger: "<tenant>/<feed set>/...", what became of every window.
+	// BucketLedger: "<part>.<tenant>.<day>.<hour>", what became of every window.
 	BucketLedger = "LEDGER"
 	// BucketSeen: "<tenant>.<feed>.<hour>", which records were published already.
 	BucketSeen = "SEEN"
-	// BucketState: "<tenant>.<feed set>", what a scheduler has planned.
+	// BucketState: "<tenant>.<feed set>", what a scheduler has planned, and
+	// "alarm.<tenant>.<name>", what is wrong at the moment.
 	BucketState = "STATE"
 )
 

@@ -1,0 +1,73 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Selection is a part of a stream.
+type Selection struct{ stream, filter string }
+
+// What can be scanned, for one tenant each.
+
+// Markers selects the accounts of jobs.
+func Markers(tenant string) Selection { return Selection{StreamRaw, markPrefix + tenant + ".>"} }
+
+// Raws selects the batches of records.
+func Raws(tenant string) Selection { return Selection{StreamRaw, rawPrefix + tenant + ".>"} }
+
+// Events selects the batches of rows.
+func Events(tenant string) Selection { return Selection{StreamEvents, eventPrefix + tenant + ".>"} }
+
+// Dead selects the dead letters of one stage.
+func Dead(tenant, stage string) Selection {
+	return Selection{StreamDead, deadPrefix + token(tenant) + "." + token(stage) + ".>"}
+}
+
+// scanWait bounds the wait for one message that the server says is there.
+const scanWait = 10 * time.Second
+
+// Scan visits what is stored, oldest first, until visit returns false. What is
+// stored later is not visited. It makes a consumer on the server: for tools.
+func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, error)) error {
+	consumer, err := b.js.OrderedConsumer(ctx, s.stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{s.filter}})
+	if err != nil {
+		return missing(err, "stream", s.stream)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("scan %s: %w", s.stream, err)
+	}
+	if info.NumPending == 0 {
+		return nil
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("scan %s: %w", s.stream, err)
+	}
+	defer messages.Stop()
+	for range info.NumPending {
+		next, cancel := context.WithTimeout(ctx, scanWait)
+		msg, err := messages.Next(jetstream.NextContext(next))
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return nil // the rest has aged out meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", s.stream, err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", s.stream, err)
+		}
+		more, err := visit(Stored{msg.Subject(), meta.Sequence.Stream, meta.Timestamp, msg.Data()})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
