@@ -138,6 +138,16 @@ func (b *Book) Look(ctx context.Context, pool feed.Pool) (Status, error) {
 	return st, nil
 }
 
+// Forecast looks ahead.
+func (b *Book) Forecast(ctx context.Context, pool feed.Pool) (Forecast, error) {
+	now := b.now()
+	state, _, err := b.read(ctx, pool, now)
+	if err != nil {
+		return Forecast{}, err
+	}
+	return state.Forecast(now, b.limits[pool]), nil
+}
+
 // Limits are the limits the book keeps.
 func (b *Book) Limits() map[feed.Pool]int { return maps.Clone(b.limits) }
 

@@ -1,0 +1,196 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// minutes names a pass by its age, so that a changed list of ages moves no pass to another place.
+func minutes(age time.Duration) uint32 { return uint32(age / time.Minute) }
+
+// final is the last configured pass; 0 when there are none.
+func (p *planner) final() uint32 {
+	if len(p.c.Sweeps) == 0 {
+		return 0
+	}
+	return minutes(p.c.Sweeps[len(p.c.Sweeps)-1])
+}
+
+// passes makes the state's passes those of the configuration.
+func (p *planner) passes() {
+	for _, age := range p.c.Sweeps {
+		if p.pass(minutes(age)) == nil {
+			// Hours that had this age when they could be read first need no such sweep.
+			next := later(p.in.Now.Add(-age).Truncate(time.Hour), p.s.GetStart().AsTime())
+			p.s.Sweeps = append(p.s.Sweeps, &taplinev1.SweepState{Pass: minutes(age), Next: timestamppb.New(next)})
+		}
+	}
+	p.s.Sweeps = slices.DeleteFunc(p.s.GetSweeps(), func(s *taplinev1.SweepState) bool {
+		if slices.ContainsFunc(p.c.Sweeps, func(age time.Duration) bool { return minutes(age) == s.GetPass() }) {
+			return false
+		}
+		if s.GetPass() > p.final() { // what waited for it waits for nothing more
+			p.sealRead(window.New(s.GetNext().AsTime(), p.frontier()), fmt.Sprintf("the sweep after %d minutes was switched off", s.GetPass()))
+		}
+		return true
+	})
+}
+
+func (p *planner) pass(number uint32) *taplinev1.SweepState {
+	for _, s := range p.s.GetSweeps() {
+		if s.GetPass() == number {
+			return s
+		}
+	}
+	return nil
+}
+
+// frontier is up to where nothing waits for a sweep any more, but for extras.
+func (p *planner) frontier() time.Time {
+	if s := p.pass(p.final()); s != nil {
+		return s.GetNext().AsTime()
+	}
+	return p.s.GetLiveHead().AsTime()
+}
+
+// sweep plans to read each hour again when it has reached the age of each pass:
+// Proofpoint makes some records visible long after their creation. What was
+// published before is recognised and dropped by the fetcher.
+func (p *planner) sweep() {
+	for _, age := range p.c.Sweeps {
+		state := p.pass(minutes(age))
+		for p.maySweep() {
+			jump(state)
+			next := state.GetNext().AsTime()
+			if next.Before(p.oldest) { // no longer served; it was read when it was
+				if state.GetPass() == p.final() {
+					p.sealRead(window.New(next, p.oldest), "Proofpoint no longer serves it; its last sweep did not take place")
+				}
+				next = p.oldest
+				state.Next = timestamppb.New(next)
+			}
+			w := window.New(next, next.Truncate(time.Hour).Add(time.Hour))
+			if w.End.After(p.s.GetLiveHead().AsTime()) || p.in.Now.Sub(w.End) < age || p.busy(w) {
+				break
+			}
+			p.add(w, taplinev1.Lane_LANE_SWEEP, state.GetPass())
+			state.Next = timestamppb.New(w.End)
+		}
+	}
+	p.extras()
+}
+
+// skip notes that a first reading comes so late that it is as good as a sweep.
+func (p *planner) skip(w window.Window) {
+	for _, age := range p.c.Sweeps {
+		if p.in.Now.Sub(w.End) < age {
+			return
+		}
+		state := p.pass(minutes(age))
+		if n := len(state.GetSkips()); n > 0 && state.GetSkips()[n-1].GetEnd().AsTime().Equal(w.Start) {
+			state.Skips[n-1].End = timestamppb.New(w.End)
+			continue
+		}
+		state.Skips = append(state.Skips, w.Proto())
+	}
+}
+
+// jump moves a pass over what it may skip.
+func jump(s *taplinev1.SweepState) {
+	for len(s.GetSkips()) > 0 && !s.GetSkips()[0].GetStart().AsTime().After(s.GetNext().AsTime()) {
+		s.Next = timestamppb.New(later(s.GetNext().AsTime(), s.GetSkips()[0].GetEnd().AsTime()))
+		s.Skips = s.Skips[1:]
+	}
+}
+
+// extras reads windows once more whose last sweep still found something.
+func (p *planner) extras() {
+	p.s.Extras = slices.DeleteFunc(p.s.GetExtras(), func(x *taplinev1.Extra) bool {
+		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
+		if w.Start.Before(p.oldest) {
+			p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
+			return true
+		}
+		if p.in.Now.Sub(w.End) < time.Duration(x.GetPass())*time.Minute || p.busy(w) || !p.maySweep() {
+			return false
+		}
+		j := p.like(&taplinev1.Job{Lane: taplinev1.Lane_LANE_SWEEP, Pass: x.GetPass()}, w, x.GetFeeds())
+		p.s.Outstanding = append(p.s.Outstanding, j)
+		return true
+	})
+}
+
+func (p *planner) maySweep() bool {
+	return p.waiting(taplinev1.Lane_LANE_SWEEP) < maxSweep && p.left() >= 1
+}
+
+// busy reports whether the window meets one that is not known to be read.
+func (p *planner) busy(w window.Window) bool {
+	if w.Meets(window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())) {
+		return true
+	}
+	return slices.ContainsFunc(p.s.GetOutstanding(), func(j *taplinev1.Job) bool { return w.Meets(span(j)) })
+}
+
+// read decides what is next for a window that was read: another sweep, or the seal.
+func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
+	w := span(j)
+	if j.GetPass() == 0 {
+		const reason = "its first reading was later than any sweep"
+		p.seal(w.Within(window.New(w.Start, p.frontier())), j.GetFeeds(), reason)
+		for _, skip := range p.pass(p.final()).GetSkips() {
+			p.seal(w.Within(window.New(skip.GetStart().AsTime(), skip.GetEnd().AsTime())), j.GetFeeds(), reason)
+		}
+		return
+	}
+	if j.GetPass() < p.final() {
+		return
+	}
+	found := int64(0)
+	for _, f := range outcome.GetFeeds() {
+		found += f.GetPublished()
+	}
+	next := j.GetPass() + max(p.final(), 1)
+	switch due := w.End.Add(time.Duration(next) * time.Minute); {
+	case found == 0:
+		p.seal(w, j.GetFeeds(), "the last sweep found nothing")
+	case p.final() > 0 && w.Start.After(Oldest(due)):
+		p.s.Extras = append(p.s.Extras, &taplinev1.Extra{Window: w.Proto(), Pass: next, Feeds: j.GetFeeds()})
+	default:
+		p.seal(w, j.GetFeeds(), fmt.Sprintf("the last sweep found %d records; Proofpoint does not serve it again", found))
+	}
+}
+
+// sealRead seals what of a span is read; the rest is decided when it is.
+func (p *planner) sealRead(w window.Window, reason string) {
+	unread := []window.Window{window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())}
+	for _, lost := range p.out.Lost {
+		unread = append(unread, lost.Window)
+	}
+	for _, f := range feed.Names(p.c.Set) {
+		of := slices.Clone(unread)
+		for _, j := range p.s.GetOutstanding() {
+			if j.GetPass() == 0 && slices.Contains(j.GetFeeds(), f) {
+				own := span(j)
+				own.Start = own.Start.Add(time.Duration(j.GetOverlap()) * time.Second)
+				of = append(of, own)
+			}
+		}
+		for _, part := range w.Missing(of) {
+			p.seal(part, []string{f}, reason)
+		}
+	}
+}
+
+func (p *planner) seal(w window.Window, feeds []string, reason string) {
+	if !w.Empty() {
+		p.out.Sealed = append(p.out.Sealed, Range{w, feeds, reason})
+	}
+}
