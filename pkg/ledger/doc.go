@@ -1,8 +1,28 @@
-// Package ledger is the account of every window of every feed, kept in the
-// bucket LEDGER: one [taplinev1.WindowRecord] for each tenant, feed and window.
+// Package ledger is the account of every window of every feed: what was read,
+// what it brought, what became of each record, what is missing.
 //
-// The stage that knows writes: the fetcher what a call brought (or why the
-// window was split), the scheduler what it had to give up as lost. The
-// scheduler reads it to learn what is done. Everything a fetcher writes here is
-// also in the marker of the job, so the ledger can be derived again.
+// It lives in the bucket LEDGER, in pages: one [taplinev1.LedgerPage] for each
+// hour and stage, under "<part>.<tenant>.<day>.<hour>". The stage that knows
+// writes, each a part of its own, so that no stage waits for another:
+//
+//	read   fetcher     one entry for each job: what the call brought, or why it was split
+//	made   enricher    one entry for each RAW batch and table: rows made
+//	sent   shipper     one entry for each of those: rows that the sink confirmed
+//	plan   scheduler   ranges that are lost, and ranges that are sealed
+//
+// An entry is named by what it is about (job id; RAW sequence and table), and
+// a repetition replaces it: counts are never added up, so a crash between an
+// effect and its acknowledgement cannot count anything twice. Every stage writes
+// its entry before it acknowledges. Writers of one process are gathered: what waits
+// while a page is being written goes into the next writing of that page ([Ledger]).
+//
+// [Join] puts the parts together and [Book.Violations] checks what must hold:
+//
+//	received = duplicate + published + dead            for each job and feed
+//	published = rows made + dead                       when all its batches are made
+//	rows made = rows confirmed + dead at the shipper   for each batch that was confirmed
+//
+// [Book.Coverage] says which time is read, lost, or missing. All but the scheduler's part can
+// be derived again from the streams: the markers in RAW, the batches in EVENTS and
+// what the shipper's consumer has acknowledged; see [Rebuild].
 package ledger

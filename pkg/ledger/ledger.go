@@ -4,97 +4,190 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-
-	"google.golang.org/protobuf/proto"
+	"slices"
+	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
-	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
+var errMalformed = errors.New("malformed ledger entry")
+
 // store is the bucket LEDGER.
 type store interface {
 	Get(ctx context.Context, key string) (bus.Entry, error)
-	Put(ctx context.Context, key string, value []byte) error
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
+	Keys(ctx context.Context, filters ...string) ([]string, error)
 }
 
-// Ledger reads and writes window records. It is safe for concurrent use.
-type Ledger struct{ store store }
+// Ledger reads and writes pages. It is safe for concurrent use.
+type Ledger struct {
+	store store
+	pen   pen
+}
 
 // New opens the ledger over the bucket LEDGER.
-func New(s store) *Ledger { return &Ledger{s} }
-
-// Window is one window as it was read by one pass: 0 is the first reading, others
-// are sweeps.
-type Window struct {
-	window.Window
-	Pass uint32
+func New(s store) *Ledger {
+	return &Ledger{store: s, pen: pen{store: s, pages: make(map[string]*draft)}}
 }
 
-// Key is where the record of one window of one feed is kept.
-func Key(tenant string, f feed.Feed, w Window) string {
-	key := tenant + "." + string(f) + "." + w.Compact(".")
-	if w.Pass > 0 {
-		key += ".sweep" + strconv.FormatUint(uint64(w.Pass), 10)
-	}
-	return key
-}
-
-// Get reads one record. It is nil when there is none.
-func (l *Ledger) Get(ctx context.Context, tenant string, f feed.Feed, w Window) (*taplinev1.WindowRecord, error) {
-	entry, err := l.store.Get(ctx, Key(tenant, f, w))
+func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, uint64, error) {
+	entry, err := s.Get(ctx, key)
 	if errors.Is(err, bus.ErrNotFound) {
-		return nil, nil //nolint:nilnil // no record is an answer, not an error
+		return &taplinev1.LedgerPage{}, 0, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ledger: %w", err)
+		return nil, 0, fmt.Errorf("ledger: %w", err)
 	}
-	record := &taplinev1.WindowRecord{}
-	if err := proto.Unmarshal(entry.Value, record); err != nil {
-		return nil, fmt.Errorf("ledger: record of %s %s: %w", f, w, err)
+	page, err := DecodePage(entry.Value)
+	if err != nil {
+		return nil, 0, fmt.Errorf("ledger: %s: %w", key, err)
 	}
-	return record, nil
+	return page, entry.Revision, nil
 }
 
-// Put writes one record. Writing the same again changes nothing that a reader sees.
-func (l *Ledger) Put(ctx context.Context, record *taplinev1.WindowRecord) error {
-	w, err := window.FromProto(record.GetWindow())
+// Read notes what became of a job.
+func (l *Ledger) Read(ctx context.Context, w *taplinev1.WindowRecord) error {
+	id, err := job.Parse(w.GetJobId())
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	data, err := proto.Marshal(record)
+	return l.pen.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWindow(p, w) })
+}
+
+// Made notes the rows made from a RAW batch of a job.
+func (l *Ledger) Made(ctx context.Context, jobID string, b *taplinev1.BatchRecord) error {
+	id, err := job.Parse(jobID)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	if err := l.store.Put(ctx, Key(record.GetTenant(), feed.Feed(record.GetFeed()), Window{w, record.GetPass()}), data); err != nil {
-		return fmt.Errorf("ledger: %w", err)
+	return l.pen.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { p.Made = putBatch(p.GetMade(), b) })
+}
+
+// Sent is what became of one batch at the shipper.
+type Sent struct {
+	JobID string
+	Batch *taplinev1.BatchRecord
+}
+
+// Sent notes the rows that the sink confirmed, with one writing for each page.
+func (l *Ledger) Sent(ctx context.Context, batches ...Sent) error {
+	pages := make(map[string][]*taplinev1.BatchRecord)
+	for _, s := range batches {
+		id, err := job.Parse(s.JobID)
+		if err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
+		key := Key(PartSent, id.Tenant, id.Window.Start)
+		pages[key] = append(pages[key], s.Batch)
+	}
+	for key, list := range pages {
+		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
+			for _, b := range list {
+				p.Sent = putBatch(p.GetSent(), b)
+			}
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// Outcome is what became of a job.
-type Outcome struct {
-	State  taplinev1.WindowState // UNSPECIFIED while nothing is known
-	SkewMS int64
+// Range notes that a span of time is lost or sealed.
+func (l *Ledger) Range(ctx context.Context, tenant string, r *taplinev1.RangeRecord) error {
+	w, err := window.FromProto(r.GetWindow())
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	for !w.Empty() {
+		next := w.Start.Truncate(time.Hour).Add(time.Hour)
+		part := w
+		if next.Before(w.End) {
+			part.End = next
+		}
+		piece := &taplinev1.RangeRecord{Window: part.Proto(), State: r.GetState(), Feeds: r.GetFeeds(), Reason: r.GetReason(), At: r.GetAt()}
+		err := l.pen.write(ctx, Key(PartPlan, tenant, part.Start), func(p *taplinev1.LedgerPage) { putRange(p, piece) })
+		if err != nil {
+			return err
+		}
+		w.Start = part.End
+	}
+	return nil
 }
 
-// Outcome reads what became of one window for all feeds of a set. A state is
-// reported only when every feed has one: fetched if all are fetched, else split
-// or lost.
-func (l *Ledger) Outcome(ctx context.Context, tenant string, set feed.Set, w Window) (Outcome, error) {
-	var out Outcome
-	for _, f := range set {
-		record, err := l.Get(ctx, tenant, f, w)
+// Outcomes says what became of jobs. Those of which nothing is known are left out.
+func (l *Ledger) Outcomes(ctx context.Context, jobIDs ...string) (map[string]*taplinev1.WindowRecord, error) {
+	known := make(map[string]*taplinev1.WindowRecord)
+	pages := make(map[string]*taplinev1.LedgerPage)
+	for _, jobID := range jobIDs {
+		id, err := job.Parse(jobID)
 		if err != nil {
-			return Outcome{}, err
+			return nil, fmt.Errorf("ledger: %w", err)
 		}
-		if record == nil {
-			return Outcome{}, nil
+		key := Key(PartRead, id.Tenant, id.Window.Start)
+		if pages[key] == nil {
+			if pages[key], _, err = readPage(ctx, l.store, key); err != nil {
+				return nil, err
+			}
 		}
-		out.State = max(out.State, record.GetState())
-		out.SkewMS = record.GetSkewMs()
+		for _, w := range pages[key].GetWindows() {
+			if w.GetJobId() == jobID {
+				known[jobID] = w
+			}
+		}
 	}
-	return out, nil
+	return known, nil
+}
+
+// Load reads all pages of the hours that meet [from, to), and of the hour before,
+// whose windows may reach into it.
+func (l *Ledger) Load(ctx context.Context, tenant string, from, to time.Time) (*Book, error) {
+	b := newBook()
+	first := from.UTC().Truncate(time.Hour).Add(-time.Hour)
+	for day := first.Truncate(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
+		// A day has at most 24 pages of each part, far below what one request may select.
+		pairs, err := l.store.Select(ctx, "*."+tenant+"."+day.Format("20060102")+".*")
+		if err != nil {
+			return nil, fmt.Errorf("ledger: %w", err)
+		}
+		for _, pair := range pairs {
+			_, hour, err := parseKey(pair.Key)
+			if err != nil || hour.Before(first) || !hour.Before(to) {
+				continue
+			}
+			page, err := DecodePage(pair.Value)
+			if err != nil {
+				return nil, fmt.Errorf("ledger: %s: %w", pair.Key, err)
+			}
+			if err := b.add(page); err != nil {
+				return nil, fmt.Errorf("ledger: %s: %w", pair.Key, err)
+			}
+		}
+	}
+	b.finish()
+	return b, nil
+}
+
+// Span is the time from the first to the last hour that the ledger has pages of. It
+// is empty when there are none. It lists keys, which is for tools and not for stages.
+func (l *Ledger) Span(ctx context.Context, tenant string) (window.Window, error) {
+	keys, err := l.store.Keys(ctx, "*."+tenant+".*.*")
+	if err != nil {
+		return window.Window{}, fmt.Errorf("ledger: %w", err)
+	}
+	var hours []time.Time
+	for _, key := range keys {
+		if _, hour, err := parseKey(key); err == nil {
+			hours = append(hours, hour)
+		}
+	}
+	if len(hours) == 0 {
+		return window.Window{}, nil
+	}
+	slices.SortFunc(hours, time.Time.Compare)
+	return window.New(hours[0], hours[len(hours)-1].Add(time.Hour)), nil
 }

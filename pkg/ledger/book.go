@@ -1,0 +1,270 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Row is the account of one feed in one job.
+type Row struct {
+	Job     job.ID
+	Feed    feed.Feed
+	State   taplinev1.WindowState
+	Reason  string
+	Status  int32
+	Bytes   int64 // of the response, which all feeds of the job share
+	Calls   uint32
+	Fetched time.Time // zero unless the state is fetched
+	First   uint64    // sequence of the job's first RAW batch
+	Marker  uint64    // sequence of the job's marker in RAW
+
+	Received, Duplicate, Published, Revision, Dead int64
+	Events, MadeDead                               int64 // at the enricher
+	Confirmed, SentDead                            int64 // at the shipper
+	Made                                           bool  // all batches of the job went through the enricher
+	Delivered                                      time.Time
+}
+
+// Pending is how many published records are neither at the sink nor in DEAD.
+func (r *Row) Pending() int64 { return r.Published - r.MadeDead - r.Confirmed - r.SentDead }
+
+// Range is a span of time that the scheduler gave up or found complete.
+type Range struct {
+	window.Window
+	State  taplinev1.WindowState
+	Feeds  []feed.Feed
+	Reason string
+	At     time.Time
+}
+
+// Book is a part of the ledger with the stages' accounts joined.
+type Book struct {
+	Rows   []Row // in order of window, then feed
+	Ranges []Range
+
+	windows    []*taplinev1.WindowRecord
+	made, sent []*taplinev1.BatchRecord
+	problems   []Violation
+}
+
+// Violation is something in the ledger that cannot be.
+type Violation struct {
+	Rule   string `json:"rule"`   // received, made, sent
+	Where  string `json:"where"`  // the job and feed, or the batch
+	Detail string `json:"detail"` // the numbers
+}
+
+// String is one line for a log.
+func (v Violation) String() string { return v.Rule + ": " + v.Where + ": " + v.Detail }
+
+func newBook() *Book { return &Book{} }
+
+// Join makes a book of pages.
+func Join(pages ...*taplinev1.LedgerPage) (*Book, error) {
+	b := newBook()
+	for _, page := range pages {
+		if err := b.add(page); err != nil {
+			return nil, err
+		}
+	}
+	b.finish()
+	return b, nil
+}
+
+func (b *Book) add(page *taplinev1.LedgerPage) error {
+	b.windows = append(b.windows, page.GetWindows()...)
+	b.made = append(b.made, page.GetMade()...)
+	b.sent = append(b.sent, page.GetSent()...)
+	for _, r := range page.GetRanges() {
+		w, err := window.FromProto(r.GetWindow())
+		if err != nil {
+			return fmt.Errorf("%w: %w", errMalformed, err)
+		}
+		rng := Range{Window: w, State: r.GetState(), Reason: r.GetReason(), At: r.GetAt().AsTime()}
+		for _, f := range r.GetFeeds() {
+			rng.Feeds = append(rng.Feeds, feed.Feed(f))
+		}
+		b.Ranges = append(b.Ranges, rng)
+	}
+	return nil
+}
+
+func byBatch(a, b *taplinev1.BatchRecord) int {
+	if a.GetRawSequence() != b.GetRawSequence() {
+		if a.GetRawSequence() < b.GetRawSequence() {
+			return -1
+		}
+		return 1
+	}
+	switch {
+	case a.GetTable() < b.GetTable():
+		return -1
+	case a.GetTable() > b.GetTable():
+		return 1
+	}
+	return 0
+}
+
+// finish joins what the stages noted.
+func (b *Book) finish() {
+	slices.SortFunc(b.made, byBatch)
+	slices.SortFunc(b.sent, byBatch)
+	b.checkSent()
+	for _, w := range b.windows {
+		id, err := job.Parse(w.GetJobId())
+		if err != nil {
+			b.violate("received", w.GetJobId(), "not the id of a job")
+			continue
+		}
+		b.join(id, w)
+	}
+	slices.SortStableFunc(b.Rows, func(x, y Row) int {
+		if c := x.Job.Window.Start.Compare(y.Job.Window.Start); c != 0 {
+			return c
+		}
+		if c := x.Job.Window.End.Compare(y.Job.Window.End); c != 0 {
+			return c
+		}
+		return int(x.Job.Pass) - int(y.Job.Pass)
+	})
+	slices.SortStableFunc(b.Ranges, func(x, y Range) int { return x.Start.Compare(y.Start) })
+}
+
+// join makes the rows of one job.
+func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
+	base := Row{Job: id, State: w.GetState(), Reason: w.GetReason(), Status: w.GetStatus(), Bytes: w.GetBytes(), Calls: w.GetAttempts()}
+	if w.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED {
+		for _, f := range id.Set {
+			base.Feed = f
+			b.Rows = append(b.Rows, base)
+		}
+		return
+	}
+	base.Fetched = w.GetFetchedAt().AsTime()
+	base.First, base.Marker = w.GetMarkerSequence()-uint64(w.GetBatches()), w.GetMarkerSequence()
+	made := between(b.made, base.First, base.Marker)
+	base.Made = distinct(made) == int(w.GetBatches())
+	for _, r := range w.GetFeeds() {
+		row := base
+		row.Feed, row.Received, row.Duplicate = feed.Feed(r.GetFeed()), r.GetReceived(), r.GetDuplicate()
+		row.Published, row.Revision, row.Dead = r.GetPublished(), r.GetRevision(), r.GetDead()
+		for _, m := range made {
+			if m.GetFeed() == r.GetFeed() {
+				row.Events += m.GetEvents()
+				row.MadeDead += m.GetDead()
+			}
+		}
+		for _, s := range between(b.sent, base.First, base.Marker) {
+			if s.GetFeed() == r.GetFeed() {
+				row.Confirmed += s.GetEvents()
+				row.SentDead += s.GetDead()
+				if at := time.UnixMilli(s.GetAtMs()).UTC(); at.After(row.Delivered) {
+					row.Delivered = at
+				}
+			}
+		}
+		b.check(&row)
+		b.Rows = append(b.Rows, row)
+	}
+}
+
+func (b *Book) check(r *Row) {
+	where := r.Job.String() + " " + string(r.Feed)
+	if r.Received != r.Duplicate+r.Published+r.Dead || r.Revision > r.Published {
+		b.violate("received", where, "received %d is not duplicate %d + published %d + dead %d (revisions among the published: %d)",
+			r.Received, r.Duplicate, r.Published, r.Dead, r.Revision)
+	}
+	if made := r.Events + r.MadeDead; made > r.Published || (r.Made && made != r.Published) {
+		b.violate("made", where, "published %d is not rows made %d + dead %d", r.Published, r.Events, r.MadeDead)
+	}
+}
+
+// checkSent compares what was confirmed with what was made.
+func (b *Book) checkSent() {
+	for _, s := range b.sent {
+		i, ok := slices.BinarySearchFunc(b.made, s, byBatch)
+		if !ok { // confirmed before the enricher's note: it follows
+			continue
+		}
+		if m := b.made[i]; m.GetEvents() != s.GetEvents()+s.GetDead() {
+			b.violate("sent", fmt.Sprintf("RAW %d %s", s.GetRawSequence(), s.GetTable()),
+				"rows made %d are not confirmed %d + dead %d", m.GetEvents(), s.GetEvents(), s.GetDead())
+		}
+	}
+}
+
+func (b *Book) violate(rule, where, format string, args ...any) {
+	b.problems = append(b.problems, Violation{rule, where, fmt.Sprintf(format, args...)})
+}
+
+// Violations lists what cannot be.
+func (b *Book) Violations() []Violation { return b.problems }
+
+// between selects the batches with a RAW sequence in [first, end).
+func between(sorted []*taplinev1.BatchRecord, first, end uint64) []*taplinev1.BatchRecord {
+	at := func(sequence uint64) int {
+		i, _ := slices.BinarySearchFunc(sorted, sequence, func(b *taplinev1.BatchRecord, s uint64) int {
+			if b.GetRawSequence() < s {
+				return -1
+			}
+			return 1
+		})
+		return i
+	}
+	return sorted[at(first):max(at(first), at(end))]
+}
+
+func distinct(sorted []*taplinev1.BatchRecord) (n int) {
+	for i, b := range sorted {
+		if i == 0 || b.GetRawSequence() != sorted[i-1].GetRawSequence() {
+			n++
+		}
+	}
+	return n
+}
+
+// Batch finds what became of one RAW batch: made and, when the sink confirmed
+// it, sent; one for each table.
+func (b *Book) Batch(sequence uint64) (made, sent []*taplinev1.BatchRecord) {
+	return between(b.made, sequence, sequence+1), between(b.sent, sequence, sequence+1)
+}
+
+// Covered lists the spans of a feed that are in one of the states: fetched for
+// what was read, lost, sealed.
+func (b *Book) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Window {
+	var spans []window.Window
+	for i := range b.Rows {
+		if r := &b.Rows[i]; r.Feed == f && slices.Contains(states, r.State) {
+			spans = append(spans, r.Job.Window)
+		}
+	}
+	for _, r := range b.Ranges {
+		if slices.Contains(r.Feeds, f) && slices.Contains(states, r.State) {
+			spans = append(spans, r.Window)
+		}
+	}
+	return spans
+}
+
+// Settled lists the windows of a feed whose records are all confirmed or dead, and
+// counts the records that are not.
+func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		if r.Feed != f || r.State != taplinev1.WindowState_WINDOW_STATE_FETCHED {
+			continue
+		}
+		if n := r.Pending(); n > 0 {
+			pending += n
+			continue
+		}
+		done = append(done, r.Job.Window)
+	}
+	return done, pending
+}

@@ -1,0 +1,140 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/bus"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+const (
+	writeTimeout = 15 * time.Second
+	maxTries     = 100
+	maxKept      = 64 // pages remembered between writings
+)
+
+// pen writes pages. Notes for one page that arrive while it is being written
+// go together into the next writing. It is safe for concurrent use.
+type pen struct {
+	store store
+
+	mu    sync.Mutex
+	pages map[string]*draft
+}
+
+// draft is one page and who waits for it.
+type draft struct {
+	waiting []*note // guarded by the pen's mutex, as is busy
+	busy    bool
+
+	// For the goroutine that writes.
+	page *taplinev1.LedgerPage // nil when it has to be read
+	rev  uint64
+}
+
+type note struct {
+	apply func(*taplinev1.LedgerPage)
+	done  chan error
+}
+
+// write applies a change to a page and returns when it is durable. The change
+// may be applied more than once, each time to a page that does not have it.
+func (p *pen) write(ctx context.Context, key string, apply func(*taplinev1.LedgerPage)) error {
+	n := &note{apply, make(chan error, 1)}
+	p.mu.Lock()
+	d := p.pages[key]
+	if d == nil {
+		p.forget()
+		d = &draft{}
+		p.pages[key] = d
+	}
+	d.waiting = append(d.waiting, n)
+	lead := !d.busy
+	d.busy = true
+	p.mu.Unlock()
+	if lead {
+		go p.flush(context.WithoutCancel(ctx), key, d)
+	}
+	select {
+	case err := <-n.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("ledger: %w", ctx.Err())
+	}
+}
+
+// forget makes room for one more page.
+func (p *pen) forget() {
+	for key, d := range p.pages {
+		if len(p.pages) < maxKept {
+			return
+		}
+		if !d.busy {
+			delete(p.pages, key)
+		}
+	}
+}
+
+// flush writes until nobody waits.
+func (p *pen) flush(ctx context.Context, key string, d *draft) {
+	for {
+		p.mu.Lock()
+		notes := d.waiting
+		d.waiting = nil
+		d.busy = len(notes) > 0
+		p.mu.Unlock()
+		if len(notes) == 0 {
+			return
+		}
+		err := p.update(ctx, key, d, notes)
+		for _, n := range notes {
+			n.done <- err
+		}
+	}
+}
+
+// update writes the page with the notes in it, reading it again whenever
+// somebody else has changed it.
+func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	for range maxTries {
+		if d.page == nil {
+			if err := p.read(ctx, key, d); err != nil {
+				return err
+			}
+		}
+		for _, n := range notes {
+			n.apply(d.page)
+		}
+		data, err := proto.Marshal(d.page)
+		if err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
+		rev, err := p.store.Update(ctx, key, data, d.rev)
+		if err == nil {
+			d.rev = rev
+			return nil
+		}
+		d.page = nil // what is stored now is not known
+		if !errors.Is(err, bus.ErrConflict) {
+			return fmt.Errorf("ledger: %w", err)
+		}
+	}
+	return fmt.Errorf("ledger: %s: %w %d times in a row", key, bus.ErrConflict, maxTries)
+}
+
+func (p *pen) read(ctx context.Context, key string, d *draft) error {
+	page, rev, err := readPage(ctx, p.store, key)
+	if err != nil {
+		return err
+	}
+	d.page, d.rev = page, rev
+	return nil
+}
