@@ -2,6 +2,7 @@ package enricher
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -19,7 +22,8 @@ var Flow = bus.Flow{Stage: "enricher", Consumes: bus.StreamRaw, Emits: bus.Strea
 // transport is what the enricher needs of the bus.
 type transport interface {
 	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
-	PublishEvents(ctx context.Context, data []byte, m bus.EventMeta) error
+	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	PublishEvents(ctx context.Context, data []byte, m bus.EventMeta) (uint64, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
 }
 
@@ -29,6 +33,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Health  *telemetry.Health
+	Now     func() time.Time // nil means time.Now
 }
 
 // Enricher turns records into rows.
@@ -38,17 +43,27 @@ type Enricher struct {
 	log     *slog.Logger
 	metrics *metrics
 	health  *telemetry.Health
+	now     func() time.Time
+	ledger  *ledger.Ledger // set by Run, before anything else
 }
 
 // New makes an enricher. It does nothing before Run.
 func New(cfg Config, deps Deps) *Enricher {
 	deps.Health.NotReady(Flow.Stage, "starting")
-	return &Enricher{cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	return &Enricher{cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now}
 }
 
 // Run works until ctx ends, then finishes what is in hand. An error means that
 // the bus is not set up.
 func (e *Enricher) Run(ctx context.Context) error {
+	pages, err := e.bus.Bucket(ctx, bus.BucketLedger)
+	if err != nil {
+		return lifecycle.Stopped(ctx, fmt.Errorf("enricher: %w", err))
+	}
+	e.ledger = ledger.New(pages)
 	ready := sync.OnceFunc(func() { e.health.OK(Flow.Stage) })
 	return e.bus.Consume(ctx, bus.Consumption{
 		Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: bus.ConsumerEnricher, Workers: e.cfg.Workers,

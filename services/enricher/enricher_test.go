@@ -187,7 +187,7 @@ func TestRepetitionMakesNoSecondBatch(t *testing.T) {
 	data := raw("main", "clicksBlocked", `{"id":"1"}`)
 	publish(t, b, "job", data)
 	meta := bus.EventMeta{Tenant: "main", Table: "mail.proofpoint.tapsiem_v2.clicksblocked", MsgID: "1/mail.proofpoint.tapsiem_v2.clicksblocked/1"}
-	if err := b.PublishEvents(t.Context(), batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: meta.Table}), meta); err != nil {
+	if _, err := b.PublishEvents(t.Context(), batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: meta.Table}), meta); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, b, "job2", raw("main", "clicksBlocked", `{"id":"2"}`)) // comes after the first

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -57,20 +59,33 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	if err := e.bury(ctx, ws, d); err != nil {
 		return err
 	}
-	if events == 0 {
+	made := &taplinev1.BatchRecord{
+		RawSequence: d.Sequence(), Feed: raw.Feed, Table: table, Events: int64(events), Dead: int64(len(ws.dead)), AtMs: e.now().UnixMilli(),
+	}
+	if events > 0 {
+		var err error
+		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.out, bus.EventMeta{
+			Tenant: raw.Tenant, Table: table, MsgID: fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation),
+		})
+		if errors.Is(err, bus.ErrFull) {
+			return bus.RetryAfter(err, 30*time.Second)
+		}
+		if err != nil {
+			return err
+		}
+		e.metrics.events.WithLabelValues(table).Add(float64(events))
+	}
+	return e.note(ctx, raw.JobID, made)
+}
+
+// note writes the account of a batch into the ledger, if the batch is of a job.
+func (e *Enricher) note(ctx context.Context, jobID string, made *taplinev1.BatchRecord) error {
+	if _, err := job.Parse(jobID); err != nil {
+		e.log.Warn("a batch in RAW is of no job; its rows are shipped, and stand in no account",
+			slog.Uint64("sequence", made.GetRawSequence()), slog.Any("error", err))
 		return nil
 	}
-	err := e.bus.PublishEvents(ctx, ws.out, bus.EventMeta{
-		Tenant: raw.Tenant, Table: table, MsgID: fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation),
-	})
-	if errors.Is(err, bus.ErrFull) {
-		return bus.RetryAfter(err, 30*time.Second)
-	}
-	if err != nil {
-		return err
-	}
-	e.metrics.events.WithLabelValues(table).Add(float64(events))
-	return nil
+	return e.ledger.Made(ctx, jobID, made)
 }
 
 // convert writes the EventBatch of the workspace's records into ws.out.

@@ -13,6 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
@@ -59,11 +60,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	if err != nil {
 		return err
 	}
-	at := rec.TimeMS
-	if at == 0 { // any later read of this window's hour gives the same
-		at = c.head.Window.Start.UnixMilli()
-	}
-	verdict, err := c.sets.Add(ctx, r.Feed, at, rec.ID, rec.Hash)
+	verdict, err := look(ctx, c.sets, r.Feed, c.head.Window, &rec)
 	if err != nil {
 		return err
 	}
@@ -79,6 +76,14 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 		rec.Revision = true
 	}
 	return c.pack(fc, &rec)
+}
+
+// look asks what a record is to those published before, and remembers it.
+func look(ctx context.Context, sets *seen.Sets, f feed.Feed, w window.Window, r *batch.Record) (seen.Verdict, error) {
+	if r.TimeMS == 0 {
+		return sets.AddUndated(ctx, f, w.Start, r.ID, r.Hash)
+	}
+	return sets.Add(ctx, f, r.TimeMS, r.ID, r.Hash)
 }
 
 // identify names the record. One without any identity of its own is named by its content.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
@@ -34,7 +35,11 @@ func (f *Fetcher) fate(ctx context.Context, w *work, err error, skew time.Durati
 	switch api.Kind {
 	case proofpoint.Canceled:
 		return err
-	case proofpoint.BadCredentials, proofpoint.Forbidden:
+	case proofpoint.BadCredentials:
+		f.alarms.Hold(ctx, alarm.Refused, api.Error(), probeCredential+time.Minute)
+		return f.pause(api, probeCredential)
+	case proofpoint.Forbidden:
+		f.alarms.Hold(ctx, alarm.Forbidden, api.Error(), probeCredential+time.Minute)
 		return f.pause(api, probeCredential)
 	case proofpoint.TooManyRequests:
 		return f.refused(ctx, w, api)
@@ -90,7 +95,7 @@ func (f *Fetcher) refused(ctx context.Context, w *work, api *proofpoint.APIError
 // tooOld gives up what Proofpoint no longer serves. The second half of a window
 // may still be served, so the window is cut first.
 func (f *Fetcher) tooOld(ctx context.Context, w *work, api *proofpoint.APIError, skew time.Duration) error {
-	if _, _, ok := w.window.Halves(); ok {
+	if _, _, ok := w.window.Halves(); ok || w.job.GetOverlap() > 0 {
 		return f.split(ctx, w, api.Error(), skew)
 	}
 	f.log.Error("a window is lost", slog.Int("error_id", api.Kind.DevoID()), slog.String("window", w.window.String()), slog.Any("error", api))
@@ -108,31 +113,24 @@ func (f *Fetcher) giveUp(ctx context.Context, w *work, api *proofpoint.APIError)
 // be cut, it is called again after the rest.
 func (f *Fetcher) halve(ctx context.Context, w *work, api *proofpoint.APIError, after int, skew time.Duration) error {
 	due := w.attempts >= splitAnyway || (w.attempts >= after && f.gate.alone())
-	if _, _, ok := w.window.Halves(); ok && due {
+	if w.divisible() && due {
 		return f.split(ctx, w, api.Error(), skew)
 	}
 	return bus.RetryAfter(api, f.gate.rest())
 }
 
-// split tells the scheduler to plan the halves.
+// split tells the scheduler to plan the parts.
 func (f *Fetcher) split(ctx context.Context, w *work, reason string, skew time.Duration) error {
-	if _, _, ok := w.window.Halves(); !ok {
+	if !w.divisible() {
 		return bus.RetryAfter(fmt.Errorf("%w: %s cannot be cut: %s", errBadJob, w.window, reason), longestWait)
 	}
-	f.log.Info("a window is cut into halves", slog.String("window", w.window.String()), slog.String("reason", reason))
+	f.log.Info("a window is cut", slog.String("window", w.window.String()), slog.String("reason", reason))
 	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_SPLIT, reason, skew)
 }
 
 // conclude writes a state other than fetched into the ledger.
 func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowState, reason string, skew time.Duration) error {
-	for _, name := range w.set {
-		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
-			Tenant: f.cfg.Tenant.Name, Feed: string(name), Window: w.window.Proto(), State: state, JobId: w.job.GetId(), Pass: w.job.GetPass(),
-			Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(),
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.ledger.Read(ctx, &taplinev1.WindowRecord{
+		JobId: w.job.GetId(), State: state, Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(),
+	})
 }

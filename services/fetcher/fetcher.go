@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
@@ -72,10 +73,13 @@ type Fetcher struct {
 	now     func() time.Time
 	gate    *gate
 
+	registry prometheus.Registerer
+
 	// Set by open, before anything runs.
 	seen   *bus.Bucket
 	quota  *quota.Book
 	ledger *ledger.Ledger
+	alarms *alarm.Board
 }
 
 // New makes a fetcher. It does nothing before Run.
@@ -93,7 +97,7 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
-		now: deps.Now, gate: newGate(time.Now),
+		now: deps.Now, gate: newGate(time.Now), registry: deps.Metrics,
 	}, nil
 }
 
@@ -130,6 +134,7 @@ func (f *Fetcher) open(ctx context.Context) error {
 	f.seen = bucket(bus.BucketSeen)
 	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, f.now)
 	f.ledger = ledger.New(bucket(bus.BucketLedger))
+	f.alarms = alarm.New(bucket(bus.BucketState), f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("fetcher: %w", err)
 	}

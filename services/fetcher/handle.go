@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -32,6 +33,12 @@ type work struct {
 	attempts int
 }
 
+// divisible reports whether the scheduler can cut the job: see package plan.
+func (w *work) divisible() bool {
+	_, _, ok := w.window.Halves()
+	return ok || len(w.set) > 1 || w.job.GetOverlap() > 0
+}
+
 // handle runs one job. What its error means is decided here and in fate.go.
 func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	w, err := f.decode(d.Data())
@@ -46,6 +53,12 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if !errors.Is(err, bus.ErrNotFound) {
 		return err
 	}
+	// An earlier run may have ended between its note and its ack. The scheduler acts on
+	// the note; to call now would read what the halves read at the same time.
+	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
+	if err != nil || known[w.job.GetId()] != nil {
+		return err
+	}
 	if rest := f.gate.rest(); rest > 0 {
 		return bus.RetryAfter(errResting, rest)
 	}
@@ -57,32 +70,24 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 
 // decode reads a job and refuses what this fetcher cannot run.
 func (f *Fetcher) decode(data []byte) (*work, error) {
-	job := &taplinev1.Job{}
-	if err := proto.Unmarshal(data, job); err != nil {
+	order := &taplinev1.Job{}
+	if err := proto.Unmarshal(data, order); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadJob, err)
 	}
-	if job.GetTenant() != f.cfg.Tenant.Name {
-		return nil, fmt.Errorf("%w %q: this fetcher serves %q", errUnknownTenant, job.GetTenant(), f.cfg.Tenant.Name)
+	if order.GetTenant() != f.cfg.Tenant.Name {
+		return nil, fmt.Errorf("%w %q: this fetcher serves %q", errUnknownTenant, order.GetTenant(), f.cfg.Tenant.Name)
 	}
-	w := &work{job: job}
-	var err error
-	if w.window, err = window.FromProto(job.GetWindow()); err != nil {
+	id, err := job.Of(order)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadJob, err)
 	}
-	if !servable(w.window) {
-		return nil, fmt.Errorf("%w: window %s spans %s, and Proofpoint serves 30s to 1h", errBadJob, w.window, w.window.Span())
+	if !servable(id.Window) {
+		return nil, fmt.Errorf("%w: window %s spans %s, and Proofpoint serves 30s to 1h", errBadJob, id.Window, id.Window.Span())
 	}
-	for _, name := range job.GetFeeds() {
-		if !feed.Feed(name).IsSIEM() || slices.Contains(w.set, feed.Feed(name)) {
-			return nil, fmt.Errorf("%w: feeds %q", errBadJob, job.GetFeeds())
-		}
-		w.set = append(w.set, feed.Feed(name))
+	if _, err := job.Parse(order.GetId()); err != nil || id.String() != order.GetId() {
+		return nil, fmt.Errorf("%w: id %q does not say what the job is, %s", errBadJob, order.GetId(), id)
 	}
-	if len(w.set) == 0 || job.GetId() == "" {
-		return nil, fmt.Errorf("%w: no feeds or no id", errBadJob)
-	}
-	w.endpoint = w.set.Endpoint()
-	return w, nil
+	return &work{job: order, set: id.Set, window: id.Window, endpoint: id.Set.Endpoint()}, nil
 }
 
 // longestWait bounds how long a job waits for a unit before it looks again, so
@@ -92,7 +97,6 @@ const longestWait = time.Minute
 func (f *Fetcher) reserve(ctx context.Context, w *work) error {
 	err := f.quota.Reserve(ctx, w.endpoint.Pool)
 	if exhausted, ok := errors.AsType[*quota.ExhaustedError](err); ok {
-		f.metrics.quotaLeft.WithLabelValues(string(w.endpoint.Pool)).Set(0)
 		f.health.Degraded("quota "+string(w.endpoint.Pool), err.Error())
 		return bus.RetryAfter(err, min(exhausted.Wait, longestWait))
 	}
@@ -129,6 +133,8 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 		return f.fate(ctx, w, err, skew)
 	}
 	f.metrics.calls.WithLabelValues(w.endpoint.Path, "ok").Inc()
+	f.alarms.Clear(ctx, alarm.Refused)
+	f.alarms.Clear(ctx, alarm.Forbidden)
 	if f.gate.success() {
 		f.log.Info("Proofpoint answers again")
 	}

@@ -4,13 +4,13 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics of the fetcher. The names are part of the interface.
 type metrics struct {
-	calls     *prometheus.CounterVec // by endpoint and result
-	records   *prometheus.CounterVec // by feed and fate
-	bytes     prometheus.Counter
-	duration  prometheus.Histogram
-	quotaLeft *prometheus.GaugeVec // by pool
-	skew      prometheus.Gauge
-	late      *prometheus.CounterVec // by feed
+	calls    *prometheus.CounterVec // by endpoint and result
+	records  *prometheus.CounterVec // by feed and fate
+	bytes    prometheus.Counter
+	duration prometheus.Histogram
+	skew     prometheus.Gauge
+	late     *prometheus.CounterVec   // by feed
+	lateness *prometheus.HistogramVec // by feed
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -28,16 +28,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_fetcher_call_duration_seconds", Help: "From the request to the end of the body.",
 			Buckets: prometheus.ExponentialBuckets(0.05, 2, 12),
 		}),
-		quotaLeft: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tapline_quota_left_calls", Help: "Calls that may be made now.",
-		}, []string{"pool"}),
 		late: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tapline_fetcher_late_records_total", Help: "Records that a sweep found and the first reading had missed.",
+		}, []string{"feed"}),
+		lateness: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tapline_fetcher_lateness_seconds", Help: "How long after the end of its window a record that only a sweep found was found.",
+			Buckets: []float64{600, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 16 * 3600, 86400, 2 * 86400, 4 * 86400},
 		}, []string{"feed"}),
 		skew: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_clock_skew_seconds", Help: "How far the local clock is ahead of Proofpoint's.",
 		}),
 	}
-	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.quotaLeft, m.skew, m.late)
+	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.skew, m.late, m.lateness)
 	return m
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
@@ -40,7 +41,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	if err != nil {
 		return fmt.Errorf("encode marker of job %s: %w", w.job.GetId(), err)
 	}
-	_, err = f.bus.PublishWindow(ctx, bus.Window{
+	sequence, err := f.bus.PublishWindow(ctx, bus.Window{
 		Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Batches: batches(c), Marker: marker,
 	})
 	switch {
@@ -62,7 +63,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	if err := c.sets.Commit(ctx); err != nil {
 		return err
 	}
-	return f.record(ctx, w, result, skew)
+	return f.record(ctx, w, result, account{sequence, skew})
 }
 
 func batches(c *collector) iter.Seq2[bus.RawMessage, error] {
@@ -97,11 +98,7 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 			return bus.Permanent(fmt.Errorf("batch %d of job %s: %w", sequence-1-i, w.job.GetId(), err))
 		}
 		for _, r := range raw.Records {
-			at := r.TimeMS
-			if at == 0 {
-				at = w.window.Start.UnixMilli()
-			}
-			if _, err := sets.Add(ctx, feed.Feed(raw.Feed), at, r.ID, r.Hash); err != nil {
+			if _, err := look(ctx, sets, feed.Feed(raw.Feed), w.window, &r); err != nil {
 				return err
 			}
 		}
@@ -109,24 +106,30 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 	if err := sets.Commit(ctx); err != nil {
 		return err
 	}
-	return f.record(ctx, w, result, 0)
+	return f.record(ctx, w, result, account{sequence, 0})
 }
 
-// record writes the account of a fetched window into the ledger, one record for
-// each feed.
-func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, skew time.Duration) error {
-	for _, r := range result.GetFeeds() {
-		err := f.ledger.Put(ctx, &taplinev1.WindowRecord{
-			Tenant: f.cfg.Tenant.Name, Feed: r.GetFeed(), Window: w.window.Proto(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED,
-			JobId: w.job.GetId(), Pass: w.job.GetPass(), Attempts: uint32(w.attempts), Status: result.GetStatus(), Bytes: result.GetBytes(),
-			Received: r.GetReceived(), Duplicate: r.GetDuplicate(), Published: r.GetPublished(), Revision: r.GetRevision(),
-			Dead: r.GetDead(), FetchedAt: result.GetFetchedAt(), SkewMs: skew.Milliseconds(),
-		})
-		if err != nil {
-			return err
-		}
+// account is what the ledger wants to know besides the marker.
+type account struct {
+	marker uint64        // its sequence
+	skew   time.Duration // of the local clock
+}
+
+// record writes the account of a fetched window into the ledger.
+func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, a account) error {
+	record := ledger.Fetched(result, a.marker)
+	record.Attempts, record.SkewMs = uint32(w.attempts), a.skew.Milliseconds()
+	return f.ledger.Read(ctx, record)
+}
+
+// tellLate counts what a sweep found: it became visible since the reading before.
+func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.WindowResult, r *taplinev1.FeedResult) {
+	late := r.GetPublished() - r.GetRevision()
+	f.metrics.late.WithLabelValues(r.GetFeed()).Add(float64(late))
+	lateness := result.GetFetchedAt().AsTime().Sub(job.GetWindow().GetEnd().AsTime()).Seconds()
+	for range late {
+		f.metrics.lateness.WithLabelValues(r.GetFeed()).Observe(lateness)
 	}
-	return nil
 }
 
 func (f *Fetcher) tell(job *taplinev1.Job, result *taplinev1.WindowResult) {
@@ -136,7 +139,7 @@ func (f *Fetcher) tell(job *taplinev1.Job, result *taplinev1.WindowResult) {
 		count("new", r.GetPublished()-r.GetRevision())
 		count("revision", r.GetRevision())
 		if job.GetLane() == taplinev1.Lane_LANE_SWEEP {
-			f.metrics.late.WithLabelValues(r.GetFeed()).Add(float64(r.GetPublished() - r.GetRevision()))
+			f.tellLate(job, result, r)
 		}
 		count("duplicate", r.GetDuplicate())
 		count("dead", r.GetDead())

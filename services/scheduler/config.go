@@ -3,25 +3,28 @@ package scheduler
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 )
 
 // Config of the scheduler.
 type Config struct {
-	Tenant bus.Tenant
-	Feeds  Feeds
-	Start  StartTime       `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins: RFC 3339, or an age such as 7d or 12h, at most 7d"`
-	Poll   time.Duration   `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
-	Margin time.Duration   `env:"TAP_HEAD_MARGIN" envDefault:"15s" usage:"how far live windows end behind Proofpoint's clock"`
-	Sweeps []time.Duration `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records, separated by commas; empty for never"`
-	Tick   time.Duration   `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
+	Tenant  bus.Tenant
+	Feeds   Feeds
+	Quota   quota.Config
+	Start   StartTime       `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins: RFC 3339, or an age such as 7d or 12h, at most 7d"`
+	Poll    time.Duration   `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
+	Margin  time.Duration   `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
+	Overlap time.Duration   `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again, for records that become visible late; costs no call"`
+	Sweeps  []time.Duration `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records, separated by commas; empty for never"`
+	Tick    time.Duration   `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
+	Alarms  Alarms
 }
 
 // Validate checks the ranges.
@@ -33,16 +36,37 @@ func (c Config) Validate() error {
 	if c.Margin < 0 || c.Margin > time.Hour {
 		problems = append(problems, config.Invalid("TAP_HEAD_MARGIN", c.Margin.String(), "want 0s to 1h"))
 	}
-	for _, age := range c.Sweeps {
-		if age < time.Minute || age > window.Lookback-2*window.MaxSpan {
-			problems = append(problems, config.Invalid("TAP_SWEEPS", age.String(), "want ages of 1m to 166h"))
-		}
+	if c.Overlap < 0 || c.Overlap > 45*time.Minute {
+		problems = append(problems, config.Invalid("TAP_OVERLAP", c.Overlap.String(), "want 0s to 45m"))
 	}
-	if !slices.IsSorted(c.Sweeps) {
-		problems = append(problems, config.Invalid("TAP_SWEEPS", fmt.Sprint(c.Sweeps), "want the youngest age first"))
+	for i, age := range c.Sweeps {
+		if age < time.Minute || age > window.Lookback-2*window.MaxSpan || age%time.Minute != 0 {
+			problems = append(problems, config.Invalid("TAP_SWEEPS", age.String(), "want ages of whole minutes, 1m to 166h"))
+		}
+		if i > 0 && age <= c.Sweeps[i-1] {
+			problems = append(problems, config.Invalid("TAP_SWEEPS", fmt.Sprint(c.Sweeps), "want each age once, the youngest first"))
+		}
 	}
 	if c.Tick < time.Millisecond || c.Tick > time.Minute {
 		problems = append(problems, config.Invalid("SCHEDULER_TICK", c.Tick.String(), "want 1ms to 1m"))
+	}
+	return errors.Join(problems...)
+}
+
+// Alarms says when an operator should look.
+type Alarms struct {
+	Freshness time.Duration `env:"ALARM_FRESHNESS" envDefault:"10m" usage:"alarm when rows of this age are not confirmed by the sink"`
+	Edge      time.Duration `env:"ALARM_EDGE" envDefault:"24h" usage:"alarm when something unread will no longer be served this soon"`
+	Skew      time.Duration `env:"ALARM_CLOCK_SKEW" envDefault:"30s" usage:"alarm when the local clock is this far from Proofpoint's"`
+}
+
+// Validate checks the ranges.
+func (a Alarms) Validate() error {
+	var problems []error
+	for name, d := range map[string]time.Duration{"ALARM_FRESHNESS": a.Freshness, "ALARM_EDGE": a.Edge, "ALARM_CLOCK_SKEW": a.Skew} {
+		if d < time.Second || d > window.Lookback {
+			problems = append(problems, config.Invalid(name, d.String(), "want 1s to 168h"))
+		}
 	}
 	return errors.Join(problems...)
 }

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
-	"github.com/tapline/tapline/pkg/ledger"
-	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
-	"github.com/tapline/tapline/services/scheduler/internal/plan"
 )
 
 // republishAfter is how often an outstanding job without a result is offered to
@@ -23,8 +26,13 @@ const republishAfter = time.Minute
 // planning is the scheduler's view of one feed set.
 type planning struct {
 	cfg       plan.Config
+	pool      feed.Pool
 	key       string               // in STATE
 	published map[string]time.Time // when this process offered a job to the bus
+	state     *taplinev1.PlanState // as last seen
+	now       time.Time            // by Proofpoint's clock, at that time
+	cadence   time.Duration
+	supply    quota.Forecast
 }
 
 // advance reads the state, plans, writes the state, and then publishes.
@@ -37,16 +45,20 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 	if err != nil {
 		return err
 	}
-	outcomes, err := s.outcomes(ctx, p, state)
+	outcomes, err := s.outcomes(ctx, state)
+	if err != nil {
+		return err
+	}
+	supply, err := s.quota.Forecast(ctx, p.pool)
 	if err != nil {
 		return err
 	}
 	// A local clock that is ahead of Proofpoint's would ask for the future.
 	now := s.now().Add(-time.Duration(state.GetSkewMs()) * time.Millisecond)
 	out := plan.Step(p.cfg, state, plan.Input{
-		Now: now, Outcomes: outcomes, NoBackfill: s.room.noBackfill, NoLive: s.room.noLive,
+		Now: now, Outcomes: outcomes, Supply: &supply, NoBackfill: s.room.noBackfill, NoLive: s.room.noLive,
 	})
-	if err := s.lose(ctx, p, out.Lost); err != nil {
+	if err := s.ranges(ctx, out); err != nil {
 		return err
 	}
 	after, err := encode(state)
@@ -61,7 +73,8 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 			return fmt.Errorf("write the plan of %s: %w", p.cfg.Set, err)
 		}
 	}
-	s.note(state, out, now)
+	p.state, p.now = state, now
+	s.note(p, out, supply)
 	return s.publish(ctx, p, state.GetOutstanding())
 }
 
@@ -89,41 +102,48 @@ func (s *Scheduler) read(ctx context.Context, p *planning) (*taplinev1.PlanState
 }
 
 // outcomes asks the ledger about every outstanding job.
-func (s *Scheduler) outcomes(ctx context.Context, p *planning, state *taplinev1.PlanState) (map[string]taplinev1.WindowState, error) {
-	known := make(map[string]taplinev1.WindowState)
-	for _, job := range state.GetOutstanding() {
-		w, err := window.FromProto(job.GetWindow())
-		if err != nil {
-			return nil, fmt.Errorf("job %s in the plan: %w", job.GetId(), err)
-		}
-		outcome, err := s.ledger.Outcome(ctx, p.cfg.Tenant, p.cfg.Set, ledger.Window{Window: w, Pass: job.GetPass()})
-		if err != nil {
-			return nil, fmt.Errorf("job %s: %w", job.GetId(), err)
-		}
-		if outcome.State > taplinev1.WindowState_WINDOW_STATE_PLANNED {
-			known[job.GetId()] = outcome.State
-			state.SkewMs = outcome.SkewMS
+func (s *Scheduler) outcomes(ctx context.Context, state *taplinev1.PlanState) (map[string]*taplinev1.WindowRecord, error) {
+	var ids []string
+	for _, j := range state.GetOutstanding() {
+		ids = append(ids, j.GetId())
+	}
+	known, err := s.ledger.Outcomes(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range state.GetOutstanding() { // the latest word on the clock counts
+		if w := known[j.GetId()]; w != nil {
+			state.SkewMs = w.GetSkewMs()
 		}
 	}
 	return known, nil
 }
 
-// lose writes ranges that cannot be read any more into the ledger, before the
-// state forgets them.
-func (s *Scheduler) lose(ctx context.Context, p *planning, lost []window.Window) error {
-	for _, w := range lost {
-		for _, f := range p.cfg.Set {
-			err := s.ledger.Put(ctx, &taplinev1.WindowRecord{
-				Tenant: p.cfg.Tenant, Feed: string(f), Window: w.Proto(), State: taplinev1.WindowState_WINDOW_STATE_LOST,
-				Reason: "older than the seven days that Proofpoint serves",
-			})
-			if err != nil {
-				return fmt.Errorf("note the lost range %s: %w", w, err)
-			}
+// ranges writes what is lost and what is sealed into the ledger, before the
+// state forgets it.
+func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
+	put := func(r plan.Range, state taplinev1.WindowState) error {
+		err := s.ledger.Range(ctx, s.cfg.Tenant.Name, &taplinev1.RangeRecord{
+			Window: r.Proto(), State: state, Feeds: r.Feeds, Reason: r.Reason, At: timestamppb.New(s.now()),
+		})
+		if err != nil {
+			return fmt.Errorf("note the range %s: %w", r.Window, err)
 		}
-		s.metrics.lost.Add(w.Span().Seconds())
-		s.log.Error("a range is lost: it is older than the seven days that Proofpoint serves",
-			slog.String("feeds", p.cfg.Set.String()), slog.String("range", w.Interval()))
+		return nil
+	}
+	for _, r := range out.Lost {
+		if err := put(r, taplinev1.WindowState_WINDOW_STATE_LOST); err != nil {
+			return err
+		}
+		s.metrics.lost.Add(r.Span().Seconds())
+		s.alarms.Hold(ctx, alarm.Lost, r.String()+" cannot be read: "+r.Reason, lostFor)
+		s.log.Error("a range is lost", slog.Any("feeds", r.Feeds), slog.String("range", r.Interval()), slog.String("reason", r.Reason))
+	}
+	for _, r := range out.Sealed {
+		if err := put(r, taplinev1.WindowState_WINDOW_STATE_SEALED); err != nil {
+			return err
+		}
+		s.metrics.sealed.Add(r.Span().Seconds() * float64(len(r.Feeds)))
 	}
 	return nil
 }
@@ -132,35 +152,42 @@ func (s *Scheduler) lose(ctx context.Context, p *planning, lost []window.Window)
 func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.Job) error {
 	current := make(map[string]time.Time, len(jobs))
 	var problems []error
-	for _, job := range jobs {
-		last, ok := p.published[job.GetId()]
+	for _, j := range jobs {
+		last, ok := p.published[j.GetId()]
 		if ok && time.Since(last) < republishAfter {
-			current[job.GetId()] = last
+			current[j.GetId()] = last
 			continue
 		}
-		err := s.bus.PublishJob(ctx, job, p.cfg.Set.String(), plan.LaneName(job.GetLane()))
+		id, err := job.Of(j)
+		if err == nil {
+			err = s.bus.PublishJob(ctx, j, id.Set.String(), job.LaneName(id.Lane))
+		}
 		if err != nil && !errors.Is(err, bus.ErrOutstanding) {
 			problems = append(problems, err)
 			continue
 		}
-		current[job.GetId()] = time.Now()
+		current[j.GetId()] = time.Now()
 	}
 	p.published = current
 	return errors.Join(problems...)
 }
 
-func (s *Scheduler) note(state *taplinev1.PlanState, out plan.Output, now time.Time) {
-	for _, job := range out.New {
-		s.metrics.planned.WithLabelValues(plan.LaneName(job.GetLane())).Inc()
-		s.log.Debug("planned", slog.String("job", job.GetId()))
+func (s *Scheduler) note(p *planning, out plan.Output, supply quota.Forecast) {
+	for _, j := range out.New {
+		s.metrics.planned.WithLabelValues(job.LaneName(j.GetLane())).Inc()
+		s.log.Debug("planned", slog.String("job", j.GetId()))
 	}
-	waiting := map[string]int{plan.Live: 0, plan.Sweep: 0, plan.Backfill: 0}
-	for _, job := range state.GetOutstanding() {
-		waiting[plan.LaneName(job.GetLane())]++
+	waiting := make(map[string]int)
+	for _, j := range p.state.GetOutstanding() {
+		waiting[job.LaneName(j.GetLane())]++
 	}
-	for lane, n := range waiting {
-		s.metrics.outstanding.WithLabelValues(lane).Set(float64(n))
+	for _, lane := range job.Lanes() {
+		s.metrics.outstanding.WithLabelValues(lane).Set(float64(waiting[lane]))
 	}
-	s.metrics.headLag.Set(now.Sub(state.GetLiveHead().AsTime()).Seconds())
-	s.metrics.backfill.Set(state.GetBackfillEnd().AsTime().Sub(state.GetBackfillNext().AsTime()).Seconds())
+	s.metrics.headLag.Set(p.now.Sub(p.state.GetLiveHead().AsTime()).Seconds())
+	s.metrics.backfill.Set(p.state.GetBackfillEnd().AsTime().Sub(p.state.GetBackfillNext().AsTime()).Seconds())
+	s.metrics.cadence.Set(out.Cadence.Seconds())
+	s.metrics.quotaLeft.WithLabelValues(string(p.pool)).Set(float64(supply.Left))
+	s.metrics.quotaExternal.WithLabelValues(string(p.pool)).Set(float64(supply.External))
+	p.cadence, p.supply = out.Cadence, supply
 }

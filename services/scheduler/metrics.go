@@ -9,6 +9,16 @@ type metrics struct {
 	headLag     prometheus.Gauge
 	backfill    prometheus.Gauge
 	lost        prometheus.Counter
+	sealed      prometheus.Counter
+	cadence     prometheus.Gauge
+
+	quotaLeft     *prometheus.GaugeVec // by pool
+	quotaExternal *prometheus.GaugeVec // by pool
+
+	freshness  *prometheus.GaugeVec // by feed
+	pending    *prometheus.GaugeVec // by feed
+	violations prometheus.Gauge
+	edge       prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -29,6 +39,41 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_scheduler_lost_seconds_total", Help: "Time span given up because Proofpoint no longer serves it.",
 		}),
 	}
-	r.MustRegister(m.planned, m.outstanding, m.headLag, m.backfill, m.lost)
+	m.pace()
+	m.account()
+	r.MustRegister(m.planned, m.outstanding, m.headLag, m.backfill, m.lost, m.sealed, m.cadence, m.quotaLeft, m.quotaExternal,
+		m.freshness, m.pending, m.violations, m.edge)
 	return m
+}
+
+// pace makes the metrics of how calls are spent.
+func (m *metrics) pace() {
+	m.cadence = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tapline_scheduler_cadence_seconds", Help: "Time between live calls that the budget allows at the moment.",
+	})
+	m.quotaLeft = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tapline_quota_left_calls", Help: "Calls that may be made now.",
+	}, []string{"pool"})
+	m.quotaExternal = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tapline_quota_external_calls", Help: "Calls of the last 24 hours that others made with the same credential, as far as known.",
+	}, []string{"pool"})
+}
+
+// account makes the metrics of what the ledger says.
+func (m *metrics) account() {
+	m.sealed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tapline_scheduler_sealed_seconds_total", Help: "Time span found complete, summed over feeds.",
+	})
+	m.freshness = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tapline_freshness_seconds", Help: "Age of the oldest instant that live reading has not brought to the sink.",
+	}, []string{"feed"})
+	m.pending = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tapline_ledger_pending_records", Help: "Records of the last hours that were published and are not confirmed by the sink.",
+	}, []string{"feed"})
+	m.violations = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tapline_ledger_violations", Help: "Entries of the ledger that cannot be, as last audited.",
+	})
+	m.edge = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tapline_scheduler_edge_seconds", Help: "Time until the oldest unread instant is no longer served; seven days when nothing is unread.",
+	})
 }

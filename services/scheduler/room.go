@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 )
 
@@ -42,6 +43,7 @@ func (s *Scheduler) look(ctx context.Context) error {
 	if next.noBackfill != s.room.noBackfill || next.noLive != s.room.noLive {
 		s.tellRoom(next, name, fullest)
 	}
+	s.alarms.Set(ctx, alarm.StreamFull, next.noBackfill, fmt.Sprintf("%s is %.0f %% full; planning is held back", name, fullest*100))
 	s.room = next
 	return nil
 }

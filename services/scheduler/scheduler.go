@@ -9,13 +9,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
-	"github.com/tapline/tapline/services/scheduler/internal/plan"
 )
 
 // Flow is this stage's place in the chain.
@@ -46,9 +48,14 @@ type Scheduler struct {
 	health  *telemetry.Health
 	now     func() time.Time
 
+	registry prometheus.Registerer
+
 	// The rest belongs to the goroutine of Run.
 	state  *bus.Bucket
 	ledger *ledger.Ledger
+	quota  *quota.Book
+	alarms *alarm.Board
+	audit  audit
 	plans  []*planning
 	room   room
 }
@@ -65,11 +72,14 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 		return nil, err
 	}
 	s := &Scheduler{
-		cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now,
+		cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now, registry: deps.Metrics,
 	}
 	for _, set := range feed.Cover(cfg.Feeds.Names) {
 		s.plans = append(s.plans, &planning{
-			cfg:       plan.Config{Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin, Sweeps: cfg.Sweeps},
+			cfg: plan.Config{
+				Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin, Overlap: cfg.Overlap, Sweeps: cfg.Sweeps,
+			},
+			pool:      set.Endpoint().Pool,
 			key:       cfg.Tenant.Name + "." + set.String(),
 			published: make(map[string]time.Time),
 		})
@@ -118,7 +128,13 @@ func (s *Scheduler) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
+	units, err := s.bus.Bucket(ctx, bus.BucketQuota)
+	if err != nil {
+		return fmt.Errorf("scheduler: %w", err)
+	}
 	s.state, s.ledger = state, ledger.New(records)
+	s.quota = quota.NewBook(units, s.cfg.Tenant.Name, s.cfg.Quota, s.now)
+	s.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
 	return nil
 }
 
@@ -131,5 +147,6 @@ func (s *Scheduler) tick(ctx context.Context) error {
 	for _, p := range s.plans {
 		problems = append(problems, s.advance(ctx, p))
 	}
+	problems = append(problems, s.check(ctx))
 	return errors.Join(problems...)
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/jsonline"
+	"github.com/tapline/tapline/pkg/ledger"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -21,6 +23,7 @@ type parcel struct {
 	delivery *bus.Delivery
 	events   batch.Events
 	bytes    int64
+	dead     int64 // rows that went to DEAD
 	sent     time.Time
 }
 
@@ -42,10 +45,11 @@ func (s *Shipper) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) 
 		if err := s.buryEvent(ctx, p, i, reason); err != nil {
 			return nil, err
 		}
+		p.dead++
 	}
 	p.events.Events = kept
 	if len(kept) == 0 {
-		return nil, d.Ack()
+		return nil, errors.Join(s.note(ctx, p), d.Ack())
 	}
 	return p, nil
 }
@@ -108,16 +112,40 @@ func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason er
 	return nil
 }
 
-// settle acknowledges a parcel that the sink has confirmed.
-func (s *Shipper) settle(p *parcel) {
-	if err := p.delivery.Ack(); err != nil { // it comes again and is shipped again
-		s.log.Debug("cannot ack", slog.Any("error", err))
+// settle acknowledges what the sink has confirmed, once the ledger says so.
+func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
+	if len(parcels) == 0 {
+		return
 	}
-	n := len(p.events.Events)
-	pulled := time.UnixMilli(p.events.Events[0].PullMS)
-	s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))
-	s.metrics.confirm.Observe(time.Since(p.sent).Seconds())
-	lag := s.now().Sub(pulled).Seconds()
-	s.metrics.lag.Observe(lag)
-	s.metrics.lastLag.WithLabelValues(p.events.Table).Set(lag)
+	if err := s.note(context.WithoutCancel(ctx), parcels...); err != nil { // they come again and are shipped again
+		s.log.Warn("cannot note what the sink has confirmed; it comes again", slog.Any("error", err))
+		return
+	}
+	for _, p := range parcels {
+		if err := p.delivery.Ack(); err != nil {
+			s.log.Debug("cannot ack", slog.Any("error", err))
+		}
+		n := len(p.events.Events)
+		pulled := time.UnixMilli(p.events.Events[0].PullMS)
+		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))
+		s.metrics.confirm.Observe(time.Since(p.sent).Seconds())
+		lag := s.now().Sub(pulled).Seconds()
+		s.metrics.lag.Observe(lag)
+		s.metrics.lastLag.WithLabelValues(p.events.Table).Set(lag)
+	}
+}
+
+// note writes parcels of jobs into the ledger. Rows that are of no job stand in no account.
+func (s *Shipper) note(ctx context.Context, parcels ...*parcel) error {
+	notes := make([]ledger.Sent, 0, len(parcels))
+	for _, p := range parcels {
+		if _, err := job.Parse(p.events.JobID); err != nil {
+			continue
+		}
+		notes = append(notes, ledger.Sent{JobID: p.events.JobID, Batch: &taplinev1.BatchRecord{
+			RawSequence: p.events.SourceSequence, Feed: p.events.Feed, Table: p.events.Table, Events: int64(len(p.events.Events)), Dead: p.dead,
+			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),
+		}})
+	}
+	return s.ledger.Sent(ctx, notes...)
 }

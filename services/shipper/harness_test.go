@@ -119,7 +119,7 @@ func fill(tb testing.TB, b *bus.Bus, first, batches, rows int) {
 func publish(tb testing.TB, b *bus.Bus, e *batch.Events) {
 	tb.Helper()
 	meta := bus.EventMeta{Tenant: e.Tenant, Table: e.Table, MsgID: fmt.Sprint(e.SourceSequence)}
-	if err := b.PublishEvents(tb.Context(), batch.AppendEvents(nil, e), meta); err != nil {
+	if _, err := b.PublishEvents(tb.Context(), batch.AppendEvents(nil, e), meta); err != nil {
 		tb.Fatal(err)
 	}
 }

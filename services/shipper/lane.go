@@ -67,7 +67,7 @@ func (l *lane) run(ctx context.Context) {
 			l.await(ctx)
 		default:
 			l.failures++
-			l.outage.failed(err)
+			l.outage.failed(work, err)
 			l.unsubscribe() // what waits in the process would grow old there
 			l.pause(work, backoff(l.failures))
 		}
@@ -149,12 +149,10 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 			return nil
 		}
 		n, err := c.Confirm(ctx)
-		for _, p := range l.take(n) {
-			l.settle(p)
-		}
+		l.settle(ctx, l.take(n))
 		if n > 0 {
 			l.failures = 0
-			l.outage.works()
+			l.outage.works(ctx)
 			signal(l.didClear)
 		}
 		if err != nil {

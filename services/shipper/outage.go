@@ -1,6 +1,7 @@
 package shipper
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/telemetry"
 )
 
@@ -23,6 +25,7 @@ type outage struct {
 	log    *slog.Logger
 	health *telemetry.Health
 	up     prometheus.Gauge
+	alarms *alarm.Board // set before anything fails
 
 	mu    sync.Mutex
 	since time.Time // zero while the sink works
@@ -30,7 +33,8 @@ type outage struct {
 }
 
 // failed notes that a connection could not be opened or was lost.
-func (o *outage) failed(err error) {
+func (o *outage) failed(ctx context.Context, err error) {
+	o.alarms.Raise(ctx, alarm.Sink, err.Error())
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
@@ -47,7 +51,8 @@ func (o *outage) failed(err error) {
 }
 
 // works notes that the sink has confirmed something.
-func (o *outage) works() {
+func (o *outage) works(ctx context.Context) {
+	o.alarms.Clear(ctx, alarm.Sink)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.since.IsZero() {

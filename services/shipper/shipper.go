@@ -11,8 +11,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -26,6 +28,7 @@ var Flow = bus.Flow{Stage: "shipper", Consumes: bus.StreamEvents, Emits: bus.Flo
 // transport is what the shipper needs of the bus.
 type transport interface {
 	Subscribe(ctx context.Context, c bus.Consumer, prefetch int) (*bus.Subscription, error)
+	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
 }
 
@@ -69,6 +72,9 @@ type Shipper struct {
 	open    opener
 	close   func() error
 	outage  *outage
+
+	registry prometheus.Registerer
+	ledger   *ledger.Ledger // set by Run, before anything else
 }
 
 // New checks the configuration, certificates included, and opens a file.
@@ -78,7 +84,7 @@ func New(cfg Config, deps Deps) (*Shipper, error) {
 		deps.Now = time.Now
 	}
 	s := &Shipper{
-		cfg: cfg, bus: deps.Bus, log: deps.Log, health: deps.Health, now: deps.Now,
+		cfg: cfg, bus: deps.Bus, log: deps.Log, health: deps.Health, now: deps.Now, registry: deps.Metrics,
 		close: func() error { return nil },
 	}
 	if err := s.choose(deps.Stdout); err != nil {
@@ -115,6 +121,16 @@ func (s *Shipper) choose(stdout io.Writer) error {
 // Run delivers until ctx ends, then waits a while for what is in flight. An
 // error means that the bus is not set up, or that the sink cannot be closed.
 func (s *Shipper) Run(ctx context.Context) error {
+	pages, err := s.bus.Bucket(ctx, bus.BucketLedger)
+	if err != nil {
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+	}
+	state, err := s.bus.Bucket(ctx, bus.BucketState)
+	if err != nil {
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+	}
+	s.ledger = ledger.New(pages)
+	s.outage.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
 	// Fail now, and not in every lane for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
 	if err != nil {

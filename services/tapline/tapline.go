@@ -55,7 +55,7 @@ func stages(c Config, rt program.Runtime, now func() time.Time, conn *late) ([]l
 		Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Stdout: rt.Stdout, Now: now,
 	})
 	problems = append(problems, err)
-	enrich := enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health})
+	enrich := enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: now})
 	fetch, err := fetcher.New(c.Fetcher, fetcher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: now})
 	problems = append(problems, err)
 	schedule, err := scheduler.New(c.Scheduler, scheduler.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: now})

@@ -13,15 +13,17 @@ func entry(id, hash uint64) uint64 { return id&^(1<<contentBits-1) | hash>>(64-c
 
 const entrySize = 8
 
+// base is the least entry of the same identity.
+func base(e uint64) uint64 { return e &^ (1<<contentBits - 1) }
+
 // contains looks an entry up in a sorted list of entries. known: an entry with
 // the same identity is there; same: this very one is.
 func contains(sorted []byte, e uint64) (known, same bool) {
 	n := len(sorted) / entrySize
-	base := e &^ (1<<contentBits - 1)
 	low, high := 0, n
 	for low < high { // the first entry that is not before any revision of e
 		mid := int(uint(low+high) >> 1)
-		if at(sorted, mid) < base {
+		if at(sorted, mid) < base(e) {
 			low = mid + 1
 		} else {
 			high = mid
@@ -29,7 +31,7 @@ func contains(sorted []byte, e uint64) (known, same bool) {
 	}
 	for ; low < n; low++ {
 		have := at(sorted, low)
-		if have&^(1<<contentBits-1) != base {
+		if base(have) != base(e) {
 			break
 		}
 		known = true

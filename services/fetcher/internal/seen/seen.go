@@ -59,8 +59,30 @@ func Open(s store, tenant string) *Sets {
 	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, hours: make(map[hourKey]*hour)}
 }
 
-// Add looks a record up and remembers it for Commit. timeMS is the record's
-// own time, or any time that a later read of the same record will give too.
+// AddUndated is [Sets.Add] for a record without a time of its own: it is kept with the hour
+// in which the window that returned it starts. No window is longer than an hour, so any other
+// window that returns the record starts in the same hour or in one next to it.
+func (s *Sets) AddUndated(ctx context.Context, f feed.Feed, start time.Time, id, hash uint64) (Verdict, error) {
+	verdict := New
+	for _, offset := range []time.Duration{-time.Hour, time.Hour} {
+		h, err := s.load(ctx, hourKey{f, start.Add(offset).UnixMilli() / time.Hour.Milliseconds()})
+		if err != nil {
+			return New, err
+		}
+		if v := h.find(entry(id, hash)); v == Duplicate {
+			return Duplicate, nil
+		} else if v == Revision {
+			verdict = Revision
+		}
+	}
+	v, err := s.Add(ctx, f, start.UnixMilli(), id, hash)
+	if v == New {
+		v = verdict
+	}
+	return v, err
+}
+
+// Add looks a record up by its own time and remembers it for Commit.
 func (s *Sets) Add(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint64) (Verdict, error) {
 	key := hourKey{f, timeMS / time.Hour.Milliseconds()}
 	h := s.last
@@ -74,7 +96,8 @@ func (s *Sets) Add(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint
 	return h.add(entry(id, hash)), nil
 }
 
-func (h *hour) add(e uint64) Verdict {
+// find looks an entry up.
+func (h *hour) find(e uint64) Verdict {
 	known := false
 	for _, chunk := range h.chunks {
 		k, same := contains(chunk, e)
@@ -83,21 +106,30 @@ func (h *hour) add(e uint64) Verdict {
 		}
 		known = known || k
 	}
-	base := e &^ (1<<contentBits - 1)
-	have, ok := h.added[base]
-	if ok {
-		_, again := h.more[e]
-		if have == e || again {
+	if have, ok := h.added[base(e)]; ok {
+		if _, again := h.more[e]; again || have == e {
 			return Duplicate
 		}
-		h.more[e] = struct{}{}
-		return Revision
+		known = true
 	}
-	h.added[base] = e
 	if known {
 		return Revision
 	}
 	return New
+}
+
+// add looks an entry up and remembers it.
+func (h *hour) add(e uint64) Verdict {
+	verdict := h.find(e)
+	if verdict == Duplicate {
+		return Duplicate
+	}
+	if _, ok := h.added[base(e)]; ok {
+		h.more[e] = struct{}{}
+	} else {
+		h.added[base(e)] = e
+	}
+	return verdict
 }
 
 func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {

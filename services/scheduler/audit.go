@@ -1,0 +1,131 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+const (
+	auditEvery = time.Minute
+	recently   = 6 * time.Hour // looked at in every audit; older days take turns
+	lostFor    = 24 * time.Hour
+	daysKept   = 9 // what the seven days of Proofpoint and the streams' eight can still change
+)
+
+// audit is when the ledger was looked at, and which older day is next.
+type audit struct {
+	last time.Time
+	day  int
+	told map[string]bool // violations, so that each is logged once
+}
+
+// check raises what needs a look, and audits the ledger now and then.
+func (s *Scheduler) check(ctx context.Context) error {
+	for _, p := range s.plans {
+		if p.state == nil {
+			continue
+		}
+		s.watchEdge(ctx, p)
+		s.watchQuota(ctx, p)
+		skew := time.Duration(p.state.GetSkewMs()) * time.Millisecond
+		s.alarms.Set(ctx, alarm.ClockSkew, skew.Abs() > s.cfg.Alarms.Skew, fmt.Sprintf("the local clock is %s ahead of Proofpoint's", skew))
+	}
+	if time.Since(s.audit.last) < auditEvery {
+		return nil
+	}
+	s.audit.last = time.Now()
+	return s.auditLedger(ctx)
+}
+
+func (s *Scheduler) watchEdge(ctx context.Context, p *planning) {
+	left, oldest, ok := plan.Edge(p.state, p.now)
+	if !ok {
+		left = window.Lookback
+	}
+	s.metrics.edge.Set(left.Seconds())
+	// At the first start the oldest hours are always near the edge; backfill reads them first.
+	near := ok && left < s.cfg.Alarms.Edge && p.now.Sub(p.state.GetBackfillEnd().AsTime()) > s.cfg.Alarms.Freshness
+	s.alarms.Set(ctx, alarm.Edge, near, fmt.Sprintf("%s is unread and is served for another %s only", oldest.Format(time.RFC3339), left.Round(time.Minute)))
+}
+
+func (s *Scheduler) watchQuota(ctx context.Context, p *planning) {
+	f := p.supply
+	short := f.External > 0 && (p.cadence > p.cfg.Poll || f.Blocked.After(p.now))
+	s.alarms.Set(ctx, alarm.Quota, short, fmt.Sprintf("pool %s: others made at least %d of %d calls; live calls are made every %s", p.pool, f.External, f.Limit, p.cadence))
+}
+
+// auditLedger looks at the last hours and at one older day.
+func (s *Scheduler) auditLedger(ctx context.Context) error {
+	now := s.now()
+	var found []ledger.Violation
+	book, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, now.Add(-recently), now)
+	if err != nil {
+		return err
+	}
+	found = append(found, book.Violations()...)
+	for _, p := range s.plans {
+		if p.state != nil {
+			s.watchFreshness(ctx, p, book)
+		}
+	}
+	s.audit.day = s.audit.day%daysKept + 1
+	day := now.Truncate(24*time.Hour).AddDate(0, 0, -s.audit.day)
+	older, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, day, day.Add(24*time.Hour))
+	if err != nil {
+		return err
+	}
+	found = append(found, older.Violations()...)
+	s.tellViolations(ctx, found)
+	return nil
+}
+
+func (s *Scheduler) tellViolations(ctx context.Context, found []ledger.Violation) {
+	s.metrics.violations.Set(float64(len(found)))
+	if len(found) == 0 {
+		s.alarms.Clear(ctx, alarm.Ledger)
+		return
+	}
+	s.alarms.Raise(ctx, alarm.Ledger, found[0].String())
+	for _, v := range found {
+		if text := v.String(); !s.audit.told[text] {
+			if s.audit.told == nil || len(s.audit.told) > 1000 {
+				s.audit.told = make(map[string]bool)
+			}
+			s.audit.told[text] = true
+			s.log.Error("the ledger does not add up", slog.String("rule", v.Rule), slog.String("where", v.Where), slog.String("detail", v.Detail))
+		}
+	}
+}
+
+// watchFreshness finds up to when live reading has brought everything to the sink.
+func (s *Scheduler) watchFreshness(ctx context.Context, p *planning, book *ledger.Book) {
+	from := p.now.Add(-recently)
+	if first := p.state.GetBackfillEnd().AsTime(); from.Before(first) {
+		from = first
+	}
+	worst, which := time.Duration(0), feed.Feed("")
+	for _, f := range p.cfg.Set {
+		good, pending := book.Settled(f)
+		age := p.now.Sub(p.state.GetLiveHead().AsTime())
+		done := append(good, book.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST)...)
+		if open := window.New(from, p.state.GetLiveHead().AsTime()).Missing(done); len(open) > 0 {
+			age = p.now.Sub(open[0].Start)
+		}
+		s.metrics.freshness.WithLabelValues(string(f)).Set(age.Seconds())
+		s.metrics.pending.WithLabelValues(string(f)).Set(float64(pending))
+		if age > worst {
+			worst, which = age, f
+		}
+	}
+	s.alarms.Set(ctx, alarm.Freshness, worst > s.cfg.Alarms.Freshness,
+		fmt.Sprintf("%s is confirmed only up to %s ago; the target is %s", which, worst.Round(time.Second), s.cfg.Alarms.Freshness))
+}
