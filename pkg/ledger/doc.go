@@ -22,7 +22,7 @@
 //	published = rows made + dead                       when all its batches are made
 //	rows made = rows confirmed + dead at the shipper   for each batch that was confirmed
 //
-// [Book.Coverage] says which time is read, lost, or missing. All but the scheduler's part can
+// [Book.Covered] says which time is read, lost or sealed. All but the scheduler's part can
 // be derived again from the streams: the markers in RAW, the batches in EVENTS and
 // what the shipper's consumer has acknowledged; see [Rebuild].
 package ledger

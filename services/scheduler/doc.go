@@ -1,23 +1,29 @@
-// Package scheduler decides which windows exist and when they are read.
+// Package scheduler decides which windows exist and when they are read, and
+// watches over the whole.
 //
-//	LEDGER ──▶ scheduler ──▶ JOBS
-//	           │      ▲
-//	           └ STATE┘
+//	LEDGER, QUOTA ──▶ scheduler ──▶ JOBS
+//	                  │      ▲
+//	                  └ STATE┘
 //
-// Consumes: the ledger, for what became of earlier jobs. Emits: jobs. Owns: the
-// bucket STATE, one key for each tenant and feed set.
+// Consumes: the ledger, for what became of earlier jobs, and the quota, for how
+// many calls there are. Emits: jobs. Owns: the bucket STATE, one key for each
+// tenant and feed set, and the ledger's ranges, lost and sealed.
 //
 // Guarantees: every instant from the configured start on is read, waiting, or
 // written into the ledger as lost; see package plan for the rules. It does so
-// by this order: plan from the state, compare-and-set the new state (which
-// lists the outstanding jobs), then publish those jobs. A crash in between
-// leaves jobs in the state that are not on the bus; whoever runs next
-// publishes every outstanding job that has no result, again and again. A second
-// publish of a job that is on the bus is refused by the bus, and a second run
-// of a job that is done finds its marker, so repetition costs nothing.
+// by this order: plan from the state, note what is lost or sealed, compare-and-set the
+// new state (which lists the outstanding jobs), then publish those jobs. A crash in
+// between leaves ranges noted twice, which are the same note, or jobs in the state
+// that are not on the bus; whoever runs next publishes every outstanding job that has
+// no result, again and again. A second publish of a job that is on the bus is refused by
+// the bus, and a second run of a job that is done finds its marker, so repetition costs
+// nothing.
 //
 // Any number of schedulers may run: they make the same jobs from the same
 // state, and only one wins the compare-and-set.
+//
+// Every minute it audits the last hours of the ledger and one older day: entries that
+// cannot be, and how fresh the sink is. What needs a look becomes an alarm.
 //
 // Fails how: without the bus it waits; when a stream is nearly full it plans no
 // backfill, then nothing, says so once, and goes on when there is room.
