@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -33,6 +34,11 @@ type Row struct {
 
 // Pending is how many published records are neither at the sink nor in DEAD.
 func (r *Row) Pending() int64 { return r.Published - r.MadeDead - r.Confirmed - r.SentDead }
+
+// StateName is the state as it is printed.
+func (r *Row) StateName() string {
+	return strings.ToLower(strings.TrimPrefix(r.State.String(), "WINDOW_STATE_"))
+}
 
 // Range is a span of time that the scheduler gave up or found complete.
 type Range struct {
@@ -267,4 +273,36 @@ func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
 		done = append(done, r.Job.Window)
 	}
 	return done, pending
+}
+
+// Lost lists what of a feed was given up: ranges, and windows of single jobs.
+func (b *Book) Lost(f feed.Feed) []Range {
+	var lost []Range
+	for i := range b.Rows {
+		if r := &b.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
+			lost = append(lost, Range{Window: r.Job.Window, State: r.State, Feeds: []feed.Feed{f}, Reason: r.Reason})
+		}
+	}
+	for _, r := range b.Ranges {
+		if slices.Contains(r.Feeds, f) && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
+			lost = append(lost, r)
+		}
+	}
+	return lost
+}
+
+// Fresh is up to when everything of a feed in w is confirmed, dead or lost, and how many records
+// are on their way.
+func (b *Book) Fresh(f feed.Feed, w window.Window) (upTo time.Time, pending int64) {
+	done, pending := b.Settled(f)
+	done = append(done, b.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST)...)
+	if open := w.Missing(done); len(open) > 0 {
+		return open[0].Start, pending
+	}
+	return w.End, pending
+}
+
+// Sealed reports whether all of a window of a feed is sealed.
+func (b *Book) Sealed(f feed.Feed, w window.Window) bool {
+	return len(w.Missing(b.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED))) == 0
 }

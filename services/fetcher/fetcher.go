@@ -16,7 +16,6 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
-	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/pkg/window"
@@ -85,10 +84,7 @@ type Fetcher struct {
 // New makes a fetcher. It does nothing before Run.
 func New(cfg Config, deps Deps) (*Fetcher, error) {
 	deps.Health.NotReady(Flow.Stage, "starting")
-	api, err := proofpoint.New(proofpoint.Config{
-		URL: cfg.API.URL, Principal: cfg.API.Principal, Secret: cfg.API.Secret, Timeout: cfg.API.Timeout,
-		IdleTimeout: cfg.API.IdleTimeout, UserAgent: "tapline/" + program.Version(),
-	})
+	api, err := proofpoint.New(cfg.API.client())
 	if err != nil {
 		return nil, fmt.Errorf("fetcher: %w", err)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/window"
-	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 const (
@@ -114,12 +113,8 @@ func (s *Scheduler) watchFreshness(ctx context.Context, p *planning, book *ledge
 	}
 	worst, which := time.Duration(0), feed.Feed("")
 	for _, f := range p.cfg.Set {
-		good, pending := book.Settled(f)
-		age := p.now.Sub(p.state.GetLiveHead().AsTime())
-		done := append(good, book.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST)...)
-		if open := window.New(from, p.state.GetLiveHead().AsTime()).Missing(done); len(open) > 0 {
-			age = p.now.Sub(open[0].Start)
-		}
+		upTo, pending := book.Fresh(f, window.New(from, p.state.GetLiveHead().AsTime()))
+		age := p.now.Sub(upTo)
 		s.metrics.freshness.WithLabelValues(string(f)).Set(age.Seconds())
 		s.metrics.pending.WithLabelValues(string(f)).Set(float64(pending))
 		if age > worst {

@@ -108,20 +108,12 @@ func (s *StartTime) UnmarshalText(text []byte) error {
 		*s = StartTime{at: at.UTC()}
 		return nil
 	}
-	age, err := parseAge(raw)
+	age, err := config.ParseAge(raw)
 	if err != nil || age < 0 {
 		return fmt.Errorf("error %d: %w", errBadStart, errStartForm)
 	}
 	*s = StartTime{age: age}
 	return nil
-}
-
-func parseAge(raw string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(raw, "d"); ok {
-		d, err := time.ParseDuration(days + "h")
-		return d * 24, err
-	}
-	return time.ParseDuration(raw)
 }
 
 // Instant is the start as seen from now: never before what Proofpoint serves. A start in the

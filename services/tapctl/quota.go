@@ -2,8 +2,8 @@ package tapctl
 
 import (
 	"context"
+	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/quota"
 )
 
@@ -38,6 +39,7 @@ func (t *tool) quota() *cobra.Command {
 			})
 		},
 	})
+	cmd.AddCommand(t.whatIf())
 	return cmd
 }
 
@@ -52,28 +54,23 @@ func (t *tool) withBook(cmd *cobra.Command, work func(ctx context.Context, book 
 }
 
 func (t *tool) pools(ctx context.Context, book *quota.Book) error {
-	var all []quota.Status
-	for _, pool := range feed.Pools() {
-		st, err := book.Look(ctx, pool)
-		if err != nil {
-			return err
-		}
-		all = append(all, st)
+	pools, err := overview.Pools(ctx, book, time.Now())
+	if err != nil {
+		return err
 	}
-	if t.output == "json" {
-		return t.json(all)
-	}
-	w := tabwriter.NewWriter(t.Stdout, 0, 0, 2, ' ', 0)
-	printf(w, "POOL\tLIMIT\tUSED\tBY OTHERS\tLEFT\tNEXT\tNOTE\n")
-	for _, st := range all {
-		limit, left, next := any(st.Limit), any(st.Left()), "now"
-		if st.Limit == feed.Unlimited {
+	return t.print(pools, func(w io.Writer) { printPools(w, pools) })
+}
+
+func printPools(w io.Writer, pools []overview.Pool) {
+	printf(w, "POOL\tLIMIT\tUSED\tBY OTHERS\tLEFT\tBACK IN AN HOUR\tNEXT CALL\tNOTE\n")
+	for _, p := range pools {
+		limit, left, next := any(p.Limit), any(p.Left), "now"
+		if p.Limit == feed.Unlimited {
 			limit, left = "-", "-"
 		}
-		if wait := time.Until(st.Free); wait > time.Second {
+		if wait := time.Until(p.Free); wait > time.Second {
 			next = "in " + wait.Round(time.Second).String()
 		}
-		printf(w, "%s\t%v\t%d\t%d\t%v\t%s\t%s\n", st.Pool, limit, st.Used, st.External, left, next, st.Reason)
+		printf(w, "%s\t%v\t%d\t%d\t%v\t%d\t%s\t%s\n", p.Pool, limit, p.Used, p.External, left, p.NextHour, next, p.Reason)
 	}
-	return w.Flush()
 }

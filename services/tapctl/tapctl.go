@@ -2,14 +2,19 @@ package tapctl
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -61,17 +66,40 @@ func Execute(ctx context.Context, p Process) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return config.Invalid("command line", "", err.Error()+": see --help")
 	})
-	root.AddCommand(t.setup(), t.quota(), t.show(), t.dead()) //nolint:contextcheck // they get it from cobra when they run
+	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead()) //nolint:contextcheck // they get it from cobra when they run
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		help(cmd, args)
 		t.say("\nConfiguration comes from environment variables:\n\n")
 		program.PrintVariables(p.Stdout, config.Describe(&Config{}))
 	})
-	if err := root.ExecuteContext(ctx); err != nil {
+	err := root.ExecuteContext(ctx)
+	switch {
+	case errors.Is(err, errFound):
+		return exitFound
+	case err != nil:
 		return program.Fail(p.Stderr, "tapctl", err)
 	}
 	return program.ExitOK
+}
+
+// exitFound is the status when a command worked and what it found is not as it should be.
+const exitFound = 3
+
+// errFound makes the exit status; what was found is printed already.
+var errFound = errors.New("found something")
+
+// print shows v as JSON, or as text in columns.
+func (t *tool) print(v any, text func(w io.Writer)) error {
+	if t.output == "json" {
+		return t.json(v)
+	}
+	w := tabwriter.NewWriter(t.Stdout, 0, 0, 2, ' ', 0)
+	text(w)
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
 }
 
 // takes refuses any other number of arguments.
@@ -97,6 +125,17 @@ func (t *tool) connected(cmd *cobra.Command, work func(ctx context.Context, c Co
 	}
 	defer b.Close()
 	return work(cmd.Context(), c, b)
+}
+
+// reading runs a command that looks at what the stages keep.
+func (t *tool) reading(cmd *cobra.Command, work func(ctx context.Context, r *overview.Reader, b *bus.Bus) error) error {
+	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
+		r, err := overview.Open(ctx, b, c.Tenant.Name, c.Quota, time.Now)
+		if err != nil {
+			return err
+		}
+		return work(ctx, r, b)
+	})
 }
 
 // setup makes streams, consumers and buckets.

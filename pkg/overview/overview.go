@@ -1,0 +1,90 @@
+package overview
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/quota"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Source is the bus.
+type Source interface {
+	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	Usage(ctx context.Context, stream string) (bus.Usage, error)
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
+	Scan(ctx context.Context, s bus.Selection, visit func(bus.Stored) (bool, error)) error
+}
+
+// Reader looks at one tenant.
+type Reader struct {
+	src    Source
+	tenant string
+	state  *bus.Bucket
+	now    func() time.Time
+
+	Ledger *ledger.Ledger
+	Quota  *quota.Book
+}
+
+// Open finds the buckets. now is the clock that windows and quota go by; nil means time.Now.
+func Open(ctx context.Context, src Source, tenant string, limits quota.Config, now func() time.Time) (*Reader, error) {
+	if now == nil {
+		now = time.Now
+	}
+	r := &Reader{src: src, tenant: tenant, now: now}
+	for name, use := range map[string]func(*bus.Bucket){
+		bus.BucketState:  func(b *bus.Bucket) { r.state = b },
+		bus.BucketLedger: func(b *bus.Bucket) { r.Ledger = ledger.New(b) },
+		bus.BucketQuota:  func(b *bus.Bucket) { r.Quota = quota.NewBook(b, tenant, limits, now) },
+	} {
+		b, err := src.Bucket(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		use(b)
+	}
+	return r, nil
+}
+
+// set is the plan of one feed set.
+type set struct {
+	feed.Set
+	plan *taplinev1.PlanState
+	head time.Time // of live reading
+	// rest is what backfill has still to plan.
+	restFrom, restTo time.Time
+}
+
+// sets reads the plans, in a fixed order.
+func (r *Reader) sets(ctx context.Context) ([]set, error) {
+	pairs, err := r.state.Select(ctx, r.tenant+".*")
+	if err != nil {
+		return nil, fmt.Errorf("overview: %w", err)
+	}
+	var all []set
+	for _, pair := range pairs {
+		name := strings.TrimPrefix(pair.Key, r.tenant+".")
+		feeds, ok := feed.ParseSet(name)
+		if !ok {
+			return nil, fmt.Errorf("overview: the plan %s is of no set of feeds", pair.Key)
+		}
+		state := &taplinev1.PlanState{}
+		if err := proto.Unmarshal(pair.Value, state); err != nil {
+			return nil, fmt.Errorf("overview: plan %s: %w", pair.Key, err)
+		}
+		all = append(all, set{
+			feeds, state, state.GetLiveHead().AsTime(), state.GetBackfillNext().AsTime(), state.GetBackfillEnd().AsTime(),
+		})
+	}
+	slices.SortFunc(all, func(a, b set) int { return strings.Compare(a.String(), b.String()) })
+	return all, nil
+}

@@ -1,0 +1,217 @@
+package overview
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Status is one look at everything.
+type Status struct {
+	Tenant  string    `json:"tenant"`
+	At      time.Time `json:"at"`
+	Feeds   []Feed    `json:"feeds"`
+	Lanes   []Lane    `json:"lanes"`
+	Pools   []Pool    `json:"pools"`
+	Streams []Stream  `json:"streams"`
+	Sink    Sink      `json:"sink"`
+	Gaps    []Gap     `json:"gaps"` // lost and missing
+	Alarms  []Alarm   `json:"alarms"`
+}
+
+// Feed is how far one feed is.
+type Feed struct {
+	Feed      feed.Feed `json:"feed"`
+	Read      time.Time `json:"read"`      // end of the last live window planned
+	Confirmed time.Time `json:"confirmed"` // everything of the last six hours before it is at the sink
+	Sealed    time.Time `json:"sealed"`    // everything before it is sealed or lost
+	Pending   int64     `json:"pending"`   // records of the last six hours on their way
+	Backfill  float64   `json:"backfill_hours"`
+	EdgeHours float64   `json:"edge_hours"` // until something unread is no longer served
+}
+
+// Lane is what waits for fetchers.
+type Lane struct {
+	Lane        string `json:"lane"`
+	Outstanding int    `json:"outstanding"` // planned, not known to be done
+	Waiting     uint64 `json:"waiting"`     // on the bus, nobody has it
+	InWork      int    `json:"in_work"`
+}
+
+// Pool is a pool of calls. Limit 0 is no limit.
+type Pool struct {
+	quota.Status
+	Left     int `json:"left"`
+	NextHour int `json:"next_hour"` // units that come back within an hour
+}
+
+// Stream is how full a stream is.
+type Stream struct {
+	Name     string    `json:"name"`
+	Messages uint64    `json:"messages"`
+	Bytes    uint64    `json:"bytes"`
+	MaxBytes int64     `json:"max_bytes"` // -1 for no limit
+	Oldest   time.Time `json:"oldest"`
+}
+
+// Sink is how delivery goes.
+type Sink struct {
+	Waiting uint64    `json:"waiting"` // batches
+	InWork  int       `json:"in_work"`
+	Last    time.Time `json:"last_confirmed"`
+}
+
+// Alarm is one alarm that holds.
+type Alarm struct {
+	Name   string    `json:"name"`
+	Stage  string    `json:"stage"`
+	Since  time.Time `json:"since"`
+	Detail string    `json:"detail"`
+}
+
+// recently is how far back rows are looked for that are not confirmed.
+const recently = 6 * time.Hour
+
+// Status looks at everything.
+func (r *Reader) Status(ctx context.Context) (*Status, error) {
+	s := &Status{Tenant: r.tenant, At: r.now().UTC()}
+	sets, err := r.sets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	book, err := r.book(ctx, sets)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range r.gaps(sets, book) {
+		if g.State != Waiting {
+			s.Gaps = append(s.Gaps, g)
+		}
+	}
+	for _, set := range sets {
+		s.Feeds = append(s.Feeds, r.feeds(set, book)...)
+	}
+	for _, look := range []func(context.Context, *Status, []set) error{r.lanes, r.pools, r.streams, r.alarms} {
+		if err := look(ctx, s, sets); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (r *Reader) feeds(s set, book *ledger.Book) []Feed {
+	start := s.plan.GetStart().AsTime()
+	from := later(s.head.Add(-recently), s.restTo)
+	left, _, unread := plan.Edge(s.plan, r.now())
+	var feeds []Feed
+	for _, f := range s.Set {
+		row := Feed{Feed: f, Read: s.head, EdgeHours: window.Lookback.Hours(), Backfill: max(s.restTo.Sub(s.restFrom).Hours(), 0)}
+		if unread {
+			row.EdgeHours = left.Hours()
+		}
+		row.Confirmed, row.Pending = book.Fresh(f, window.New(from, s.head))
+		row.Sealed = s.head
+		done := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST)
+		if open := window.New(r.floor(start), s.head).Missing(done); len(open) > 0 {
+			row.Sealed = open[0].Start
+		}
+		feeds = append(feeds, row)
+	}
+	return feeds
+}
+
+func (r *Reader) lanes(ctx context.Context, s *Status, sets []set) error {
+	consumers := map[string]bus.Consumer{
+		job.Live: bus.ConsumerFetcherLive, job.Sweep: bus.ConsumerFetcherSweep, job.Backfill: bus.ConsumerFetcherBackfill,
+	}
+	for _, name := range job.Lanes() {
+		lane := Lane{Lane: name}
+		backlog, err := r.src.Backlog(ctx, consumers[name])
+		if err != nil {
+			return fmt.Errorf("overview: %w", err)
+		}
+		lane.Waiting, lane.InWork = backlog.Waiting, backlog.InWork
+		for _, set := range sets {
+			for _, j := range set.plan.GetOutstanding() {
+				if job.LaneName(j.GetLane()) == name {
+					lane.Outstanding++
+				}
+			}
+		}
+		s.Lanes = append(s.Lanes, lane)
+	}
+	backlog, err := r.src.Backlog(ctx, bus.ConsumerShipper)
+	if err != nil {
+		return fmt.Errorf("overview: %w", err)
+	}
+	s.Sink = Sink{backlog.Waiting, backlog.InWork, backlog.LastDone}
+	return nil
+}
+
+func (r *Reader) pools(ctx context.Context, s *Status, _ []set) (err error) {
+	s.Pools, err = Pools(ctx, r.Quota, r.now())
+	return err
+}
+
+// Pools looks at every pool.
+func Pools(ctx context.Context, book *quota.Book, now time.Time) ([]Pool, error) {
+	var pools []Pool
+	for _, name := range feed.Pools() {
+		st, err := book.Look(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("pool %s: %w", name, err)
+		}
+		f, err := book.Forecast(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("pool %s: %w", name, err)
+		}
+		p := Pool{Status: st, Left: st.Left()}
+		for _, back := range f.Returns {
+			if back.At.Before(now.Add(time.Hour)) {
+				p.NextHour += back.Units
+			}
+		}
+		pools = append(pools, p)
+	}
+	return pools, nil
+}
+
+func (r *Reader) streams(ctx context.Context, s *Status, _ []set) error {
+	for _, name := range []string{bus.StreamJobs, bus.StreamRaw, bus.StreamEvents, bus.StreamDead} {
+		u, err := r.src.Usage(ctx, name)
+		if err != nil {
+			return fmt.Errorf("overview: %w", err)
+		}
+		s.Streams = append(s.Streams, Stream{name, u.Messages, u.Bytes, u.MaxBytes, u.Oldest})
+	}
+	return nil
+}
+
+// alarms go by the wall clock, whatever the clock of the windows is.
+func (r *Reader) alarms(ctx context.Context, s *Status, _ []set) error {
+	alarms, err := alarm.Read(ctx, r.state, r.tenant, time.Now())
+	if err != nil {
+		return fmt.Errorf("overview: %w", err)
+	}
+	for _, a := range alarms {
+		s.Alarms = append(s.Alarms, Alarm{a.GetName(), a.GetStage(), a.GetSince().AsTime(), a.GetDetail()})
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

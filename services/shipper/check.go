@@ -1,0 +1,50 @@
+package shipper
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tapline/tapline/services/shipper/internal/devo"
+)
+
+// objection is how long a peer has to refuse a connection: with TLS 1.3 it judges
+// our certificate after the handshake has ended for us.
+const objection = 2 * time.Second
+
+// Check proves that the sink can be reached, without sending anything, and says what
+// it found. It leaves a file alone that a shipper may be writing.
+func Check(ctx context.Context, c Config) (string, error) {
+	switch c.Sink {
+	case SinkDevo:
+		dialer, err := devo.NewDialer(c.Devo)
+		if err != nil {
+			return "", err
+		}
+		conn, err := dialer.Open(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(ctx, objection)
+		defer cancel()
+		if err := conn.Wait(ctx); err != nil {
+			return "", err
+		}
+		return c.Devo.Address + " takes our certificate", nil
+	case SinkFile:
+		dir := filepath.Dir(c.File.Path)
+		f, err := os.CreateTemp(dir, ".tapline-check-*")
+		if err != nil {
+			return "", fmt.Errorf("SINK_FILE_PATH: %w", err)
+		}
+		_ = f.Close() // nothing was written
+		if err := os.Remove(f.Name()); err != nil {
+			return "", fmt.Errorf("SINK_FILE_PATH: %w", err)
+		}
+		return dir + " can be written to", nil
+	}
+	return "standard output of the shipper", nil
+}

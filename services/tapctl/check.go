@@ -1,0 +1,92 @@
+package tapctl
+
+import (
+	"context"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/services/fetcher"
+	"github.com/tapline/tapline/services/shipper"
+)
+
+// checkConfig is what is checked.
+type checkConfig struct {
+	API  fetcher.API
+	Sink shipper.Config
+}
+
+// finding is what one check found.
+type finding struct {
+	What   string `json:"what"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+const checkTimeout = 30 * time.Second
+
+// check tries everything that Tapline talks to.
+func (t *tool) check() *cobra.Command {
+	return &cobra.Command{
+		Use: "check", Short: "Try NATS, the sink and the Proofpoint credential; spends no SIEM call", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var c checkConfig
+			if err := config.Load(&c, t.Environ); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), checkTimeout)
+			defer cancel()
+			findings := []finding{t.checkBus(cmd)}
+			detail, err := shipper.Check(ctx, c.Sink)
+			findings = append(findings, found("sink "+string(c.Sink.Sink), detail, err))
+			detail, err = fetcher.Check(ctx, c.API)
+			findings = append(findings, found("Proofpoint", detail, err))
+			err = t.print(findings, func(w io.Writer) {
+				for _, f := range findings {
+					printf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "FAILED"}[f.OK], f.What, f.Detail)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			for _, f := range findings {
+				if !f.OK {
+					return errFound
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func found(what, detail string, err error) finding {
+	if err != nil {
+		return finding{what, false, err.Error()}
+	}
+	return finding{what, true, detail}
+}
+
+// checkBus also counts the call that checks Proofpoint, whose pool has no limit.
+func (t *tool) checkBus(cmd *cobra.Command) finding {
+	err := t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
+		bucket, err := b.Bucket(ctx, bus.BucketQuota)
+		if err != nil {
+			return err
+		}
+		for _, consumer := range []bus.Consumer{bus.ConsumerFetcherLive, bus.ConsumerEnricher, bus.ConsumerShipper} {
+			if _, err := b.Backlog(ctx, consumer); err != nil {
+				return err
+			}
+		}
+		return quota.NewBook(bucket, c.Tenant.Name, c.Quota, time.Now).Reserve(ctx, feed.PoolNone)
+	})
+	return found("NATS", "streams, consumers and buckets are there", err)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

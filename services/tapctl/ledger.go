@@ -1,0 +1,208 @@
+package tapctl
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/overview"
+)
+
+// gaps lists what was not read.
+func (t *tool) gaps() *cobra.Command {
+	return &cobra.Command{
+		Use: "gaps", Short: "List what was not read: waiting, lost or missing", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
+				gaps, err := r.Gaps(ctx)
+				if err != nil {
+					return err
+				}
+				if gaps == nil {
+					gaps = []overview.Gap{}
+				}
+				return t.print(gaps, func(w io.Writer) {
+					if len(gaps) == 0 {
+						printf(w, "nothing is missing up to the head of live reading\n")
+						return
+					}
+					printGaps(w, gaps)
+				})
+			})
+		},
+	}
+}
+
+func printGaps(w io.Writer, gaps []overview.Gap) {
+	if len(gaps) > 0 {
+		printf(w, "FEED\tFROM\tTO\tSTATE\tREASON\n")
+	}
+	for _, g := range gaps {
+		printf(w, "%s\t%s\t%s\t%s\t%s\n", g.Feed, g.From.Format(time.RFC3339), g.To.Format(time.RFC3339), g.State, g.Reason)
+	}
+}
+
+// account is one line of the ledger as it is printed.
+type account struct {
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+	Feed      feed.Feed `json:"feed"`
+	Lane      string    `json:"lane"`
+	Pass      uint32    `json:"pass"`
+	State     string    `json:"state"`
+	Status    int32     `json:"status"`
+	Received  int64     `json:"received"`
+	Duplicate int64     `json:"duplicate"`
+	Published int64     `json:"published"`
+	Revision  int64     `json:"revision"`
+	Dead      int64     `json:"dead"`
+	Made      int64     `json:"made"`
+	Confirmed int64     `json:"confirmed"`
+	Pending   int64     `json:"pending"`
+	Sealed    bool      `json:"sealed"`
+	Fetched   time.Time `json:"fetched"`
+	Delivered time.Time `json:"delivered"`
+	Attempts  uint32    `json:"attempts"`
+	Reason    string    `json:"reason,omitempty"`
+	Job       string    `json:"job"`
+}
+
+// ledger prints the account of a day; its sub-command derives it again.
+func (t *tool) ledger() *cobra.Command {
+	day, name := "", ""
+	cmd := &cobra.Command{
+		Use: "ledger", Short: "Print the account of a day, window by window", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, only, err := selection(day, name)
+			if err != nil {
+				return err
+			}
+			return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
+				bucket, err := b.Bucket(ctx, bus.BucketLedger)
+				if err != nil {
+					return err
+				}
+				book, err := ledger.New(bucket).Load(ctx, c.Tenant.Name, at, at.Add(24*time.Hour))
+				if err != nil {
+					return err
+				}
+				lines := accounts(book, at, only)
+				return t.print(lines, func(w io.Writer) { printAccounts(w, lines) })
+			})
+		},
+	}
+	cmd.Flags().StringVar(&day, "day", "", "the day in UTC, such as 2026-03-11; today if empty")
+	cmd.Flags().StringVar(&name, "feed", "", "only this feed")
+	cmd.AddCommand(t.rebuild())
+	return cmd
+}
+
+func selection(day, name string) (at time.Time, only feed.Feed, err error) {
+	at = time.Now().UTC().Truncate(24 * time.Hour)
+	if day != "" {
+		if at, err = time.Parse(time.DateOnly, day); err != nil {
+			return at, "", config.Invalid("--day", day, "want a day such as 2026-03-11")
+		}
+	}
+	if only = feed.Feed(name); name != "" && !only.Valid() {
+		return at, "", config.Invalid("--feed", name, "want one of "+strings.Join(feed.Names(feed.All()), ", "))
+	}
+	return at, only, nil
+}
+
+func accounts(book *ledger.Book, day time.Time, only feed.Feed) []account {
+	lines := []account{}
+	for i := range book.Rows {
+		r := &book.Rows[i]
+		w := r.Job.Window
+		if (only != "" && r.Feed != only) || w.Start.Before(day) || !w.Start.Before(day.Add(24*time.Hour)) {
+			continue
+		}
+		lines = append(lines, account{
+			From: w.Start, To: w.End, Feed: r.Feed, Lane: job.LaneName(r.Job.Lane), Pass: r.Job.Pass, State: r.StateName(), Status: r.Status,
+			Received: r.Received, Duplicate: r.Duplicate, Published: r.Published, Revision: r.Revision, Dead: r.Dead,
+			Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Sealed: book.Sealed(r.Feed, w), Fetched: r.Fetched,
+			Delivered: r.Delivered, Attempts: r.Calls, Reason: r.Reason, Job: r.Job.String(),
+		})
+	}
+	return lines
+}
+
+func printAccounts(w io.Writer, lines []account) {
+	printf(w, "FROM\tTO\tFEED\tLANE\tPASS\tSTATE\tRECEIVED\tDUPLICATE\tNEW\tREVISED\tDEAD\tROWS\tCONFIRMED\tPENDING\tDELIVERED\n")
+	for _, a := range lines {
+		state, delivered := a.State, "-"
+		if a.Sealed {
+			state += ", sealed"
+		}
+		if !a.Delivered.IsZero() {
+			delivered = a.Delivered.Format(time.RFC3339)
+		}
+		printf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", a.From.Format(time.RFC3339), a.To.Format("15:04:05"), a.Feed, a.Lane, a.Pass,
+			state, a.Received, a.Duplicate, a.Published-a.Revision, a.Revision, a.Dead, a.Made, a.Confirmed, a.Pending, delivered)
+	}
+}
+
+// rebuild derives the ledger from the streams.
+func (t *tool) rebuild() *cobra.Command {
+	return &cobra.Command{
+		Use: "rebuild", Short: "Derive the ledger again from the markers and rows in the streams", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
+				bucket, err := b.Bucket(ctx, bus.BucketLedger)
+				if err != nil {
+					return err
+				}
+				found, err := ledger.New(bucket).Rebuild(ctx, b, c.Tenant.Name)
+				if err != nil {
+					return err
+				}
+				return t.print(found, func(w io.Writer) {
+					printf(w, "%d jobs, %d batches of rows, of these %d confirmed; %d batches of no job\n", found.Jobs, found.Made, found.Confirmed, found.Unknown)
+				})
+			})
+		},
+	}
+}
+
+// verify checks the whole ledger.
+func (t *tool) verify() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify", Short: "Check the whole ledger; status 3 if something is lost, missing or wrong", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
+				report, err := r.Verify(ctx)
+				if err != nil {
+					return err
+				}
+				if err := t.print(report, func(w io.Writer) { printReport(w, report) }); err != nil {
+					return err
+				}
+				if !report.Good() {
+					return errFound
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func printReport(w io.Writer, r *overview.Report) {
+	printf(w, "from %s to %s: %d windows, %d records published = %d confirmed + %d on their way or dead\n",
+		r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Windows, r.Records, r.Confirmed, r.Records-r.Confirmed)
+	for _, v := range r.Violations {
+		printf(w, "wrong: %s\n", v)
+	}
+	printGaps(w, r.Gaps)
+	if r.Good() {
+		printf(w, "everything adds up\n")
+	}
+}

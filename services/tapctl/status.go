@@ -1,0 +1,66 @@
+package tapctl
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/overview"
+)
+
+// status shows one screen.
+func (t *tool) status() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show how things stand, on one screen", Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
+				s, err := r.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return t.print(s, func(w io.Writer) { printStatus(w, s) })
+			})
+		},
+	}
+}
+
+func printStatus(w io.Writer, s *overview.Status) {
+	printf(w, "tenant %s at %s\n\n", s.Tenant, s.At.Format(time.RFC3339))
+	printf(w, "FEED\tREAD\tCONFIRMED\tON ITS WAY\tSEALED\tBACKFILL\tEDGE\n")
+	for _, f := range s.Feeds {
+		printf(w, "%s\t%s\t%s\t%d\t%s\t%.0f h\t%.0f h\n", f.Feed, ago(s.At, f.Read), ago(s.At, f.Confirmed), f.Pending, ago(s.At, f.Sealed), f.Backfill, f.EdgeHours)
+	}
+	printf(w, "\nLANE\tOUTSTANDING\tWAITING\tIN WORK\n")
+	for _, l := range s.Lanes {
+		printf(w, "%s\t%d\t%d\t%d\n", l.Lane, l.Outstanding, l.Waiting, l.InWork)
+	}
+	printf(w, "sink\t%s\t%d\t%d\n", "last "+ago(s.At, s.Sink.Last), s.Sink.Waiting, s.Sink.InWork)
+	printf(w, "\n")
+	printPools(w, s.Pools)
+	printf(w, "\nSTREAM\tMESSAGES\tBYTES\tOF\tOLDEST\n")
+	for _, u := range s.Streams {
+		room := "-"
+		if u.MaxBytes > 0 {
+			room = fmt.Sprintf("%d (%.0f %%)", u.MaxBytes, 100*float64(u.Bytes)/float64(u.MaxBytes))
+		}
+		printf(w, "%s\t%d\t%d\t%s\t%s\n", u.Name, u.Messages, u.Bytes, room, ago(s.At, u.Oldest))
+	}
+	printf(w, "\nALARMS: %d\n", len(s.Alarms))
+	for _, a := range s.Alarms {
+		printf(w, "%s (%s, since %s): %s\n", a.Name, a.Stage, a.Since.Format(time.RFC3339), a.Detail)
+	}
+	printf(w, "\nGAPS: %d\n", len(s.Gaps))
+	printGaps(w, s.Gaps)
+}
+
+// ago is how long before now something was.
+func ago(now, at time.Time) string {
+	if at.IsZero() || at.Unix() == 0 {
+		return "never"
+	}
+	return now.Sub(at).Round(time.Second).String() + " ago"
+}
