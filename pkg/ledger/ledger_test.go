@@ -1,0 +1,222 @@
+package ledger_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var hour = time.Date(2026, 3, 11, 8, 0, 0, 0, time.UTC)
+
+const (
+	fetched = taplinev1.WindowState_WINDOW_STATE_FETCHED
+	table   = "mail.proofpoint.tapsiem_v2.clicksblocked"
+)
+
+func open(tb testing.TB, b *bus.Bus) *ledger.Ledger {
+	tb.Helper()
+	bucket, err := b.Bucket(tb.Context(), bus.BucketLedger)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ledger.New(bucket)
+}
+
+// minute is the job that reads one minute.
+func minute(i int) string {
+	start := hour.Add(time.Duration(i) * time.Minute)
+	return job.ID{Tenant: "main", Set: feed.Set{feed.ClicksBlocked}, Window: window.New(start, start.Add(time.Minute)), Lane: taplinev1.Lane_LANE_LIVE}.String()
+}
+
+// entry is a job that brought one batch of ten records, whose RAW sequence is 10 i + 1.
+func entry(i int) *taplinev1.WindowRecord {
+	return &taplinev1.WindowRecord{
+		JobId: minute(i), State: fetched, Batches: 1, MarkerSequence: uint64(10*i + 2),
+		Feeds: []*taplinev1.FeedResult{{Feed: string(feed.ClicksBlocked), Received: 12, Duplicate: 2, Published: 10}},
+	}
+}
+
+func rows(i int, n, dead int64) *taplinev1.BatchRecord {
+	return &taplinev1.BatchRecord{RawSequence: uint64(10*i + 1), Feed: string(feed.ClicksBlocked), Table: table, Events: n, Dead: dead, AtMs: hour.UnixMilli()}
+}
+
+// TestManyWritersOfOnePage: replicas of every stage write at the same time, each
+// entry twice, and nothing is lost or counted twice.
+func TestManyWritersOfOnePage(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	const replicas, jobs = 3, 60
+	var wg sync.WaitGroup
+	for range replicas {
+		l := open(t, b)
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := worker; i < jobs; i += 2 { // workers 0 and 2 write the same entries
+					if err := l.Read(t.Context(), entry(i)); err != nil {
+						t.Error(err)
+					}
+					if err := l.Made(t.Context(), minute(i), rows(i, 10, 0)); err != nil {
+						t.Error(err)
+					}
+					if err := l.Sent(t.Context(), ledger.Sent{JobID: minute(i), Batch: rows(i, 9, 1)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	book, err := open(t, b).Load(t.Context(), "main", hour, hour.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(book.Rows) != jobs || len(book.Violations()) != 0 {
+		t.Fatalf("%d rows, want %d; %v", len(book.Rows), jobs, book.Violations())
+	}
+	for _, r := range book.Rows {
+		if r.Published != 10 || r.Events != 10 || r.Confirmed != 9 || r.SentDead != 1 || r.Pending() != 0 || !r.Made {
+			t.Errorf("%+v", r)
+		}
+	}
+	done, pending := book.Settled(feed.ClicksBlocked)
+	if missing := window.New(hour, hour.Add(time.Hour)).Missing(done); len(missing) != 0 || pending != 0 {
+		t.Errorf("not settled: %v, %d", missing, pending)
+	}
+	if known, err := open(t, b).Outcomes(t.Context(), minute(3), minute(99)); err != nil || len(known) != 1 || known[minute(3)].GetState() != fetched {
+		t.Errorf("outcomes %v, %v", known, err)
+	}
+}
+
+// TestViolations breaks each rule once.
+func TestViolations(t *testing.T) {
+	t.Parallel()
+	good := func() *taplinev1.LedgerPage {
+		return &taplinev1.LedgerPage{
+			Windows: []*taplinev1.WindowRecord{entry(0)}, Made: []*taplinev1.BatchRecord{rows(0, 8, 2)}, Sent: []*taplinev1.BatchRecord{rows(0, 7, 1)},
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*taplinev1.LedgerPage)
+		rule   string
+	}{
+		"good":                      {func(*taplinev1.LedgerPage) {}, ""},
+		"not made yet":              {func(p *taplinev1.LedgerPage) { p.Made, p.Sent = nil, nil }, ""},
+		"confirmed before the note": {func(p *taplinev1.LedgerPage) { p.Made = nil }, ""},
+		"a record too many":         {func(p *taplinev1.LedgerPage) { p.Windows[0].Feeds[0].Received++ }, "received"},
+		"more revisions than new":   {func(p *taplinev1.LedgerPage) { p.Windows[0].Feeds[0].Revision = 11 }, "received"},
+		"not a job":                 {func(p *taplinev1.LedgerPage) { p.Windows[0].JobId = "x" }, "received"},
+		"a row too few":             {func(p *taplinev1.LedgerPage) { p.Made[0].Dead--; p.Sent[0].Events-- }, "made"},
+		"confirmed too few":         {func(p *taplinev1.LedgerPage) { p.Sent[0].Events-- }, "sent"},
+	} {
+		page := good()
+		c.change(page)
+		book, err := ledger.Join(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rules []string
+		for _, v := range book.Violations() {
+			rules = append(rules, v.Rule)
+		}
+		if got := strings.Join(rules, " "); !strings.Contains(got, c.rule) || (c.rule == "") != (got == "") {
+			t.Errorf("%s: %v", name, book.Violations())
+		}
+	}
+}
+
+// TestRangesAreCutAtHours: no range leaves its page, and a repetition is no second note.
+func TestRangesAreCutAtHours(t *testing.T) {
+	t.Parallel()
+	l := open(t, bustest.Start(t))
+	w := window.New(hour.Add(-90*time.Minute), hour.Add(30*time.Minute))
+	for range 2 {
+		err := l.Range(t.Context(), "main", &taplinev1.RangeRecord{
+			Window: w.Proto(), State: taplinev1.WindowState_WINDOW_STATE_LOST, Feeds: []string{"clicksBlocked"}, Reason: "because",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	book, err := l.Load(t.Context(), "main", w.Start, w.End)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := book.Lost(feed.ClicksBlocked)
+	if len(lost) != 3 || !lost[0].Start.Equal(w.Start) || !lost[2].End.Equal(w.End) || lost[1].Reason != "because" {
+		t.Errorf("%+v", lost)
+	}
+	if span, err := l.Span(t.Context(), "main"); err != nil || span != window.New(w.Start.Truncate(time.Hour), hour.Add(time.Hour)) {
+		t.Errorf("span %s, %v", span, err)
+	}
+}
+
+// month fills the ledger as a month of live windows would: a window a minute of
+// four feeds, each with a batch, and three sweeps an hour.
+func month(tb testing.TB, b *bus.Bus, days int) (bytes int) {
+	tb.Helper()
+	bucket, err := b.Bucket(tb.Context(), bus.BucketLedger)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sequence := uint64(0)
+	for h := range days * 24 {
+		start := hour.Add(-time.Duration(days)*24*time.Hour + time.Duration(h)*time.Hour)
+		for part, page := range syntheticHour(start, &sequence) {
+			data, err := encode(page)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			bytes += len(data)
+			if err := bucket.Put(tb.Context(), ledger.Key(part, "main", start), data); err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+	return bytes
+}
+
+func BenchmarkDayOfAMonth(b *testing.B) {
+	bs := bustest.Start(b)
+	bytes := month(b, bs, 30)
+	usage, err := bs.Usage(b.Context(), "KV_"+bus.BucketLedger)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := open(b, bs)
+	for b.Loop() {
+		book, err := l.Load(b.Context(), "main", hour.Add(-15*24*time.Hour), hour.Add(-14*24*time.Hour))
+		if err != nil || len(book.Rows) < 4*1440 || len(book.Violations()) > 0 {
+			b.Fatal(len(book.Rows), err, book.Violations())
+		}
+	}
+	b.ReportMetric(float64(bytes), "page-bytes/month")
+	b.ReportMetric(float64(usage.Bytes), "disk-bytes/month")
+}
+
+func BenchmarkNote(b *testing.B) {
+	l := open(b, bustest.Start(b))
+	i := 0
+	for b.Loop() {
+		if err := l.Read(b.Context(), entry(i%60)); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+	if i == 0 {
+		b.Fatal(fmt.Errorf("nothing was noted"))
+	}
+}
