@@ -8,9 +8,9 @@
 //
 // Time up to the head of live reading is in one of these states, for each feed:
 //
+//	lost      given up, with the reason; also what was read once and not swept in time
 //	read      an entry of the ledger says that it was read
 //	waiting   planned, or for backfill to plan
-//	lost      given up, with the reason
 //	missing   none of these: a gap that nobody works on, which must not be
 //
 // [Reader.Verify] finds what is missing and what does not add up.

@@ -82,7 +82,7 @@ func (r *Reader) gaps(sets []set, book *ledger.Book) []Gap {
 
 func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 	var gaps []Gap
-	rest := whole.Missing(book.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED))
+	rest := []window.Window{whole}
 	// take moves what o shares with the rest into the gaps.
 	take := func(o window.Window, state, reason string) {
 		var left []window.Window
@@ -94,6 +94,17 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 		}
 		rest = left
 	}
+	for _, r := range book.Ranges { // whether it was read before or not
+		if r.State == taplinev1.WindowState_WINDOW_STATE_LOST && slices.Contains(r.Feeds, f) {
+			take(r.Window, Lost, r.Reason)
+		}
+	}
+	read := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED)
+	var unread []window.Window
+	for _, w := range rest {
+		unread = append(unread, w.Missing(read)...)
+	}
+	rest = unread
 	take(window.New(s.restFrom, s.restTo), Waiting, "for backfill")
 	for _, j := range s.plan.GetOutstanding() {
 		if slices.Contains(j.GetFeeds(), string(f)) {

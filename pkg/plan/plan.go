@@ -118,7 +118,7 @@ func (p *planner) settle() {
 		case taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST:
 			p.out.Done = append(p.out.Done, j)
 			if j.GetPass() > 0 && j.GetPass() >= p.final() { // it was read before
-				p.seal(span(j), j.GetFeeds(), outcome.GetReason())
+				p.unswept(span(j), j.GetFeeds())
 			}
 		case taplinev1.WindowState_WINDOW_STATE_SPLIT:
 			p.out.Done = append(p.out.Done, j)

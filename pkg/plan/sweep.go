@@ -37,7 +37,8 @@ func (p *planner) passes() {
 			return false
 		}
 		if s.GetPass() > p.final() { // what waited for it waits for nothing more
-			p.sealRead(window.New(s.GetNext().AsTime(), p.frontier()), fmt.Sprintf("the sweep after %d minutes was switched off", s.GetPass()))
+			reason := fmt.Sprintf("the sweep after %d minutes was switched off", s.GetPass())
+			p.whatIsRead(window.New(s.GetNext().AsTime(), p.frontier()), func(part window.Window, f string) { p.seal(part, []string{f}, reason) })
 		}
 		return true
 	})
@@ -71,7 +72,7 @@ func (p *planner) sweep() {
 			next := state.GetNext().AsTime()
 			if next.Before(p.oldest) { // no longer served; it was read when it was
 				if state.GetPass() == p.final() {
-					p.sealRead(window.New(next, p.oldest), "Proofpoint no longer serves it; its last sweep did not take place")
+					p.whatIsRead(window.New(next, p.oldest), func(part window.Window, f string) { p.unswept(part, []string{f}) })
 				}
 				next = p.oldest
 				state.Next = timestamppb.New(next)
@@ -168,14 +169,16 @@ func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
 	}
 }
 
-// sealRead seals what of a span is read; the rest is decided when it is.
-func (p *planner) sealRead(w window.Window, reason string) {
+// whatIsRead visits the parts of a span that are read, feed by feed; the rest is decided when it is.
+func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f string)) {
 	unread := []window.Window{window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())}
-	for _, lost := range p.out.Lost {
-		unread = append(unread, lost.Window)
-	}
 	for _, f := range feed.Names(p.c.Set) {
 		of := slices.Clone(unread)
+		for _, lost := range p.out.Lost {
+			if slices.Contains(lost.Feeds, f) {
+				of = append(of, lost.Window)
+			}
+		}
 		for _, j := range p.s.GetOutstanding() {
 			if j.GetPass() == 0 && slices.Contains(j.GetFeeds(), f) {
 				own := span(j)
@@ -184,9 +187,15 @@ func (p *planner) sealRead(w window.Window, reason string) {
 			}
 		}
 		for _, part := range w.Missing(of) {
-			p.seal(part, []string{f}, reason)
+			visit(part, f)
 		}
 	}
+}
+
+// unswept gives up what was read and will not be read again: records that became visible
+// after the last reading are missing.
+func (p *planner) unswept(w window.Window, feeds []string) {
+	p.out.Lost = append(p.out.Lost, Range{w, feeds, "it was read, but its last sweep did not take place in time"})
 }
 
 func (p *planner) seal(w window.Window, feeds []string, reason string) {

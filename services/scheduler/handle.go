@@ -135,8 +135,8 @@ func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 		if err := put(r, taplinev1.WindowState_WINDOW_STATE_LOST); err != nil {
 			return err
 		}
-		s.metrics.lost.Add(r.Span().Seconds())
-		s.alarms.Hold(ctx, alarm.Lost, r.String()+" cannot be read: "+r.Reason, lostFor)
+		s.metrics.lost.Add(r.Span().Seconds() * float64(len(r.Feeds)))
+		s.alarms.Hold(ctx, alarm.Lost, r.String()+" cannot be read any more: "+r.Reason, lostFor)
 		s.log.Error("a range is lost", slog.Any("feeds", r.Feeds), slog.String("range", r.Interval()), slog.String("reason", r.Reason))
 	}
 	for _, r := range out.Sealed {

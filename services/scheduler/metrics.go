@@ -36,7 +36,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_scheduler_backfill_remaining_seconds", Help: "Time span that backfill has still to plan.",
 		}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tapline_scheduler_lost_seconds_total", Help: "Time span given up because Proofpoint no longer serves it.",
+			Name: "tapline_scheduler_lost_seconds_total", Help: "Time span given up because Proofpoint no longer serves it, summed over feeds.",
 		}),
 	}
 	m.pace()

@@ -1,0 +1,258 @@
+// Package weeks lets weeks of collecting pass, with everything that happens in a
+// week, and asks afterwards whether anything is missing.
+package weeks_test
+
+import (
+	"context"
+	"flag"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/tapsim"
+	"github.com/tapline/tapline/test/simulate"
+)
+
+// TestMain runs a few cases: each is weeks long. -rapid.checks=N runs more.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		if err := flag.Set("rapid.checks", "4"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+const day = 24 * time.Hour
+
+// options of a world in which records may be up to 20 hours late.
+func options(seed uint64, limit int) simulate.Options {
+	c := tapsim.Default()
+	c.Seed, c.Rate, c.Age, c.LimitSIEM = seed, 0.005, 7*day, limit
+	c.IndexLag, c.LateFraction, c.LateLag = 10*time.Second, 0.05, 20*time.Hour
+	return simulate.Options{
+		Sim: c, Start: time.Date(2026, 3, 2, 8, 30, 20, 0, time.UTC), Age: 3 * day, Poll: time.Minute,
+		Sweeps: []time.Duration{35 * time.Minute, 6 * time.Hour, 24 * time.Hour}, Step: 20 * time.Second,
+		Schedulers: 1, Fetchers: 1, Response: time.Second, Delivery: time.Second,
+	}
+}
+
+// tester is both kinds of T.
+type tester interface {
+	Fatalf(format string, args ...any)
+	Helper()
+}
+
+func run(t tester, w *simulate.World, d time.Duration) {
+	t.Helper()
+	if err := w.Run(context.Background(), d); err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// judge compares with what the simulator made. Nothing may be disturbed for the
+// last 26 hours.
+func judge(t tester, w *simulate.World, o simulate.Options) {
+	t.Helper()
+	if len(w.Problems) > 0 {
+		t.Fatalf("%d problems, the first: %s", len(w.Problems), w.Problems[0])
+	}
+	// Up to here every sweep is done.
+	settled := w.Now().Add(-27 * time.Hour).Truncate(time.Hour)
+	start := o.Start.Add(-o.Age).Truncate(time.Minute)
+	expected := 0
+	for truth := range w.Sim.Truth(start, settled) {
+		if covered(w.Lost[truth.Feed], truth.Created) {
+			continue
+		}
+		expected++
+		if n := len(w.Deliveries[string(truth.Feed)+" "+truth.Key]); n != 1 {
+			t.Fatalf("%s %s, created %s, visible %s, was delivered %d times", truth.Feed, truth.Key, truth.Created, truth.Visible, n)
+		}
+	}
+	if expected < 100 {
+		t.Fatalf("only %d records: the test proves nothing", expected)
+	}
+	for key, at := range w.Deliveries {
+		if len(at) != 1 {
+			t.Fatalf("%s was delivered at %v", key, at)
+		}
+	}
+	for _, f := range feed.SIEM() {
+		done := slices.Concat(w.Sealed[f], w.Lost[f])
+		// An hour whose last sweep found something is swept again, as much later.
+		if missing := window.New(start, settled.Add(-day)).Missing(done); len(missing) > 0 {
+			t.Fatalf("%s: neither sealed nor lost: %v", f, missing)
+		}
+	}
+	for pool, limit := range map[feed.Pool]int{feed.PoolSIEM: o.Sim.LimitSIEM, feed.PoolSIEMPermitted: o.Sim.LimitPermitted} {
+		if n := peak(w.Calls, pool); n > limit {
+			t.Fatalf("%d calls of pool %s in 24 hours", n, pool)
+		}
+	}
+}
+
+// peak is the most calls of a pool in any 24 hours by the simulator's clock,
+// whatever the answers were.
+func peak(calls []simulate.Call, pool feed.Pool) (most int) {
+	var recent []time.Time
+	for _, c := range calls {
+		if c.Pool != pool {
+			continue
+		}
+		recent = append(recent, c.At)
+		for !recent[0].After(c.At.Add(-quota.Period)) {
+			recent = recent[1:]
+		}
+		most = max(most, len(recent))
+	}
+	return most
+}
+
+func covered(windows []window.Window, at time.Time) bool {
+	return slices.ContainsFunc(windows, func(w window.Window) bool { return !at.Before(w.Start) && at.Before(w.End) })
+}
+
+// steady checks that live calls came as often as the planner meant. It is for spans without disturbance.
+func steady(t tester, w *simulate.World, from time.Time) {
+	t.Helper()
+	var last *simulate.Call
+	for i := range w.Calls {
+		call := &w.Calls[i]
+		if call.Lane != taplinev1.Lane_LANE_LIVE || call.At.Before(from) {
+			continue
+		}
+		if last != nil {
+			gap := call.At.Sub(last.At)
+			meant := max(last.Cadence, call.Cadence) + 2*time.Minute // to the next minute, and a look of the scheduler
+			if gap > min(meant, time.Hour+2*time.Minute) && call.Left > 0 {
+				t.Fatalf("no live call from %s to %s, though %d were left and one every %s was meant", last.At, call.At, call.Left, last.Cadence)
+			}
+		}
+		last = call
+	}
+	if last == nil {
+		t.Fatalf("no live call after %s", from)
+	}
+}
+
+// TestWeeks disturbs the collector in every way for a week, and then lets it recover.
+func TestWeeks(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		o := options(rapid.Uint64Range(1, 1000).Draw(t, "seed"), rapid.SampledFrom([]int{150, 400, 1800}).Draw(t, "limit"))
+		o.Schedulers, o.Fetchers = rapid.IntRange(1, 2).Draw(t, "schedulers"), rapid.IntRange(1, 3).Draw(t, "fetchers")
+		w, err := simulate.New(o)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		w.Skew = time.Duration(rapid.IntRange(-60, 60).Draw(t, "skew")) * time.Second
+		for elapsed := time.Duration(0); elapsed < 6*day; {
+			span := time.Duration(rapid.IntRange(1, 20*60).Draw(t, "minutes")) * time.Minute
+			elapsed += span
+			disturb(t, w, span)
+		}
+		run(t, w, 3*day)
+		steady(t, w, w.Now().Add(-day))
+		judge(t, w, o)
+	})
+}
+
+// disturb is one thing that happens, for a while.
+func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
+	short := min(span, 3*time.Hour)
+	switch rapid.SampledFrom([]string{"nothing", "kill", "restart", "outage", "slow", "others", "clock"}).Draw(t, "event") {
+	case "kill":
+		for range 5 {
+			run(t, w, span/5)
+			w.Kill(rapid.Bool().Draw(t, "stored"))
+		}
+		return
+	case "restart":
+		w.Kill(false)
+		w.Off = true
+		run(t, w, short)
+		w.Off = false
+	case "outage":
+		w.Down = true
+		run(t, w, short)
+		w.Down = false
+	case "slow":
+		w.Slow = time.Duration(rapid.IntRange(5, 90).Draw(t, "seconds")) * time.Second
+		run(t, w, short)
+		w.Slow = 0
+	case "others":
+		w.Others(rapid.IntRange(1, 100).Draw(t, "calls"))
+	case "clock":
+		w.Skew += time.Duration(rapid.IntRange(-20, 20).Draw(t, "step")) * time.Second
+	}
+	run(t, w, span)
+}
+
+// TestAbsenceOfNineDays: what fell off the edge is lost and says so; the rest is read.
+func TestAbsenceOfNineDays(t *testing.T) {
+	t.Parallel()
+	o := options(7, 1800)
+	w, err := simulate.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, w, 2*day)
+	left := w.Now()
+	w.Off = true
+	run(t, w, 9*day)
+	w.Off = false
+	back := w.Now()
+	run(t, w, 3*day)
+	judge(t, w, o)
+	steady(t, w, w.Now().Add(-day))
+	for _, f := range feed.SIEM() {
+		lost := window.New(left, back.Add(-7*day)).Missing(w.Lost[f])
+		if len(w.Lost[f]) == 0 || (len(lost) > 0 && lost[0].Span() > 2*time.Minute) {
+			t.Errorf("%s: lost %v while absent from %s to %s", f, w.Lost[f], left, back)
+		}
+		for _, r := range w.Lost[f] {
+			if r.End.After(plan.Oldest(back).Add(time.Minute)) {
+				t.Errorf("%s: %s is lost and could be read at %s", f, r, back)
+			}
+		}
+	}
+}
+
+// TestReplicasChangeNothing: two schedulers and three fetchers, and one of each.
+func TestReplicasChangeNothing(t *testing.T) {
+	t.Parallel()
+	collect := func(schedulers, fetchers int) *simulate.World {
+		o := options(3, 1800)
+		o.Schedulers, o.Fetchers = schedulers, fetchers
+		w, err := simulate.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, w, 3*day)
+		judge(t, w, o)
+		return w
+	}
+	one, many := collect(1, 1), collect(2, 3)
+	settled := one.Now().Add(-27 * time.Hour)
+	for truth := range one.Sim.Truth(options(3, 1800).Start.Add(-3*day), settled) {
+		key := string(truth.Feed) + " " + truth.Key
+		if len(one.Deliveries[key]) != len(many.Deliveries[key]) {
+			t.Errorf("%s: %v and %v", key, one.Deliveries[key], many.Deliveries[key])
+		}
+	}
+	if a, b := len(one.Calls), len(many.Calls); b > a+a/10 {
+		t.Errorf("%d calls by one, %d by many", a, b)
+	}
+}
