@@ -52,6 +52,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 bench: ## Run all benchmarks and print one table
 	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -p 1 work 2>&1 | $(GO) run ./test/cmd/benchtable
 
+.PHONY: day
+day: ## Simulate the first day of a collector, for docs/day.md
+	@$(GO) run ./test/cmd/simday >docs/day.md.new && mv docs/day.md.new docs/day.md
+
 .PHONY: lint
 lint: tools ## Check style, import rules and the contract
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint run ./...) || exit 1; done
