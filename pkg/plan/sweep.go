@@ -78,6 +78,9 @@ func (p *planner) sweep() {
 				state.Next = timestamppb.New(next)
 			}
 			w := window.New(next, next.Truncate(time.Hour).Add(time.Hour))
+			if w.Span() < window.MinSpan { // what was skipped ends right before the hour
+				w.Start = w.End.Add(-window.MinSpan)
+			}
 			if w.End.After(p.s.GetLiveHead().AsTime()) || p.in.Now.Sub(w.End) < age || p.busy(w) {
 				break
 			}

@@ -108,6 +108,8 @@ func (a *answer) each(f feed.Feed, made func(origin), given func([]byte)) {
 		}
 		if g.feed(o) == f && !g.visible(o).After(a.now) && slices.Contains(a.query.statuses, g.status(o)) &&
 			slices.Contains(a.query.types, g.threatType(o)) {
+			at := g.revision(o)
+			o.revised = !at.IsZero() && !at.After(a.now)
 			made(o)
 		}
 	}

@@ -21,6 +21,9 @@ type Config struct {
 	LateFraction float64       `env:"TAPSIM_LATE_FRACTION" envDefault:"0" usage:"share of records that are visible late (0 to 1)"`
 	LateLag      time.Duration `env:"TAPSIM_LATE_LAG" envDefault:"30m" usage:"longest time until a late record is visible"`
 
+	RevisedFraction float64       `env:"TAPSIM_REVISIONS" envDefault:"0" usage:"share of records whose campaign becomes known later"`
+	RevisionLag     time.Duration `env:"TAPSIM_REVISION_LAG" envDefault:"30m" usage:"longest time from visible until it does"`
+
 	LimitSIEM      int  `env:"TAPSIM_LIMIT_SIEM" envDefault:"1800" usage:"calls in 24 hours, all SIEM endpoints but permitted clicks"`
 	LimitPermitted int  `env:"TAPSIM_LIMIT_PERMITTED" envDefault:"1800" usage:"calls in 24 hours, permitted clicks"`
 	CountFailed    bool `env:"TAPSIM_COUNT_FAILED" envDefault:"false" usage:"whether refused calls use up the limit, too"`
@@ -59,8 +62,9 @@ func (c Config) Validate() error {
 	check(c.Age >= 0, "TAPSIM_AGE", c.Age, "want 0s or more")
 	check(c.IndexLag >= 0, "TAPSIM_INDEX_LAG", c.IndexLag, "want 0s or more")
 	check(c.LateLag >= 0, "TAPSIM_LATE_LAG", c.LateLag, "want 0s or more")
+	check(c.RevisionLag >= 0, "TAPSIM_REVISION_LAG", c.RevisionLag, "want 0s or more")
 	for name, share := range map[string]float64{
-		"TAPSIM_LATE_FRACTION": c.LateFraction, "TAPSIM_STUBS": c.StubFraction, "TAPSIM_NO_ID": c.NoIDFraction,
+		"TAPSIM_LATE_FRACTION": c.LateFraction, "TAPSIM_REVISIONS": c.RevisedFraction, "TAPSIM_STUBS": c.StubFraction, "TAPSIM_NO_ID": c.NoIDFraction,
 		"TAPSIM_ODD": c.OddFraction, "TAPSIM_RETRO": c.RetroFraction, "TAPSIM_MALFORMED": c.MalformedFraction,
 	} {
 		check(share >= 0 && share <= 1, name, share, "want 0 to 1")

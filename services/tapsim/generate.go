@@ -16,8 +16,9 @@ const perGUID = 3
 
 // origin names a record: the second of its creation and its number in it.
 type origin struct {
-	second int64
-	index  int
+	second  int64
+	index   int
+	revised bool // as it is served from its revision on
 }
 
 // dice are independent random numbers of a record, by purpose.
@@ -56,20 +57,22 @@ const (
 	forStub
 	forOdd
 	forMalformed
+	forRevised
+	forRevision
 )
 
 // count is how many records are created in a second.
 func (g generator) count(second int64) int {
 	whole, rest := math.Modf(g.cfg.Rate)
 	n := int(whole)
-	if share(g.dice(origin{second, 0}, forCount)) < rest {
+	if share(g.dice(origin{second: second}, forCount)) < rest {
 		n++
 	}
 	return n
 }
 
 // group is the first record of those that share a GUID.
-func (o origin) group() origin { return origin{o.second, o.index - o.index%perGUID} }
+func (o origin) group() origin { return origin{second: o.second, index: o.index - o.index%perGUID} }
 
 func (g generator) feed(o origin) feed.Feed {
 	switch d := g.dice(o.group(), forFeed) % 20; {
@@ -96,6 +99,23 @@ func (g generator) visible(o origin) time.Time {
 		lag = g.cfg.LateLag
 	}
 	return g.created(o).Add(time.Duration(share(g.dice(o, forLag)) * float64(lag)))
+}
+
+// revision is from when on the record is served with another content: its campaign is
+// known. It is zero for records that stay as they are.
+func (g generator) revision(o origin) time.Time {
+	if !g.has(o, forRevised, g.cfg.RevisedFraction) {
+		return time.Time{}
+	}
+	return g.visible(o).Add(time.Duration(share(g.dice(o, forRevision)) * float64(g.cfg.RevisionLag)))
+}
+
+// campaign is the campaign of a record in JSON.
+func (g generator) campaign(o origin, d uint64) string {
+	if o.revised {
+		return `"` + RevisedCampaign + `"`
+	}
+	return campaigns[d&3]
 }
 
 // happened is the record's own time, never after its creation.

@@ -69,7 +69,7 @@ func (g generator) appendThreat(dst []byte, o origin, i uint64) []byte {
 	dst = appendHex(append(dst, `","detectionType":"NONE","threatUrl":"https://threatinsight.example/5b0c7f1e-2f60-4d0a-9a55-6f0f4c1d2e31/threat/email/`...), d, 64)
 	dst = appendTime(append(dst, `","threatTime":"`...), g.created(o).Add(-time.Second))
 	dst = appendHex(append(dst, `","threat":"portal.example/login/`...), d, 12)
-	dst = append(append(dst, `","campaignID":`...), campaigns[d>>8&3]...)
+	dst = append(append(dst, `","campaignID":`...), g.campaign(o, d>>8)...)
 	dst = append(append(dst, `,"actors":[],"threatType":"`...), g.threatType(o)...)
 	return append(dst, `"}`...)
 }

@@ -79,7 +79,7 @@ func (g generator) appendClick(dst []byte, o origin) []byte {
 	dst = appendTime(append(dst, `","clickTime":"`...), g.happened(o))
 	dst = appendTime(append(dst, `","threatTime":"`...), g.created(o).Add(-time.Second))
 	dst = append(append(dst, `","userAgent":"`...), agents[d>>8&1]...)
-	dst = append(append(dst, `","campaignId":`...), campaigns[d>>16&3]...)
+	dst = append(append(dst, `","campaignId":`...), g.campaign(o, d>>16)...)
 	dst = g.appendID(append(dst, `,"id":"`...), o)
 	dst = append(dst, `","clickIP":"192.0.2.`...)
 	dst = strconv.AppendUint(dst, d>>24&255, 10)
@@ -111,3 +111,6 @@ func (g generator) appendKey(dst []byte, o origin) []byte {
 	dst = append(g.appendGUID(append(dst, "guid:"...), o), '|')
 	return g.appendRecipient(dst, o)
 }
+
+// RevisedCampaign is the campaign of every record that was revised.
+const RevisedCampaign = "c1a7e2f4-3b58-4d96-9e0d-6a2f8b7c4d13"

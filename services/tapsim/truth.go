@@ -19,6 +19,7 @@ type Truth struct {
 	Key     string    `json:"key"` // see [NaturalKey]
 	Created time.Time `json:"created"`
 	Visible time.Time `json:"visible"`
+	Revised time.Time `json:"revised"` // when its content changes; zero if it does not
 }
 
 // added is a record that a tester put in.
@@ -33,7 +34,7 @@ func (s *Sim) Truth(from, to time.Time) iter.Seq[Truth] {
 		var buf []byte
 		for o := range s.origins(from, to) {
 			buf = s.gen.appendKey(buf[:0], o)
-			if !yield(Truth{s.gen.feed(o), string(buf), s.gen.created(o), s.gen.visible(o)}) {
+			if !yield(Truth{s.gen.feed(o), string(buf), s.gen.created(o), s.gen.visible(o), s.gen.revision(o)}) {
 				return
 			}
 		}
@@ -57,7 +58,7 @@ func (s *Sim) origins(from, to time.Time) iter.Seq[origin] {
 		first := max(from.Unix(), s.epoch.Unix())
 		for second := first; time.Unix(second, 0).Before(to); second++ {
 			for i := range s.gen.count(second) {
-				o := origin{second, i}
+				o := origin{second: second, index: i}
 				if at := s.gen.created(o); at.Before(from) || !at.Before(to) {
 					continue
 				}
@@ -77,7 +78,7 @@ func (s *Sim) AddRecord(f feed.Feed, created, visible time.Time, raw []byte) err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.extra = append(s.extra, added{Truth{f, key, created.UTC(), visible.UTC()}, slices.Clone(raw)})
+	s.extra = append(s.extra, added{Truth{f, key, created.UTC(), visible.UTC(), time.Time{}}, slices.Clone(raw)})
 	return nil
 }
 

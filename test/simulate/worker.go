@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -213,6 +214,9 @@ func (w *World) store(j *taplinev1.Job, body []byte) error {
 					return fmt.Errorf("simulate: %w", err)
 				}
 				natural = name + " " + natural
+				if bytes.Contains(r, []byte(tapsim.RevisedCampaign)) {
+					w.Revised[natural]++
+				}
 				w.Deliveries[natural] = append(w.Deliveries[natural], w.now.Add(w.o.Delivery))
 			}
 		}

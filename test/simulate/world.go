@@ -42,6 +42,7 @@ type World struct {
 	Plans *taplinev1.PlanState
 
 	Deliveries map[string][]time.Time // by natural key, when they were confirmed
+	Revised    map[string]int         // of these, how many had the content of the revision
 	Calls      []Call
 	Sealed     map[feed.Feed][]window.Window
 	Lost       map[feed.Feed][]window.Window
@@ -76,7 +77,7 @@ type Call struct {
 // New makes a world that has not begun.
 func New(o Options) (*World, error) {
 	w := &World{
-		Deliveries: make(map[string][]time.Time), Sealed: make(map[feed.Feed][]window.Window), Lost: make(map[feed.Feed][]window.Window),
+		Deliveries: make(map[string][]time.Time), Revised: make(map[string]int), Sealed: make(map[feed.Feed][]window.Window), Lost: make(map[feed.Feed][]window.Window),
 		o: o, now: o.Start, seen: make(map[[2]uint64]bool), hasher: identity.NewHasher(), planned: make(map[string]bool),
 		outcomes: make(map[string]*taplinev1.WindowRecord),
 	}
