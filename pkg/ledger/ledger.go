@@ -155,7 +155,7 @@ func (l *Ledger) Load(ctx context.Context, tenant string, from, to time.Time) (*
 			return nil, fmt.Errorf("ledger: %w", err)
 		}
 		for _, pair := range pairs {
-			_, hour, err := parseKey(pair.Key)
+			hour, err := hourOf(pair.Key)
 			if err != nil || hour.Before(first) || !hour.Before(to) {
 				continue
 			}
@@ -181,7 +181,7 @@ func (l *Ledger) Span(ctx context.Context, tenant string) (window.Window, error)
 	}
 	var hours []time.Time
 	for _, key := range keys {
-		if _, hour, err := parseKey(key); err == nil {
+		if hour, err := hourOf(key); err == nil {
 			hours = append(hours, hour)
 		}
 	}

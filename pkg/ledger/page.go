@@ -28,17 +28,17 @@ func Key(part Part, tenant string, hour time.Time) string {
 	return string(part) + "." + tenant + "." + hour.UTC().Format(hourForm)
 }
 
-// parseKey reads what [Key] wrote.
-func parseKey(key string) (Part, time.Time, error) {
+// hourOf is the hour that a key of [Key] is about.
+func hourOf(key string) (time.Time, error) {
 	parts := strings.SplitN(key, ".", 3)
 	if len(parts) != 3 {
-		return "", time.Time{}, fmt.Errorf("%w: key %q", errMalformed, key)
+		return time.Time{}, fmt.Errorf("%w: key %q", errMalformed, key)
 	}
 	hour, err := time.Parse(hourForm, parts[2])
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("%w: key %q: %w", errMalformed, key, err)
+		return time.Time{}, fmt.Errorf("%w: key %q: %w", errMalformed, key, err)
 	}
-	return Part(parts[0]), hour, nil
+	return hour, nil
 }
 
 // DecodePage reads a page; nothing is an empty one.

@@ -22,7 +22,7 @@ type Return struct {
 
 // Forecast looks ahead without changing the pool for others.
 func (s *State) Forecast(now time.Time, limit int) Forecast {
-	now = s.present(now)
+	s.present(now)
 	used, external := s.sum()
 	f := Forecast{Limit: limit, Left: max(limit-used-external, 0), External: external, Reason: s.pb.GetBlockedReason()}
 	if until := s.pb.GetBlockedUntil(); until != nil {

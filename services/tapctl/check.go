@@ -44,7 +44,7 @@ func (t *tool) check() *cobra.Command {
 			defer cancel()
 			findings := []finding{t.checkBus(cmd)}
 			detail, err := shipper.Check(ctx, c.Sink)
-			findings = append(findings, found("sink "+string(c.Sink.Sink), detail, err))
+			findings = append(findings, found("sink "+c.Sink.Sink, detail, err))
 			detail, err = fetcher.Check(ctx, c.API)
 			findings = append(findings, found("Proofpoint", detail, err))
 			err = t.print(findings, func(w io.Writer) {

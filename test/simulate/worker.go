@@ -99,7 +99,7 @@ func (k *worker) begin(ctx context.Context, o *order) error {
 	}
 	o.taken, k.order = true, o
 	o.attempts++
-	k.status, k.body = w.get(id.Set.Endpoint().Path, id.Window)
+	k.status, k.body = w.get(ctx, id.Set.Endpoint().Path, id.Window)
 	took := w.o.Response + w.Slow
 	if took > timeout {
 		k.status, took = 0, timeout
@@ -119,12 +119,12 @@ func (w *World) shared() bool {
 }
 
 // get asks the simulator.
-func (w *World) get(path string, span window.Window) (int, []byte) {
+func (w *World) get(ctx context.Context, path string, span window.Window) (int, []byte) {
 	if w.Down {
 		return http.StatusServiceUnavailable, nil
 	}
 	query := url.Values{"format": {"JSON"}, "interval": {span.Interval()}, "threatStatus": {"active", "cleared", "falsePositive"}}
-	r := httptest.NewRequest(http.MethodGet, path+"?"+query.Encode(), nil)
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, path+"?"+query.Encode(), nil)
 	r.SetBasicAuth(w.o.Sim.Principal, w.o.Sim.Secret.Reveal())
 	answer := httptest.NewRecorder()
 	w.Sim.ServeHTTP(answer, r)

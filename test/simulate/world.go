@@ -3,6 +3,7 @@ package simulate
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -131,10 +132,10 @@ func (w *World) Run(ctx context.Context, d time.Duration) error {
 }
 
 // Others makes calls with the same credential that the collector knows nothing of.
-func (w *World) Others(n int) {
+func (w *World) Others(ctx context.Context, n int) {
 	for range n {
 		at := window.New(w.now.Add(-2*time.Minute).Truncate(time.Minute), w.now.Add(-time.Minute).Truncate(time.Minute))
-		if status, _ := w.get(feed.SIEMAll.Path, at); status == 200 {
+		if status, _ := w.get(ctx, feed.SIEMAll.Path, at); status == http.StatusOK {
 			w.External = append(w.External, w.now)
 		}
 	}

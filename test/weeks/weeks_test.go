@@ -5,11 +5,11 @@ package weeks_test
 import (
 	"context"
 	"flag"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 const day = 24 * time.Hour
@@ -209,7 +209,7 @@ func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 		run(t, w, short)
 		w.Slow = 0
 	case "others":
-		w.Others(rapid.IntRange(1, 100).Draw(t, "calls"))
+		w.Others(context.Background(), rapid.IntRange(1, 100).Draw(t, "calls"))
 	case "clock":
 		w.Skew += time.Duration(rapid.IntRange(-20, 20).Draw(t, "step")) * time.Second
 	}
