@@ -189,7 +189,7 @@ func month(tb testing.TB, b *bus.Bus, days int) (bytes int) {
 	return bytes
 }
 
-func BenchmarkDayOfAMonth(b *testing.B) {
+func BenchmarkLoad(b *testing.B) {
 	bs := bustest.Start(b)
 	bytes := month(b, bs, 30)
 	usage, err := bs.Usage(b.Context(), "KV_"+bus.BucketLedger)
@@ -197,14 +197,18 @@ func BenchmarkDayOfAMonth(b *testing.B) {
 		b.Fatal(err)
 	}
 	l := open(b, bs)
-	for b.Loop() {
-		book, err := l.Load(b.Context(), "main", hour.Add(-15*24*time.Hour), hour.Add(-14*24*time.Hour))
-		if err != nil || len(book.Rows) < 4*1440 || len(book.Violations()) > 0 {
-			b.Fatal(len(book.Rows), err, book.Violations())
-		}
+	for name, days := range map[string]int{"days=1": 1, "days=9": 9, "days=30": 30} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				book, err := l.Load(b.Context(), "main", hour.Add(-time.Duration(days)*24*time.Hour), hour)
+				if err != nil || len(book.Rows) < days*4*1440 || len(book.Violations()) > 0 {
+					b.Fatal(len(book.Rows), err, book.Violations())
+				}
+			}
+			b.ReportMetric(float64(bytes), "page-bytes/month")
+			b.ReportMetric(float64(usage.Bytes), "disk-bytes/month")
+		})
 	}
-	b.ReportMetric(float64(bytes), "page-bytes/month")
-	b.ReportMetric(float64(usage.Bytes), "disk-bytes/month")
 }
 
 func BenchmarkNote(b *testing.B) {

@@ -27,8 +27,12 @@ const (
 	Missing = "missing"
 )
 
-// kept is how far back the ledger is looked at; it keeps 90 days.
-const kept = 89 * 24 * time.Hour
+const (
+	// kept is how far back the ledger is looked at; it keeps 90 days.
+	kept = 89 * 24 * time.Hour
+	// lately is how far back a status looks: what Proofpoint serves can still change, older time cannot.
+	lately = 9 * 24 * time.Hour
+)
 
 // Gaps lists what was not read from the first window to the head of live reading, by
 // feed and time.
@@ -37,36 +41,30 @@ func (r *Reader) Gaps(ctx context.Context) ([]Gap, error) {
 	if err != nil {
 		return nil, err
 	}
-	book, err := r.book(ctx, sets)
+	from := r.first(sets, kept)
+	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
 		return nil, err
 	}
-	return r.gaps(sets, book), nil
+	return gaps(sets, book, from), nil
 }
 
-// book reads the ledger from the first window on.
-func (r *Reader) book(ctx context.Context, sets []set) (*ledger.Book, error) {
-	now := r.now()
-	from := now
+// first is where collection began, or back before now.
+func (r *Reader) first(sets []set, back time.Duration) time.Time {
+	from := r.now()
 	for _, s := range sets {
 		if start := s.plan.GetStart().AsTime(); start.Before(from) {
 			from = start
 		}
 	}
-	return r.Ledger.Load(ctx, r.tenant, r.floor(from), now.Add(time.Hour))
+	return later(from, r.now().Add(-back)).UTC()
 }
 
-func (r *Reader) floor(t time.Time) time.Time {
-	if first := r.now().Add(-kept); t.Before(first) {
-		return first
-	}
-	return t
-}
-
-func (r *Reader) gaps(sets []set, book *ledger.Book) []Gap {
+// gaps lists what was not read since an instant from which on the book is complete.
+func gaps(sets []set, book *ledger.Book, from time.Time) []Gap {
 	var all []Gap
 	for _, s := range sets {
-		whole := window.New(r.floor(s.plan.GetStart().AsTime()), s.head)
+		whole := window.New(later(from, s.plan.GetStart().AsTime()), s.head)
 		for _, f := range s.Set {
 			all = append(all, s.gapsOf(f, whole, book)...)
 		}
@@ -155,22 +153,18 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	book, err := r.book(ctx, sets)
+	from := r.first(sets, kept)
+	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{To: r.now().UTC(), Windows: len(book.Rows), Violations: book.Violations(), From: r.now().UTC()}
-	for _, s := range sets {
-		if start := s.plan.GetStart().AsTime(); start.Before(report.From) {
-			report.From = start
-		}
-	}
+	report := &Report{From: from, To: r.now().UTC(), Windows: len(book.Rows), Violations: book.Violations()}
 	for i := range book.Rows {
 		row := &book.Rows[i]
 		report.Records += row.Published
 		report.Confirmed += row.Confirmed
 		report.Pending += row.Pending()
 	}
-	report.Gaps = slices.DeleteFunc(r.gaps(sets, book), func(g Gap) bool { return g.State == Waiting })
+	report.Gaps = slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return g.State == Waiting })
 	return report, nil
 }

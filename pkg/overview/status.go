@@ -25,7 +25,7 @@ type Status struct {
 	Pools   []Pool    `json:"pools"`
 	Streams []Stream  `json:"streams"`
 	Sink    Sink      `json:"sink"`
-	Gaps    []Gap     `json:"gaps"` // lost and missing
+	Gaps    []Gap     `json:"gaps"` // lost and missing in the last nine days
 	Alarms  []Alarm   `json:"alarms"`
 }
 
@@ -89,17 +89,18 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	book, err := r.book(ctx, sets)
+	from := r.first(sets, lately)
+	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range r.gaps(sets, book) {
+	for _, g := range gaps(sets, book, from) {
 		if g.State != Waiting {
 			s.Gaps = append(s.Gaps, g)
 		}
 	}
 	for _, set := range sets {
-		s.Feeds = append(s.Feeds, r.feeds(set, book)...)
+		s.Feeds = append(s.Feeds, r.feeds(set, book, from)...)
 	}
 	for _, look := range []func(context.Context, *Status, []set) error{r.lanes, r.pools, r.streams, r.alarms} {
 		if err := look(ctx, s, sets); err != nil {
@@ -109,8 +110,8 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	return s, nil
 }
 
-func (r *Reader) feeds(s set, book *ledger.Book) []Feed {
-	start := s.plan.GetStart().AsTime()
+func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
+	start := later(first, s.plan.GetStart().AsTime())
 	from := later(s.head.Add(-recently), s.restTo)
 	left, _, unread := plan.Edge(s.plan, r.now())
 	var feeds []Feed
@@ -122,7 +123,7 @@ func (r *Reader) feeds(s set, book *ledger.Book) []Feed {
 		row.Confirmed, row.Pending = book.Fresh(f, window.New(from, s.head))
 		row.Sealed = s.head
 		done := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST)
-		if open := window.New(r.floor(start), s.head).Missing(done); len(open) > 0 {
+		if open := window.New(start, s.head).Missing(done); len(open) > 0 {
 			row.Sealed = open[0].Start
 		}
 		feeds = append(feeds, row)

@@ -3,6 +3,7 @@ package fetcher_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
@@ -353,4 +355,37 @@ func TestUnusableJobsGoToDead(t *testing.T) {
 		usage, err := b.bus.Usage(t.Context(), bus.StreamDead)
 		return err == nil && usage.Messages == 3
 	})
+}
+
+// TestRefusedCredentialRaisesItsAlarm: 401 and 403 are told apart, and one call is made, not a storm.
+func TestRefusedCredentialRaisesItsAlarm(t *testing.T) {
+	t.Parallel()
+	for status, name := range map[int]alarm.Name{401: alarm.Refused, 403: alarm.Forbidden} {
+		b := newBench(t, nil)
+		b.start(t)
+		if err := b.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: status, Count: 100, Path: "/v2/siem/all"}); err != nil {
+			t.Fatal(err)
+		}
+		b.plan(t, b.job(b.window, 0))
+		b.plan(t, b.job(window.New(b.window.Start, b.window.End.Add(-time.Minute)), 0))
+		state, err := b.bus.Bucket(t.Context(), bus.BucketState)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var raised []*taplinev1.Alarm
+		poll(t, func() bool {
+			raised, err = alarm.Read(t.Context(), state, "main", time.Now())
+			return err == nil && len(raised) > 0
+		})
+		if len(raised) != 1 || raised[0].GetName() != string(name) || !strings.Contains(raised[0].GetDetail(), fmt.Sprint(status)) {
+			t.Errorf("status %d raised %v", status, raised)
+		}
+		poll(t, func() bool { // both jobs have been looked at
+			backlog, err := b.bus.Backlog(t.Context(), bus.ConsumerFetcherBackfill)
+			return err == nil && backlog.Waiting == 0
+		})
+		if n := b.sim.Status().Requests["/v2/siem/all"][status]; n != 1 {
+			t.Errorf("%d calls with a credential that was answered with %d", n, status)
+		}
+	}
 }

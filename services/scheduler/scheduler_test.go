@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/config"
@@ -214,6 +215,10 @@ func TestLongAbsenceIsWrittenDown(t *testing.T) {
 	poll(t, func() bool {
 		keys, err := records.Keys(t.Context(), ">")
 		return err == nil && slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, "plan.main.") })
+	})
+	poll(t, func() bool {
+		raised, err := alarm.Read(t.Context(), bucket, "main", time.Now())
+		return err == nil && slices.ContainsFunc(raised, func(a *taplinev1.Alarm) bool { return a.GetName() == string(alarm.Lost) })
 	})
 }
 

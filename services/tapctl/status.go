@@ -53,7 +53,7 @@ func printStatus(w io.Writer, s *overview.Status) {
 	for _, a := range s.Alarms {
 		printf(w, "%s (%s, since %s): %s\n", a.Name, a.Stage, a.Since.Format(time.RFC3339), a.Detail)
 	}
-	printf(w, "\nGAPS: %d\n", len(s.Gaps))
+	printf(w, "\nGAPS IN NINE DAYS: %d\n", len(s.Gaps))
 	printGaps(w, s.Gaps)
 }
 
