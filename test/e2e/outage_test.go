@@ -64,12 +64,14 @@ func TestConfirmByRotation(t *testing.T) {
 func TestRestartContinues(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
+	var at time.Time
 	for range 3 {
 		p := w.run(t)
-		w.complete(t, w.sim.Now().Add(-time.Minute))
+		at = w.sim.Now().Add(-time.Minute)
+		w.complete(t, at)
 		p.stop()
 	}
-	for key, d := range w.complete(t, w.sim.Now().Add(-2*time.Minute)) {
+	for key, d := range w.complete(t, at) {
 		if len(d.ids) != 1 {
 			t.Errorf("%s has %d ids", key, len(d.ids))
 		}
