@@ -14,7 +14,8 @@
 //     outstanding job, in the rest of backfill, or in a range given up as lost.
 //   - Each hour is read again at each of the configured ages that it had not reached at its first
 //     reading. The last of these sweeps is repeated until it finds nothing; then the
-//     hour is sealed. See sweep.go.
+//     hour is sealed. What could not be swept before Proofpoint ceased to serve it is
+//     lost, though it was read: late records of it may be missing. See sweep.go.
 //   - Windows of outstanding jobs do not meet: two calls that return the same record at
 //     the same time could not know of each other.
 //   - A live window begins where the last one ended, or some minutes earlier where that has been read

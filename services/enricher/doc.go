@@ -1,7 +1,7 @@
 // Package enricher makes rows for Devo tables out of records.
 //
 //	RAW ──▶ enricher ──▶ EVENTS
-//	           └──▶ DEAD
+//	           └──▶ DEAD, LEDGER
 //
 // Consumes: batches of records from RAW. Emits: one batch of events for each of
 // them into EVENTS. Owns: nothing; it can be replaced at any moment.
@@ -13,7 +13,8 @@
 // a syslog line is taken out: white space between tokens that is not a blank, and
 // bytes that are not UTF-8, which become U+FFFD.
 //
-// Guarantees: a message of RAW is acknowledged only after its events are stored.
+// Guarantees: a message of RAW is acknowledged only after its events are stored, and
+// then noted in the ledger.
 // The publication is named <RAW sequence>/<table>/<generation>, so a repetition
 // within two hours is dropped by the bus; later it costs duplicates that carry
 // the same @tapline_id.

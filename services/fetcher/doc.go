@@ -12,7 +12,8 @@
 // repeats work and loses none:
 //
 //  1. Is the marker of the job in RAW? Then an earlier run stored it: complete
-//     SEEN from the stored batches, write LEDGER, ack.
+//     SEEN from the stored batches, write LEDGER, ack. Does LEDGER say that it was split or
+//     lost? Then ack.
 //  2. Reserve a unit of the pool. None left: the job waits on the bus.
 //  3. Call, splitting the body into records as it comes. Records seen before are counted and
 //     dropped; the others go into batches in a spool (memory, then a file). A body
@@ -28,5 +29,5 @@
 // failure this process makes no call for a while, longer each time (up to five
 // minutes), so that an outage at Proofpoint costs few units. A window that
 // fails on its own is cut into halves, which the scheduler plans. A refused credential is
-// probed every five minutes. What each answer of Proofpoint means stands in fate.go.
+// probed every five minutes and raises an alarm. What each answer of Proofpoint means stands in fate.go.
 package fetcher

@@ -1,7 +1,7 @@
 // Package shipper delivers events to a sink and proves it.
 //
 //	EVENTS ──▶ shipper ──▶ sink
-//	              └──▶ DEAD
+//	              └──▶ DEAD, LEDGER
 //
 // Consumes: batches of events from EVENTS. Emits: rows to the sink, which is
 // Devo (syslog over mutual TLS), a file, or standard output. Owns: the connections.
@@ -13,7 +13,7 @@
 //	            └───────── sent again on the next connection, oldest first
 //
 // Guarantees: a message of EVENTS is acknowledged only after each of its events
-// is confirmed by the sink or stored in DEAD. What confirmed means is the sink's to say:
+// is confirmed by the sink or stored in DEAD, and the ledger says so. What confirmed means is the sink's to say:
 // acknowledged by the kernel at the other end, synced to disk, or written. Rows
 // are delivered at least once; after a crash or a lost connection at most what
 // was in flight is delivered again, with the same @tapline_id.
