@@ -31,6 +31,21 @@ func Dead(tenant, stage string) Selection {
 // scanWait bounds the wait for one message that the server says is there.
 const scanWait = 10 * time.Second
 
+// errUnfinished says that a scan did not see everything.
+var errUnfinished = errors.New("the server sends no more, though there is more")
+
+// interrupted tells a stream whose rest has aged out meanwhile from a server that has stopped.
+func interrupted(ctx context.Context, consumer jetstream.Consumer, s Selection) error {
+	info, err := consumer.Info(ctx)
+	if err == nil && info.NumPending > 0 {
+		err = errUnfinished
+	}
+	if err != nil {
+		return fmt.Errorf("scan %s: %w", s.stream, err)
+	}
+	return nil
+}
+
 // Scan visits what is stored, oldest first, until visit returns false. What is
 // stored later is not visited. It makes a consumer on the server: for tools.
 func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, error)) error {
@@ -55,7 +70,7 @@ func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, e
 		msg, err := messages.Next(jetstream.NextContext(next))
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return nil // the rest has aged out meanwhile
+			return interrupted(ctx, consumer, s)
 		}
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", s.stream, err)

@@ -165,6 +165,7 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 		report.Confirmed += row.Confirmed
 		report.Pending += row.Pending()
 	}
-	report.Gaps = slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return g.State == Waiting })
+	report.Violations = append([]ledger.Violation{}, report.Violations...) // never null in JSON
+	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return g.State == Waiting })...)
 	return report, nil
 }

@@ -84,7 +84,7 @@ const recently = 6 * time.Hour
 
 // Status looks at everything.
 func (r *Reader) Status(ctx context.Context) (*Status, error) {
-	s := &Status{Tenant: r.tenant, At: r.now().UTC()}
+	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Gaps: []Gap{}, Alarms: []Alarm{}}
 	sets, err := r.sets(ctx)
 	if err != nil {
 		return nil, err
