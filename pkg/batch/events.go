@@ -19,6 +19,8 @@ type Events struct {
 	Tenant, Table, Feed, JobID string
 	SourceSequence             uint64 // of the RawBatch in RAW
 	Generation                 uint32 // of the code that made the rows
+	Part                       uint32 // among the batches made from one RawBatch for the table
+	Extra                      int64  // rows beyond one for each record
 	Events                     []Event
 }
 
@@ -29,7 +31,13 @@ func AppendEventsHeader(dst []byte, e *Events) []byte {
 	dst = appendString(dst, 3, e.Feed)
 	dst = appendVarint(dst, 4, e.SourceSequence)
 	dst = appendVarint(dst, 5, uint64(e.Generation))
-	return appendString(dst, 6, e.JobID)
+	dst = appendString(dst, 6, e.JobID)
+	return appendVarint(dst, 8, uint64(e.Part))
+}
+
+// AppendExtra appends [Events.Extra] to a whole batch: it is known only when the rows are made.
+func AppendExtra(dst []byte, extra int64) []byte {
+	return appendVarint(dst, 9, protowire.EncodeZigZag(extra))
 }
 
 // AppendEvent appends one event to a batch that begins with [AppendEventsHeader].
@@ -50,7 +58,7 @@ func AppendEvents(dst []byte, e *Events) []byte {
 	for i := range e.Events {
 		dst = AppendEvent(dst, &e.Events[i])
 	}
-	return dst
+	return AppendExtra(dst, e.Extra)
 }
 
 func sizeText(s []byte) int {
@@ -80,6 +88,10 @@ func DecodeEvents(data []byte, dst *Events) error {
 		case 7:
 			dst.Events = append(dst.Events, Event{})
 			return decodeEvent(f.bytes, &dst.Events[len(dst.Events)-1])
+		case 8:
+			dst.Part = uint32(f.value)
+		case 9:
+			dst.Extra = protowire.DecodeZigZag(f.value)
 		}
 		return nil
 	})

@@ -16,6 +16,7 @@ type Record struct {
 	TimeMS   int64  // the record's own time, epoch milliseconds; 0 when it has none
 	JSON     []byte // as received
 	Revision bool   // another revision of the record was published before
+	Target   []byte // of an answer about one id: what was asked, a marshalled Target
 }
 
 // Raw is a RawBatch.
@@ -25,6 +26,7 @@ type Raw struct {
 	PullID              string
 	FetchedAt           time.Time // milliseconds
 	Records             []Record  // their JSON aliases the decoded message
+	Envelope            []byte    // of a list: the response around the records, one JSON object
 }
 
 // AppendRawHeader appends everything but the records.
@@ -43,15 +45,20 @@ func AppendRawHeader(dst []byte, r *Raw) []byte {
 // AppendRecord appends one record to a batch that begins with [AppendRawHeader].
 func AppendRecord(dst []byte, r *Record) []byte {
 	size := sizeFixed64(r.ID) + sizeFixed64(r.Hash) + sizeVarintField(uint64(r.TimeMS)) +
-		1 + protowire.SizeBytes(len(r.JSON)) + sizeVarintField(protowire.EncodeBool(r.Revision))
+		1 + protowire.SizeBytes(len(r.JSON)) + sizeVarintField(protowire.EncodeBool(r.Revision)) + sizeText(r.Target)
 	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
 	dst = protowire.AppendVarint(dst, uint64(size))
 	dst = appendFixed64(dst, 1, r.ID)
 	dst = appendFixed64(dst, 2, r.Hash)
 	dst = appendVarint(dst, 3, uint64(r.TimeMS))
 	dst = appendBytes(dst, 4, r.JSON)
-	return appendVarint(dst, 5, protowire.EncodeBool(r.Revision))
+	dst = appendVarint(dst, 5, protowire.EncodeBool(r.Revision))
+	return appendText(dst, 6, r.Target)
 }
+
+// AppendEnvelope appends the envelope of a list to a whole batch: it is known only when
+// the records have been read.
+func AppendEnvelope(dst, envelope []byte) []byte { return appendText(dst, 8, envelope) }
 
 func sizeFixed64(v uint64) int {
 	if v == 0 {
@@ -82,6 +89,8 @@ func DecodeRaw(data []byte, dst *Raw) error {
 		case 7:
 			dst.Records = append(dst.Records, Record{})
 			return decodeRecord(f.bytes, &dst.Records[len(dst.Records)-1])
+		case 8:
+			dst.Envelope = f.bytes
 		}
 		return nil
 	})
@@ -120,6 +129,8 @@ func decodeRecord(data []byte, r *Record) error {
 			r.JSON = f.bytes
 		case 5:
 			r.Revision = f.value != 0
+		case 6:
+			r.Target = f.bytes
 		}
 		return nil
 	})

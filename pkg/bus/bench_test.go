@@ -34,7 +34,7 @@ func BenchmarkPublishJob(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		order.Id = fmt.Sprint(i) // and another subject, as each window has its own
 		order.Window.Start.Seconds--
-		if err := conn.PublishJob(b.Context(), order, "all", "live"); err != nil {
+		if err := conn.PublishJob(b.Context(), order); err != nil {
 			b.Fatal(err)
 		}
 	}

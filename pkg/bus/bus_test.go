@@ -26,6 +26,7 @@ var hour = window.New(time.Date(2026, 3, 11, 8, 0, 0, 0, time.UTC), time.Date(20
 func job() *taplinev1.Job {
 	return &taplinev1.Job{
 		Id: "main/all/20260311T080000Z/20260311T090000Z/live/0", Tenant: "main",
+		Feeds:  []string{"clicksBlocked", "clicksPermitted", "messagesBlocked", "messagesDelivered"},
 		Window: hour.Proto(), Lane: taplinev1.Lane_LANE_LIVE, PlannedAt: timestamppb.Now(),
 	}
 }
@@ -43,10 +44,10 @@ func batches(n int) iter.Seq2[bus.RawMessage, error] {
 func TestJobIsRefusedWhileOutstandingAndTakenAfterItsAck(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	if err := b.PublishJob(t.Context(), job(), "all", "live"); err != nil {
+	if err := b.PublishJob(t.Context(), job()); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.PublishJob(t.Context(), job(), "all", "live"); !errors.Is(err, bus.ErrOutstanding) {
+	if err := b.PublishJob(t.Context(), job()); !errors.Is(err, bus.ErrOutstanding) {
 		t.Fatalf("second publish: %v", err)
 	}
 	sub, err := b.Subscribe(t.Context(), bus.ConsumerFetcherLive, 1)
@@ -58,13 +59,13 @@ func TestJobIsRefusedWhileOutstandingAndTakenAfterItsAck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.PublishJob(t.Context(), job(), "all", "live"); !errors.Is(err, bus.ErrOutstanding) {
+	if err := b.PublishJob(t.Context(), job()); !errors.Is(err, bus.ErrOutstanding) {
 		t.Fatalf("publish while in work: %v", err)
 	}
 	if err := d.Ack(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, func() error { return b.PublishJob(t.Context(), job(), "all", "live") })
+	until(t, func() error { return b.PublishJob(t.Context(), job()) })
 }
 
 func TestWindowIsStoredOnceWithItsMarker(t *testing.T) {

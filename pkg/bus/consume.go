@@ -92,6 +92,32 @@ func (b *Bus) worker(take, work context.Context, c Consumption, sub *Subscriptio
 	}
 }
 
+// Take hands the next message to the handler if one waits, and reports whether one did.
+// It serves queues of which the most important is to be read first.
+func (b *Bus) Take(ctx context.Context, c Consumption, handle Handler) (bool, error) {
+	consumer, err := b.js.Consumer(ctx, c.Consumer.Stream, c.Consumer.Name)
+	if err != nil {
+		return false, missing(err, "consumer", c.Consumer.Name)
+	}
+	batch, err := consumer.FetchNoWait(1)
+	if err != nil {
+		return false, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
+	}
+	taken := false
+	for msg := range batch.Messages() {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return taken, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
+		}
+		taken = true
+		b.process(ctx, c, &Delivery{msg, meta, consumer.CachedInfo().Config.AckWait}, handle)
+	}
+	if err := batch.Error(); err != nil {
+		return taken, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
+	}
+	return taken, nil
+}
+
 // process runs the handler with a heartbeat and lets its error decide.
 func (b *Bus) process(ctx context.Context, c Consumption, d *Delivery, handle Handler) {
 	stop := keepAlive(d, c.Turn)

@@ -12,27 +12,27 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/job"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 // PublishJob stores a job. A job on the same subject that is waiting or in work
 // makes it [ErrOutstanding].
-func (b *Bus) PublishJob(ctx context.Context, job *taplinev1.Job, feedSet, lane string) error {
-	w, err := window.FromProto(job.GetWindow())
+func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) error {
+	id, err := job.Of(j)
 	if err != nil {
-		return fmt.Errorf("publish job %s: %w", job.GetId(), err)
+		return fmt.Errorf("publish: %w", err)
 	}
-	data, err := proto.Marshal(job)
+	data, err := proto.Marshal(j)
 	if err != nil {
-		return fmt.Errorf("encode job %s: %w", job.GetId(), err)
+		return fmt.Errorf("encode job %s: %w", j.GetId(), err)
 	}
-	_, err = b.js.Publish(ctx, jobSubject(job.GetTenant(), lane, feedSet, w), data)
+	_, err = b.js.Publish(ctx, jobSubject(id), data)
 	if hasCode(err, codeStoreFailed) { // JOBS has no limit of bytes: only the one of messages per subject is left
-		return fmt.Errorf("publish job %s: %w", job.GetId(), ErrOutstanding)
+		return fmt.Errorf("publish job %s: %w", j.GetId(), ErrOutstanding)
 	}
 	if err != nil {
-		return fmt.Errorf("publish job %s: %w", job.GetId(), err)
+		return fmt.Errorf("publish job %s: %w", j.GetId(), err)
 	}
 	return nil
 }
@@ -131,6 +131,18 @@ func (b *Bus) Message(ctx context.Context, stream string, sequence uint64) (Stor
 		return Stored{}, fmt.Errorf("message %d of %s: %w", sequence, stream, err)
 	}
 	return Stored{msg.Subject, msg.Sequence, msg.Time, msg.Data}, nil
+}
+
+// Delete takes one message out of a stream for good: for tools, not for stages.
+func (b *Bus) Delete(ctx context.Context, stream string, sequence uint64) error {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return missing(err, "stream", stream)
+	}
+	if err := s.DeleteMsg(ctx, sequence); err != nil {
+		return fmt.Errorf("delete message %d of %s: %w", sequence, stream, err)
+	}
+	return nil
 }
 
 // EventMeta addresses one EventBatch. MsgID names its content: within two hours

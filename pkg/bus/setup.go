@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapline/tapline/pkg/feed"
 )
 
 // Ages and sizes that are part of the design, not of a deployment.
@@ -17,6 +19,7 @@ const (
 	deadHorizon   = 30 * 24 * time.Hour // DEAD
 	seenHorizon   = 8 * 24 * time.Hour  // SEEN
 	ledgerHorizon = 90 * 24 * time.Hour // LEDGER
+	knownHorizon  = 30 * 24 * time.Hour // KNOWN: since it was asked about last
 	// dedupHorizon bounds how long a repeated publish of the same rows is recognised.
 	// The server reads that much of the stream when it starts, so it is not longer.
 	dedupHorizon = 2 * time.Hour
@@ -126,6 +129,7 @@ func buckets(l Limits) []jetstream.KeyValueConfig {
 		{Bucket: BucketQuota, Description: "calls of the last 24 hours", History: 1, Replicas: l.Replicas},
 		{Bucket: BucketLedger, Description: "what became of every window", History: 1, TTL: ledgerHorizon, Compression: true, Replicas: l.Replicas},
 		{Bucket: BucketSeen, Description: "records published already", History: 1, TTL: seenHorizon, Replicas: l.Replicas},
+		{Bucket: BucketKnown, Description: "threats and campaigns that were asked for", History: 1, TTL: knownHorizon, Compression: true, Replicas: l.Replicas},
 		{Bucket: BucketState, Description: "what is planned", History: 5, Replicas: l.Replicas},
 	}
 }
@@ -136,13 +140,23 @@ type consumerSetting struct {
 }
 
 func consumers() []consumerSetting {
-	return []consumerSetting{
+	settings := []consumerSetting{
 		{ConsumerFetcherLive, 256},
 		{ConsumerFetcherSweep, 256},
 		{ConsumerFetcherBackfill, 256},
+		{ConsumerFetcherList, 256},
+		{ConsumerFetcherExpand, 256},
+		{ConsumerFetcherRetry, 1000},
 		{ConsumerEnricher, 1000},
+		{ConsumerExpander, 1000},
 		{ConsumerShipper, 2000},
 	}
+	for _, call := range []feed.Call{feed.CallThreatForensics, feed.CallCampaignForensics} {
+		for _, c := range ForensicsConsumers(call) {
+			settings = append(settings, consumerSetting{c, 64})
+		}
+	}
+	return settings
 }
 
 func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) error {

@@ -18,7 +18,7 @@ import (
 func TestSetupAgainChangesWhatMayChange(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, bus.Seed{Bucket: bus.BucketState, Key: "a", Value: []byte("first")})
-	if err := b.PublishJob(t.Context(), job(), "all", "live"); err != nil {
+	if err := b.PublishJob(t.Context(), job()); err != nil {
 		t.Fatal(err)
 	}
 	more := bustest.Limits
@@ -128,7 +128,7 @@ func TestStateOfAConnection(t *testing.T) {
 	if !<-states {
 		t.Error("the connection did not come back")
 	}
-	if err := b.PublishJob(t.Context(), job(), "all", "live"); err != nil {
+	if err := b.PublishJob(t.Context(), job()); err != nil {
 		t.Errorf("after the reconnection: %v", err)
 	}
 }

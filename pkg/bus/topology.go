@@ -1,15 +1,17 @@
 package bus
 
 import (
+	"strconv"
 	"strings"
 
-	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
 )
 
 // Streams, in flow order.
 const (
-	// StreamJobs holds orders to read one window: scheduler to fetcher. Work queue,
-	// one message for each subject.
+	// StreamJobs holds orders to call Proofpoint: scheduler and enricher to fetcher. Work
+	// queue, one message for each subject.
 	StreamJobs = "JOBS"
 	// StreamRaw holds what Proofpoint said, byte for byte, and the markers: fetcher to enricher.
 	StreamRaw = "RAW"
@@ -30,9 +32,23 @@ var (
 	ConsumerFetcherLive     = Consumer{StreamJobs, "fetcher-live", "job.*.live.>"}
 	ConsumerFetcherSweep    = Consumer{StreamJobs, "fetcher-sweep", "job.*.sweep.>"}
 	ConsumerFetcherBackfill = Consumer{StreamJobs, "fetcher-backfill", "job.*.backfill.>"}
+	ConsumerFetcherList     = Consumer{StreamJobs, "fetcher-list", "job.*.list.>"}
+	ConsumerFetcherExpand   = Consumer{StreamJobs, "fetcher-expand", "job.*.expand.>"}
+	ConsumerFetcherRetry    = Consumer{StreamJobs, "fetcher-retry", "job.*.retry.>"}
 	ConsumerEnricher        = Consumer{StreamRaw, "enricher", "raw.>"}
+	ConsumerExpander        = Consumer{StreamRaw, "expander", "raw.>"}
 	ConsumerShipper         = Consumer{StreamEvents, "shipper", "event.>"}
 )
+
+// ForensicsConsumers read the queue of one forensics call, the most important level
+// first. A queue is read by taking from the first of them that has something.
+func ForensicsConsumers(call feed.Call) []Consumer {
+	var list []Consumer
+	for _, lane := range []string{job.Forensics1, job.Forensics2, job.Forensics3, job.Forensics4} {
+		list = append(list, Consumer{StreamJobs, "fetcher-" + string(call) + lane[len("forensics"):], "job.*." + lane + "." + string(call) + ".>"})
+	}
+	return list
+}
 
 // Key-value buckets.
 const (
@@ -42,9 +58,12 @@ const (
 	BucketLedger = "LEDGER"
 	// BucketSeen: "<tenant>.<feed>.<hour>", which records were published already.
 	BucketSeen = "SEEN"
-	// BucketState: "<tenant>.<feed set>", what a scheduler has planned, and
-	// "alarm.<tenant>.<name>", what is wrong at the moment.
+	// BucketState: "<tenant>.<feed set>" and "list.<tenant>.<list>", what a scheduler has
+	// planned, and "alarm.<tenant>.<name>", what is wrong at the moment.
 	BucketState = "STATE"
+	// BucketKnown: "<tenant>.<call>.<id>", what was asked about an id and when, and
+	// "<tenant>.attacked.<list>", who is attacked most.
+	BucketKnown = "KNOWN"
 )
 
 // Flow says what a stage consumes and emits. Every stage declares one, and the
@@ -64,9 +83,21 @@ const (
 	deadPrefix  = "dead."
 )
 
-// jobSubject is unique for each piece of work that may be outstanding.
-func jobSubject(tenant, lane, feedSet string, w window.Window) string {
-	return "job." + tenant + "." + lane + "." + feedSet + "." + w.Compact("-")
+// jobSubject is unique for each piece of work that may be outstanding: a window, whatever
+// the pass; a target, whatever the window; else a job.
+func jobSubject(id job.ID) string {
+	subject := "job." + id.Tenant + "." + job.LaneName(id.Lane) + "." + id.What() + "."
+	switch {
+	case id.Call == feed.CallSIEM:
+		return subject + id.Window.Compact("-")
+	case id.Call.PageSize() == 0 && id.Target != "":
+		return subject + id.Target
+	}
+	subject += id.Window.Compact("-") + "-" + strconv.FormatUint(uint64(id.Pass), 10)
+	if id.Target != "" {
+		subject += "-" + id.Target
+	}
+	return subject
 }
 
 func rawSubject(tenant, feed string) string { return rawPrefix + tenant + "." + feed }

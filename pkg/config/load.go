@@ -34,9 +34,25 @@ func Load(target any, environ []string) error {
 		}
 	})
 	if len(problems) > 0 {
-		return errors.Join(problems...)
+		return once(problems)
 	}
 	return Validate(target)
+}
+
+// once joins problems. Several structs may have the same variable, and a sentence
+// is said once.
+func once(problems []error) error {
+	seen := make(map[string]bool)
+	var said []error
+	for _, p := range problems {
+		for _, e := range flatten(p) {
+			if !seen[e.Error()] {
+				seen[e.Error()] = true
+				said = append(said, e)
+			}
+		}
+	}
+	return errors.Join(said...)
 }
 
 // Validate asks target and every struct inside it that has a Validate method,
@@ -44,16 +60,8 @@ func Load(target any, environ []string) error {
 // from an embedded one answers twice; the same sentence is reported once.
 func Validate(target any) error {
 	var problems []error
-	seen := make(map[string]bool)
-	collect(reflect.ValueOf(target).Elem(), func(err error) {
-		for _, e := range flatten(err) {
-			if !seen[e.Error()] {
-				seen[e.Error()] = true
-				problems = append(problems, e)
-			}
-		}
-	})
-	return errors.Join(problems...)
+	collect(reflect.ValueOf(target).Elem(), func(err error) { problems = append(problems, err) })
+	return once(problems)
 }
 
 func collect(v reflect.Value, report func(error)) {

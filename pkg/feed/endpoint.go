@@ -8,7 +8,7 @@ import (
 // Pool names a set of endpoints that share one rolling-24-hour limit at Proofpoint.
 type Pool string
 
-// The pools, with Proofpoint's documented limits in [DefaultLimits].
+// The pools. Their limits are configured; see package quota.
 const (
 	PoolSIEM              Pool = "siem"
 	PoolSIEMPermitted     Pool = "siem-permitted"
@@ -23,15 +23,6 @@ const (
 
 // Unlimited is the limit of [PoolNone].
 const Unlimited = 0
-
-// DefaultLimits gives the calls each pool allows in any rolling 24 hours.
-func DefaultLimits() map[Pool]int {
-	return map[Pool]int{
-		PoolSIEM: 1800, PoolSIEMPermitted: 1800, PoolCampaignIDs: 50, PoolPeopleVAP: 50,
-		PoolPeopleTopClickers: 50, PoolForensicsThreat: 50, PoolForensicsCampaign: 1800,
-		PoolNone: Unlimited,
-	}
-}
 
 // Pools lists every pool in a fixed order.
 func Pools() []Pool {

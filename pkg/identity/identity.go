@@ -83,6 +83,48 @@ func (h *Hasher) appendKey(f feed.Feed) bool {
 	return true
 }
 
+// Content hashes a JSON object, whatever it is, without some of its top-level members.
+func (h *Hasher) Content(record []byte, without ...string) (uint64, error) {
+	h.reset(record)
+	h.space()
+	if h.peek() != '{' {
+		return 0, h.unexpected("an object")
+	}
+	sum, err := h.object(func(key []byte) (uint64, error) {
+		if slices.Contains(without, string(key)) {
+			_, err := h.value(2)
+			return null, err // as if it were missing
+		}
+		return h.value(2)
+	}, 1)
+	if err != nil {
+		return 0, err
+	}
+	if h.space(); h.pos != len(h.text) {
+		return 0, h.unexpected("the end")
+	}
+	return sum, nil
+}
+
+// Named is the hash of an identity key that consists of the parts.
+func Named(parts ...string) uint64 {
+	var key []byte
+	for _, p := range parts {
+		key = append(binary.AppendUvarint(key, uint64(len(p))), p...)
+	}
+	digest := sha256.Sum256(key)
+	return binary.BigEndian.Uint64(digest[:])
+}
+
+// Mix joins a content hash with another number.
+func Mix(hash, with uint64) uint64 {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], hash)
+	binary.BigEndian.PutUint64(b[8:], with)
+	digest := sha256.Sum256(b[:])
+	return binary.BigEndian.Uint64(digest[:])
+}
+
 func millis(text []byte) int64 {
 	if len(text) == 0 {
 		return 0

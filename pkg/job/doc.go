@@ -1,7 +1,10 @@
 // Package job names jobs. A job's id says what the job is and nothing else:
 //
 //	<tenant>/<feed set>/<start>/<end>/<lane>/<pass>
+//	<tenant>/<call>/<start>/<end>/<lane>/<pass>[/<target>]
 //
 // Whoever plans the same work makes the same id, and whoever has an id knows
-// the window, the feeds and why they are read.
+// the window, the feeds and why they are read. The first form is a window of SIEM
+// records; the second is anything else Proofpoint is asked for. The window of a job that asks
+// for ids is the hour in whose account it stands.
 package job

@@ -14,20 +14,33 @@ import (
 
 // Lanes by the name they have in subjects, job ids and metrics, in order of priority.
 const (
-	Live     = "live"
-	Sweep    = "sweep"
-	Backfill = "backfill"
+	Live       = "live"
+	Sweep      = "sweep"
+	Backfill   = "backfill"
+	List       = "list"
+	Expand     = "expand"
+	Retry      = "retry"
+	Forensics1 = "forensics-1"
+	Forensics2 = "forensics-2"
+	Forensics3 = "forensics-3"
+	Forensics4 = "forensics-4"
 )
 
-// Lanes lists the lanes in order of priority.
-func Lanes() []string { return []string{Live, Sweep, Backfill} }
+// Lanes lists the lanes in order of priority; SIEM records come first.
+func Lanes() []string {
+	return []string{Live, Sweep, Backfill, List, Expand, Retry, Forensics1, Forensics2, Forensics3, Forensics4}
+}
+
+// SIEMLanes lists the lanes of windows of SIEM records.
+func SIEMLanes() []string { return Lanes()[:3] }
 
 // LaneName is the name of a lane; "" for one that does not exist.
 func LaneName(lane taplinev1.Lane) string {
-	if lane < taplinev1.Lane_LANE_LIVE || lane > taplinev1.Lane_LANE_BACKFILL {
+	names := Lanes()
+	if lane < taplinev1.Lane_LANE_LIVE || int(lane) > len(names) {
 		return ""
 	}
-	return Lanes()[lane-1]
+	return names[lane-1]
 }
 
 // ErrMalformed is wrapped by the errors of [Parse].
@@ -36,15 +49,29 @@ var ErrMalformed = errors.New("malformed job id")
 // ID is a job's name, taken apart.
 type ID struct {
 	Tenant string
-	Set    feed.Set
+	Call   feed.Call
+	Set    feed.Set // of a call other than SIEM: the one feed that the answer belongs to
 	Window window.Window
 	Lane   taplinev1.Lane
-	Pass   uint32 // 0 for the first reading, else the age of the window in minutes
+	Pass   uint32 // see Job.pass
+	Target string // of a job that asks about a single id or list; empty for several ids
+}
+
+// What names the endpoint: the call, or the set of SIEM feeds.
+func (id ID) What() string {
+	if id.Call == feed.CallSIEM {
+		return id.Set.String()
+	}
+	return string(id.Call)
 }
 
 // String puts the id together.
 func (id ID) String() string {
-	return fmt.Sprintf("%s/%s/%s/%s/%d", id.Tenant, id.Set, id.Window.Compact("/"), LaneName(id.Lane), id.Pass)
+	s := fmt.Sprintf("%s/%s/%s/%s/%d", id.Tenant, id.What(), id.Window.Compact("/"), LaneName(id.Lane), id.Pass)
+	if id.Target != "" {
+		s += "/" + id.Target
+	}
+	return s
 }
 
 // Of is the id of a job, from the job's parts.
@@ -53,7 +80,14 @@ func Of(j *taplinev1.Job) (ID, error) {
 	if err != nil {
 		return ID{}, fmt.Errorf("job %s: %w", j.GetId(), err)
 	}
-	id := ID{Tenant: j.GetTenant(), Window: w, Lane: j.GetLane(), Pass: j.GetPass()}
+	id := ID{Tenant: j.GetTenant(), Call: feed.Call(j.GetCall()), Window: w, Lane: j.GetLane(), Pass: j.GetPass()}
+	if id.Call != feed.CallSIEM {
+		id.Set = feed.Set{id.Call.Feed()}
+		if len(j.GetTargets()) == 1 && j.GetLane() != taplinev1.Lane_LANE_EXPAND {
+			id.Target = j.GetTargets()[0].GetId()
+		}
+		return id, nil
+	}
 	for _, name := range j.GetFeeds() {
 		id.Set = append(id.Set, feed.Feed(name))
 	}
@@ -63,10 +97,15 @@ func Of(j *taplinev1.Job) (ID, error) {
 // Parse reads what [ID.String] wrote. Only the very text that String writes is an id.
 func Parse(s string) (ID, error) {
 	parts := strings.Split(s, "/")
-	if len(parts) != 6 {
-		return ID{}, fmt.Errorf("%w: %q: want <tenant>/<feed set>/<start>/<end>/<lane>/<pass>", ErrMalformed, s)
+	if len(parts) != 6 && len(parts) != 7 {
+		return ID{}, fmt.Errorf("%w: %q: want <tenant>/<feed set or call>/<start>/<end>/<lane>/<pass>[/<target>]", ErrMalformed, s)
 	}
+	var call feed.Call
 	set, ok := feed.ParseSet(parts[1])
+	if !ok {
+		call = feed.Call(parts[1])
+		set, ok = feed.Set{call.Feed()}, call != feed.CallSIEM && call.Valid()
+	}
 	lane := taplinev1.Lane(slices.Index(Lanes(), parts[4]) + 1)
 	pass, err := strconv.ParseUint(parts[5], 10, 32)
 	if !ok || LaneName(lane) == "" || err != nil {
@@ -76,7 +115,13 @@ func Parse(s string) (ID, error) {
 	if err != nil {
 		return ID{}, fmt.Errorf("%w: %q: %w", ErrMalformed, s, err)
 	}
-	id := ID{Tenant: parts[0], Set: set, Window: w, Lane: lane, Pass: uint32(pass)}
+	id := ID{Tenant: parts[0], Call: call, Set: set, Window: w, Lane: lane, Pass: uint32(pass)}
+	if len(parts) == 7 {
+		id.Target = parts[6]
+	}
+	if len(parts) == 7 && (call == feed.CallSIEM || !feed.Askable(id.Target)) {
+		return ID{}, fmt.Errorf("%w: %q: target", ErrMalformed, s)
+	}
 	if id.String() != s || id.Tenant == "" || w.Empty() {
 		return ID{}, fmt.Errorf("%w: %q: not as it is written by this program", ErrMalformed, s)
 	}

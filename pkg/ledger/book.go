@@ -26,14 +26,15 @@ type Row struct {
 	Marker  uint64    // sequence of the job's marker in RAW
 
 	Received, Duplicate, Published, Revision, Dead int64
-	Events, MadeDead                               int64 // at the enricher
+	Events, Extra, MadeDead                        int64 // at the enricher; extra rows are those beyond one for each record
+	Deferred, Known                                int64 // ids of a job that were left to other jobs, or needed no call
 	Confirmed, SentDead                            int64 // at the shipper
 	Made                                           bool  // all batches of the job went through the enricher
 	Delivered                                      time.Time
 }
 
-// Pending is how many published records are neither at the sink nor in DEAD.
-func (r *Row) Pending() int64 { return r.Published - r.MadeDead - r.Confirmed - r.SentDead }
+// Pending is how many rows of published records are neither at the sink nor in DEAD.
+func (r *Row) Pending() int64 { return r.Published + r.Extra - r.MadeDead - r.Confirmed - r.SentDead }
 
 // StateName is the state as it is printed.
 func (r *Row) StateName() string {
@@ -56,6 +57,7 @@ type Book struct {
 
 	windows    []*taplinev1.WindowRecord
 	made, sent []*taplinev1.BatchRecord
+	wants      []*taplinev1.WantRecord
 	problems   []Violation
 }
 
@@ -87,6 +89,7 @@ func (b *Book) add(page *taplinev1.LedgerPage) error {
 	b.windows = append(b.windows, page.GetWindows()...)
 	b.made = append(b.made, page.GetMade()...)
 	b.sent = append(b.sent, page.GetSent()...)
+	b.wants = append(b.wants, page.GetWants()...)
 	for _, r := range page.GetRanges() {
 		w, err := window.FromProto(r.GetWindow())
 		if err != nil {
@@ -114,7 +117,7 @@ func byBatch(a, b *taplinev1.BatchRecord) int {
 	case a.GetTable() > b.GetTable():
 		return 1
 	}
-	return 0
+	return int(a.GetPart()) - int(b.GetPart())
 }
 
 // finish joins what the stages noted.
@@ -160,9 +163,11 @@ func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
 		row := base
 		row.Feed, row.Received, row.Duplicate = feed.Feed(r.GetFeed()), r.GetReceived(), r.GetDuplicate()
 		row.Published, row.Revision, row.Dead = r.GetPublished(), r.GetRevision(), r.GetDead()
+		row.Deferred, row.Known = r.GetDeferred(), r.GetKnown()
 		for _, m := range made {
 			if m.GetFeed() == r.GetFeed() {
 				row.Events += m.GetEvents()
+				row.Extra += m.GetExtra()
 				row.MadeDead += m.GetDead()
 			}
 		}
@@ -186,8 +191,8 @@ func (b *Book) check(r *Row) {
 		b.violate("received", where, "received %d is not duplicate %d + published %d + dead %d (revisions among the published: %d)",
 			r.Received, r.Duplicate, r.Published, r.Dead, r.Revision)
 	}
-	if made := r.Events + r.MadeDead; made > r.Published || (r.Made && made != r.Published) {
-		b.violate("made", where, "published %d is not rows made %d + dead %d", r.Published, r.Events, r.MadeDead)
+	if made := r.Events - r.Extra + r.MadeDead; made > r.Published || (r.Made && made != r.Published) {
+		b.violate("made", where, "published %d is not rows made %d - extra %d + dead %d", r.Published, r.Events, r.Extra, r.MadeDead)
 	}
 }
 
@@ -207,6 +212,19 @@ func (b *Book) checkSent() {
 
 func (b *Book) violate(rule, where, format string, args ...any) {
 	b.problems = append(b.problems, Violation{rule, where, fmt.Sprintf(format, args...)})
+}
+
+// Wants adds up what the batches asked to be expanded.
+func (b *Book) Wants() *taplinev1.WantRecord {
+	sum := &taplinev1.WantRecord{}
+	for _, w := range b.wants {
+		sum.Named += w.GetNamed()
+		sum.Known += w.GetKnown()
+		sum.Ordered += w.GetOrdered()
+		sum.Amended += w.GetAmended()
+		sum.Dead += w.GetDead()
+	}
+	return sum
 }
 
 // Violations lists what cannot be.

@@ -7,6 +7,7 @@
 //
 //	read   fetcher     one entry for each job: what the call brought, or why it was split
 //	made   enricher    one entry for each RAW batch and table: rows made
+//	want   enricher    one entry for each RAW batch: threats and campaigns it names
 //	sent   shipper     one entry for each of those: rows that the sink confirmed
 //	plan   scheduler   ranges that are lost, and ranges that are sealed
 //
@@ -19,8 +20,11 @@
 // [Join] puts the parts together and [Book.Violations] checks what must hold:
 //
 //	received = duplicate + published + dead            for each job and feed
-//	published = rows made + dead                       when all its batches are made
+//	published = rows made - extra + dead               when all its batches are made
 //	rows made = rows confirmed + dead at the shipper   for each batch that was confirmed
+//
+// Extra are the rows beyond one for each record: a forensic report makes many, a list of
+// campaigns makes none.
 //
 // [Book.Covered] says which time is read, lost or sealed. All but the scheduler's part can
 // be derived again from the streams: the markers in RAW, the batches in EVENTS and

@@ -58,13 +58,26 @@ func (l *Ledger) Read(ctx context.Context, w *taplinev1.WindowRecord) error {
 	return l.pen.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWindow(p, w) })
 }
 
-// Made notes the rows made from a RAW batch of a job.
-func (l *Ledger) Made(ctx context.Context, jobID string, b *taplinev1.BatchRecord) error {
+// Made notes the rows made from a RAW batch of a job: all batches of them at once.
+func (l *Ledger) Made(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return l.pen.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { p.Made = putBatch(p.GetMade(), b) })
+	return l.pen.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) {
+		for _, b := range batches {
+			p.Made = putBatch(p.GetMade(), b)
+		}
+	})
+}
+
+// Want notes what a RAW batch of a job asks to be expanded.
+func (l *Ledger) Want(ctx context.Context, jobID string, w *taplinev1.WantRecord) error {
+	id, err := job.Parse(jobID)
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return l.pen.write(ctx, Key(PartWant, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWant(p, w) })
 }
 
 // Sent is what became of one batch at the shipper.

@@ -17,6 +17,7 @@ type Part string
 const (
 	PartRead Part = "read"
 	PartMade Part = "made"
+	PartWant Part = "want"
 	PartSent Part = "sent"
 	PartPlan Part = "plan"
 )
@@ -72,13 +73,23 @@ func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 // putBatch notes what became of a batch. The time of the first note stays.
 func putBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev1.BatchRecord {
 	for i := len(list) - 1; i >= 0; i-- { // repetitions are of late
-		if have := list[i]; have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() {
+		if have := list[i]; have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() && have.GetPart() == b.GetPart() {
 			b.AtMs = have.GetAtMs()
 			list[i] = b
 			return list
 		}
 	}
 	return append(list, b)
+}
+
+// putWant notes what a batch asks to be expanded.
+func putWant(page *taplinev1.LedgerPage, w *taplinev1.WantRecord) {
+	for i := len(page.GetWants()) - 1; i >= 0; i-- {
+		if page.GetWants()[i].GetRawSequence() == w.GetRawSequence() {
+			return // a repetition finds known what the first one ordered
+		}
+	}
+	page.Wants = append(page.Wants, w)
 }
 
 // putRange notes a range; the first note of a state stays.

@@ -98,15 +98,33 @@ func (r *rebuild) markers(ctx context.Context) error {
 		page.Windows = append(page.Windows, Fetched(result, m.Sequence))
 		r.spans = append(r.spans, span{m.Sequence - uint64(result.GetBatches()), m.Sequence, id})
 		r.result.Jobs++
+		r.silent(id, result, m.Sequence)
 		return true, nil
 	})
+}
+
+// silent notes the batches that make no rows: lists of campaigns. They leave nothing in EVENTS.
+func (r *rebuild) silent(id job.ID, result *taplinev1.WindowResult, marker uint64) {
+	if id.Call != feed.CallCampaignIDs {
+		return
+	}
+	page := r.page(PartMade, id)
+	for i := range uint64(result.GetBatches()) {
+		made := &taplinev1.BatchRecord{
+			RawSequence: marker - uint64(result.GetBatches()) + i, Feed: string(feed.Campaigns), Table: feed.Campaigns.Table(), AtMs: result.GetFetchedAt().AsTime().UnixMilli(),
+		}
+		if i == 0 {
+			made.Extra = -result.GetFeeds()[0].GetPublished()
+		}
+		page.Made = putBatch(page.GetMade(), made)
+	}
 }
 
 // Fetched is the entry of a job whose marker is stored.
 func Fetched(result *taplinev1.WindowResult, marker uint64) *taplinev1.WindowRecord {
 	return &taplinev1.WindowRecord{
 		JobId: result.GetJobId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, Status: result.GetStatus(), Bytes: result.GetBytes(),
-		FetchedAt: result.GetFetchedAt(), MarkerSequence: marker, Batches: result.GetBatches(), Feeds: result.GetFeeds(),
+		FetchedAt: result.GetFetchedAt(), MarkerSequence: marker, Batches: result.GetBatches(), Feeds: result.GetFeeds(), Total: result.GetTotal(),
 	}
 }
 
@@ -152,6 +170,10 @@ func (r *rebuild) rows(ctx context.Context) error {
 		made := &taplinev1.BatchRecord{
 			RawSequence: events.SourceSequence, Feed: events.Feed, Table: events.Table, Events: int64(len(events.Events)),
 			Dead: r.dead[fmt.Sprintf("%s/%d", bus.StreamRaw, events.SourceSequence)][events.Feed], EventSequence: m.Sequence, AtMs: m.Time.UnixMilli(),
+			Part: events.Part, Extra: events.Extra,
+		}
+		if events.Part > 0 || events.Table != feed.Feed(events.Feed).Table() { // what went to DEAD stands with the first
+			made.Dead = 0
 		}
 		page := r.page(PartMade, id)
 		page.Made = putBatch(page.GetMade(), made)

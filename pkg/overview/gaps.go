@@ -138,6 +138,7 @@ type Report struct {
 	To         time.Time          `json:"to"`
 	Windows    int                `json:"windows"` // entries looked at, one for each job and feed
 	Records    int64              `json:"records"` // published
+	Rows       int64              `json:"rows"`    // made of them
 	Confirmed  int64              `json:"confirmed"`
 	Pending    int64              `json:"pending"`
 	Violations []ledger.Violation `json:"violations"`
@@ -162,6 +163,7 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 	for i := range book.Rows {
 		row := &book.Rows[i]
 		report.Records += row.Published
+		report.Rows += row.Events
 		report.Confirmed += row.Confirmed
 		report.Pending += row.Pending()
 	}

@@ -22,6 +22,8 @@ type Status struct {
 	At      time.Time `json:"at"`
 	Feeds   []Feed    `json:"feeds"`
 	Lanes   []Lane    `json:"lanes"`
+	Lists   []List    `json:"lists"`
+	Expand  Expansion `json:"expansion"`
 	Pools   []Pool    `json:"pools"`
 	Streams []Stream  `json:"streams"`
 	Sink    Sink      `json:"sink"`
@@ -84,7 +86,7 @@ const recently = 6 * time.Hour
 
 // Status looks at everything.
 func (r *Reader) Status(ctx context.Context) (*Status, error) {
-	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Gaps: []Gap{}, Alarms: []Alarm{}}
+	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Lists: []List{}, Gaps: []Gap{}, Alarms: []Alarm{}}
 	sets, err := r.sets(ctx)
 	if err != nil {
 		return nil, err
@@ -101,6 +103,9 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	}
 	for _, set := range sets {
 		s.Feeds = append(s.Feeds, r.feeds(set, book, from)...)
+	}
+	if err := r.expansion(ctx, s); err != nil {
+		return nil, err
 	}
 	for _, look := range []func(context.Context, *Status, []set) error{r.lanes, r.pools, r.streams, r.alarms} {
 		if err := look(ctx, s, sets); err != nil {
@@ -132,16 +137,15 @@ func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 }
 
 func (r *Reader) lanes(ctx context.Context, s *Status, sets []set) error {
-	consumers := map[string]bus.Consumer{
-		job.Live: bus.ConsumerFetcherLive, job.Sweep: bus.ConsumerFetcherSweep, job.Backfill: bus.ConsumerFetcherBackfill,
-	}
 	for _, name := range job.Lanes() {
 		lane := Lane{Lane: name}
-		backlog, err := r.src.Backlog(ctx, consumers[name])
-		if err != nil {
-			return fmt.Errorf("overview: %w", err)
+		for _, consumer := range consumersOf(name) {
+			backlog, err := r.src.Backlog(ctx, consumer)
+			if err != nil {
+				return fmt.Errorf("overview: %w", err)
+			}
+			lane.Waiting, lane.InWork = lane.Waiting+backlog.Waiting, lane.InWork+backlog.InWork
 		}
-		lane.Waiting, lane.InWork = backlog.Waiting, backlog.InWork
 		for _, set := range sets {
 			for _, j := range set.plan.GetOutstanding() {
 				if job.LaneName(j.GetLane()) == name {

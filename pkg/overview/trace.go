@@ -97,7 +97,7 @@ func steps(book *ledger.Book, sequence uint64) []Step {
 	for _, m := range made {
 		step := Step{Table: m.GetTable(), Event: m.GetEventSequence(), Made: time.UnixMilli(m.GetAtMs()).UTC()}
 		for _, s := range sent {
-			if s.GetTable() == m.GetTable() {
+			if s.GetTable() == m.GetTable() && s.GetPart() == m.GetPart() {
 				step.Confirmed = time.UnixMilli(s.GetAtMs()).UTC()
 			}
 		}
@@ -111,7 +111,8 @@ func (r *Reader) dead(ctx context.Context, value []byte, found []Trace) ([]Trace
 	for _, stage := range []string{"fetcher", "enricher", "shipper"} {
 		err := r.src.Scan(ctx, bus.Dead(r.tenant, stage), func(m bus.Stored) (bool, error) {
 			letter := &taplinev1.DeadLetter{}
-			if err := proto.Unmarshal(m.Data, letter); err != nil || !bytes.Contains(letter.GetPayload(), value) {
+			if err := proto.Unmarshal(m.Data, letter); err != nil ||
+				(!bytes.Contains(letter.GetPayload(), value) && !bytes.Equal(letter.GetPayload(), value[1:len(value)-1])) {
 				return true, nil //nolint:nilerr // not a letter, so not about this record
 			}
 			why := fmt.Sprintf("%s, DEAD/%d: %s", stage, m.Sequence, letter.GetReason())

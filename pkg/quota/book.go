@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -15,19 +16,25 @@ import (
 
 // Config holds the limits, as Proofpoint documents them unless configured.
 type Config struct {
-	SIEM          int           `env:"QUOTA_SIEM" envDefault:"1800" usage:"calls of pool siem in 24 hours"`
-	SIEMPermitted int           `env:"QUOTA_SIEM_PERMITTED" envDefault:"1800" usage:"calls of pool siem-permitted in 24 hours"`
-	Margin        time.Duration `env:"QUOTA_MARGIN" envDefault:"2m" usage:"added to the 24 hours before a call is given back"`
+	SIEM              int           `env:"QUOTA_SIEM" envDefault:"1800" usage:"calls of pool siem in 24 hours"`
+	SIEMPermitted     int           `env:"QUOTA_SIEM_PERMITTED" envDefault:"1800" usage:"calls of pool siem-permitted in 24 hours"`
+	CampaignIDs       int           `env:"QUOTA_CAMPAIGN_IDS" envDefault:"50" usage:"calls of pool campaign-ids in 24 hours"`
+	VAP               int           `env:"QUOTA_PEOPLE_VAP" envDefault:"50" usage:"calls of pool people-vap in 24 hours"`
+	TopClickers       int           `env:"QUOTA_PEOPLE_TOP_CLICKERS" envDefault:"50" usage:"calls of pool people-top-clickers in 24 hours"`
+	ForensicsThreat   int           `env:"QUOTA_FORENSICS_THREAT" envDefault:"50" usage:"calls of pool forensics-threat in 24 hours"`
+	ForensicsCampaign int           `env:"QUOTA_FORENSICS_CAMPAIGN" envDefault:"1800" usage:"calls of pool forensics-campaign in 24 hours"`
+	Margin            time.Duration `env:"QUOTA_MARGIN" envDefault:"2m" usage:"added to the 24 hours before a call is given back"`
 }
 
 // Validate checks the ranges.
 func (c Config) Validate() error {
 	var problems []error
-	if c.SIEM < 1 {
-		problems = append(problems, config.Invalid("QUOTA_SIEM", fmt.Sprint(c.SIEM), "want at least 1"))
-	}
-	if c.SIEMPermitted < 1 {
-		problems = append(problems, config.Invalid("QUOTA_SIEM_PERMITTED", fmt.Sprint(c.SIEMPermitted), "want at least 1"))
+	limits := c.Limits()
+	for _, pool := range feed.Pools() {
+		if limit := limits[pool]; pool != feed.PoolNone && limit < 1 {
+			name := "QUOTA_" + strings.ToUpper(strings.ReplaceAll(string(pool), "-", "_"))
+			problems = append(problems, config.Invalid(name, fmt.Sprint(limit), "want at least 1"))
+		}
 	}
 	if c.Margin < 0 || c.Margin > time.Hour {
 		problems = append(problems, config.Invalid("QUOTA_MARGIN", c.Margin.String(), "want 0s to 1h"))
@@ -37,9 +44,11 @@ func (c Config) Validate() error {
 
 // Limits gives the limit of every pool.
 func (c Config) Limits() map[feed.Pool]int {
-	limits := feed.DefaultLimits()
-	limits[feed.PoolSIEM], limits[feed.PoolSIEMPermitted] = c.SIEM, c.SIEMPermitted
-	return limits
+	return map[feed.Pool]int{
+		feed.PoolSIEM: c.SIEM, feed.PoolSIEMPermitted: c.SIEMPermitted, feed.PoolCampaignIDs: c.CampaignIDs,
+		feed.PoolPeopleVAP: c.VAP, feed.PoolPeopleTopClickers: c.TopClickers,
+		feed.PoolForensicsThreat: c.ForensicsThreat, feed.PoolForensicsCampaign: c.ForensicsCampaign, feed.PoolNone: feed.Unlimited,
+	}
 }
 
 // ErrExhausted is wrapped by every [ExhaustedError].
@@ -107,6 +116,14 @@ func (b *Book) Reserve(ctx context.Context, pool feed.Pool) error {
 		return ok
 	})
 	return errors.Join(err, refused)
+}
+
+// Count notes calls that are about to be made to endpoints without a limit.
+func (b *Book) Count(ctx context.Context, calls int) error {
+	return b.change(ctx, feed.PoolNone, func(s *State, now time.Time) bool {
+		s.Count(now, calls)
+		return true
+	})
 }
 
 // Refused notes that Proofpoint answered 429, and returns how many calls of

@@ -103,6 +103,11 @@ func (s *State) Reserve(now time.Time, limit int) (ok bool, free time.Time) {
 	return true, now
 }
 
+// Count notes calls whatever the limit.
+func (s *State) Count(now time.Time, calls int) {
+	s.bucket(s.present(now).Unix() / 60).Used += uint32(calls)
+}
+
 // free is when a unit is to be had: now, or later.
 func (s *State) free(now time.Time, limit int) time.Time {
 	free := now

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -23,6 +25,7 @@ var Flow = bus.Flow{Stage: "enricher", Consumes: bus.StreamRaw, Emits: bus.Strea
 type transport interface {
 	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	PublishEvents(ctx context.Context, data []byte, m bus.EventMeta) (uint64, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
 }
@@ -44,7 +47,10 @@ type Enricher struct {
 	metrics *metrics
 	health  *telemetry.Health
 	now     func() time.Time
-	ledger  *ledger.Ledger // set by Run, before anything else
+
+	// Set by Run, before anything else.
+	ledger *ledger.Ledger
+	expand *expander
 }
 
 // New makes an enricher. It does nothing before Run.
@@ -63,13 +69,31 @@ func (e *Enricher) Run(ctx context.Context) error {
 	if err != nil {
 		return lifecycle.Stopped(ctx, fmt.Errorf("enricher: %w", err))
 	}
+	answers, err := e.bus.Bucket(ctx, bus.BucketKnown)
+	if err != nil {
+		return lifecycle.Stopped(ctx, fmt.Errorf("enricher: %w", err))
+	}
 	e.ledger = ledger.New(pages)
+	e.expand = newExpander(e, answers)
 	ready := sync.OnceFunc(func() { e.health.OK(Flow.Stage) })
-	return e.bus.Consume(ctx, bus.Consumption{
-		Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: bus.ConsumerEnricher, Workers: e.cfg.Workers,
-		Log: e.log, Turn: func() {
-			ready()
-			e.health.Turn(Flow.Stage, time.Minute)
-		},
-	}, e.handle)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return e.bus.Consume(ctx, bus.Consumption{
+			Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: bus.ConsumerEnricher, Workers: e.cfg.Workers,
+			Log: e.log, Turn: func() {
+				ready()
+				e.health.Turn(Flow.Stage, time.Minute)
+			},
+		}, e.handle)
+	})
+	if e.cfg.Feeds.Has(feed.Threats) || e.cfg.Feeds.Has(feed.Campaigns) {
+		// Beside the rows and not before them: to look threats up holds no row up.
+		group.Go(func() error {
+			return e.bus.Consume(ctx, bus.Consumption{
+				Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: bus.ConsumerExpander, Workers: e.cfg.Expanders,
+				Log: e.log, Turn: func() { e.health.Turn(Flow.Stage+" expansion", time.Minute) },
+			}, e.expand.handle)
+		})
+	}
+	return group.Wait()
 }

@@ -55,6 +55,9 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	case table == "":
 		return bus.Permanent(fmt.Errorf("%w %q", errUnknownFeed, raw.Feed))
 	}
+	if id, err := job.Parse(raw.JobID); err == nil && id.Call != feed.CallSIEM {
+		return e.derive(ctx, d, id, raw)
+	}
 	events := e.convert(ws, d.Sequence(), table)
 	if err := e.bury(ctx, ws, d); err != nil {
 		return err
@@ -67,25 +70,30 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.out, bus.EventMeta{
 			Tenant: raw.Tenant, Table: table, MsgID: fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation),
 		})
-		if errors.Is(err, bus.ErrFull) {
-			return bus.RetryAfter(err, 30*time.Second)
-		}
 		if err != nil {
-			return err
+			return unlessFull(err)
 		}
 		e.metrics.events.WithLabelValues(table).Add(float64(events))
 	}
 	return e.note(ctx, raw.JobID, made)
 }
 
+// unlessFull waits when EVENTS has no room.
+func unlessFull(err error) error {
+	if errors.Is(err, bus.ErrFull) {
+		return bus.RetryAfter(err, 30*time.Second)
+	}
+	return err
+}
+
 // note writes the account of a batch into the ledger, if the batch is of a job.
-func (e *Enricher) note(ctx context.Context, jobID string, made *taplinev1.BatchRecord) error {
+func (e *Enricher) note(ctx context.Context, jobID string, made ...*taplinev1.BatchRecord) error {
 	if _, err := job.Parse(jobID); err != nil {
 		e.log.Warn("a batch in RAW is of no job; its rows are shipped, and stand in no account",
-			slog.Uint64("sequence", made.GetRawSequence()), slog.Any("error", err))
+			slog.Uint64("sequence", made[0].GetRawSequence()), slog.Any("error", err))
 		return nil
 	}
-	return e.ledger.Made(ctx, jobID, made)
+	return e.ledger.Made(ctx, jobID, made...)
 }
 
 // convert writes the EventBatch of the workspace's records into ws.out.

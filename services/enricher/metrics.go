@@ -4,8 +4,10 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics of the enricher. The names are part of the interface.
 type metrics struct {
-	events *prometheus.CounterVec // by table
-	dead   *prometheus.CounterVec // by feed
+	events  *prometheus.CounterVec // by table
+	dead    *prometheus.CounterVec // by feed
+	wants   *prometheus.CounterVec // by result
+	amended prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -17,6 +19,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_enricher_records_dead_total", Help: "Records that could not become a row.",
 		}, []string{"feed"}),
 	}
-	r.MustRegister(m.events, m.dead)
+	m.wants = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tapline_enricher_expansions_total", Help: "Threats and campaigns that batches name: known (answered or ordered before), ordered, or dead (not to be asked for).",
+	}, []string{"result"})
+	m.amended = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tapline_enricher_amendments_total", Help: "Threats that were ordered again because they turned out to belong to a campaign.",
+	})
+	r.MustRegister(m.events, m.dead, m.wants, m.amended)
 	return m
 }

@@ -7,13 +7,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
-	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/job"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
@@ -24,12 +25,16 @@ import (
 // the rest into batches. It is for one goroutine.
 type collector struct {
 	cfg    *Config
+	id     job.ID
 	head   batch.Raw // what all batches of the job share, but the feed
 	sets   *seen.Sets
 	spool  *spool.Spool
 	hasher *identity.Hasher
 	feeds  []*feedCollector
 	dead   []*taplinev1.DeadLetter
+
+	envelope []byte // of a list
+	answers  []answered
 }
 
 // feedCollector is the part of one feed.
@@ -60,7 +65,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	if err != nil {
 		return err
 	}
-	verdict, err := look(ctx, c.sets, r.Feed, c.head.Window, &rec)
+	verdict, err := look(ctx, c.sets, r.Feed, c.id, &rec)
 	if err != nil {
 		return err
 	}
@@ -78,10 +83,14 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	return c.pack(fc, &rec)
 }
 
-// look asks what a record is to those published before, and remembers it.
-func look(ctx context.Context, sets *seen.Sets, f feed.Feed, w window.Window, r *batch.Record) (seen.Verdict, error) {
-	if r.TimeMS == 0 {
-		return sets.AddUndated(ctx, f, w.Start, r.ID, r.Hash)
+// look asks what a record is to those published before, and remembers it. People are
+// remembered with the snapshot they belong to.
+func look(ctx context.Context, sets *seen.Sets, f feed.Feed, id job.ID, r *batch.Record) (seen.Verdict, error) {
+	switch {
+	case id.Call.IsPeople():
+		return sets.Add(ctx, f, id.Window.Start.UnixMilli(), r.ID, r.Hash)
+	case r.TimeMS == 0:
+		return sets.AddUndated(ctx, f, id.Window.Start, r.ID, r.Hash)
 	}
 	return sets.Add(ctx, f, r.TimeMS, r.ID, r.Hash)
 }
@@ -91,6 +100,9 @@ func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
 	if r.Bad() {
 		return byContent(r), nil
 	}
+	if c.id.Call != feed.CallSIEM {
+		return c.entry(r)
+	}
 	id, err := c.hasher.SIEM(r.Feed, r.JSON)
 	if errors.Is(err, identity.ErrNoIdentity) {
 		return byContent(r), nil
@@ -99,6 +111,33 @@ func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
 		return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
 	}
 	return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
+}
+
+// entry names an entry of a list.
+func (c *collector) entry(r proofpoint.Record) (batch.Record, error) {
+	hash, err := c.hasher.Content(r.JSON)
+	if err != nil {
+		return batch.Record{}, fmt.Errorf("identify an entry of %s: %w", c.id.Call, err)
+	}
+	rec := batch.Record{Hash: hash, JSON: r.JSON}
+	if c.id.Call.IsPeople() {
+		rec.TimeMS = c.head.FetchedAt.UnixMilli()
+		if guid := identity.Text(r.JSON, "identity", "guid"); guid != "" {
+			rec.ID = identity.Named(string(c.id.Call), c.id.Target, guid)
+			return rec, nil
+		}
+		rec.ID = identity.Mix(hash, identity.Named(string(c.id.Call), c.id.Target))
+		return rec, nil
+	}
+	name, updated := identity.Text(r.JSON, "id"), identity.Text(r.JSON, "lastUpdatedAt")
+	rec.ID = identity.Named(string(c.id.Call), name, updated)
+	if name == "" {
+		rec.ID = hash
+	}
+	if at, err := time.Parse(time.RFC3339, updated); err == nil && at.Unix() > 0 {
+		rec.TimeMS = at.UnixMilli()
+	}
+	return rec, nil
 }
 
 func byContent(r proofpoint.Record) batch.Record {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 )
@@ -23,7 +24,35 @@ type Config struct {
 	SpoolDir     string `env:"FETCHER_SPOOL_DIR" usage:"directory for large responses; the system's temporary directory if empty"`
 	SpoolMemory  int    `env:"FETCHER_SPOOL_MEMORY" envDefault:"8388608" usage:"bytes of a response that are kept in memory before the directory is used"`
 	BatchRecords int    `env:"BATCH_RECORDS" envDefault:"500" usage:"records in one message on the bus"`
-	BatchBytes   int    `env:"BATCH_BYTES" envDefault:"524288" usage:"bytes in one message on the bus; a larger record gets a message of its own"`
+	Expand       Expand
+	Known        known.Config
+	BatchBytes   int `env:"BATCH_BYTES" envDefault:"524288" usage:"bytes in one message on the bus; a larger record gets a message of its own"`
+}
+
+// Expand is how single threats and campaigns are asked for.
+type Expand struct {
+	Rate     float64       `env:"EXPAND_RATE" envDefault:"20" usage:"calls in a second to endpoints without a limit, at most"`
+	Calls    int           `env:"EXPAND_CALLS" envDefault:"4" usage:"of them, calls at once"`
+	Attempts int           `env:"EXPAND_ATTEMPTS" envDefault:"6" usage:"times that an id is asked for before it goes to DEAD"`
+	Delay    time.Duration `env:"EXPAND_RETRY_DELAY" envDefault:"30s" usage:"wait before an id is asked for again, doubled each time up to an hour"`
+}
+
+// Validate checks the ranges.
+func (e Expand) Validate() error {
+	var problems []error
+	if e.Rate < 0.01 || e.Rate > 10_000 {
+		problems = append(problems, config.Invalid("EXPAND_RATE", fmt.Sprint(e.Rate), "want 0.01 to 10000"))
+	}
+	if e.Calls < 1 || e.Calls > 32 {
+		problems = append(problems, config.Invalid("EXPAND_CALLS", fmt.Sprint(e.Calls), "want 1 to 32"))
+	}
+	if e.Attempts < 1 || e.Attempts > 100 {
+		problems = append(problems, config.Invalid("EXPAND_ATTEMPTS", fmt.Sprint(e.Attempts), "want 1 to 100"))
+	}
+	if e.Delay < time.Millisecond || e.Delay > time.Hour {
+		problems = append(problems, config.Invalid("EXPAND_RETRY_DELAY", e.Delay.String(), "want 1ms to 1h"))
+	}
+	return errors.Join(problems...)
 }
 
 // API is how Proofpoint is reached.

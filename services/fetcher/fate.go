@@ -9,6 +9,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
@@ -32,52 +33,57 @@ func (f *Fetcher) fate(ctx context.Context, w *work, err error, skew time.Durati
 		return err
 	}
 	f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
+	return f.judge(ctx, w, api, skew)
+}
+
+// judge is fate for a call that is counted.
+func (f *Fetcher) judge(ctx context.Context, w *work, api *proofpoint.APIError, skew time.Duration) error {
 	switch api.Kind {
 	case proofpoint.Canceled:
-		return err
+		return api
 	case proofpoint.BadCredentials:
 		f.alarms.Hold(ctx, alarm.Refused, api.Error(), probeCredential+time.Minute)
-		return f.pause(api, probeCredential)
+		return f.pause(w, api, probeCredential)
 	case proofpoint.Forbidden:
 		f.alarms.Hold(ctx, alarm.Forbidden, api.Error(), probeCredential+time.Minute)
-		return f.pause(api, probeCredential)
+		return f.pause(w, api, probeCredential)
 	case proofpoint.TooManyRequests:
 		return f.refused(ctx, w, api)
 	case proofpoint.StillCurrent:
-		return bus.RetryAfter(err, untilPast)
+		return bus.RetryAfter(api, untilPast)
 	case proofpoint.TooFarPast:
 		return f.tooOld(ctx, w, api, skew)
 	case proofpoint.TooShort, proofpoint.TooLong, proofpoint.EndBeforeStart:
 		return f.giveUp(ctx, w, api) // the job itself is wrong, and will be tomorrow
 	case proofpoint.Timeout:
-		f.rest(api, 0)
+		f.rest(w, api, 0)
 		return f.halve(ctx, w, api, 1, skew)
 	case proofpoint.ServerError, proofpoint.Truncated, proofpoint.Malformed:
-		f.rest(api, 0)
+		f.rest(w, api, 0)
 		return f.halve(ctx, w, api, splitAfter, skew)
 	case proofpoint.Network:
-		return f.pause(api, 0)
+		return f.pause(w, api, 0)
 	default:
-		f.log.Error("Proofpoint answers in a way nobody expects; the window waits", slog.Any("error", err))
-		return bus.RetryAfter(err, probeOddAnswer)
+		f.log.Error("Proofpoint answers in a way nobody expects; the window waits", slog.Any("error", api))
+		return bus.RetryAfter(api, probeOddAnswer)
 	}
 }
 
 // rest keeps this process from calling for a while, and tells of it once.
-func (f *Fetcher) rest(api *proofpoint.APIError, least time.Duration) {
-	if f.gate.failure(least) {
+func (f *Fetcher) rest(w *work, api *proofpoint.APIError, least time.Duration) {
+	if f.gateOf(w).failure(least) {
 		f.log.Warn("a call to Proofpoint failed", slog.Any("error", api))
 	}
 	f.health.Degraded("proofpoint", api.Error())
 }
 
 // pause is rest for failures that say nothing about the window.
-func (f *Fetcher) pause(api *proofpoint.APIError, least time.Duration) error {
-	if f.gate.failure(least) {
+func (f *Fetcher) pause(w *work, api *proofpoint.APIError, least time.Duration) error {
+	if f.gateOf(w).failure(least) {
 		f.log.Error("Proofpoint cannot be used; trying on now and then", slog.Int("error_id", api.Kind.DevoID()), slog.Any("error", api))
 	}
 	f.health.Degraded("proofpoint", api.Error())
-	return bus.RetryAfter(api, f.gate.rest())
+	return bus.RetryAfter(api, f.gateOf(w).rest())
 }
 
 // refused notes that somebody else uses the credential.
@@ -95,7 +101,7 @@ func (f *Fetcher) refused(ctx context.Context, w *work, api *proofpoint.APIError
 // tooOld gives up what Proofpoint no longer serves. The second half of a window
 // may still be served, so the window is cut first.
 func (f *Fetcher) tooOld(ctx context.Context, w *work, api *proofpoint.APIError, skew time.Duration) error {
-	if _, _, ok := w.window.Halves(); ok || w.job.GetOverlap() > 0 {
+	if _, _, ok := w.window.Halves(); w.id.Call == feed.CallSIEM && (ok || w.job.GetOverlap() > 0) {
 		return f.split(ctx, w, api.Error(), skew)
 	}
 	f.log.Error("a window is lost", slog.Int("error_id", api.Kind.DevoID()), slog.String("window", w.window.String()), slog.Any("error", api))
@@ -112,11 +118,11 @@ func (f *Fetcher) giveUp(ctx context.Context, w *work, api *proofpoint.APIError)
 // halve cuts a window that failed often enough on its own; before that, or when it cannot
 // be cut, it is called again after the rest.
 func (f *Fetcher) halve(ctx context.Context, w *work, api *proofpoint.APIError, after int, skew time.Duration) error {
-	due := w.attempts >= splitAnyway || (w.attempts >= after && f.gate.alone())
+	due := w.attempts >= splitAnyway || (w.attempts >= after && f.gateOf(w).alone())
 	if w.divisible() && due {
 		return f.split(ctx, w, api.Error(), skew)
 	}
-	return bus.RetryAfter(api, f.gate.rest())
+	return bus.RetryAfter(api, f.gateOf(w).rest())
 }
 
 // split tells the scheduler to plan the parts.

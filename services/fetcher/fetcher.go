@@ -9,11 +9,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/quota"
@@ -29,6 +31,7 @@ var Flow = bus.Flow{Stage: "fetcher", Consumes: bus.StreamJobs, Emits: bus.Strea
 // transport is what the fetcher needs of the bus.
 type transport interface {
 	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
+	Take(ctx context.Context, c bus.Consumption, handle bus.Handler) (bool, error)
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
 	stored
 	publisher
@@ -40,8 +43,9 @@ type stored interface {
 	Message(ctx context.Context, stream string, sequence uint64) (bus.Stored, error)
 }
 
-// publisher stores what a job brought.
+// publisher stores what a job brought, and what is left of it.
 type publisher interface {
+	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	PublishWindow(ctx context.Context, w bus.Window) (uint64, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
 }
@@ -49,7 +53,10 @@ type publisher interface {
 // upstream is Proofpoint.
 type upstream interface {
 	SIEM(ctx context.Context, e feed.Endpoint, w window.Window, visit func(proofpoint.Record) error) (proofpoint.Response, error)
+	List(ctx context.Context, q proofpoint.Question, visit func(proofpoint.Record) error) ([]byte, proofpoint.Response, error)
+	One(ctx context.Context, q proofpoint.Question) ([]byte, proofpoint.Response, error)
 	Check(ctx context.Context) (proofpoint.Response, error)
+	Close()
 }
 
 // Deps are what the fetcher takes from its surroundings.
@@ -70,13 +77,16 @@ type Fetcher struct {
 	metrics *metrics
 	health  *telemetry.Health
 	now     func() time.Time
-	gate    *gate
+	gate    *gate         // for SIEM records
+	side    *gate         // for the rest, which must not hold them up
+	polite  *rate.Limiter // of calls without a limit
 
 	registry prometheus.Registerer
 
 	// Set by open, before anything runs.
 	seen   *bus.Bucket
 	quota  *quota.Book
+	known  *known.Memory
 	ledger *ledger.Ledger
 	alarms *alarm.Board
 }
@@ -93,7 +103,8 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
-		now: deps.Now, gate: newGate(time.Now), registry: deps.Metrics,
+		now: deps.Now, gate: newGate(time.Now), side: newGate(time.Now),
+		polite: rate.NewLimiter(rate.Limit(cfg.Expand.Rate), cfg.Expand.Calls), registry: deps.Metrics,
 	}, nil
 }
 
@@ -107,17 +118,27 @@ func (f *Fetcher) Run(ctx context.Context) error {
 		return lifecycle.Stopped(ctx, err)
 	}
 	f.health.OK(Flow.Stage)
+	defer f.api.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, consumer := range []bus.Consumer{bus.ConsumerFetcherLive, bus.ConsumerFetcherSweep, bus.ConsumerFetcherBackfill} {
-		group.Go(func() error {
-			return f.bus.Consume(ctx, bus.Consumption{
-				Stage: Flow.Stage, Tenant: f.cfg.Tenant.Name, Consumer: consumer, Workers: f.cfg.Workers,
-				Grace: f.cfg.API.Timeout / 2, Log: f.log,
-				Turn: func() { f.health.Turn(Flow.Stage+" "+consumer.Name, time.Minute) },
-			}, f.handle)
-		})
+	lanes := []bus.Consumer{
+		bus.ConsumerFetcherLive, bus.ConsumerFetcherSweep, bus.ConsumerFetcherBackfill,
+		bus.ConsumerFetcherList, bus.ConsumerFetcherExpand, bus.ConsumerFetcherRetry,
+	}
+	for _, consumer := range lanes {
+		group.Go(func() error { return f.bus.Consume(ctx, f.consumption(consumer), f.handle) })
+	}
+	for _, call := range []feed.Call{feed.CallThreatForensics, feed.CallCampaignForensics} {
+		group.Go(func() error { return f.drain(ctx, call) })
 	}
 	return group.Wait()
+}
+
+func (f *Fetcher) consumption(consumer bus.Consumer) bus.Consumption {
+	return bus.Consumption{
+		Stage: Flow.Stage, Tenant: f.cfg.Tenant.Name, Consumer: consumer, Workers: f.cfg.Workers,
+		Grace: f.cfg.API.Timeout / 2, Log: f.log,
+		Turn: func() { f.health.Turn(Flow.Stage+" "+consumer.Name, time.Minute) },
+	}
 }
 
 func (f *Fetcher) open(ctx context.Context) error {
@@ -129,6 +150,7 @@ func (f *Fetcher) open(ctx context.Context) error {
 	}
 	f.seen = bucket(bus.BucketSeen)
 	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, f.now)
+	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
 	f.ledger = ledger.New(bucket(bus.BucketLedger))
 	f.alarms = alarm.New(bucket(bus.BucketState), f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
 	if err := errors.Join(problems...); err != nil {

@@ -118,7 +118,7 @@ func (b *bench) job(w window.Window, pass uint32) *taplinev1.Job {
 
 func (b *bench) plan(t *testing.T, job *taplinev1.Job) {
 	t.Helper()
-	poll(t, func() bool { return b.bus.PublishJob(t.Context(), job, "all", "backfill") == nil })
+	poll(t, func() bool { return b.bus.PublishJob(t.Context(), job) == nil })
 }
 
 // record waits for the ledger to know what became of a job.

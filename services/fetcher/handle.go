@@ -27,6 +27,7 @@ import (
 // work is one job in hand.
 type work struct {
 	job      *taplinev1.Job
+	id       job.ID
 	set      feed.Set
 	window   window.Window
 	endpoint feed.Endpoint
@@ -35,6 +36,9 @@ type work struct {
 
 // divisible reports whether the scheduler can cut the job: see package plan.
 func (w *work) divisible() bool {
+	if w.id.Call != feed.CallSIEM {
+		return false
+	}
 	_, _, ok := w.window.Halves()
 	return ok || len(w.set) > 1 || w.job.GetOverlap() > 0
 }
@@ -59,13 +63,24 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if err != nil || known[w.job.GetId()] != nil {
 		return err
 	}
-	if rest := f.gate.rest(); rest > 0 {
+	if rest := f.gateOf(w).rest(); rest > 0 {
 		return bus.RetryAfter(errResting, rest)
+	}
+	if w.id.Call != feed.CallSIEM && w.id.Call.PageSize() == 0 {
+		return f.expand(ctx, w)
 	}
 	if err := f.reserve(ctx, w); err != nil {
 		return err
 	}
 	return f.call(ctx, w)
+}
+
+// gateOf keeps SIEM records and the rest from hindering each other.
+func (f *Fetcher) gateOf(w *work) *gate {
+	if w.id.Call == feed.CallSIEM {
+		return f.gate
+	}
+	return f.side
 }
 
 // decode reads a job and refuses what this fetcher cannot run.
@@ -81,13 +96,17 @@ func (f *Fetcher) decode(data []byte) (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadJob, err)
 	}
-	if !servable(id.Window) {
+	if id.Call == feed.CallSIEM && !servable(id.Window) {
 		return nil, fmt.Errorf("%w: window %s spans %s, and Proofpoint serves 30s to 1h", errBadJob, id.Window, id.Window.Span())
 	}
 	if _, err := job.Parse(order.GetId()); err != nil || id.String() != order.GetId() {
 		return nil, fmt.Errorf("%w: id %q does not say what the job is, %s", errBadJob, order.GetId(), id)
 	}
-	return &work{job: order, set: id.Set, window: id.Window, endpoint: id.Set.Endpoint()}, nil
+	w := &work{job: order, id: id, set: id.Set, window: id.Window, endpoint: id.Set.Endpoint()}
+	if id.Call != feed.CallSIEM {
+		w.endpoint = feed.Endpoint{Path: id.Call.Path(), Feeds: id.Set, Pool: id.Call.Pool()}
+	}
+	return w, nil
 }
 
 // longestWait bounds how long a job waits for a unit before it looks again, so
@@ -106,11 +125,11 @@ func (f *Fetcher) reserve(ctx context.Context, w *work) error {
 	return err
 }
 
-// call makes the one call of the job and stores what it brings.
-func (f *Fetcher) call(ctx context.Context, w *work) error {
+// collect begins to take what a job brings. Close the collector's spool.
+func (f *Fetcher) collect(w *work) *collector {
 	at := f.now()
 	c := &collector{
-		cfg: &f.cfg, sets: seen.Open(f.seen, f.cfg.Tenant.Name), hasher: identity.NewHasher(),
+		cfg: &f.cfg, id: w.id, sets: seen.Open(f.seen, f.cfg.Tenant.Name), hasher: identity.NewHasher(),
 		spool: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory),
 		head: batch.Raw{
 			Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Window: w.window,
@@ -120,24 +139,49 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	for _, name := range w.set {
 		c.feeds = append(c.feeds, &feedCollector{feed: name})
 	}
-	defer func() {
-		if err := c.spool.Close(); err != nil {
-			f.log.Warn("cannot close a spool", slog.Any("error", err))
-		}
-	}()
-	response, err := f.api.SIEM(ctx, w.endpoint, w.window, func(r proofpoint.Record) error { return c.visit(ctx, r) })
+	return c
+}
+
+func (f *Fetcher) discard(c *collector) {
+	if err := c.spool.Close(); err != nil {
+		f.log.Warn("cannot close a spool", slog.Any("error", err))
+	}
+}
+
+// read makes the call for a window or a page.
+func (f *Fetcher) read(ctx context.Context, w *work, c *collector) (response proofpoint.Response, err error) {
+	visit := func(r proofpoint.Record) error { return c.visit(ctx, r) }
+	if w.id.Call == feed.CallSIEM {
+		return f.api.SIEM(ctx, w.endpoint, w.window, visit)
+	}
+	c.envelope, response, err = f.api.List(ctx, proofpoint.Question{
+		Call: w.id.Call, Target: w.id.Target, Interval: w.window.Interval(), Page: int(w.id.Pass),
+	}, visit)
+	return response, err
+}
+
+// call makes the one call of the job and stores what it brings.
+func (f *Fetcher) call(ctx context.Context, w *work) error {
+	c := f.collect(w)
+	defer f.discard(c)
+	response, err := f.read(ctx, w, c)
 	skew := f.note(response)
 	f.metrics.bytes.Add(float64(response.Bytes))
 	f.metrics.duration.Observe(response.Duration.Seconds())
 	if err != nil {
 		return f.fate(ctx, w, err, skew)
 	}
+	f.works(ctx, w)
+	return f.store(ctx, w, c, response, skew)
+}
+
+// works notes that Proofpoint answers.
+func (f *Fetcher) works(ctx context.Context, w *work) {
 	f.metrics.calls.WithLabelValues(w.endpoint.Path, "ok").Inc()
 	f.alarms.Clear(ctx, alarm.Refused)
 	f.alarms.Clear(ctx, alarm.Forbidden)
-	if f.gate.success() {
+	if f.gateOf(w).success() {
 		f.log.Info("Proofpoint answers again")
 	}
 	f.health.OK("proofpoint")
-	return f.store(ctx, w, c, response, skew)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -14,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/ledger"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
@@ -35,7 +37,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	result := &taplinev1.WindowResult{
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
 		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status),
-		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()),
+		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
@@ -60,15 +62,26 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 		return err
 	}
 	f.tell(w.job, result) // the records are out; what follows may be repeated
-	if err := c.sets.Commit(ctx); err != nil {
+	if err := errors.Join(c.sets.Commit(ctx), f.settle(ctx, w, c.answers)); err != nil {
 		return err
 	}
 	return f.record(ctx, w, result, account{sequence, skew})
 }
 
+// total is the size of a whole list, if the response says it.
+func total(envelope []byte) int64 {
+	for _, key := range []string{"totalVapUsers", "totalTopClickers"} {
+		if n, err := strconv.ParseInt(identity.Text(envelope, key), 10, 64); err == nil {
+			return max(n, 0)
+		}
+	}
+	return 0
+}
+
 func batches(c *collector) iter.Seq2[bus.RawMessage, error] {
 	return func(yield func(bus.RawMessage, error) bool) {
 		err := c.spool.Each(func(label string, data []byte) bool {
+			data = batch.AppendEnvelope(data[:len(data):len(data)], c.envelope)
 			return yield(bus.RawMessage{Feed: label, Data: data}, nil)
 		})
 		if err != nil {
@@ -97,16 +110,35 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 		if err := batch.DecodeRaw(stored.Data, &raw); err != nil {
 			return bus.Permanent(fmt.Errorf("batch %d of job %s: %w", sequence-1-i, w.job.GetId(), err))
 		}
-		for _, r := range raw.Records {
-			if _, err := look(ctx, sets, feed.Feed(raw.Feed), w.window, &r); err != nil {
-				return err
-			}
+		if err := f.remember(ctx, w, sets, &raw); err != nil {
+			return err
 		}
 	}
 	if err := sets.Commit(ctx); err != nil {
 		return err
 	}
 	return f.record(ctx, w, result, account{sequence, 0})
+}
+
+// remember notes that the records of a stored batch are published.
+func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *batch.Raw) error {
+	for i := range raw.Records {
+		r := &raw.Records[i]
+		if len(r.Target) == 0 {
+			if _, err := look(ctx, sets, feed.Feed(raw.Feed), w.id, r); err != nil {
+				return err
+			}
+			continue
+		}
+		target := &taplinev1.Target{}
+		if err := proto.Unmarshal(r.Target, target); err != nil {
+			return bus.Permanent(fmt.Errorf("target in a batch of job %s: %w", w.job.GetId(), err))
+		}
+		if err := f.known.Settle(ctx, w.id.Call, target, r.Hash); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // account is what the ledger wants to know besides the marker.

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -16,7 +15,8 @@ import (
 // Config of the scheduler.
 type Config struct {
 	Tenant  bus.Tenant
-	Feeds   Feeds
+	Feeds   feed.Selection
+	Lists   Lists
 	Quota   quota.Config
 	Start   StartTime       `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins: RFC 3339, or an age such as 7d or 12h, at most 7d"`
 	Poll    time.Duration   `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
@@ -69,26 +69,6 @@ func (a Alarms) Validate() error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// Feeds says what is collected.
-type Feeds struct {
-	Names []feed.Feed `env:"TAP_FEEDS" envDefault:"clicksBlocked,clicksPermitted,messagesBlocked,messagesDelivered" usage:"feeds to collect, separated by commas"`
-}
-
-// Validate refuses feeds that this version does not collect.
-func (f Feeds) Validate() error {
-	var others []feed.Feed
-	for _, name := range f.Names {
-		if !name.IsSIEM() {
-			others = append(others, name)
-		}
-	}
-	if len(others) > 0 {
-		return config.Invalid("TAP_FEEDS", strings.Join(feed.Names(others), ","),
-			"not collected by this version: use any of "+strings.Join(feed.Names(feed.SIEM()), ", "))
-	}
-	return nil
 }
 
 // errBadStart carries Devo's number for a start time that cannot be used.

@@ -158,10 +158,7 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 			current[j.GetId()] = last
 			continue
 		}
-		id, err := job.Of(j)
-		if err == nil {
-			err = s.bus.PublishJob(ctx, j, id.Set.String(), job.LaneName(id.Lane))
-		}
+		err := s.bus.PublishJob(ctx, j)
 		if err != nil && !errors.Is(err, bus.ErrOutstanding) {
 			problems = append(problems, err)
 			continue

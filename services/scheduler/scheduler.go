@@ -25,7 +25,7 @@ var Flow = bus.Flow{Stage: "scheduler", Consumes: bus.FlowLedger, Emits: bus.Str
 
 // transport is what the scheduler needs of the bus.
 type transport interface {
-	PublishJob(ctx context.Context, job *taplinev1.Job, feedSet, lane string) error
+	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
 	Usage(ctx context.Context, stream string) (bus.Usage, error)
 }
@@ -57,6 +57,7 @@ type Scheduler struct {
 	alarms *alarm.Board
 	audit  audit
 	plans  []*planning
+	lists  []*listing
 	room   room
 }
 
@@ -84,6 +85,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 			published: make(map[string]time.Time),
 		})
 	}
+	s.lists = cfg.listings(start)
 	return s, nil
 }
 
@@ -146,6 +148,11 @@ func (s *Scheduler) tick(ctx context.Context) error {
 	var problems []error
 	for _, p := range s.plans {
 		problems = append(problems, s.advance(ctx, p))
+	}
+	if !s.room.noLive {
+		for _, l := range s.lists {
+			problems = append(problems, s.advanceList(ctx, l))
+		}
 	}
 	problems = append(problems, s.check(ctx))
 	return errors.Join(problems...)

@@ -143,6 +143,7 @@ func (s *Shipper) note(ctx context.Context, parcels ...*parcel) error {
 			continue
 		}
 		notes = append(notes, ledger.Sent{JobID: p.events.JobID, Batch: &taplinev1.BatchRecord{
+			Part:        p.events.Part,
 			RawSequence: p.events.SourceSequence, Feed: p.events.Feed, Table: p.events.Table, Events: int64(len(p.events.Events)), Dead: p.dead,
 			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),
 		}})

@@ -64,6 +64,8 @@ type account struct {
 	Published int64     `json:"published"`
 	Revision  int64     `json:"revision"`
 	Dead      int64     `json:"dead"`
+	Deferred  int64     `json:"deferred,omitempty"` // ids left to jobs of their own
+	Known     int64     `json:"known,omitempty"`    // ids that needed no call
 	Made      int64     `json:"made"`
 	Confirmed int64     `json:"confirmed"`
 	Pending   int64     `json:"pending"`
@@ -129,7 +131,7 @@ func accounts(book *ledger.Book, day time.Time, only feed.Feed) []account {
 		lines = append(lines, account{
 			From: w.Start, To: w.End, Feed: r.Feed, Lane: job.LaneName(r.Job.Lane), Pass: r.Job.Pass, State: r.StateName(), Status: r.Status,
 			Received: r.Received, Duplicate: r.Duplicate, Published: r.Published, Revision: r.Revision, Dead: r.Dead,
-			Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Sealed: book.Sealed(r.Feed, w), Fetched: r.Fetched,
+			Deferred: r.Deferred, Known: r.Known, Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Sealed: book.Sealed(r.Feed, w), Fetched: r.Fetched,
 			Delivered: r.Delivered, Attempts: r.Calls, Reason: r.Reason, Job: r.Job.String(),
 		})
 	}
@@ -196,8 +198,8 @@ func (t *tool) verify() *cobra.Command {
 }
 
 func printReport(w io.Writer, r *overview.Report) {
-	printf(w, "from %s to %s: %d windows, %d records published = %d confirmed + %d on their way or dead\n",
-		r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Windows, r.Records, r.Confirmed, r.Records-r.Confirmed)
+	printf(w, "from %s to %s: %d windows, %d records published, %d rows made of them, %d confirmed, %d on their way\n",
+		r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Windows, r.Records, r.Rows, r.Confirmed, r.Pending)
 	for _, v := range r.Violations {
 		printf(w, "wrong: %s\n", v)
 	}

@@ -3,7 +3,6 @@ package tapctl
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -41,55 +40,6 @@ func (t *tool) show() *cobra.Command {
 			})
 		},
 	}
-}
-
-// dead lists dead letters.
-func (t *tool) dead() *cobra.Command {
-	limit := 20
-	cmd := &cobra.Command{
-		Use: "dead", Short: "List what the stages could not process, newest first", Args: takes(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.connected(cmd, func(ctx context.Context, _ Config, b *bus.Bus) error { return t.letters(ctx, b, limit) })
-		},
-	}
-	cmd.Flags().IntVar(&limit, "limit", limit, "how many at most")
-	return cmd
-}
-
-func (t *tool) letters(ctx context.Context, b *bus.Bus, limit int) error {
-	usage, err := b.Usage(ctx, bus.StreamDead)
-	if err != nil {
-		return err
-	}
-	for sequence := usage.Last; sequence > 0 && sequence >= usage.First && limit > 0; sequence-- {
-		stored, err := b.Message(ctx, bus.StreamDead, sequence)
-		if errors.Is(err, bus.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		limit--
-		if t.output == "json" {
-			err = t.message(bus.StreamDead, stored)
-		} else {
-			err = t.letter(stored)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *tool) letter(stored bus.Stored) error {
-	var l taplinev1.DeadLetter
-	if err := proto.Unmarshal(stored.Data, &l); err != nil {
-		return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
-	}
-	t.say("%d  %s  %s %s  from %s: %s\n    %.200q\n", stored.Sequence, stored.Time.UTC().Format(time.RFC3339), l.GetStage(), l.GetFeed(),
-		l.GetSource(), l.GetReason(), l.GetPayload())
-	return nil
 }
 
 // kind is an empty message of what a stream carries.

@@ -39,6 +39,7 @@ func printStatus(w io.Writer, s *overview.Status) {
 		printf(w, "%s\t%d\t%d\t%d\n", l.Lane, l.Outstanding, l.Waiting, l.InWork)
 	}
 	printf(w, "sink\t%s\t%d\t%d\n", "last "+ago(s.At, s.Sink.Last), s.Sink.Waiting, s.Sink.InWork)
+	printExpansion(w, s)
 	printf(w, "\n")
 	printPools(w, s.Pools)
 	printf(w, "\nSTREAM\tMESSAGES\tBYTES\tOF\tOLDEST\n")
@@ -55,6 +56,25 @@ func printStatus(w io.Writer, s *overview.Status) {
 	}
 	printf(w, "\nGAPS IN NINE DAYS: %d\n", len(s.Gaps))
 	printGaps(w, s.Gaps)
+}
+
+func printExpansion(w io.Writer, s *overview.Status) {
+	if len(s.Lists) > 0 {
+		printf(w, "\nLIST\tREAD\tPAGES\tNEXT\n")
+	}
+	for _, l := range s.Lists {
+		next := "in " + l.Due.Sub(s.At).Round(time.Second).String()
+		if l.Page > 0 {
+			next = fmt.Sprintf("page %d is being read", l.Page)
+		}
+		printf(w, "%s\t%s\t%d\t%s\n", l.List, ago(s.At, l.Head), l.Pages, next)
+	}
+	x := s.Expand
+	printf(w, "\nEXPANSION IN SIX HOURS\t%d named, %d known (%.0f %%), %d ordered, %d amended, %d dead; %d batches to search\n",
+		x.Named, x.Known, 100*x.HitRate, x.Ordered, x.Amended, x.Dead, x.Waiting+uint64(x.InWork))
+	for _, f := range x.Forensics {
+		printf(w, "%s\t%d waiting, by importance; %.1f days at the limit\n", f.Call, f.Levels, f.Days)
+	}
 }
 
 // ago is how long before now something was.

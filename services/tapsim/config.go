@@ -24,6 +24,17 @@ type Config struct {
 	RevisedFraction float64       `env:"TAPSIM_REVISIONS" envDefault:"0" usage:"share of records whose campaign becomes known later"`
 	RevisionLag     time.Duration `env:"TAPSIM_REVISION_LAG" envDefault:"30m" usage:"longest time from visible until it does"`
 
+	Threats   int  `env:"TAPSIM_THREATS" envDefault:"12" usage:"threats identified in an hour"`
+	Campaigns int  `env:"TAPSIM_CAMPAIGNS" envDefault:"8" usage:"campaigns begun in a day; half of the threats belong to one"`
+	People    int  `env:"TAPSIM_PEOPLE" envDefault:"40" usage:"people in each list of people that covers 14 days; longer ones have more"`
+	Evidence  int  `env:"TAPSIM_EVIDENCE" envDefault:"12" usage:"pieces of evidence in a forensic report, at most"`
+	Empty404  bool `env:"TAPSIM_EMPTY_404" envDefault:"true" usage:"answer 404 when there are no campaigns, and not an empty list"`
+
+	LimitCampaignIDs       int `env:"TAPSIM_LIMIT_CAMPAIGN_IDS" envDefault:"50" usage:"calls in 24 hours, list of campaigns"`
+	LimitPeople            int `env:"TAPSIM_LIMIT_PEOPLE" envDefault:"50" usage:"calls in 24 hours, of each of the two lists of people"`
+	LimitForensicsThreat   int `env:"TAPSIM_LIMIT_FORENSICS_THREAT" envDefault:"50" usage:"calls in 24 hours, forensics of threats"`
+	LimitForensicsCampaign int `env:"TAPSIM_LIMIT_FORENSICS_CAMPAIGN" envDefault:"1800" usage:"calls in 24 hours, forensics of campaigns"`
+
 	LimitSIEM      int  `env:"TAPSIM_LIMIT_SIEM" envDefault:"1800" usage:"calls in 24 hours, all SIEM endpoints but permitted clicks"`
 	LimitPermitted int  `env:"TAPSIM_LIMIT_PERMITTED" envDefault:"1800" usage:"calls in 24 hours, permitted clicks"`
 	CountFailed    bool `env:"TAPSIM_COUNT_FAILED" envDefault:"false" usage:"whether refused calls use up the limit, too"`
@@ -63,6 +74,10 @@ func (c Config) Validate() error {
 	check(c.IndexLag >= 0, "TAPSIM_INDEX_LAG", c.IndexLag, "want 0s or more")
 	check(c.LateLag >= 0, "TAPSIM_LATE_LAG", c.LateLag, "want 0s or more")
 	check(c.RevisionLag >= 0, "TAPSIM_REVISION_LAG", c.RevisionLag, "want 0s or more")
+	check(c.Threats >= 1 && c.Threats <= 1<<16, "TAPSIM_THREATS", c.Threats, "want 1 to 65536")
+	check(c.Campaigns >= 1 && c.Campaigns <= 1<<16, "TAPSIM_CAMPAIGNS", c.Campaigns, "want 1 to 65536")
+	check(c.People >= 0 && c.People <= 1e6, "TAPSIM_PEOPLE", c.People, "want 0 to 1000000")
+	check(c.Evidence >= 0 && c.Evidence <= 1e5, "TAPSIM_EVIDENCE", c.Evidence, "want 0 to 100000")
 	for name, share := range map[string]float64{
 		"TAPSIM_LATE_FRACTION": c.LateFraction, "TAPSIM_REVISIONS": c.RevisedFraction, "TAPSIM_STUBS": c.StubFraction, "TAPSIM_NO_ID": c.NoIDFraction,
 		"TAPSIM_ODD": c.OddFraction, "TAPSIM_RETRO": c.RetroFraction, "TAPSIM_MALFORMED": c.MalformedFraction,

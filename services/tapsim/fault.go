@@ -29,7 +29,7 @@ type Fault struct {
 	Delay       time.Duration `json:"delay,omitempty"`       // in real time
 	Count       int           `json:"count,omitempty"`       // calls it hits; 0 means all until it is cleared
 	Probability float64       `json:"probability,omitempty"` // of hitting a call; 0 means 1
-	Path        string        `json:"path,omitempty"`        // endpoint it hits; empty means all
+	Path        string        `json:"path,omitempty"`        // endpoint it hits, without the id, or a single id's; empty means all
 }
 
 type fault struct {
@@ -88,7 +88,7 @@ func (s *Sim) strike(path string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if f.Path != "" && f.Path != path {
+		if f.Path != "" && f.Path != path && f.Path != endpoint(path) {
 			continue
 		}
 		f.seen++

@@ -59,6 +59,7 @@ const (
 	forMalformed
 	forRevised
 	forRevision
+	forThreat
 )
 
 // count is how many records are created in a second.
@@ -110,12 +111,15 @@ func (g generator) revision(o origin) time.Time {
 	return g.visible(o).Add(time.Duration(share(g.dice(o, forRevision)) * float64(g.cfg.RevisionLag)))
 }
 
-// campaign is the campaign of a record in JSON.
-func (g generator) campaign(o origin, d uint64) string {
+// campaign is the campaign of a threat in JSON, as a record has it that was made when it became visible.
+func (g generator) campaign(o origin, t threat) string {
 	if o.revised {
 		return `"` + RevisedCampaign + `"`
 	}
-	return campaigns[d&3]
+	if c, linked, ok := g.campaignOf(t); ok && !linked.After(g.visible(o)) {
+		return `"` + g.campaignID(c) + `"`
+	}
+	return "null"
 }
 
 // happened is the record's own time, never after its creation.
@@ -134,7 +138,12 @@ var (
 )
 
 func (g generator) status(o origin) string {
-	switch d := g.dice(o, forStatus) % 100; {
+	return g.statusAt(g.threatOf(o, 0), o.second/3600)
+}
+
+// statusAt is the status of a threat in an hour; it changes now and then.
+func (g generator) statusAt(t threat, hour int64) string {
+	switch d := mix(g.threatDice(t, 3)+uint64(hour)) % 100; {
 	case d < 90:
 		return statuses[0]
 	case d < 97:

@@ -2,7 +2,6 @@ package tapsim
 
 import (
 	"strconv"
-	"time"
 )
 
 func (g generator) appendMessage(dst []byte, o origin, shuffle uint64) []byte {
@@ -47,10 +46,7 @@ func (g generator) appendMessage(dst []byte, o origin, shuffle uint64) []byte {
 
 // appendThreats writes one or two threats, turned around in every other call.
 func (g generator) appendThreats(dst []byte, o origin, shuffle uint64) []byte {
-	n := uint64(1)
-	if g.dice(o, forType)>>32%4 == 0 {
-		n = 2
-	}
+	n := g.threats(o)
 	dst = append(dst, '[')
 	for i := range n {
 		if i > 0 {
@@ -61,15 +57,23 @@ func (g generator) appendThreats(dst []byte, o origin, shuffle uint64) []byte {
 	return append(dst, ']')
 }
 
+// threats is how many threats a record names.
+func (g generator) threats(o origin) uint64 {
+	if !g.feed(o).IsClick() && g.dice(o, forType)>>32%4 == 0 {
+		return 2
+	}
+	return 1
+}
+
 func (g generator) appendThreat(dst []byte, o origin, i uint64) []byte {
-	d := mix(g.dice(o.group(), forText) + i)
-	dst = appendHex(append(dst, `{"threatID":"`...), d, 64)
+	d, t := mix(g.dice(o.group(), forText)+i), g.threatOf(o, i)
+	dst = append(append(dst, `{"threatID":"`...), g.threatID(t)...)
 	dst = append(append(dst, `","threatStatus":"`...), g.status(o)...)
 	dst = append(append(dst, `","classification":"`...), classes[d%uint64(len(classes))]...)
-	dst = appendHex(append(dst, `","detectionType":"NONE","threatUrl":"https://threatinsight.example/5b0c7f1e-2f60-4d0a-9a55-6f0f4c1d2e31/threat/email/`...), d, 64)
-	dst = appendTime(append(dst, `","threatTime":"`...), g.created(o).Add(-time.Second))
+	dst = append(append(dst, `","detectionType":"NONE","threatUrl":"https://threatinsight.example/5b0c7f1e-2f60-4d0a-9a55-6f0f4c1d2e31/threat/email/`...), g.threatID(t)...)
+	dst = appendTime(append(dst, `","threatTime":"`...), g.identified(t))
 	dst = appendHex(append(dst, `","threat":"portal.example/login/`...), d, 12)
-	dst = append(append(dst, `","campaignID":`...), g.campaign(o, d>>8)...)
+	dst = append(append(dst, `","campaignID":`...), g.campaign(o, t)...)
 	dst = append(append(dst, `,"actors":[],"threatType":"`...), g.threatType(o)...)
 	return append(dst, `"}`...)
 }

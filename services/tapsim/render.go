@@ -35,20 +35,19 @@ func (g generator) appendGUID(dst []byte, o origin) []byte {
 
 // appendRecipient: the number within the group keeps recipients of one message apart.
 func (g generator) appendRecipient(dst []byte, o origin) []byte {
-	dst = append(dst, people[g.dice(o, forRecipient)%uint64(len(people))]...)
+	dst = append(dst, recipients[g.dice(o, forRecipient)%uint64(len(recipients))]...)
 	dst = strconv.AppendInt(dst, int64(o.index%perGUID), 10)
 	return append(dst, "@corp.example"...)
 }
 
 var (
-	people   = []string{"h.lind", "ap", "j.o'neil", "m.garcía", "n.müller", "sales.team", "it-support", "y.tanaka"}
-	subjects = []string{
+	recipients = []string{"h.lind", "ap", "j.o'neil", "m.garcía", "n.müller", "sales.team", "it-support", "y.tanaka"}
+	subjects   = []string{
 		"Invoice 20931 is overdue", "Your parcel could not be delivered", "Überfällige Rechnung – bitte prüfen", "パスワードの有効期限が切れます",
 		`Re: \"final\" contract \u2013 please sign`, "Payroll update required today", "Shared document: Q3 plan.xlsx", "Voicemail from +1 202 555 0143",
 	}
-	campaigns = []string{"null", `"0d9f4b8a-6c1e-4b0b-8c2f-71d3c5a9e604"`, "null", `"94c2e6b1-7d30-4f58-a0be-15d8c73f2a69"`}
-	classes   = []string{"phish", "malware", "spam", "impostor", "toad"}
-	agents    = []string{
+	classes = []string{"phish", "malware", "spam", "impostor", "toad"}
+	agents  = []string{
 		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36",
 		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148",
 	}
@@ -72,22 +71,22 @@ func (g generator) append(dst []byte, o origin, shuffle uint64) []byte {
 }
 
 func (g generator) appendClick(dst []byte, o origin) []byte {
-	d := g.dice(o, forKind)
+	d, t := g.dice(o, forKind), g.threatOf(o, 0)
 	dst = append(dst, `{"url":"https://portal.example/`...)
 	dst = appendHex(dst, g.dice(o.group(), forText), 24)
 	dst = append(append(dst, `?x=%7B\"a\"%7D","classification":"`...), classes[d%3]...)
 	dst = appendTime(append(dst, `","clickTime":"`...), g.happened(o))
-	dst = appendTime(append(dst, `","threatTime":"`...), g.created(o).Add(-time.Second))
+	dst = appendTime(append(dst, `","threatTime":"`...), g.identified(t))
 	dst = append(append(dst, `","userAgent":"`...), agents[d>>8&1]...)
-	dst = append(append(dst, `","campaignId":`...), g.campaign(o, d>>16)...)
+	dst = append(append(dst, `","campaignId":`...), g.campaign(o, t)...)
 	dst = g.appendID(append(dst, `,"id":"`...), o)
 	dst = append(dst, `","clickIP":"192.0.2.`...)
 	dst = strconv.AppendUint(dst, d>>24&255, 10)
 	dst = appendHex(append(dst, `","sender":"`...), g.dice(o.group(), forText), 16)
 	dst = g.appendRecipient(append(dst, `@sender.example","recipient":"`...), o)
 	dst = g.appendGUID(append(dst, `","senderIP":"198.51.100.7","GUID":"`...), o)
-	dst = appendHex(append(dst, `","threatID":"`...), mix(d), 64)
-	dst = appendHex(append(dst, `","threatURL":"https://threatinsight.example/5b0c7f1e/threat/email/`...), mix(d), 64)
+	dst = append(append(dst, `","threatID":"`...), g.threatID(t)...)
+	dst = append(append(dst, `","threatURL":"https://threatinsight.example/5b0c7f1e/threat/email/`...), g.threatID(t)...)
 	dst = append(append(dst, `","threatStatus":"`...), g.status(o)...)
 	dst = appendHex(append(dst, `","messageID":"<`...), g.dice(o.group(), forGUID), 16)
 	dst = append(dst, `@sender.example>"`...)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +19,7 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	counted := &counter{ResponseWriter: w, status: http.StatusOK}
-	defer func() { s.note(r.URL.Path, counted.status) }()
+	defer func() { s.note(endpoint(r.URL.Path), counted.status) }()
 	now := s.Now()
 	h := counted.Header()
 	h.Set("Date", now.Format(http.TimeFormat))
@@ -34,19 +33,25 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(counted, http.StatusUnauthorized, "")
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, "/v2/threat/summary/") { // unlimited, and knows nothing
-		fail(counted, http.StatusNotFound, "")
-		return
-	}
 	i := slices.IndexFunc(feed.SIEMEndpoints(), func(e feed.Endpoint) bool { return e.Path == r.URL.Path })
 	switch {
-	case i < 0:
-		fail(counted, http.StatusNotFound, "")
 	case r.Method != http.MethodGet:
 		fail(counted, http.StatusMethodNotAllowed, "")
+	case i < 0:
+		s.other(counted, r, hit)
 	default:
 		s.siem(counted, r, feed.SIEMEndpoints()[i], hit)
 	}
+}
+
+// endpoint is a path without the id in it.
+func endpoint(path string) string {
+	for _, prefix := range []string{"/v2/threat/summary/", "/v2/campaign/"} {
+		if strings.HasPrefix(path, prefix) && path != "/v2/campaign/ids" {
+			return prefix
+		}
+	}
+	return path
 }
 
 // counter remembers the status.
@@ -106,10 +111,7 @@ func (s *Sim) siem(w http.ResponseWriter, r *http.Request, e feed.Endpoint, hit 
 	now := s.Now()
 	ok, wait := s.admit(e.Pool, now)
 	if !ok {
-		if s.cfg.RetryAfter {
-			w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
-		}
-		fail(w, http.StatusTooManyRequests, "")
+		s.tooMany(w, wait)
 		return
 	}
 	q, err := parseQuery(r.URL.Query(), now)

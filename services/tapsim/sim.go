@@ -49,10 +49,11 @@ func (s *Sim) Now() time.Time {
 func (s *Sim) Epoch() time.Time { return s.epoch }
 
 func (s *Sim) limit(p feed.Pool) int {
-	if p == feed.PoolSIEMPermitted {
-		return s.cfg.LimitPermitted
-	}
-	return s.cfg.LimitSIEM
+	return map[feed.Pool]int{
+		feed.PoolSIEM: s.cfg.LimitSIEM, feed.PoolSIEMPermitted: s.cfg.LimitPermitted, feed.PoolCampaignIDs: s.cfg.LimitCampaignIDs,
+		feed.PoolPeopleVAP: s.cfg.LimitPeople, feed.PoolPeopleTopClickers: s.cfg.LimitPeople,
+		feed.PoolForensicsThreat: s.cfg.LimitForensicsThreat, feed.PoolForensicsCampaign: s.cfg.LimitForensicsCampaign,
+	}[p]
 }
 
 // admit notes a call in the sliding log of its pool. When the log is full it
@@ -116,7 +117,10 @@ func (s *Sim) Status() Status {
 		st.Requests[path] = make(map[int]int)
 		maps.Copy(st.Requests[path], byStatus)
 	}
-	for _, p := range []feed.Pool{feed.PoolSIEM, feed.PoolSIEMPermitted} {
+	for _, p := range feed.Pools() {
+		if p == feed.PoolNone {
+			continue
+		}
 		used := 0
 		for _, at := range s.calls[p] {
 			if at.After(now.Add(-24 * time.Hour)) {

@@ -46,6 +46,49 @@ func (s *Sim) Truth(from, to time.Time) iter.Seq[Truth] {
 	}
 }
 
+// Derived lists what the records visible at a moment name, and the campaigns listed
+// until then: one entry for each threat and campaign that a complete collector has rows of.
+func (s *Sim) Derived(at time.Time) iter.Seq[Truth] {
+	return func(yield func(Truth) bool) {
+		told := make(map[string]bool)
+		tell := func(f feed.Feed, id string, created, visible time.Time) bool {
+			if told[string(f)+id] {
+				return true
+			}
+			told[string(f)+id] = true
+			return yield(Truth{Feed: f, Key: "id:" + id, Created: created, Visible: visible})
+		}
+		for o := range s.origins(s.epoch, at) {
+			if s.gen.visible(o).After(at) || s.gen.has(o, forMalformed, s.cfg.MalformedFraction) {
+				continue
+			}
+			for i := range s.gen.threats(o) {
+				t := s.gen.threatOf(o, i)
+				if !tell(feed.Threats, s.gen.threatID(t), s.gen.created(o), s.gen.visible(o)) {
+					return
+				}
+				if c := strings.Trim(s.gen.campaign(o, t), `"`); c != "null" && !tell(feed.Campaigns, c, s.gen.created(o), s.gen.visible(o)) {
+					return
+				}
+			}
+		}
+		for _, d := range s.gen.active(s.epoch, at, at) {
+			if !d.updated.Before(s.epoch) && !tell(feed.Campaigns, d.id, d.start, d.updated) {
+				return
+			}
+		}
+	}
+}
+
+// People lists the guids on a list of people.
+func (s *Sim) People(call feed.Call, days int, at time.Time) []string {
+	var guids []string
+	for _, p := range s.list(call, days, at) {
+		guids = append(guids, p.guid(s.cfg.Seed))
+	}
+	return guids
+}
+
 func (s *Sim) added() []added {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,6 +39,7 @@ type world struct {
 
 	read int // events of the sink that have is made of
 	have map[string]*delivery
+	rows map[feed.Feed][]row // of the other tables
 }
 
 // newWorld starts the simulators; they end with the test.
@@ -206,7 +207,7 @@ type delivery struct {
 func (w *world) delivered(tb testing.TB) map[string]*delivery {
 	tb.Helper()
 	byTable := map[string]feed.Feed{}
-	for _, f := range feed.SIEM() {
+	for _, f := range feed.All() {
 		byTable[f.Table()] = f
 	}
 	events := w.sink.Events("")
@@ -221,6 +222,10 @@ func (w *world) delivered(tb testing.TB) map[string]*delivery {
 		f, ok := byTable[e.Tag]
 		if !ok {
 			tb.Fatalf("row with tag %q: %q", e.Tag, e.Frame.Raw)
+		}
+		if !f.IsSIEM() {
+			w.take(tb, f, e.Message)
+			continue
 		}
 		key, err := tapsim.NaturalKey(f, e.Message)
 		if err != nil {

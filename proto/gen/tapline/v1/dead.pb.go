@@ -32,10 +32,12 @@ type DeadLetter struct {
 	// The bytes that could not be processed.
 	Payload []byte `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Where they came from: stream and sequence, or job id.
-	Source        string                 `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
-	Attempts      uint64                 `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	DiedAt        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
-	Table         string                 `protobuf:"bytes,9,opt,name=table,proto3" json:"table,omitempty"`
+	Source   string                 `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	Attempts uint64                 `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	DiedAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
+	Table    string                 `protobuf:"bytes,9,opt,name=table,proto3" json:"table,omitempty"`
+	// The job to run when somebody asks for another try; empty if there is none.
+	Retry         *Job `protobuf:"bytes,10,opt,name=retry,proto3" json:"retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,12 +135,19 @@ func (x *DeadLetter) GetTable() string {
 	return ""
 }
 
+func (x *DeadLetter) GetRetry() *Job {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
 var File_tapline_v1_dead_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_dead_proto_rawDesc = "" +
 	"\n" +
 	"\x15tapline/v1/dead.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\"\xa6\x02\n" +
 	"\n" +
 	"DeadLetter\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
@@ -149,7 +158,9 @@ const file_tapline_v1_dead_proto_rawDesc = "" +
 	"\x06source\x18\x06 \x01(\tR\x06source\x12\x1a\n" +
 	"\battempts\x18\a \x01(\x04R\battempts\x123\n" +
 	"\adied_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06diedAt\x12\x14\n" +
-	"\x05table\x18\t \x01(\tR\x05tableB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\x05table\x18\t \x01(\tR\x05table\x12%\n" +
+	"\x05retry\x18\n" +
+	" \x01(\v2\x0f.tapline.v1.JobR\x05retryB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_dead_proto_rawDescOnce sync.Once
@@ -167,14 +178,16 @@ var file_tapline_v1_dead_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_tapline_v1_dead_proto_goTypes = []any{
 	(*DeadLetter)(nil),            // 0: tapline.v1.DeadLetter
 	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(*Job)(nil),                   // 2: tapline.v1.Job
 }
 var file_tapline_v1_dead_proto_depIdxs = []int32{
 	1, // 0: tapline.v1.DeadLetter.died_at:type_name -> google.protobuf.Timestamp
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 1: tapline.v1.DeadLetter.retry:type_name -> tapline.v1.Job
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_dead_proto_init() }
@@ -182,6 +195,7 @@ func file_tapline_v1_dead_proto_init() {
 	if File_tapline_v1_dead_proto != nil {
 		return
 	}
+	file_tapline_v1_job_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -30,9 +30,13 @@ type EventBatch struct {
 	// Sequence of the RawBatch in the RAW stream.
 	SourceSequence uint64 `protobuf:"varint,4,opt,name=source_sequence,json=sourceSequence,proto3" json:"source_sequence,omitempty"`
 	// Version of the code that made the rows.
-	Generation    uint32   `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	JobId         string   `protobuf:"bytes,6,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Events        []*Event `protobuf:"bytes,7,rep,name=events,proto3" json:"events,omitempty"`
+	Generation uint32   `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	JobId      string   `protobuf:"bytes,6,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Events     []*Event `protobuf:"bytes,7,rep,name=events,proto3" json:"events,omitempty"`
+	// Number of the batch among those made from one RawBatch for the table.
+	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
+	// Rows of this batch beyond one for each record.
+	Extra         int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -116,6 +120,20 @@ func (x *EventBatch) GetEvents() []*Event {
 	return nil
 }
 
+func (x *EventBatch) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *EventBatch) GetExtra() int64 {
+	if x != nil {
+		return x.Extra
+	}
+	return 0
+}
+
 // Event is one row.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -194,7 +212,7 @@ var File_tapline_v1_event_proto protoreflect.FileDescriptor
 const file_tapline_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16tapline/v1/event.proto\x12\n" +
-	"tapline.v1\"\xd9\x01\n" +
+	"tapline.v1\"\x83\x02\n" +
 	"\n" +
 	"EventBatch\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
@@ -205,7 +223,9 @@ const file_tapline_v1_event_proto_rawDesc = "" +
 	"generation\x18\x05 \x01(\rR\n" +
 	"generation\x12\x15\n" +
 	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12)\n" +
-	"\x06events\x18\a \x03(\v2\x11.tapline.v1.EventR\x06events\"]\n" +
+	"\x06events\x18\a \x03(\v2\x11.tapline.v1.EventR\x06events\x12\x12\n" +
+	"\x04part\x18\b \x01(\rR\x04part\x12\x14\n" +
+	"\x05extra\x18\t \x01(\x12R\x05extra\"]\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x17\n" +

@@ -22,10 +22,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Job orders one call of one SIEM endpoint for one window.
+// Job orders a call of Proofpoint: for one window, for one page of a list, or
+// for ids.
 //
-// Its id is "<tenant>/<feed set>/<start>/<end>/<lane>/<pass>" and nothing else:
-// whoever plans the same work makes the same id.
+// Its id is "<tenant>/<feed set or call>/<start>/<end>/<lane>/<pass>[/<target>]" and
+// nothing else: whoever plans the same work makes the same id.
 type Job struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -35,11 +36,16 @@ type Job struct {
 	Window *Window  `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
 	Lane   Lane     `protobuf:"varint,5,opt,name=lane,proto3,enum=tapline.v1.Lane" json:"lane,omitempty"`
 	// 0 for the first reading; for a sweep the age of the window's end at which it is
-	// read again, minutes.
+	// read again, minutes; the page of a list; for ids the place in RAW of what names
+	// them (its low 32 bits).
 	Pass      uint32                 `protobuf:"varint,6,opt,name=pass,proto3" json:"pass,omitempty"`
 	PlannedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=planned_at,json=plannedAt,proto3" json:"planned_at,omitempty"`
 	// How much of the window's beginning was read before, seconds.
-	Overlap       uint32 `protobuf:"varint,8,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	Overlap uint32 `protobuf:"varint,8,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	// What is asked for; empty for a window of SIEM records.
+	Call string `protobuf:"bytes,9,opt,name=call,proto3" json:"call,omitempty"`
+	// What it is asked about: ids, or the days that a list covers.
+	Targets       []*Target `protobuf:"bytes,10,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -130,12 +136,99 @@ func (x *Job) GetOverlap() uint32 {
 	return 0
 }
 
+func (x *Job) GetCall() string {
+	if x != nil {
+		return x.Call
+	}
+	return ""
+}
+
+func (x *Job) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// Target is one thing to ask about, and why.
+type Target struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the threat or campaign; for a list of people how many days it covers.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Status of the threat as the record that names it has it; empty if unknown.
+	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// Campaign of the threat as the record has it; empty if none.
+	Campaign string `protobuf:"bytes,3,opt,name=campaign,proto3" json:"campaign,omitempty"`
+	// When the campaign changed, as the list of campaigns has it.
+	Updated       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=updated,proto3" json:"updated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Target) Reset() {
+	*x = Target{}
+	mi := &file_tapline_v1_job_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Target) ProtoMessage() {}
+
+func (x *Target) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_job_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Target.ProtoReflect.Descriptor instead.
+func (*Target) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_job_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Target) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Target) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Target) GetCampaign() string {
+	if x != nil {
+		return x.Campaign
+	}
+	return ""
+}
+
+func (x *Target) GetUpdated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Updated
+	}
+	return nil
+}
+
 var File_tapline_v1_job_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14tapline/v1/job.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xfe\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xc0\x02\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -145,7 +238,15 @@ const file_tapline_v1_job_proto_rawDesc = "" +
 	"\x04pass\x18\x06 \x01(\rR\x04pass\x129\n" +
 	"\n" +
 	"planned_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tplannedAt\x12\x18\n" +
-	"\aoverlap\x18\b \x01(\rR\aoverlapB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\aoverlap\x18\b \x01(\rR\aoverlap\x12\x12\n" +
+	"\x04call\x18\t \x01(\tR\x04call\x12,\n" +
+	"\atargets\x18\n" +
+	" \x03(\v2\x12.tapline.v1.TargetR\atargets\"\x82\x01\n" +
+	"\x06Target\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x1a\n" +
+	"\bcampaign\x18\x03 \x01(\tR\bcampaign\x124\n" +
+	"\aupdated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aupdatedB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_job_proto_rawDescOnce sync.Once
@@ -159,22 +260,25 @@ func file_tapline_v1_job_proto_rawDescGZIP() []byte {
 	return file_tapline_v1_job_proto_rawDescData
 }
 
-var file_tapline_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_tapline_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_tapline_v1_job_proto_goTypes = []any{
 	(*Job)(nil),                   // 0: tapline.v1.Job
-	(*Window)(nil),                // 1: tapline.v1.Window
-	(Lane)(0),                     // 2: tapline.v1.Lane
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Target)(nil),                // 1: tapline.v1.Target
+	(*Window)(nil),                // 2: tapline.v1.Window
+	(Lane)(0),                     // 3: tapline.v1.Lane
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_tapline_v1_job_proto_depIdxs = []int32{
-	1, // 0: tapline.v1.Job.window:type_name -> tapline.v1.Window
-	2, // 1: tapline.v1.Job.lane:type_name -> tapline.v1.Lane
-	3, // 2: tapline.v1.Job.planned_at:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // 0: tapline.v1.Job.window:type_name -> tapline.v1.Window
+	3, // 1: tapline.v1.Job.lane:type_name -> tapline.v1.Lane
+	4, // 2: tapline.v1.Job.planned_at:type_name -> google.protobuf.Timestamp
+	1, // 3: tapline.v1.Job.targets:type_name -> tapline.v1.Target
+	4, // 4: tapline.v1.Target.updated:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_job_proto_init() }
@@ -189,7 +293,7 @@ func file_tapline_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_job_proto_rawDesc), len(file_tapline_v1_job_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -98,7 +98,9 @@ type LedgerPage struct {
 	// By the shipper: one entry for each EVENTS batch that the sink confirmed.
 	Sent []*BatchRecord `protobuf:"bytes,3,rep,name=sent,proto3" json:"sent,omitempty"`
 	// By the scheduler: what was given up and what is complete. No range leaves the hour.
-	Ranges        []*RangeRecord `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	Ranges []*RangeRecord `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// By the enricher: one entry for each RAW batch whose records name threats or campaigns.
+	Wants         []*WantRecord `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +163,13 @@ func (x *LedgerPage) GetRanges() []*RangeRecord {
 	return nil
 }
 
+func (x *LedgerPage) GetWants() []*WantRecord {
+	if x != nil {
+		return x.Wants
+	}
+	return nil
+}
+
 // WindowRecord is what became of one job, whose id names the window, the feeds,
 // the lane and the pass.
 type WindowRecord struct {
@@ -180,8 +189,10 @@ type WindowRecord struct {
 	MarkerSequence uint64        `protobuf:"varint,9,opt,name=marker_sequence,json=markerSequence,proto3" json:"marker_sequence,omitempty"`
 	Batches        uint32        `protobuf:"varint,10,opt,name=batches,proto3" json:"batches,omitempty"`
 	Feeds          []*FeedResult `protobuf:"bytes,11,rep,name=feeds,proto3" json:"feeds,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of a page of a list: entries of the whole list as the response has it; 0 if it does not say.
+	Total         int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WindowRecord) Reset() {
@@ -291,6 +302,13 @@ func (x *WindowRecord) GetFeeds() []*FeedResult {
 	return nil
 }
 
+func (x *WindowRecord) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 // BatchRecord is what became of one RAW batch on its way to one table.
 type BatchRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -305,7 +323,11 @@ type BatchRecord struct {
 	// Sequence of the rows in EVENTS; 0 when there are none.
 	EventSequence uint64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
 	// When it was noted first, epoch milliseconds.
-	AtMs          int64 `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	AtMs int64 `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Number of the batch of rows among those made from the RAW batch for the table.
+	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
+	// Rows beyond one for each record; negative when records make no rows.
+	Extra         int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,6 +411,349 @@ func (x *BatchRecord) GetAtMs() int64 {
 	return 0
 }
 
+func (x *BatchRecord) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *BatchRecord) GetExtra() int64 {
+	if x != nil {
+		return x.Extra
+	}
+	return 0
+}
+
+// WantRecord is what one RAW batch asks to be expanded.
+type WantRecord struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	RawSequence uint64                 `protobuf:"varint,1,opt,name=raw_sequence,json=rawSequence,proto3" json:"raw_sequence,omitempty"`
+	// Different threats and campaigns that the batch names.
+	Named uint32 `protobuf:"varint,2,opt,name=named,proto3" json:"named,omitempty"`
+	// Those of them that were known; the others were ordered.
+	Known   uint32 `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
+	Ordered uint32 `protobuf:"varint,4,opt,name=ordered,proto3" json:"ordered,omitempty"`
+	// Those of the ordered that are known already and are linked to another campaign now.
+	Amended uint32 `protobuf:"varint,5,opt,name=amended,proto3" json:"amended,omitempty"`
+	// Names that cannot be asked for; they are in DEAD.
+	Dead          uint32 `protobuf:"varint,6,opt,name=dead,proto3" json:"dead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WantRecord) Reset() {
+	*x = WantRecord{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WantRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WantRecord) ProtoMessage() {}
+
+func (x *WantRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WantRecord.ProtoReflect.Descriptor instead.
+func (*WantRecord) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WantRecord) GetRawSequence() uint64 {
+	if x != nil {
+		return x.RawSequence
+	}
+	return 0
+}
+
+func (x *WantRecord) GetNamed() uint32 {
+	if x != nil {
+		return x.Named
+	}
+	return 0
+}
+
+func (x *WantRecord) GetKnown() uint32 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *WantRecord) GetOrdered() uint32 {
+	if x != nil {
+		return x.Ordered
+	}
+	return 0
+}
+
+func (x *WantRecord) GetAmended() uint32 {
+	if x != nil {
+		return x.Amended
+	}
+	return 0
+}
+
+func (x *WantRecord) GetDead() uint32 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+// Known is what was answered about one id.
+type Known struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the answers were about, oldest first; of each kind the latest.
+	Versions []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Hash of the content that was published last.
+	Hash uint64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// The job that asks at the moment, and until when nobody else should.
+	Owner      string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	OwnerUntil *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=owner_until,json=ownerUntil,proto3" json:"owner_until,omitempty"`
+	// Times in a row that asking failed for a reason of its own.
+	Failures      uint32 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Known) Reset() {
+	*x = Known{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Known) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Known) ProtoMessage() {}
+
+func (x *Known) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Known.ProtoReflect.Descriptor instead.
+func (*Known) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Known) GetVersions() []*Version {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *Known) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *Known) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Known) GetOwnerUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OwnerUntil
+	}
+	return nil
+}
+
+func (x *Known) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+// Version is one answer.
+type Version struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        string                 `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	Campaign      string                 `protobuf:"bytes,2,opt,name=campaign,proto3" json:"campaign,omitempty"`
+	Updated       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=updated,proto3" json:"updated,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Version) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Version) GetCampaign() string {
+	if x != nil {
+		return x.Campaign
+	}
+	return ""
+}
+
+func (x *Version) GetUpdated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Updated
+	}
+	return nil
+}
+
+func (x *Version) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ListState is the scheduler's memory for one list.
+type ListState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to where the list is read; of campaigns. When it was read last; of people.
+	Head *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	// The page that is being read.
+	Outstanding *Job `protobuf:"bytes,2,opt,name=outstanding,proto3" json:"outstanding,omitempty"`
+	// Pages of the last complete reading.
+	Pages uint32 `protobuf:"varint,3,opt,name=pages,proto3" json:"pages,omitempty"`
+	// When the next reading is due.
+	Due    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due,proto3" json:"due,omitempty"`
+	SkewMs int64                  `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	// Entries of the pages that were read so far.
+	Read          int64 `protobuf:"varint,6,opt,name=read,proto3" json:"read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListState) Reset() {
+	*x = ListState{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListState) ProtoMessage() {}
+
+func (x *ListState) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListState.ProtoReflect.Descriptor instead.
+func (*ListState) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListState) GetHead() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *ListState) GetOutstanding() *Job {
+	if x != nil {
+		return x.Outstanding
+	}
+	return nil
+}
+
+func (x *ListState) GetPages() uint32 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+func (x *ListState) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
+func (x *ListState) GetSkewMs() int64 {
+	if x != nil {
+		return x.SkewMs
+	}
+	return 0
+}
+
+func (x *ListState) GetRead() int64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
 // RangeRecord says that a span of time is lost or sealed.
 type RangeRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -403,7 +768,7 @@ type RangeRecord struct {
 
 func (x *RangeRecord) Reset() {
 	*x = RangeRecord{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +780,7 @@ func (x *RangeRecord) String() string {
 func (*RangeRecord) ProtoMessage() {}
 
 func (x *RangeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +793,7 @@ func (x *RangeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRecord.ProtoReflect.Descriptor instead.
 func (*RangeRecord) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{3}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RangeRecord) GetWindow() *Window {
@@ -490,7 +855,7 @@ type PlanState struct {
 
 func (x *PlanState) Reset() {
 	*x = PlanState{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[4]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +867,7 @@ func (x *PlanState) String() string {
 func (*PlanState) ProtoMessage() {}
 
 func (x *PlanState) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[4]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +880,7 @@ func (x *PlanState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanState.ProtoReflect.Descriptor instead.
 func (*PlanState) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PlanState) GetLiveHead() *timestamppb.Timestamp {
@@ -589,7 +954,7 @@ type SweepState struct {
 
 func (x *SweepState) Reset() {
 	*x = SweepState{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[5]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +966,7 @@ func (x *SweepState) String() string {
 func (*SweepState) ProtoMessage() {}
 
 func (x *SweepState) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[5]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +979,7 @@ func (x *SweepState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepState.ProtoReflect.Descriptor instead.
 func (*SweepState) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SweepState) GetPass() uint32 {
@@ -651,7 +1016,7 @@ type Extra struct {
 
 func (x *Extra) Reset() {
 	*x = Extra{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[6]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +1028,7 @@ func (x *Extra) String() string {
 func (*Extra) ProtoMessage() {}
 
 func (x *Extra) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[6]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +1041,7 @@ func (x *Extra) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Extra.ProtoReflect.Descriptor instead.
 func (*Extra) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Extra) GetWindow() *Window {
@@ -705,13 +1070,14 @@ var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xcb\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xf9\x01\n" +
 	"\n" +
 	"LedgerPage\x122\n" +
 	"\awindows\x18\x01 \x03(\v2\x18.tapline.v1.WindowRecordR\awindows\x12+\n" +
 	"\x04made\x18\x02 \x03(\v2\x17.tapline.v1.BatchRecordR\x04made\x12+\n" +
 	"\x04sent\x18\x03 \x03(\v2\x17.tapline.v1.BatchRecordR\x04sent\x12/\n" +
-	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\"\xfb\x02\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
+	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\"\x91\x03\n" +
 	"\fWindowRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
@@ -725,7 +1091,8 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x0fmarker_sequence\x18\t \x01(\x04R\x0emarkerSequence\x12\x18\n" +
 	"\abatches\x18\n" +
 	" \x01(\rR\abatches\x12,\n" +
-	"\x05feeds\x18\v \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\"\xc2\x01\n" +
+	"\x05feeds\x18\v \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\x12\x14\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\"\xec\x01\n" +
 	"\vBatchRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x14\n" +
@@ -733,7 +1100,36 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06events\x18\x04 \x01(\x03R\x06events\x12\x12\n" +
 	"\x04dead\x18\x05 \x01(\x03R\x04dead\x12%\n" +
 	"\x0eevent_sequence\x18\x06 \x01(\x04R\reventSequence\x12\x13\n" +
-	"\x05at_ms\x18\a \x01(\x03R\x04atMs\"\xc2\x01\n" +
+	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12\x12\n" +
+	"\x04part\x18\b \x01(\rR\x04part\x12\x14\n" +
+	"\x05extra\x18\t \x01(\x12R\x05extra\"\xa3\x01\n" +
+	"\n" +
+	"WantRecord\x12!\n" +
+	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x14\n" +
+	"\x05named\x18\x02 \x01(\rR\x05named\x12\x14\n" +
+	"\x05known\x18\x03 \x01(\rR\x05known\x12\x18\n" +
+	"\aordered\x18\x04 \x01(\rR\aordered\x12\x18\n" +
+	"\aamended\x18\x05 \x01(\rR\aamended\x12\x12\n" +
+	"\x04dead\x18\x06 \x01(\rR\x04dead\"\xbb\x01\n" +
+	"\x05Known\x12/\n" +
+	"\bversions\x18\x01 \x03(\v2\x13.tapline.v1.VersionR\bversions\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12;\n" +
+	"\vowner_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"ownerUntil\x12\x1a\n" +
+	"\bfailures\x18\x05 \x01(\rR\bfailures\"\x9f\x01\n" +
+	"\aVersion\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x1a\n" +
+	"\bcampaign\x18\x02 \x01(\tR\bcampaign\x124\n" +
+	"\aupdated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdf\x01\n" +
+	"\tListState\x12.\n" +
+	"\x04head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04head\x121\n" +
+	"\voutstanding\x18\x02 \x01(\v2\x0f.tapline.v1.JobR\voutstanding\x12\x14\n" +
+	"\x05pages\x18\x03 \x01(\rR\x05pages\x12,\n" +
+	"\x03due\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x12\x17\n" +
+	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs\x12\x12\n" +
+	"\x04read\x18\x06 \x01(\x03R\x04read\"\xc2\x01\n" +
 	"\vRangeRecord\x12*\n" +
 	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x14\n" +
@@ -779,47 +1175,59 @@ func file_tapline_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_tapline_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_tapline_v1_ledger_proto_goTypes = []any{
 	(WindowState)(0),              // 0: tapline.v1.WindowState
 	(*LedgerPage)(nil),            // 1: tapline.v1.LedgerPage
 	(*WindowRecord)(nil),          // 2: tapline.v1.WindowRecord
 	(*BatchRecord)(nil),           // 3: tapline.v1.BatchRecord
-	(*RangeRecord)(nil),           // 4: tapline.v1.RangeRecord
-	(*PlanState)(nil),             // 5: tapline.v1.PlanState
-	(*SweepState)(nil),            // 6: tapline.v1.SweepState
-	(*Extra)(nil),                 // 7: tapline.v1.Extra
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*FeedResult)(nil),            // 9: tapline.v1.FeedResult
-	(*Window)(nil),                // 10: tapline.v1.Window
-	(*Job)(nil),                   // 11: tapline.v1.Job
+	(*WantRecord)(nil),            // 4: tapline.v1.WantRecord
+	(*Known)(nil),                 // 5: tapline.v1.Known
+	(*Version)(nil),               // 6: tapline.v1.Version
+	(*ListState)(nil),             // 7: tapline.v1.ListState
+	(*RangeRecord)(nil),           // 8: tapline.v1.RangeRecord
+	(*PlanState)(nil),             // 9: tapline.v1.PlanState
+	(*SweepState)(nil),            // 10: tapline.v1.SweepState
+	(*Extra)(nil),                 // 11: tapline.v1.Extra
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*FeedResult)(nil),            // 13: tapline.v1.FeedResult
+	(*Job)(nil),                   // 14: tapline.v1.Job
+	(*Window)(nil),                // 15: tapline.v1.Window
 }
 var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	2,  // 0: tapline.v1.LedgerPage.windows:type_name -> tapline.v1.WindowRecord
 	3,  // 1: tapline.v1.LedgerPage.made:type_name -> tapline.v1.BatchRecord
 	3,  // 2: tapline.v1.LedgerPage.sent:type_name -> tapline.v1.BatchRecord
-	4,  // 3: tapline.v1.LedgerPage.ranges:type_name -> tapline.v1.RangeRecord
-	0,  // 4: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	8,  // 5: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	9,  // 6: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	10, // 7: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 8: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	8,  // 9: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	8,  // 10: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	8,  // 11: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	8,  // 12: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	11, // 13: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	6,  // 14: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	7,  // 15: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	8,  // 16: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	8,  // 17: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	10, // 18: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	10, // 19: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	8,  // 3: tapline.v1.LedgerPage.ranges:type_name -> tapline.v1.RangeRecord
+	4,  // 4: tapline.v1.LedgerPage.wants:type_name -> tapline.v1.WantRecord
+	0,  // 5: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
+	12, // 6: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	13, // 7: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
+	6,  // 8: tapline.v1.Known.versions:type_name -> tapline.v1.Version
+	12, // 9: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	12, // 10: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	12, // 11: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	12, // 12: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	14, // 13: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	12, // 14: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	15, // 15: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 16: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	12, // 17: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	12, // 18: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	12, // 19: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	12, // 20: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	14, // 21: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	10, // 22: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	11, // 23: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	12, // 24: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	12, // 25: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	15, // 26: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	15, // 27: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }
@@ -836,7 +1244,7 @@ func file_tapline_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_ledger_proto_rawDesc), len(file_tapline_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

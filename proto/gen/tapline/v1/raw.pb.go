@@ -31,9 +31,11 @@ type RawBatch struct {
 	JobId  string                 `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	Window *Window                `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
 	// Epoch milliseconds of the pull, as Devo's collectors write it.
-	PullId        string                 `protobuf:"bytes,5,opt,name=pull_id,json=pullId,proto3" json:"pull_id,omitempty"`
-	FetchedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
-	Records       []*RawRecord           `protobuf:"bytes,7,rep,name=records,proto3" json:"records,omitempty"`
+	PullId    string                 `protobuf:"bytes,5,opt,name=pull_id,json=pullId,proto3" json:"pull_id,omitempty"`
+	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
+	Records   []*RawRecord           `protobuf:"bytes,7,rep,name=records,proto3" json:"records,omitempty"`
+	// Of a list: the members of the response around the records, one JSON object.
+	Envelope      []byte `protobuf:"bytes,8,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -117,6 +119,13 @@ func (x *RawBatch) GetRecords() []*RawRecord {
 	return nil
 }
 
+func (x *RawBatch) GetEnvelope() []byte {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
 // RawRecord is one JSON object of a response.
 type RawRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -129,7 +138,9 @@ type RawRecord struct {
 	// The JSON object as received.
 	Json []byte `protobuf:"bytes,4,opt,name=json,proto3" json:"json,omitempty"`
 	// Set when another revision of this record was published before.
-	Revision      bool `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision bool `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of an answer about one id: what was asked.
+	Target        *Target `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,12 +210,19 @@ func (x *RawRecord) GetRevision() bool {
 	return false
 }
 
+func (x *RawRecord) GetTarget() *Target {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
 var File_tapline_v1_raw_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_raw_proto_rawDesc = "" +
 	"\n" +
 	"\x14tapline/v1/raw.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xfe\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\x9a\x02\n" +
 	"\bRawBatch\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x15\n" +
@@ -213,13 +231,15 @@ const file_tapline_v1_raw_proto_rawDesc = "" +
 	"\apull_id\x18\x05 \x01(\tR\x06pullId\x129\n" +
 	"\n" +
 	"fetched_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12/\n" +
-	"\arecords\x18\a \x03(\v2\x15.tapline.v1.RawRecordR\arecords\"x\n" +
+	"\arecords\x18\a \x03(\v2\x15.tapline.v1.RawRecordR\arecords\x12\x1a\n" +
+	"\benvelope\x18\b \x01(\fR\benvelope\"\xa4\x01\n" +
 	"\tRawRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12\x17\n" +
 	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12\x12\n" +
 	"\x04json\x18\x04 \x01(\fR\x04json\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\bR\brevisionB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\brevision\x18\x05 \x01(\bR\brevision\x12*\n" +
+	"\x06target\x18\x06 \x01(\v2\x12.tapline.v1.TargetR\x06targetB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_raw_proto_rawDescOnce sync.Once
@@ -239,16 +259,18 @@ var file_tapline_v1_raw_proto_goTypes = []any{
 	(*RawRecord)(nil),             // 1: tapline.v1.RawRecord
 	(*Window)(nil),                // 2: tapline.v1.Window
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Target)(nil),                // 4: tapline.v1.Target
 }
 var file_tapline_v1_raw_proto_depIdxs = []int32{
 	2, // 0: tapline.v1.RawBatch.window:type_name -> tapline.v1.Window
 	3, // 1: tapline.v1.RawBatch.fetched_at:type_name -> google.protobuf.Timestamp
 	1, // 2: tapline.v1.RawBatch.records:type_name -> tapline.v1.RawRecord
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 3: tapline.v1.RawRecord.target:type_name -> tapline.v1.Target
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_raw_proto_init() }
@@ -256,6 +278,7 @@ func file_tapline_v1_raw_proto_init() {
 	if File_tapline_v1_raw_proto != nil {
 		return
 	}
+	file_tapline_v1_job_proto_init()
 	file_tapline_v1_window_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -39,7 +39,9 @@ type WindowResult struct {
 	Bytes int64         `protobuf:"varint,9,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Feeds []*FeedResult `protobuf:"bytes,10,rep,name=feeds,proto3" json:"feeds,omitempty"`
 	// RawBatch messages stored in the atomic batch right before the marker.
-	Batches       uint32 `protobuf:"varint,11,opt,name=batches,proto3" json:"batches,omitempty"`
+	Batches uint32 `protobuf:"varint,11,opt,name=batches,proto3" json:"batches,omitempty"`
+	// Of a page of a list: entries of the whole list as the response has it; 0 if it does not say.
+	Total         int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -151,6 +153,13 @@ func (x *WindowResult) GetBatches() uint32 {
 	return 0
 }
 
+func (x *WindowResult) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 // FeedResult is one feed's part of a job. received = duplicate + published + dead.
 type FeedResult struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -162,8 +171,12 @@ type FeedResult struct {
 	Revision  int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	Dead      int64 `protobuf:"varint,6,opt,name=dead,proto3" json:"dead,omitempty"`
 	// Content hashes of the first and last record published.
-	FirstHash     uint64 `protobuf:"fixed64,7,opt,name=first_hash,json=firstHash,proto3" json:"first_hash,omitempty"`
-	LastHash      uint64 `protobuf:"fixed64,8,opt,name=last_hash,json=lastHash,proto3" json:"last_hash,omitempty"`
+	FirstHash uint64 `protobuf:"fixed64,7,opt,name=first_hash,json=firstHash,proto3" json:"first_hash,omitempty"`
+	LastHash  uint64 `protobuf:"fixed64,8,opt,name=last_hash,json=lastHash,proto3" json:"last_hash,omitempty"`
+	// Ids of the job that are left to jobs of their own; not among the received.
+	Deferred int64 `protobuf:"varint,9,opt,name=deferred,proto3" json:"deferred,omitempty"`
+	// Ids of the job that need no call: they were answered meanwhile. Not among the received.
+	Known         int64 `protobuf:"varint,10,opt,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -254,12 +267,26 @@ func (x *FeedResult) GetLastHash() uint64 {
 	return 0
 }
 
+func (x *FeedResult) GetDeferred() int64 {
+	if x != nil {
+		return x.Deferred
+	}
+	return 0
+}
+
+func (x *FeedResult) GetKnown() int64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
 var File_tapline_v1_result_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_result_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/result.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xed\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x83\x03\n" +
 	"\fWindowResult\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12*\n" +
@@ -273,7 +300,8 @@ const file_tapline_v1_result_proto_rawDesc = "" +
 	"\x05bytes\x18\t \x01(\x03R\x05bytes\x12,\n" +
 	"\x05feeds\x18\n" +
 	" \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\x12\x18\n" +
-	"\abatches\x18\v \x01(\rR\abatches\"\xe4\x01\n" +
+	"\abatches\x18\v \x01(\rR\abatches\x12\x14\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\"\x96\x02\n" +
 	"\n" +
 	"FeedResult\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x1a\n" +
@@ -284,7 +312,10 @@ const file_tapline_v1_result_proto_rawDesc = "" +
 	"\x04dead\x18\x06 \x01(\x03R\x04dead\x12\x1d\n" +
 	"\n" +
 	"first_hash\x18\a \x01(\x06R\tfirstHash\x12\x1b\n" +
-	"\tlast_hash\x18\b \x01(\x06R\blastHashB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\tlast_hash\x18\b \x01(\x06R\blastHash\x12\x1a\n" +
+	"\bdeferred\x18\t \x01(\x03R\bdeferred\x12\x14\n" +
+	"\x05known\x18\n" +
+	" \x01(\x03R\x05knownB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_result_proto_rawDescOnce sync.Once

@@ -30,21 +30,46 @@ const (
 	Lane_LANE_LIVE        Lane = 1
 	Lane_LANE_SWEEP       Lane = 2
 	Lane_LANE_BACKFILL    Lane = 3
+	// Lists: campaigns and people.
+	Lane_LANE_LIST Lane = 4
+	// Threats and campaigns that records name.
+	Lane_LANE_EXPAND Lane = 5
+	// Single ids of the lane before that could not be had at once.
+	Lane_LANE_RETRY Lane = 6
+	// Forensics, the most important first.
+	Lane_LANE_FORENSICS_1 Lane = 7
+	Lane_LANE_FORENSICS_2 Lane = 8
+	Lane_LANE_FORENSICS_3 Lane = 9
+	Lane_LANE_FORENSICS_4 Lane = 10
 )
 
 // Enum value maps for Lane.
 var (
 	Lane_name = map[int32]string{
-		0: "LANE_UNSPECIFIED",
-		1: "LANE_LIVE",
-		2: "LANE_SWEEP",
-		3: "LANE_BACKFILL",
+		0:  "LANE_UNSPECIFIED",
+		1:  "LANE_LIVE",
+		2:  "LANE_SWEEP",
+		3:  "LANE_BACKFILL",
+		4:  "LANE_LIST",
+		5:  "LANE_EXPAND",
+		6:  "LANE_RETRY",
+		7:  "LANE_FORENSICS_1",
+		8:  "LANE_FORENSICS_2",
+		9:  "LANE_FORENSICS_3",
+		10: "LANE_FORENSICS_4",
 	}
 	Lane_value = map[string]int32{
 		"LANE_UNSPECIFIED": 0,
 		"LANE_LIVE":        1,
 		"LANE_SWEEP":       2,
 		"LANE_BACKFILL":    3,
+		"LANE_LIST":        4,
+		"LANE_EXPAND":      5,
+		"LANE_RETRY":       6,
+		"LANE_FORENSICS_1": 7,
+		"LANE_FORENSICS_2": 8,
+		"LANE_FORENSICS_3": 9,
+		"LANE_FORENSICS_4": 10,
 	}
 )
 
@@ -136,13 +161,22 @@ const file_tapline_v1_window_proto_rawDesc = "" +
 	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"h\n" +
 	"\x06Window\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
-	"\x03end\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03end*N\n" +
+	"\x03end\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03end*\xd6\x01\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tLANE_LIVE\x10\x01\x12\x0e\n" +
 	"\n" +
 	"LANE_SWEEP\x10\x02\x12\x11\n" +
-	"\rLANE_BACKFILL\x10\x03B;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\rLANE_BACKFILL\x10\x03\x12\r\n" +
+	"\tLANE_LIST\x10\x04\x12\x0f\n" +
+	"\vLANE_EXPAND\x10\x05\x12\x0e\n" +
+	"\n" +
+	"LANE_RETRY\x10\x06\x12\x14\n" +
+	"\x10LANE_FORENSICS_1\x10\a\x12\x14\n" +
+	"\x10LANE_FORENSICS_2\x10\b\x12\x14\n" +
+	"\x10LANE_FORENSICS_3\x10\t\x12\x14\n" +
+	"\x10LANE_FORENSICS_4\x10\n" +
+	"B;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_window_proto_rawDescOnce sync.Once

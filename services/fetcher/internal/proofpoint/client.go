@@ -34,6 +34,7 @@ type Client struct {
 	cfg  Config
 	base *url.URL
 	http *http.Client
+	free *http.Client // for endpoints without a limit
 }
 
 // New makes a client. It does not connect.
@@ -57,11 +58,18 @@ func New(c Config) (*Client, error) {
 		Protocols:         new(http.Protocols),
 	}
 	transport.Protocols.SetHTTP1(true)
-	return &Client{cfg: c, base: base, http: &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	reusing := transport.Clone()
+	reusing.DisableKeepAlives, reusing.MaxIdleConnsPerHost, reusing.IdleConnTimeout = false, maxIdle, 30*time.Second
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{
+		cfg: c, base: base, http: &http.Client{Transport: transport, CheckRedirect: stay}, free: &http.Client{Transport: reusing, CheckRedirect: stay},
+	}, nil
 }
+
+const maxIdle = 8
+
+// Close ends the connections that wait for another call.
+func (c *Client) Close() { c.free.CloseIdleConnections() }
 
 // Record is one element of an array of a response.
 type Record struct {
@@ -87,14 +95,14 @@ type Response struct {
 // error of visit ends the call and is returned as it is; any other error is an
 // [*APIError], and nothing that visit saw may be used.
 func (c *Client) SIEM(ctx context.Context, e feed.Endpoint, w window.Window, visit func(Record) error) (Response, error) {
-	call := &call{client: c, endpoint: e, window: w, began: time.Now()}
+	call := &call{client: c, http: c.http, path: e.Path, window: w, began: time.Now()}
 	query := url.Values{
 		"format": {"JSON"}, "interval": {w.Interval()},
 		// Without the last one, retractions would stay unknown.
 		"threatStatus": {"active", "cleared", "falsePositive"},
 	}
 	err := call.do(ctx, c.base.JoinPath(e.Path).String()+"?"+query.Encode(), func(body *body) error {
-		return split(body, e.Feeds, c.cfg.MaxRecordBytes, visit)
+		return split(body, siemArrays(e.Feeds), c.cfg.MaxRecordBytes, visit)
 	})
 	call.response.Duration = time.Since(call.began)
 	return call.response, err
@@ -104,7 +112,7 @@ func (c *Client) SIEM(ctx context.Context, e feed.Endpoint, w window.Window, vis
 // a refused credential is an error; every other answer proves it good enough to be answered.
 func (c *Client) Check(ctx context.Context) (Response, error) {
 	const path = "/v2/threat/summary/0000000000000000000000000000000000000000000000000000000000000000"
-	call := &call{client: c, endpoint: feed.Endpoint{Path: path}, began: time.Now()}
+	call := &call{client: c, http: c.free, path: path, began: time.Now()}
 	err := call.do(ctx, c.base.JoinPath(path).String(), func(*body) error { return nil })
 	if api, ok := errors.AsType[*APIError](err); ok {
 		switch api.Kind {
@@ -119,14 +127,15 @@ func (c *Client) Check(ctx context.Context) (Response, error) {
 // call is one request and its answer.
 type call struct {
 	client   *Client
-	endpoint feed.Endpoint
+	http     *http.Client
+	path     string
 	window   window.Window
 	began    time.Time
 	response Response
 }
 
 func (c *call) fail(kind Kind, err error) *APIError {
-	return &APIError{Kind: kind, Status: c.response.Status, Endpoint: c.endpoint.Path, Window: c.window, Err: err}
+	return &APIError{Kind: kind, Status: c.response.Status, Endpoint: c.path, Window: c.window, Err: err}
 }
 
 func (c *call) do(ctx context.Context, target string, read func(*body) error) error {
@@ -141,7 +150,7 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 	req.SetBasicAuth(c.client.cfg.Principal, c.client.cfg.Secret.Reveal())
 	req.Header.Set("Accept-Encoding", "gzip")
 	req.Header.Set("User-Agent", c.client.cfg.UserAgent)
-	resp, err := c.client.http.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.broken(ctx, Network, err)
 	}

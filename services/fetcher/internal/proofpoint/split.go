@@ -21,14 +21,30 @@ func (e *visitError) Error() string { return e.err.Error() }
 // be told from its neighbours.
 type splitter struct {
 	stream
-	feeds []feed.Feed
-	visit func(Record) error
-	known bool // something was there that only such a response has
+	arrays arrays
+	visit  func(Record) error
+	known  bool // something was there that only such a response has
+}
+
+// arrays says which arrays of an envelope hold records.
+type arrays struct {
+	feeds map[string]feed.Feed // by key
+	end   string               // a key that proves a response although there is no array
+	// other, if set, gets the members around the arrays.
+	other func(key, value []byte) error
+}
+
+func siemArrays(feeds []feed.Feed) arrays {
+	a := arrays{feeds: make(map[string]feed.Feed, len(feeds)), end: "queryEndTime"}
+	for _, f := range feeds {
+		a.feeds[string(f)] = f
+	}
+	return a
 }
 
 // split reads a whole body.
-func split(r io.Reader, feeds []feed.Feed, maxRecord int, visit func(Record) error) error {
-	s := &splitter{stream: newStream(r, maxRecord), feeds: feeds, visit: visit}
+func split(r io.Reader, a arrays, maxRecord int, visit func(Record) error) error {
+	s := &splitter{stream: newStream(r, maxRecord), arrays: a, visit: visit}
 	defer s.release()
 	if err := s.envelope(); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -44,7 +60,7 @@ func split(r io.Reader, feeds []feed.Feed, maxRecord int, visit func(Record) err
 		return fmt.Errorf("%w: %w", errTruncated, err)
 	}
 	if !s.known {
-		return fmt.Errorf("%w: neither queryEndTime nor an array of the endpoint is there", errMalformed)
+		return fmt.Errorf("%w: no array of the endpoint is there", errMalformed)
 	}
 	return nil
 }
@@ -84,7 +100,8 @@ func (s *splitter) member() error {
 	if err != nil {
 		return err
 	}
-	key := feed.Feed(element.raw[1 : len(element.raw)-1])
+	quoted := slices.Clone(element.raw)
+	key := string(quoted[1 : len(quoted)-1])
 	if err := s.expect(':'); err != nil {
 		return err
 	}
@@ -92,16 +109,21 @@ func (s *splitter) member() error {
 	if err != nil {
 		return err
 	}
-	wanted := slices.Contains(s.feeds, key)
-	s.known = s.known || key == "queryEndTime" || (wanted && (c == '[' || c == 'n'))
-	if c == '[' {
-		return s.array(key, wanted)
+	f, wanted := s.arrays.feeds[key]
+	s.known = s.known || (s.arrays.end != "" && key == s.arrays.end) || (wanted && (c == '[' || c == 'n'))
+	if c == '[' && (wanted || s.arrays.other == nil) {
+		return s.array(f, wanted)
 	}
 	value, err := s.frame()
-	if err == nil && wanted && string(value.raw) != "null" {
+	switch {
+	case err != nil:
+		return err
+	case wanted && string(value.raw) != "null":
 		return fmt.Errorf("%w: %s is not an array", errMalformed, key)
+	case !wanted && s.arrays.other != nil && value.dropped == 0:
+		return s.arrays.other(quoted, value.raw)
 	}
-	return err
+	return nil
 }
 
 // array visits the elements; those of arrays nobody asked for are passed over.

@@ -22,9 +22,9 @@ type seenRecord struct {
 	malformed bool
 }
 
-func splitAll(r io.Reader, feeds []feed.Feed, limit int) ([]seenRecord, error) {
+func splitAll(r io.Reader, shape arrays, limit int) ([]seenRecord, error) {
 	var out []seenRecord
-	err := split(r, feeds, limit, func(r Record) error {
+	err := split(r, shape, limit, func(r Record) error {
 		out = append(out, seenRecord{r.Feed, string(r.JSON), r.Malformed != nil})
 		return nil
 	})
@@ -47,7 +47,7 @@ func TestRecordsComeOutByteForByte(t *testing.T) {
 		"at once": strings.NewReader(text), "halves": iotest.HalfReader(strings.NewReader(text)),
 		"late EOF": iotest.DataErrReader(strings.NewReader(text)),
 	} {
-		got, err := splitAll(reader, feed.SIEM(), defaultMaxRecord)
+		got, err := splitAll(reader, siemArrays(feed.SIEM()), defaultMaxRecord)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -65,7 +65,7 @@ func TestRecordsComeOutByteForByte(t *testing.T) {
 func TestMalformedElementsLeaveTheRestAlone(t *testing.T) {
 	t.Parallel()
 	text := `{"queryEndTime":"x","clicksBlocked":[{"id":"1"},{"id":"2","n":01},12,"text",null,[{"id":"3"}],{"id":tru},{'a':1},{"id":"4"},]}`
-	got, err := splitAll(strings.NewReader(text), feed.SIEM(), defaultMaxRecord)
+	got, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()), defaultMaxRecord)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestOversizeRecordLeavesTheRestAlone(t *testing.T) {
 	t.Parallel()
 	big := `{"id":"big","x":"` + strings.Repeat(`a\"`, 1<<20) + `"}`
 	text := `{"clicksBlocked":[{"id":"1"},` + big + `,{"id":"2"}]}`
-	got, err := splitAll(strings.NewReader(text), feed.SIEM(), 300<<10)
+	got, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()), 300<<10)
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d records, %v", len(got), err)
 	}
@@ -105,7 +105,7 @@ func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 	t.Parallel()
 	whole := `{"queryEndTime":"x","clicksBlocked":[{"id":"1","s":"a\"b"},{"id":"2"}],"messagesBlocked":[]}`
 	for i := range len(whole) {
-		if _, err := splitAll(strings.NewReader(whole[:i]), feed.SIEM(), defaultMaxRecord); !errors.Is(err, errTruncated) {
+		if _, err := splitAll(strings.NewReader(whole[:i]), siemArrays(feed.SIEM()), defaultMaxRecord); !errors.Is(err, errTruncated) {
 			t.Errorf("cut after %d bytes: %v", i, err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 		"<html>", "[]", `"x"`, "12", "{}", `{"error":"x"}`, whole + "x", whole + "{}", `{"queryEndTime":1 "x":2}`, `{"clicksBlocked":[{"id":"1"} {"id":"2"}]}`,
 		`{"clicksBlocked":{"id":"1"}}`, `{"clicksBlocked":[{"id":[}]}`, `{"clicksBlocked":[1}}`, `{queryEndTime:1}`, `{"messagesBlocked"}`,
 	} {
-		if _, err := splitAll(strings.NewReader(text), feed.SIEM(), defaultMaxRecord); !errors.Is(err, errMalformed) {
+		if _, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()), defaultMaxRecord); !errors.Is(err, errMalformed) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 func TestVisitErrorEndsTheCall(t *testing.T) {
 	t.Parallel()
 	enough := errors.New("enough")
-	err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), feed.SIEM(), defaultMaxRecord, func(Record) error { return enough })
+	err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), siemArrays(feed.SIEM()), defaultMaxRecord, func(Record) error { return enough })
 	var v *visitError
 	if !errors.As(err, &v) || !errors.Is(v.err, enough) {
 		t.Errorf("%v", err)
@@ -134,7 +134,7 @@ func TestVisitErrorEndsTheCall(t *testing.T) {
 func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 	t.Parallel()
 	const n = 20_000
-	s := &splitter{stream: newStream(generated(n), defaultMaxRecord), feeds: feed.SIEM(), visit: func(Record) error { return nil }}
+	s := &splitter{stream: newStream(generated(n), defaultMaxRecord), arrays: siemArrays(feed.SIEM()), visit: func(Record) error { return nil }}
 	if err := s.envelope(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +181,8 @@ func TestPiecesDoNotMatter(t *testing.T) {
 		}
 		text := `{"clicksBlocked":[` + strings.Join(elements, ",") + `]}`
 		cut := rapid.IntRange(0, len(text)).Draw(t, "cut")
-		want, wantErr := splitAll(strings.NewReader(text[:cut]), feed.SIEM(), defaultMaxRecord)
-		got, gotErr := splitAll(iotest.OneByteReader(strings.NewReader(text[:cut])), feed.SIEM(), defaultMaxRecord)
+		want, wantErr := splitAll(strings.NewReader(text[:cut]), siemArrays(feed.SIEM()), defaultMaxRecord)
+		got, gotErr := splitAll(iotest.OneByteReader(strings.NewReader(text[:cut])), siemArrays(feed.SIEM()), defaultMaxRecord)
 		if fmt.Sprint(want) != fmt.Sprint(got) || (wantErr == nil) != (gotErr == nil) {
 			t.Fatalf("%q: %v %v, byte by byte %v %v", text[:cut], want, wantErr, got, gotErr)
 		}
@@ -193,8 +193,8 @@ func FuzzSplit(f *testing.F) {
 	f.Add([]byte(`{"queryEndTime" : "x", "clicksBlocked" : [{"a":"\\\""},{"b":[1,{}]}],"messagesBlocked":null}`))
 	f.Add([]byte(`{"clicksBlocked":[{"a":01},12,"x",]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		got, err := splitAll(bytes.NewReader(text), feed.SIEM(), defaultMaxRecord)
-		slow, slowErr := splitAll(iotest.OneByteReader(bytes.NewReader(text)), feed.SIEM(), defaultMaxRecord)
+		got, err := splitAll(bytes.NewReader(text), siemArrays(feed.SIEM()), defaultMaxRecord)
+		slow, slowErr := splitAll(iotest.OneByteReader(bytes.NewReader(text)), siemArrays(feed.SIEM()), defaultMaxRecord)
 		if fmt.Sprint(got) != fmt.Sprint(slow) || (err == nil) != (slowErr == nil) {
 			t.Fatalf("%v %v, byte by byte %v %v", got, err, slow, slowErr)
 		}
@@ -236,7 +236,7 @@ func benchmarkSplit(b *testing.B, visit func(Record) error) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := split(bytes.NewReader(body), feed.SIEM(), defaultMaxRecord, visit); err != nil {
+		if err := split(bytes.NewReader(body), siemArrays(feed.SIEM()), defaultMaxRecord, visit); err != nil {
 			b.Fatal(err)
 		}
 	}

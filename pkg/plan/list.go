@@ -1,0 +1,152 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+const (
+	// listSpan is the longest interval of a list of campaigns that Proofpoint serves.
+	listSpan = 24 * time.Hour
+	// listOverlap is read again when a list of campaigns catches up.
+	listOverlap = time.Hour
+	// listShare of a pool's limit, in percent, is what readings may take.
+	listShare = 80
+	// maxPages ends a reading of a list that has no end.
+	maxPages = 500
+)
+
+// ListConfig says how one list is read: the campaigns, or one list of people.
+type ListConfig struct {
+	Tenant   string
+	Call     feed.Call
+	Days     string        // that a list of people covers
+	Interval time.Duration // between two readings
+	Snapshot time.Duration // of people: unchanged ones are not sent twice within it
+	Spread   time.Duration // keeps the readings of several lists apart
+	Start    time.Time     // of campaigns: where collection begins
+	Margin   time.Duration // how far behind Proofpoint's clock a window ends
+	Limit    int           // of the pool, shared by Lists lists
+	Lists    int
+}
+
+// Name is the list's, such as campaign-ids or vap-14.
+func (c ListConfig) Name() string {
+	if c.Days == "" {
+		return string(c.Call)
+	}
+	return string(c.Call) + "-" + c.Days
+}
+
+// ListOutput is what a step decided besides the state.
+type ListOutput struct {
+	New  *taplinev1.Job
+	Lost *Range
+	Note string // what an operator should know
+}
+
+// StepList advances the state of one list, in place. One page is read at a time: outcome
+// is that of the outstanding page, nil while it is not known.
+func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *taplinev1.WindowRecord) ListOutput {
+	var out ListOutput
+	if j := s.GetOutstanding(); j != nil {
+		switch outcome.GetState() {
+		case taplinev1.WindowState_WINDOW_STATE_FETCHED:
+			c.read(s, j, now, outcome, &out)
+		case taplinev1.WindowState_WINDOW_STATE_LOST:
+			out.Lost = &Range{span(j), feed.Names(feed.Set{c.Call.Feed()}), outcome.GetReason()}
+			c.done(s, j, now)
+		default:
+			return out
+		}
+	}
+	if s.GetOutstanding() == nil && !s.GetDue().AsTime().After(now) {
+		if w := c.next(s, now); w.Span() >= window.MinSpan {
+			s.Read = 0
+			out.New = c.page(w, 1, now)
+			s.Outstanding = out.New
+		}
+	}
+	return out
+}
+
+// read goes on behind a page that was read.
+func (c ListConfig) read(s *taplinev1.ListState, j *taplinev1.Job, now time.Time, outcome *taplinev1.WindowRecord, out *ListOutput) {
+	received := int64(0)
+	for _, f := range outcome.GetFeeds() {
+		received += f.GetReceived()
+	}
+	s.Read += received
+	more := received > 0
+	switch {
+	case c.Call == feed.CallCampaignIDs: // no total, and a page that is not full is the last
+		more = received >= int64(c.Call.PageSize())
+	case outcome.GetTotal() > 0:
+		more = more && s.GetRead() < outcome.GetTotal()
+	}
+	if more && j.GetPass() >= maxPages {
+		more, out.Note = false, fmt.Sprintf("the list %s has no end: %d pages were read", c.Name(), j.GetPass())
+	}
+	if more {
+		out.New = c.page(span(j), j.GetPass()+1, now)
+		s.Outstanding = out.New
+		return
+	}
+	c.done(s, j, now)
+}
+
+// done ends a reading and decides when the next is due.
+func (c ListConfig) done(s *taplinev1.ListState, j *taplinev1.Job, now time.Time) {
+	w := span(j)
+	s.Outstanding, s.Head, s.Pages = nil, timestamppb.New(w.End), j.GetPass()
+	s.Due = timestamppb.New(c.due(s, now))
+}
+
+func (c ListConfig) due(s *taplinev1.ListState, now time.Time) time.Time {
+	if c.Call == feed.CallCampaignIDs && now.Sub(s.GetHead().AsTime()) > listSpan-listOverlap {
+		return now // there is more to catch up with
+	}
+	interval := c.Interval
+	if budget := c.Limit * listShare / 100 / max(c.Lists, 1); budget > 0 { // pages are calls
+		interval = max(interval, 24*time.Hour*time.Duration(s.GetPages())/time.Duration(budget))
+	}
+	return now.Add(-c.Spread).Truncate(interval).Add(interval + c.Spread)
+}
+
+// next is the window of the next reading.
+func (c ListConfig) next(s *taplinev1.ListState, now time.Time) window.Window {
+	end := now.Add(-c.Margin).Truncate(time.Second)
+	if c.Call.IsPeople() { // the snapshot so far
+		return window.New(now.Truncate(c.Snapshot), end)
+	}
+	start := c.Start
+	if head := s.GetHead(); head != nil {
+		start = later(start, head.AsTime().Add(-listOverlap))
+	}
+	start = start.UTC().Truncate(time.Second)
+	if end.Sub(start) > listSpan {
+		return window.New(start, start.Add(listSpan))
+	}
+	return window.New(later(end.Add(-listSpan), c.Start.UTC().Truncate(time.Second)), end)
+}
+
+func (c ListConfig) page(w window.Window, page uint32, now time.Time) *taplinev1.Job {
+	j := &taplinev1.Job{
+		Tenant: c.Tenant, Call: string(c.Call), Feeds: []string{string(c.Call.Feed())}, Window: w.Proto(),
+		Lane: taplinev1.Lane_LANE_LIST, Pass: page, PlannedAt: timestamppb.New(now),
+	}
+	if c.Days != "" {
+		j.Targets = []*taplinev1.Target{{Id: c.Days}}
+	}
+	if id, err := job.Of(j); err == nil { // the windows made here are well formed
+		j.Id = id.String()
+	}
+	return j
+}

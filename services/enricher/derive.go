@@ -1,0 +1,218 @@
+package enricher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/flatten"
+	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Bounds of one message of rows.
+const (
+	maxRows  = 500
+	maxBytes = 512 << 10
+)
+
+// derivation makes rows of one batch that is not SIEM records. A record may make many rows, so they
+// are stored message by message while they are made.
+type derivation struct {
+	e     *Enricher
+	d     *bus.Delivery
+	id    job.ID
+	raw   *batch.Raw
+	table string
+	outer []flatten.Member // of a list: what stands in every row
+
+	out  []byte
+	row  []byte
+	rows int64 // in out
+	dead int64 // since the last message
+	made []*taplinev1.BatchRecord
+}
+
+// derive stores the rows of a batch, then its account.
+func (e *Enricher) derive(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) error {
+	var made []*taplinev1.BatchRecord
+	for _, table := range e.tables(id) {
+		v := &derivation{e: e, d: d, id: id, raw: raw, table: table}
+		if err := v.run(ctx); err != nil {
+			return err
+		}
+		made = append(made, v.made...)
+	}
+	return e.note(ctx, raw.JobID, made...)
+}
+
+// tables are where the rows of a call go. The first has the account of the records.
+func (e *Enricher) tables(id job.ID) []string {
+	if id.Call == feed.CallCampaignForensics && e.cfg.Feeds.CampaignForensics && e.cfg.Feeds.Has(feed.Threats) {
+		return []string{feed.Campaigns.Table(), feed.Threats.Table()}
+	}
+	return []string{id.Call.Feed().Table()}
+}
+
+func (v *derivation) main() bool { return v.table == v.id.Call.Feed().Table() }
+
+func (v *derivation) run(ctx context.Context) error {
+	if v.id.Call.IsPeople() {
+		v.outer = append(v.outer,
+			flatten.Member{Name: []byte(`"list"`), Value: []byte(strconv.Quote(string(v.id.Call)))},
+			flatten.Member{Name: []byte(`"window"`), Value: []byte(v.id.Target)})
+		around, err := flatten.Members(v.raw.Envelope)
+		if err != nil {
+			return bus.Permanent(fmt.Errorf("envelope of job %s: %w", v.raw.JobID, err))
+		}
+		v.outer = append(v.outer, around...)
+	}
+	for i := range v.raw.Records {
+		if err := v.record(ctx, i); err != nil {
+			return err
+		}
+	}
+	if v.rows > 0 || len(v.made) == 0 {
+		return v.flush(ctx)
+	}
+	last := v.made[len(v.made)-1]
+	last.Dead, last.Extra = last.GetDead()+v.dead, last.GetExtra()+v.dead
+	return nil
+}
+
+// record makes the rows of one record. What cannot be a row goes to DEAD alone.
+func (v *derivation) record(ctx context.Context, i int) error {
+	r := &v.raw.Records[i]
+	var target taplinev1.Target
+	if err := proto.Unmarshal(r.Target, &target); err != nil {
+		return v.bury(ctx, r.JSON, i, fmt.Errorf("%w: target: %w", errNotAnObject, err))
+	}
+	emit := func(number int, row flatten.Row) error {
+		if row.Err != nil {
+			return v.buryRow(ctx, row, i, number)
+		}
+		return v.add(ctx, r, &target, number, row.JSON)
+	}
+	options := flatten.Options{MaxRow: v.e.cfg.Flatten.MaxRow}
+	var err error
+	switch {
+	case v.id.Call == feed.CallCampaignIDs: // they are ordered, and make no rows
+		return nil
+	case v.id.Call.IsForensics() && v.e.cfg.Flatten.Reports == "on":
+		err = options.Report(r.JSON, emit)
+	case v.id.Call == feed.CallCampaign && v.e.cfg.Flatten.Members == "on":
+		number := 0
+		err = options.Each(r.JSON, "campaignMembers", nil, func(row flatten.Row) error {
+			number++
+			return emit(number-1, row)
+		})
+	case v.id.Call.IsPeople():
+		var row []byte
+		if row, err = flatten.Around(nil, r.JSON, v.outer); err == nil {
+			err = v.add(ctx, r, &target, whole, row)
+		}
+	default:
+		err = v.add(ctx, r, &target, whole, r.JSON)
+	}
+	if errors.Is(err, flatten.ErrNotObject) || errors.Is(err, errNotAnObject) {
+		return v.bury(ctx, r.JSON, i, err)
+	}
+	return err
+}
+
+// whole is the number of a row that is a whole record.
+const whole = -1
+
+// add puts one row into the message under construction.
+func (v *derivation) add(ctx context.Context, r *batch.Record, target *taplinev1.Target, number int, object []byte) error {
+	id := r.Hash
+	if number != whole { // the same for every run of this generation
+		id = identity.Mix(r.Hash, flatten.Generation<<32|uint64(number))
+	}
+	taplineID := identity.AppendTaplineID(nil, r.ID, id)
+	var ok bool
+	if v.row, ok = v.e.appendRow(v.row[:0], object, v.raw.PullID, taplineID, v.marks(target)...); !ok {
+		return errNotAnObject
+	}
+	if v.rows > 0 && (v.rows >= maxRows || len(v.out)+len(v.row) > maxBytes) {
+		if err := v.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if v.rows == 0 {
+		v.out = batch.AppendEventsHeader(v.out[:0], &batch.Events{
+			Tenant: v.raw.Tenant, Table: v.table, Feed: v.raw.Feed, JobID: v.raw.JobID,
+			SourceSequence: v.d.Sequence(), Generation: flatten.Generation, Part: uint32(len(v.made)),
+		})
+	}
+	v.out = batch.AppendEvent(v.out, &batch.Event{ID: taplineID, TimeMS: r.TimeMS, PullMS: v.raw.FetchedAt.UnixMilli(), JSON: v.row})
+	v.rows++
+	return nil
+}
+
+// marks are the members that say where a row comes from.
+func (v *derivation) marks(target *taplinev1.Target) []flatten.Member {
+	marks := []flatten.Member{{Name: []byte(`"@tapline_generation"`), Value: strconv.AppendInt(nil, flatten.Generation, 10)}}
+	if v.id.Call == feed.CallThreat && feed.Askable(target.GetCampaign()) {
+		marks = append(marks, flatten.Member{Name: []byte(`"@tapline_campaign_id"`), Value: []byte(strconv.Quote(target.GetCampaign()))})
+	}
+	return marks
+}
+
+// flush stores the message under construction and notes it.
+func (v *derivation) flush(ctx context.Context) error {
+	made := &taplinev1.BatchRecord{
+		RawSequence: v.d.Sequence(), Feed: v.raw.Feed, Table: v.table, Events: v.rows, Dead: v.dead,
+		AtMs: v.e.now().UnixMilli(), Part: uint32(len(v.made)), Extra: v.rows + v.dead,
+	}
+	if v.main() && len(v.made) == 0 { // the first message has the account of all records
+		made.Extra -= int64(len(v.raw.Records))
+	}
+	if v.rows > 0 {
+		msgID := fmt.Sprintf("%d/%s/%d", v.d.Sequence(), v.table, flatten.Generation)
+		if len(v.made) > 0 {
+			msgID += "/" + strconv.Itoa(len(v.made))
+		}
+		var err error
+		made.EventSequence, err = v.e.bus.PublishEvents(ctx, batch.AppendExtra(v.out, made.GetExtra()), bus.EventMeta{
+			Tenant: v.raw.Tenant, Table: v.table, MsgID: msgID,
+		})
+		if err != nil {
+			return unlessFull(err)
+		}
+		v.e.metrics.events.WithLabelValues(v.table).Add(float64(v.rows))
+	}
+	v.made = append(v.made, made)
+	v.rows, v.dead = 0, 0
+	return nil
+}
+
+// buryRow stores one row that cannot be; its neighbours go on.
+func (v *derivation) buryRow(ctx context.Context, row flatten.Row, record, number int) error {
+	return v.letter(ctx, row.JSON, fmt.Sprintf("%s/%d/%d", v.d.Source(), record, number), row.Err)
+}
+
+// bury stores one record of which no row can be made.
+func (v *derivation) bury(ctx context.Context, record []byte, index int, cause error) error {
+	return v.letter(ctx, record, fmt.Sprintf("%s/%d", v.d.Source(), index), cause)
+}
+
+func (v *derivation) letter(ctx context.Context, payload []byte, id string, cause error) error {
+	if !v.main() { // the first table's account has it
+		return nil
+	}
+	v.dead++
+	v.e.metrics.dead.WithLabelValues(v.raw.Feed).Inc()
+	return v.e.bus.PublishDead(ctx, &taplinev1.DeadLetter{
+		Tenant: v.raw.Tenant, Stage: Flow.Stage, Feed: v.raw.Feed, Table: v.table, Reason: cause.Error(), Payload: payload,
+		Source: v.d.Source(), Attempts: uint64(v.d.Attempts()), DiedAt: timestamppb.Now(),
+	}, id)
+}

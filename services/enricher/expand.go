@@ -1,0 +1,276 @@
+package enricher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/known"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/enricher/internal/names"
+)
+
+// expander orders what records name: threats, campaigns and, if wanted, their forensics.
+type expander struct {
+	*Enricher
+	known    *known.Memory
+	recent   *recent
+	attacked *attacked
+}
+
+func newExpander(e *Enricher, answers *bus.Bucket) *expander {
+	return &expander{e, known.Open(answers, e.cfg.Tenant.Name, e.cfg.Known, e.now), newRecent(), &attacked{store: answers, tenant: e.cfg.Tenant.Name, now: e.now}}
+}
+
+// wish is one thing to ask Proofpoint for.
+type wish struct {
+	call   feed.Call
+	target *taplinev1.Target
+	level  int  // of forensics: 1 is the most important
+	link   bool // only if it is known and this is news: whoever names it did not see it
+}
+
+// key tells wishes apart that have different answers.
+func (w *wish) key() string {
+	return strings.Join([]string{
+		string(w.call), w.target.GetId(), w.target.GetStatus(), w.target.GetCampaign(), w.target.GetUpdated().AsTime().Format(time.RFC3339),
+	}, "|")
+}
+
+// handle orders what one batch names, then notes it.
+func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
+	var raw batch.Raw
+	if err := batch.DecodeRaw(d.Data(), &raw); err != nil {
+		return bus.Permanent(err)
+	}
+	if raw.Tenant != x.cfg.Tenant.Name {
+		return bus.Permanent(fmt.Errorf("%w %q: this enricher serves %q", errUnknownTenant, raw.Tenant, x.cfg.Tenant.Name))
+	}
+	id, err := job.Parse(raw.JobID)
+	ofJob := err == nil
+	wishes, err := x.wishes(ctx, d, id, &raw)
+	if err != nil {
+		return err
+	}
+	if len(wishes) == 0 {
+		return nil
+	}
+	want := &taplinev1.WantRecord{RawSequence: d.Sequence(), Named: uint32(len(wishes))}
+	if err := x.order(ctx, d, &raw, wishes, want); err != nil {
+		return err
+	}
+	x.metrics.wants.WithLabelValues("known").Add(float64(want.GetKnown()))
+	x.metrics.wants.WithLabelValues("ordered").Add(float64(want.GetOrdered()))
+	x.metrics.wants.WithLabelValues("dead").Add(float64(want.GetDead()))
+	x.metrics.amended.Add(float64(want.GetAmended()))
+	if !ofJob {
+		return nil
+	}
+	return x.ledger.Want(ctx, raw.JobID, want)
+}
+
+// order publishes the jobs of the wishes that are not known, and counts.
+func (x *expander) order(ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.WantRecord) error {
+	jobs := make(map[feed.Call][]*taplinev1.Target)
+	for key, w := range wishes {
+		if !feed.Askable(w.target.GetId()) {
+			want.Dead++
+			if err := x.unaskable(ctx, d, w); err != nil {
+				return err
+			}
+			continue
+		}
+		verdict, err := x.verdict(ctx, key, w)
+		switch {
+		case err != nil:
+			return err
+		case verdict == known.Covered:
+			want.Known++
+			continue
+		case verdict == known.Linked:
+			want.Amended++
+		}
+		want.Ordered++
+		if !w.call.IsForensics() {
+			jobs[w.call] = append(jobs[w.call], w.target)
+			continue
+		}
+		if err := x.publish(ctx, d, raw, w.call, taplinev1.Lane_LANE_FORENSICS_1+taplinev1.Lane(w.level-1), w.target); err != nil {
+			return err
+		}
+	}
+	for call, targets := range jobs {
+		if err := x.publish(ctx, d, raw, call, taplinev1.Lane_LANE_EXPAND, targets...); err != nil {
+			return err
+		}
+	}
+	for key, w := range wishes { // only now: before, a repetition would find them ordered
+		if !w.link {
+			x.recent.add(key, x.now())
+		}
+	}
+	return nil
+}
+
+// verdict asks this process's memory, then the shared one.
+func (x *expander) verdict(ctx context.Context, key string, w *wish) (known.Verdict, error) {
+	if x.recent.has(key, x.now()) {
+		return known.Covered, nil
+	}
+	verdict, err := x.known.Covers(ctx, w.call, w.target)
+	switch {
+	case err != nil:
+		return verdict, err
+	case w.link && verdict != known.Linked:
+		return known.Covered, nil
+	case w.call.IsForensics() && verdict == known.Changed && w.target.GetUpdated() == nil:
+		return known.Covered, nil // a report is read again when its campaign has changed, not when it is old
+	}
+	return verdict, nil
+}
+
+// publish stores one job. Its id names the batch it comes from, so a repetition orders nothing twice.
+func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw, call feed.Call, lane taplinev1.Lane, targets ...*taplinev1.Target) error {
+	hour := raw.FetchedAt.Truncate(time.Hour)
+	j := &taplinev1.Job{
+		Tenant: raw.Tenant, Call: string(call), Feeds: []string{string(call.Feed())}, Window: window.New(hour, hour.Add(time.Hour)).Proto(),
+		Lane: lane, Pass: uint32(d.Sequence()), PlannedAt: timestamppb.New(x.now()), Targets: targets,
+	}
+	id, err := job.Of(j)
+	if err != nil {
+		return fmt.Errorf("order %s: %w", call, err)
+	}
+	j.Id = id.String()
+	if err := x.bus.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {
+		return err
+	}
+	return nil
+}
+
+// unaskable buries a name that cannot stand in an address.
+func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, w *wish) error {
+	letter := &taplinev1.DeadLetter{
+		Tenant: x.cfg.Tenant.Name, Stage: Flow.Stage, Feed: string(w.call.Feed()), Reason: fmt.Sprintf("%s: %q is no id that can be asked for", w.call, w.target.GetId()),
+		Payload: []byte(w.target.GetId()), Source: "names/" + d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
+	}
+	return x.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%s/%x", d.Source(), w.call, identity.Named(w.target.GetId())))
+}
+
+// wishes finds what a batch names, each thing once.
+func (x *expander) wishes(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) (map[string]*wish, error) {
+	all := make(map[string]*wish)
+	add := func(w *wish) {
+		if have := all[w.key()]; have == nil || w.level < have.level {
+			all[w.key()] = w
+		}
+	}
+	switch id.Call {
+	case feed.CallSIEM:
+		return all, x.ofRecords(ctx, raw, add)
+	case feed.CallCampaignIDs:
+		x.ofList(raw, add)
+	case feed.CallCampaign:
+		x.ofCampaigns(raw, add)
+	case feed.CallVAP:
+		if x.cfg.Feeds.Forensics {
+			return all, x.attacked.learn(ctx, d.Sequence(), raw)
+		}
+	default:
+	}
+	return all, nil
+}
+
+// ofRecords finds what clicks and messages name.
+func (x *expander) ofRecords(ctx context.Context, raw *batch.Raw, add func(*wish)) error {
+	f := feed.Feed(raw.Feed)
+	for i := range raw.Records {
+		record, err := names.In(raw.Records[i].JSON)
+		if err != nil { // the rows' side buries it
+			continue
+		}
+		level := 2
+		if f == feed.ClicksBlocked || f == feed.MessagesBlocked {
+			level = 4
+		}
+		if x.cfg.Feeds.Forensics {
+			is, err := x.attacked.any(ctx, record.Recipients)
+			if err != nil {
+				return err
+			}
+			if is {
+				level--
+			}
+		}
+		for _, t := range record.Threats {
+			x.ofThreat(t, level, add)
+		}
+	}
+	return nil
+}
+
+func (x *expander) ofThreat(t names.Threat, level int, add func(*wish)) {
+	feeds := &x.cfg.Feeds
+	if feeds.Has(feed.Threats) {
+		add(&wish{call: feed.CallThreat, target: &taplinev1.Target{Id: t.ID, Status: t.Status, Campaign: t.Campaign}})
+	}
+	if t.Campaign != "" && feeds.Has(feed.Campaigns) {
+		add(&wish{call: feed.CallCampaign, target: &taplinev1.Target{Id: t.Campaign}})
+	}
+	if !feeds.Forensics {
+		return
+	}
+	if t.Campaign != "" && (feeds.CampaignForensics || feeds.Has(feed.Campaigns)) {
+		add(&wish{call: feed.CallCampaignForensics, level: level, target: &taplinev1.Target{Id: t.Campaign}})
+	}
+	if feeds.Has(feed.Threats) && (t.Campaign == "" || !feeds.CampaignForensics) {
+		add(&wish{call: feed.CallThreatForensics, level: level, target: &taplinev1.Target{Id: t.ID}})
+	}
+}
+
+// ofList finds the campaigns of a list.
+func (x *expander) ofList(raw *batch.Raw, add func(*wish)) {
+	for i := range raw.Records {
+		record := raw.Records[i].JSON
+		t := &taplinev1.Target{Id: identity.Text(record, "id")}
+		if at, err := time.Parse(time.RFC3339, identity.Text(record, "lastUpdatedAt")); err == nil {
+			t.Updated = timestamppb.New(at)
+		}
+		if t.GetId() == "" {
+			continue // the list has it in RAW; there is nothing to ask for
+		}
+		add(&wish{call: feed.CallCampaign, target: t})
+		if x.cfg.Feeds.Forensics {
+			add(&wish{call: feed.CallCampaignForensics, level: 4, target: t})
+		}
+	}
+}
+
+// ofCampaigns finds threats that were known before their campaign was.
+func (x *expander) ofCampaigns(raw *batch.Raw, add func(*wish)) {
+	if !x.cfg.Feeds.Has(feed.Threats) {
+		return
+	}
+	for i := range raw.Records {
+		record := raw.Records[i].JSON
+		campaign := identity.Text(record, "id")
+		members, err := names.Members(record)
+		if err != nil || campaign == "" {
+			continue
+		}
+		for _, member := range members {
+			if feed.Askable(member) { // most are other customers' threats
+				add(&wish{call: feed.CallThreat, target: &taplinev1.Target{Id: member, Campaign: campaign}, link: true})
+			}
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/quota"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
+
+// question is one target of a job on its way.
+type question struct {
+	target   *taplinev1.Target
+	hash     uint64 // of the content that was published last
+	answer   []byte
+	response proofpoint.Response
+	known    bool  // no call is needed
+	err      error // why there is no answer
+}
+
+// answered is a target that has an answer, or never will.
+type answered struct {
+	target *taplinev1.Target
+	hash   uint64 // of what is published; 0 if nothing is
+}
+
+// errBusy says that another job asks for the same at the moment.
+var errBusy = errors.New("another job asks for it at the moment")
+
+// whenBusy is how long such a job waits; a dead owner's claim ends by itself.
+const whenBusy = 5 * time.Second
+
+// expand asks for the targets of a job. Those that have an answer are stored together; a
+// target of several that has none becomes a job of its own, and a single one is
+// asked for again until it has failed too often.
+func (f *Fetcher) expand(ctx context.Context, w *work) error {
+	questions := make([]*question, len(w.job.GetTargets()))
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(f.cfg.Expand.Calls)
+	for i, t := range w.job.GetTargets() {
+		questions[i] = &question{target: t}
+		group.Go(func() error {
+			f.ask(asking, w, questions[i])
+			if err := questions[i].err; err != nil && !own(err) && !errors.Is(err, errBusy) {
+				return err // the others need not try
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // every question has its own error
+	if err := f.hopeless(ctx, w, questions); err != nil {
+		return err
+	}
+	c := f.collect(w)
+	defer f.discard(c)
+	var last proofpoint.Response
+	for _, q := range questions {
+		if q.err == nil && !q.known {
+			last.Status, last.Bytes = q.response.Status, last.Bytes+q.response.Bytes
+			if err := c.take(q); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := f.without(ctx, w, c, q); err != nil {
+			return err
+		}
+	}
+	return f.store(ctx, w, c, last, 0)
+}
+
+// ask makes the call for one target, if one is needed.
+func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
+	if !feed.Askable(q.target.GetId()) {
+		q.err = fmt.Errorf("%w: id %.40q cannot be asked for", errBadJob, q.target.GetId())
+		return
+	}
+	claim, err := f.known.Claim(ctx, w.id.Call, q.target, w.job.GetId())
+	switch {
+	case err != nil:
+		q.err = err
+		return
+	case claim.Covered:
+		q.known = true
+		return
+	case claim.Busy:
+		q.err = errBusy
+		return
+	}
+	q.hash = claim.Hash
+	if q.err = f.admit(ctx, w); q.err != nil {
+		return
+	}
+	q.answer, q.response, q.err = f.api.One(ctx, proofpoint.Question{Call: w.id.Call, Target: q.target.GetId()})
+	f.metrics.bytes.Add(float64(q.response.Bytes))
+	f.metrics.duration.Observe(q.response.Duration.Seconds())
+	if q.err == nil {
+		f.works(ctx, w)
+		return
+	}
+	if api, ok := errors.AsType[*proofpoint.APIError](q.err); ok {
+		f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
+	}
+}
+
+// admit counts a call, and waits for its turn or for nothing: a call without a limit is made
+// politely, one with a limit only when there is a unit.
+func (f *Fetcher) admit(ctx context.Context, w *work) error {
+	if w.endpoint.Pool != feed.PoolNone {
+		return f.quota.Reserve(ctx, w.endpoint.Pool)
+	}
+	if err := f.polite.Wait(ctx); err != nil {
+		return fmt.Errorf("wait for a turn: %w", err)
+	}
+	return f.quota.Count(ctx, 1)
+}
+
+// own reports whether a failure is the target's own: it says nothing about others.
+func own(err error) bool {
+	if errors.Is(err, errBadJob) {
+		return true
+	}
+	api, ok := errors.AsType[*proofpoint.APIError](err)
+	if !ok {
+		return false
+	}
+	switch api.Kind {
+	case proofpoint.Network, proofpoint.Canceled, proofpoint.BadCredentials, proofpoint.Forbidden, proofpoint.TooManyRequests:
+		return false
+	default:
+		return true
+	}
+}
+
+// hopeless ends a job of which nothing can be stored because of something that is not the
+// targets' own: the job waits as it is.
+func (f *Fetcher) hopeless(ctx context.Context, w *work, questions []*question) error {
+	var cause error
+	for _, q := range questions {
+		if q.err == nil || own(q.err) {
+			return nil
+		}
+		if cause == nil || errors.Is(cause, errBusy) || errors.Is(cause, context.Canceled) {
+			cause = q.err
+		}
+	}
+	for _, q := range questions {
+		if errors.Is(q.err, errBusy) {
+			continue
+		}
+		if _, err := f.known.Release(ctx, w.id.Call, q.target.GetId(), false); err != nil {
+			return err
+		}
+	}
+	switch {
+	case cause == nil: // there are no targets at all
+		return nil
+	case errors.Is(cause, errBusy):
+		return bus.RetryAfter(cause, whenBusy)
+	}
+	if exhausted, ok := errors.AsType[*quota.ExhaustedError](cause); ok {
+		return bus.RetryAfter(cause, min(exhausted.Wait, longestWait))
+	}
+	if api, ok := errors.AsType[*proofpoint.APIError](cause); ok {
+		return f.judge(ctx, w, api, 0)
+	}
+	return cause
+}
+
+// take packs one answer, unless the same was published before.
+func (c *collector) take(q *question) error {
+	fc := c.feeds[0]
+	fc.result.Received++
+	rec := batch.Record{ID: identity.Named(string(c.id.Call), q.target.GetId()), TimeMS: c.head.FetchedAt.UnixMilli(), JSON: q.answer}
+	hash, err := c.hasher.Content(q.answer, "generated") // which differs in every answer
+	if err != nil {
+		return fmt.Errorf("identify %s %s: %w", c.id.Call, q.target.GetId(), err)
+	}
+	if rec.Hash = hash; q.target.GetCampaign() != "" { // the row says it, so it is content
+		rec.Hash = identity.Mix(hash, identity.Named(q.target.GetCampaign()))
+	}
+	if rec.Target, err = proto.Marshal(q.target); err != nil {
+		return fmt.Errorf("encode target %s: %w", q.target.GetId(), err)
+	}
+	c.answers = append(c.answers, answered{q.target, rec.Hash})
+	if rec.Hash == q.hash {
+		fc.result.Duplicate++
+		return nil
+	}
+	if q.hash != 0 {
+		rec.Revision = true
+		fc.result.Revision++
+	}
+	return c.pack(fc, &rec)
+}
+
+// without decides about a target that has no answer.
+func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *question) error {
+	result := &c.feeds[0].result
+	if q.known {
+		result.Known++
+		return nil
+	}
+	failures := 0
+	if !errors.Is(q.err, errBusy) && !errors.Is(q.err, errBadJob) {
+		var err error
+		if failures, err = f.known.Release(ctx, w.id.Call, q.target.GetId(), own(q.err)); err != nil {
+			return err
+		}
+	}
+	if w.id.Target == "" && feed.Askable(q.target.GetId()) {
+		result.Deferred++
+		return f.alone(ctx, w, q)
+	}
+	if own(q.err) && (failures >= f.cfg.Expand.Attempts || errors.Is(q.err, errBadJob)) {
+		f.log.Error("an id goes to DEAD", slog.String("job", w.job.GetId()), slog.Any("error", q.err))
+		result.Received++
+		result.Dead++
+		c.dead = append(c.dead, f.obituary(w, q, failures))
+		c.answers = append(c.answers, answered{q.target, 0}) // it is not ordered again for a while
+		return nil
+	}
+	return bus.RetryAfter(q.err, f.delay(failures))
+}
+
+// delay doubles with each failure.
+func (f *Fetcher) delay(failures int) time.Duration {
+	return min(time.Hour, f.cfg.Expand.Delay<<min(max(failures-1, 0), 20))
+}
+
+// alone makes a job of its own for one of several targets.
+func (f *Fetcher) alone(ctx context.Context, w *work, q *question) error {
+	id := w.id
+	id.Lane, id.Target = taplinev1.Lane_LANE_RETRY, q.target.GetId()
+	err := f.bus.PublishJob(ctx, &taplinev1.Job{
+		Id: id.String(), Tenant: id.Tenant, Feeds: w.job.GetFeeds(), Window: w.job.GetWindow(), Lane: id.Lane, Pass: id.Pass,
+		PlannedAt: timestamppb.New(f.now()), Call: string(id.Call), Targets: []*taplinev1.Target{q.target},
+	})
+	if errors.Is(err, bus.ErrOutstanding) {
+		return nil
+	}
+	return err
+}
+
+// obituary is the dead letter of an id. It keeps the job for another try.
+func (f *Fetcher) obituary(w *work, q *question, failures int) *taplinev1.DeadLetter {
+	retry := proto.CloneOf(w.job)
+	retry.Targets = []*taplinev1.Target{q.target}
+	letter := &taplinev1.DeadLetter{
+		Tenant: f.cfg.Tenant.Name, Stage: Flow.Stage, Feed: string(w.id.Call.Feed()), Table: w.id.Call.Feed().Table(),
+		Reason: q.err.Error(), Payload: []byte(q.target.GetId()), Source: w.job.GetId(), Attempts: uint64(failures), DiedAt: timestamppb.New(f.now()),
+	}
+	if feed.Askable(q.target.GetId()) {
+		letter.Retry = retry
+	}
+	return letter
+}
+
+// settle notes what was answered, once it is stored.
+func (f *Fetcher) settle(ctx context.Context, w *work, answers []answered) error {
+	var group errgroup.Group
+	group.SetLimit(f.cfg.Expand.Calls)
+	for _, a := range answers {
+		group.Go(func() error {
+			if !feed.Askable(a.target.GetId()) {
+				return nil
+			}
+			return f.known.Settle(ctx, w.id.Call, a.target, a.hash)
+		})
+	}
+	return group.Wait()
+}

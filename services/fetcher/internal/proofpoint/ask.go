@@ -1,0 +1,110 @@
+package proofpoint
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
+
+// Question is a call other than one for SIEM records.
+type Question struct {
+	Call     feed.Call
+	Target   string // the id, or the days that a list of people covers
+	Interval string // of a list of campaigns
+	Page     int    // of a list, from 1
+}
+
+func (c *Client) ask(q Question) (*call, string) {
+	path, query := q.Call.Address(q.Target, q.Interval, q.Page)
+	target := c.base.JoinPath(path)
+	target.RawQuery = query.Encode()
+	made := &call{client: c, http: c.http, path: path, began: time.Now()}
+	if len(query) > 0 {
+		made.path += "?" + query.Encode()
+	}
+	if q.Call.Pool() == feed.PoolNone {
+		made.http = c.free
+	}
+	return made, target.String()
+}
+
+// One asks about one id. The answer is the whole body as it was received: one JSON
+// object, at most as large as a record may be.
+func (c *Client) One(ctx context.Context, q Question) ([]byte, Response, error) {
+	call, target := c.ask(q)
+	var answer []byte
+	err := call.do(ctx, target, func(b *body) error {
+		var buf bytes.Buffer
+		if _, err := buf.ReadFrom(io.LimitReader(b, int64(c.cfg.MaxRecordBytes)+1)); err != nil {
+			return fmt.Errorf("%w: %w", errTruncated, err)
+		}
+		if buf.Len() > c.cfg.MaxRecordBytes {
+			return fmt.Errorf("%w: %w: more than %d bytes", errMalformed, errTooLarge, c.cfg.MaxRecordBytes)
+		}
+		answer = bytes.TrimSpace(buf.Bytes())
+		return judge(answer)
+	})
+	call.response.Duration = time.Since(call.began)
+	return answer, call.response, err
+}
+
+// judge tells a body that ends early from one that is no JSON object.
+func judge(answer []byte) error {
+	if len(answer) > 0 && answer[0] != '{' {
+		return fmt.Errorf("%w: %.20q where an object should be", errMalformed, answer)
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(answer), lenient...)
+	err := d.SkipValue()
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: %w", errTruncated, err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", errMalformed, err)
+	case d.InputOffset() != int64(len(answer)):
+		return fmt.Errorf("%w: more than one value", errMalformed)
+	}
+	return nil
+}
+
+// maxEnvelope bounds the members around the entries of a list.
+const maxEnvelope = 64 << 10
+
+// List reads one page of a list and hands every entry to visit, as [Client.SIEM] does. The
+// envelope is the rest of the response, as one JSON object. A list of campaigns that is
+// answered with 404 is empty: Proofpoint says so when there are none.
+func (c *Client) List(ctx context.Context, q Question, visit func(Record) error) (envelope []byte, r Response, err error) {
+	call, target := c.ask(q)
+	key := "users"
+	if q.Call == feed.CallCampaignIDs {
+		key = "campaigns"
+	}
+	shape := arrays{feeds: map[string]feed.Feed{key: q.Call.Feed()}}
+	shape.other = func(key, value []byte) error {
+		if !jsontext.Value(key).IsValid(lenient...) || !jsontext.Value(value).IsValid(lenient...) {
+			return fmt.Errorf("%w: member %.60q around the list", errMalformed, key)
+		}
+		if len(envelope)+len(key)+len(value) > maxEnvelope {
+			return nil
+		}
+		if len(envelope) > 0 {
+			envelope = append(envelope, ',')
+		}
+		envelope = append(append(append(envelope, key...), ':'), value...)
+		return nil
+	}
+	err = call.do(ctx, target, func(b *body) error {
+		return split(b, shape, c.cfg.MaxRecordBytes, visit)
+	})
+	call.response.Duration = time.Since(call.began)
+	if api, ok := errors.AsType[*APIError](err); ok && api.Kind == NotFound && q.Call == feed.CallCampaignIDs {
+		err = nil
+	}
+	return append(append([]byte{'{'}, envelope...), '}'), call.response, err
+}
