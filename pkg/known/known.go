@@ -128,6 +128,8 @@ type Claimed struct {
 	Covered bool   // nothing is to be asked
 	Busy    bool   // somebody else asks at the moment
 	Hash    uint64 // of the content that was published last; 0 if none
+	// Campaign that the target was last known to belong to.
+	Campaign string
 }
 
 // Claim reserves a target for a job, unless it is covered or somebody else has it.
@@ -136,6 +138,11 @@ func (m *Memory) Claim(ctx context.Context, call feed.Call, t *taplinev1.Target,
 	err := m.change(ctx, call, t.GetId(), func(k *taplinev1.Known) bool {
 		now := m.now()
 		result = Claimed{Hash: k.GetHash()}
+		for _, v := range k.GetVersions() {
+			if v.GetCampaign() != "" {
+				result.Campaign = v.GetCampaign()
+			}
+		}
 		switch {
 		case m.judge(k, t) == Covered:
 			result.Covered = true

@@ -105,12 +105,13 @@ func (x *expander) order(ctx context.Context, d *bus.Delivery, raw *batch.Raw, w
 			jobs[w.call] = append(jobs[w.call], w.target)
 			continue
 		}
-		if err := x.publish(ctx, d, raw, w.call, taplinev1.Lane_LANE_FORENSICS_1+taplinev1.Lane(w.level-1), w.target); err != nil {
+		lane := taplinev1.Lane_LANE_FORENSICS_1 + taplinev1.Lane(w.level-1)
+		if err := x.publish(ctx, d, raw, &taplinev1.Job{Call: string(w.call), Lane: lane, Targets: []*taplinev1.Target{w.target}}); err != nil {
 			return err
 		}
 	}
 	for call, targets := range jobs {
-		if err := x.publish(ctx, d, raw, call, taplinev1.Lane_LANE_EXPAND, targets...); err != nil {
+		if err := x.publish(ctx, d, raw, &taplinev1.Job{Call: string(call), Lane: taplinev1.Lane_LANE_EXPAND, Targets: targets}); err != nil {
 			return err
 		}
 	}
@@ -140,15 +141,13 @@ func (x *expander) verdict(ctx context.Context, key string, w *wish) (known.Verd
 }
 
 // publish stores one job. Its id names the batch it comes from, so a repetition orders nothing twice.
-func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw, call feed.Call, lane taplinev1.Lane, targets ...*taplinev1.Target) error {
+func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw, j *taplinev1.Job) error {
 	hour := raw.FetchedAt.Truncate(time.Hour)
-	j := &taplinev1.Job{
-		Tenant: raw.Tenant, Call: string(call), Feeds: []string{string(call.Feed())}, Window: window.New(hour, hour.Add(time.Hour)).Proto(),
-		Lane: lane, Pass: uint32(d.Sequence()), PlannedAt: timestamppb.New(x.now()), Targets: targets,
-	}
+	j.Tenant, j.Feeds, j.Window = raw.Tenant, []string{string(feed.Call(j.GetCall()).Feed())}, window.New(hour, hour.Add(time.Hour)).Proto()
+	j.Pass, j.PlannedAt = uint32(d.Sequence()), timestamppb.New(x.now())
 	id, err := job.Of(j)
 	if err != nil {
-		return fmt.Errorf("order %s: %w", call, err)
+		return fmt.Errorf("order %s: %w", j.GetCall(), err)
 	}
 	j.Id = id.String()
 	if err := x.bus.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {

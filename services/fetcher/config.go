@@ -33,7 +33,7 @@ type Config struct {
 type Expand struct {
 	Rate     float64       `env:"EXPAND_RATE" envDefault:"20" usage:"calls in a second to endpoints without a limit, at most"`
 	Calls    int           `env:"EXPAND_CALLS" envDefault:"4" usage:"of them, calls at once"`
-	Attempts int           `env:"EXPAND_ATTEMPTS" envDefault:"6" usage:"times that an id is asked for before it goes to DEAD"`
+	Attempts int           `env:"EXPAND_ATTEMPTS" envDefault:"8" usage:"times that an id is asked for before it goes to DEAD"`
 	Delay    time.Duration `env:"EXPAND_RETRY_DELAY" envDefault:"30s" usage:"wait before an id is asked for again, doubled each time up to an hour"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -100,6 +101,10 @@ func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
 		return
 	}
 	q.hash = claim.Hash
+	if q.target.GetCampaign() == "" && claim.Campaign != "" { // this record does not know what others do
+		q.target = proto.CloneOf(q.target)
+		q.target.Campaign = claim.Campaign
+	}
 	if q.err = f.admit(ctx, w); q.err != nil {
 		return
 	}
@@ -113,6 +118,30 @@ func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
 	if api, ok := errors.AsType[*proofpoint.APIError](q.err); ok {
 		f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
 	}
+	if suspicious(q.err) && !f.answers(ctx) {
+		q.err = &outage{q.err}
+	}
+}
+
+// outage is a failure that is not one target's: Proofpoint does not answer anything else either.
+type outage struct{ error }
+
+// Unwrap gives the failure.
+func (o *outage) Unwrap() error { return o.error }
+
+// suspicious reports whether a failure may be the target's own or everybody's.
+func suspicious(err error) bool {
+	api, ok := errors.AsType[*proofpoint.APIError](err)
+	return ok && (api.Kind == proofpoint.ServerError || api.Kind == proofpoint.Timeout || api.Kind == proofpoint.Truncated)
+}
+
+// answers asks Proofpoint for something that it can tell at once.
+func (f *Fetcher) answers(ctx context.Context) bool {
+	if err := f.quota.Count(ctx, 1); err != nil {
+		return false
+	}
+	r, err := f.api.Check(ctx)
+	return err == nil && r.Status < http.StatusInternalServerError
 }
 
 // admit counts a call, and waits for its turn or for nothing: a call without a limit is made
@@ -131,6 +160,9 @@ func (f *Fetcher) admit(ctx context.Context, w *work) error {
 func own(err error) bool {
 	if errors.Is(err, errBadJob) {
 		return true
+	}
+	if _, ok := errors.AsType[*outage](err); ok {
+		return false
 	}
 	api, ok := errors.AsType[*proofpoint.APIError](err)
 	if !ok {
