@@ -42,58 +42,36 @@ var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.Al
 
 // Members takes an object apart. The parts alias the text.
 func Members(object []byte) ([]Member, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(object), lenient...)
-	token, err := d.ReadToken()
-	if err != nil || token.Kind() != '{' {
-		return nil, errors.Join(ErrNotObject, err)
+	if err := valid(object, '{'); err != nil {
+		return nil, err
 	}
-	next := func() ([]byte, error) {
-		v, err := d.ReadValue()
-		end := int(d.InputOffset())
-		return object[end-len(v) : end], err
-	}
-	var list []Member
-	for d.PeekKind() != '}' {
-		name, err := next()
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotObject, err)
-		}
-		value, err := next()
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotObject, err)
-		}
-		list = append(list, Member{name, value})
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotObject, err)
-	}
-	if len(bytes.TrimSpace(object[d.InputOffset():])) > 0 {
-		return nil, fmt.Errorf("%w: more than one value", ErrNotObject)
-	}
-	return list, nil
+	return members(object), nil
 }
 
 // Elements takes an array apart. The parts alias the text; null has none.
 func Elements(array []byte) ([][]byte, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(array), lenient...)
-	switch token, err := d.ReadToken(); {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrNotObject, err)
-	case token.Kind() == 'n':
+	if string(array) == "null" {
 		return nil, nil
-	case token.Kind() != '[':
-		return nil, fmt.Errorf("%w: %.20q is no array", ErrNotObject, array)
 	}
-	var list [][]byte
-	for d.PeekKind() != ']' {
-		v, err := d.ReadValue()
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotObject, err)
-		}
-		end := int(d.InputOffset())
-		list = append(list, array[end-len(v):end])
+	if err := valid(array, '['); err != nil {
+		return nil, err
 	}
-	return list, nil
+	return elements(array), nil
+}
+
+// valid reads the whole text once; after that its parts are found by quotes and brackets alone.
+func valid(text []byte, opening byte) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(text), lenient...)
+	if d.PeekKind() != jsontext.Kind(opening) {
+		return fmt.Errorf("%w: %.20q where %q should be", ErrNotObject, text, opening)
+	}
+	if err := d.SkipValue(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotObject, err)
+	}
+	if len(bytes.TrimSpace(text[d.InputOffset():])) > 0 {
+		return fmt.Errorf("%w: more than one value", ErrNotObject)
+	}
+	return nil
 }
 
 // Around appends an object with the members of another one around it: first the outer
@@ -142,7 +120,7 @@ type array struct {
 }
 
 // find looks for the member that is to be flattened. Of several of that name it is the last.
-func find(own []Member, key string) (array, error) {
+func find(own []Member, key string) array {
 	quoted := []byte(strconv.Quote(key))
 	at := -1
 	for i, m := range own {
@@ -151,16 +129,13 @@ func find(own []Member, key string) (array, error) {
 		}
 	}
 	if at < 0 {
-		return array{before: own, elements: [][]byte{[]byte("{}")}}, nil
+		return array{before: own, elements: [][]byte{[]byte("{}")}}
 	}
 	a := array{before: own[:at], after: own[at+1:]}
 	switch value := own[at].Value; value[0] {
 	case '[':
-		list, err := Elements(value)
-		if err != nil {
-			return a, err
-		}
-		a.elements, a.found = list, len(list)
+		a.elements = elements(value)
+		a.found = len(a.elements)
 	case 'n':
 	default:
 		a.elements, a.found = [][]byte{value}, 1
@@ -168,20 +143,22 @@ func find(own []Member, key string) (array, error) {
 	if len(a.elements) == 0 {
 		a.elements = [][]byte{[]byte("{}")}
 	}
-	return a, nil
+	return a
 }
 
 // Each makes a row of each element of the array key of an object, with the outer members
 // before those of the object. An error of emit ends it and is returned as it is.
 func (o Options) Each(object []byte, key string, outer []Member, emit func(Row) error) error {
-	own, err := Members(object)
-	if err != nil {
+	if err := valid(object, '{'); err != nil {
 		return err
 	}
-	a, err := find(own, key)
-	if err != nil {
-		return err
-	}
+	return o.each(object, key, outer, emit)
+}
+
+// each is Each for a text that is known to be valid.
+func (o Options) each(object []byte, key string, outer []Member, emit func(Row) error) error {
+	own := members(object)
+	a := find(own, key)
 	added := []Member{
 		{[]byte(strconv.Quote(key + "_found")), strconv.AppendInt(nil, int64(a.found), 10)}, {[]byte(strconv.Quote(key + "_id")), nil},
 	}
@@ -219,17 +196,14 @@ func (o Options) Report(response []byte, emit func(number int, r Row) error) err
 	if err != nil {
 		return err
 	}
-	a, err := find(own, "reports")
-	if err != nil {
-		return err
-	}
+	a := find(own, "reports")
 	outer := append(append([]Member{}, a.before...), a.after...)
 	number := 0
 	for _, report := range a.elements {
 		if report[0] != '{' { // of a shape that nobody has seen: it stands in the row as it is
 			report = append(append([]byte(`{"report":`), report...), '}')
 		}
-		err := o.Each(report, "forensics", outer, func(r Row) error {
+		err := o.each(report, "forensics", outer, func(r Row) error {
 			number++
 			return emit(number-1, r)
 		})

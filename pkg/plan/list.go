@@ -110,7 +110,7 @@ func (c ListConfig) done(s *taplinev1.ListState, j *taplinev1.Job, now time.Time
 }
 
 func (c ListConfig) due(s *taplinev1.ListState, now time.Time) time.Time {
-	if c.Call == feed.CallCampaignIDs && now.Sub(s.GetHead().AsTime()) > listSpan-listOverlap {
+	if c.Call == feed.CallCampaignIDs && now.Sub(s.GetHead().AsTime()) > c.Interval+c.Margin {
 		return now // there is more to catch up with
 	}
 	interval := c.Interval

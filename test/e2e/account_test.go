@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/services/tapctl"
 	"github.com/tapline/tapline/services/tapsim"
@@ -77,9 +78,12 @@ func (o operator) days(w *world) (lines []line) {
 // destroys the ledger and has it derived again.
 func TestAccountOfEverything(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *tapsim.Config) { c.Factor, c.Rate, c.Age, c.MalformedFraction = 1, 2, 40*time.Minute, 0.02 })
+	w := newWorld(t, func(c *tapsim.Config) {
+		c.Factor, c.Rate, c.Age, c.MalformedFraction = 1, 2, 40*time.Minute, 0.02
+		c.Threats, c.LimitForensicsThreat = 4, 500
+	})
 	address := freeAddress(t)
-	w.run(t, "NATS_LISTEN="+address, "TAP_START_TIME=40m", "TAP_POLL_INTERVAL=1h") // no live window meanwhile
+	w.run(t, "NATS_LISTEN="+address, "TAP_START_TIME=40m", "TAP_POLL_INTERVAL=1h", "TAP_FORENSICS=true", "TAP_CAMPAIGN_FORENSICS=true", "QUOTA_FORENSICS_THREAT=500") // no live window meanwhile
 	o := operator{t, append(w.environ(), "NATS_URL=nats://"+address)}
 	var report overview.Report
 	poll(t, "the backfill to be confirmed", func() bool {
@@ -90,14 +94,37 @@ func TestAccountOfEverything(t *testing.T) {
 		}
 		return o.read(&report, "verify") == 0 && report.Records > 1000 && report.Pending == 0
 	})
+	poll(t, "everything that was named to be asked for", func() bool {
+		var s overview.Status
+		o.read(&s, "status")
+		busy := s.Expand.Waiting + uint64(s.Expand.InWork) + s.Sink.Waiting + uint64(s.Sink.InWork)
+		for _, l := range s.Lanes {
+			busy += l.Waiting + uint64(l.InWork) + uint64(l.Outstanding)
+		}
+		return busy == 0 && o.read(&report, "verify") == 0 && report.Pending == 0
+	})
 	before := o.days(w)
-	var confirmed, dead int64
+	confirmed, dead := make(map[feed.Feed]int64), int64(0)
 	for _, l := range before {
-		confirmed += l.Confirmed
+		f := feed.Feed(l.Feed)
+		if f.IsSIEM() {
+			f = "SIEM"
+		}
+		confirmed[f] += l.Confirmed
 		dead += l.Dead
 	}
-	if n := int64(len(w.delivered(t))); confirmed != n || n < 1000 || dead == 0 {
-		t.Errorf("the ledger counts %d confirmed and %d dead, the sink has %d", confirmed, dead, n)
+	if n := int64(len(w.delivered(t))); confirmed["SIEM"] != n || n < 1000 || dead == 0 {
+		t.Errorf("the ledger counts %d confirmed and %d dead, the sink has %d", confirmed["SIEM"], dead, n)
+	}
+	// The rows of a campaign's report stand in both tables and in the account of campaigns.
+	ofBoth := int64(len(w.rows[feed.Threats]) + len(w.rows[feed.Campaigns]))
+	if have := confirmed[feed.Threats] + confirmed[feed.Campaigns]; have != ofBoth || flattened(w.rows[feed.Threats]) == 0 || flattened(w.rows[feed.Campaigns]) == 0 {
+		t.Errorf("the ledger counts %d rows of threats and campaigns, the sink has %d", have, ofBoth)
+	}
+	for _, f := range []feed.Feed{feed.PeopleVAP, feed.PeopleTopClicks} {
+		if n := int64(len(w.rows[f])); confirmed[f] != n || n == 0 {
+			t.Errorf("the ledger counts %d rows of %s, the sink has %d", confirmed[f], f, n)
+		}
 	}
 	traceOne(t, w, o)
 	checkStatus(t, o)
@@ -124,6 +151,15 @@ func TestAccountOfEverything(t *testing.T) {
 			t.Errorf("not derived again: %+v", l)
 		}
 	}
+}
+
+func flattened(rows []row) (n int) {
+	for _, r := range rows {
+		if r.Found != nil {
+			n++
+		}
+	}
+	return n
 }
 
 func destroy(t *testing.T, b *bus.Bus) {
@@ -170,7 +206,7 @@ func checkStatus(t *testing.T, o operator) {
 	t.Helper()
 	var s overview.Status
 	o.read(&s, "status")
-	if len(s.Feeds) != 4 || len(s.Lanes) != 3 || len(s.Pools) != 8 || len(s.Streams) != 4 || len(s.Alarms) != 0 || len(s.Gaps) != 0 {
+	if len(s.Feeds) != 4 || len(s.Lanes) != 10 || len(s.Lists) != 7 || s.Expand.HitRate <= 0 || len(s.Pools) != 8 || len(s.Streams) != 4 || len(s.Alarms) != 0 || len(s.Gaps) != 0 {
 		t.Errorf("status: %+v", s)
 	}
 	for _, f := range s.Feeds {

@@ -120,7 +120,7 @@ func (w *world) environ(extra ...string) []string {
 		"DATA_DIR=" + w.dir + "/data", "TAP_URL=" + w.url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=demo", "TAP_SECRET=demo",
 		"TAP_START_TIME=" + w.sim.Epoch().Format(time.RFC3339), "SCHEDULER_TICK=20ms", "HTTP_ADDR=off", "LOG_FORMAT=text", "LOG_LEVEL=info",
 		"DEVO_ADDRESS=" + w.sink.Addr(), "DEVO_CHAIN_FILE=" + w.certs.Chain, "DEVO_CERT_FILE=" + w.certs.ClientCert,
-		"DEVO_KEY_FILE=" + w.certs.ClientKey, "DEVO_STALL_TIMEOUT=2s",
+		"DEVO_KEY_FILE=" + w.certs.ClientKey, "DEVO_STALL_TIMEOUT=2s", "EXPAND_RATE=1000",
 	}, extra...)
 }
 

@@ -1,0 +1,157 @@
+package plan_test
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+func readPage(received, total int64) *taplinev1.WindowRecord {
+	return &taplinev1.WindowRecord{
+		State: taplinev1.WindowState_WINDOW_STATE_FETCHED, Total: total, Feeds: []*taplinev1.FeedResult{{Received: received}},
+	}
+}
+
+// TestCampaignsAreReadWithoutAGap: whatever is in the pages, however long nobody plans, the windows of a
+// list of campaigns touch, none is longer than a day, each is read to its last page, and the calls of
+// any 24 hours stay below the limit once the list has caught up.
+func TestCampaignsAreReadWithoutAGap(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		c := plan.ListConfig{
+			Tenant: "main", Call: feed.CallCampaignIDs, Interval: time.Duration(rapid.IntRange(1, 24*60).Draw(t, "interval")) * time.Minute,
+			Start: epoch.Add(-time.Duration(rapid.IntRange(0, 168).Draw(t, "age")) * time.Hour), Margin: 5 * time.Second, Limit: 50, Lists: 1,
+		}
+		state, now := &taplinev1.ListState{}, epoch.Add(time.Hour)
+		covered := c.Start.Truncate(time.Second)
+		var calls []time.Time
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			out := plan.StepList(c, state, now, nil)
+			for out.New != nil {
+				id, err := job.Parse(out.New.GetId())
+				if err != nil || id.Call != c.Call || id.Lane != taplinev1.Lane_LANE_LIST {
+					t.Fatalf("%s: %v", out.New.GetId(), err)
+				}
+				if id.Window.Span() > 24*time.Hour || id.Window.Span() < window.MinSpan || id.Window.Start.After(covered) || id.Window.End.After(now) {
+					t.Fatalf("window %s at %s, covered up to %s", id.Window, now, covered)
+				}
+				calls = append(calls, now)
+				now = now.Add(time.Second)
+				full := rapid.IntRange(0, 9).Draw(t, "full page") == 0
+				received := int64(rapid.IntRange(0, 199).Draw(t, "entries"))
+				if full {
+					received = 200
+				}
+				if !full && id.Window.End.After(covered) {
+					covered = id.Window.End
+				}
+				if again := plan.StepList(c, state, now, nil); again.New != nil {
+					t.Fatal("a page was ordered while another is read")
+				}
+				out = plan.StepList(c, state, now, readPage(received, 0))
+				if next := out.New; full && (next == nil || next.GetPass() != id.Pass+1) {
+					t.Fatalf("no page behind page %d of 200 entries", id.Pass)
+				}
+			}
+			if gap := now.Sub(covered); gap > c.Interval+12*time.Hour { // many pages stretch the interval
+				t.Fatalf("at %s it is read up to %s only, and nothing is planned", now, covered)
+			}
+			now = now.Add(time.Duration(rapid.IntRange(1, 40*60).Draw(t, "minutes")) * time.Minute)
+		}
+	})
+}
+
+func TestCampaignsStayWithinTheirCalls(t *testing.T) {
+	t.Parallel()
+	c := plan.ListConfig{Tenant: "main", Call: feed.CallCampaignIDs, Interval: time.Hour, Start: epoch, Margin: 5 * time.Second, Limit: 50, Lists: 1}
+	state := &taplinev1.ListState{}
+	var calls []time.Time
+	for now := epoch.Add(time.Minute); now.Before(epoch.Add(5 * 24 * time.Hour)); now = now.Add(time.Minute) {
+		out := plan.StepList(c, state, now, nil)
+		for page := 1; out.New != nil; page++ {
+			calls = append(calls, now)
+			received := int64(200)
+			if page == 3 { // three pages each time would make 72 calls a day
+				received = 7
+			}
+			out = plan.StepList(c, state, now, readPage(received, 0))
+		}
+	}
+	for i, from := range calls {
+		n := 0
+		for _, at := range calls[i:] {
+			if at.Before(from.Add(24 * time.Hour)) {
+				n++
+			}
+		}
+		if n > 50 {
+			t.Fatalf("%d calls in the day from %s", n, from)
+		}
+	}
+	if len(calls) < 5*30 {
+		t.Errorf("%d calls in five days: more could be made", len(calls))
+	}
+}
+
+// TestPeopleAreReadToTheEnd: with a total, up to it; without one, up to an empty page; never for ever.
+func TestPeopleAreReadToTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		pages []int64
+		total int64
+	}{
+		"one page":              {[]int64{17}, 17},
+		"empty":                 {[]int64{0}, 0},
+		"exactly full":          {[]int64{1000}, 1000},
+		"small pages":           {[]int64{200, 200, 200, 100}, 700}, // the server may have its own idea of a page
+		"a total that is wrong": {[]int64{200, 100, 0}, 9999},
+		"no total":              {[]int64{1000, 3, 0}, 0},
+	} {
+		list := plan.ListConfig{Tenant: "main", Call: feed.CallVAP, Days: "14", Interval: 8 * time.Hour, Snapshot: 24 * time.Hour, Margin: 5 * time.Second, Limit: 50, Lists: 3}
+		state := &taplinev1.ListState{}
+		out := plan.StepList(list, state, epoch.Add(time.Hour), nil)
+		for i, received := range c.pages {
+			if out.New == nil || out.New.GetPass() != uint32(i+1) || out.New.GetTargets()[0].GetId() != "14" {
+				t.Fatalf("%s: page %d: %v", name, i+1, out.New)
+			}
+			out = plan.StepList(list, state, epoch.Add(time.Hour), readPage(received, c.total))
+		}
+		if out.New != nil || state.GetPages() != uint32(len(c.pages)) {
+			t.Errorf("%s: it goes on with %v", name, out.New)
+		}
+		if due := state.GetDue().AsTime(); !due.After(epoch.Add(time.Hour)) || due.After(epoch.Add(9*time.Hour)) {
+			t.Errorf("%s: due at %s", name, due)
+		}
+	}
+}
+
+func TestAListWithoutEndIsEnded(t *testing.T) {
+	t.Parallel()
+	c := plan.ListConfig{Tenant: "main", Call: feed.CallTopClickers, Days: "14", Interval: time.Hour, Snapshot: 24 * time.Hour, Limit: 50, Lists: 3}
+	state, pages := &taplinev1.ListState{}, 0
+	out := plan.StepList(c, state, epoch.Add(time.Hour), nil)
+	for ; out.New != nil && pages < 10_000; pages++ {
+		out = plan.StepList(c, state, epoch.Add(time.Hour), readPage(200, 0))
+	}
+	if pages != 500 || out.Note == "" {
+		t.Errorf("%d pages, %q", pages, out.Note)
+	}
+}
+
+func TestALostListIsToldAndLeft(t *testing.T) {
+	t.Parallel()
+	c := plan.ListConfig{Tenant: "main", Call: feed.CallCampaignIDs, Interval: time.Hour, Start: epoch.Add(-48 * time.Hour), Limit: 50, Lists: 1}
+	state := &taplinev1.ListState{}
+	first := plan.StepList(c, state, epoch, nil).New
+	out := plan.StepList(c, state, epoch, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too far into the past"})
+	if out.Lost == nil || out.Lost.Reason != "too far into the past" || out.Lost.Feeds[0] != "campaigns" || out.New == nil || out.New.GetId() == first.GetId() {
+		t.Errorf("%+v after %s", out, first.GetId())
+	}
+}
