@@ -1,10 +1,11 @@
 // Package enricher makes rows for Devo tables out of records.
 //
 //	RAW ──▶ enricher ──▶ EVENTS
-//	           └──▶ DEAD, LEDGER
+//	           ├──▶ DEAD, LEDGER
+//	           └──▶ JOBS: threats and campaigns that records name
 //
-// Consumes: batches of records from RAW. Emits: one batch of events for each of
-// them into EVENTS. Owns: nothing; it can be replaced at any moment.
+// Consumes: batches of records from RAW, twice: for the rows, and for the names in them. Emits: batches of
+// events into EVENTS, orders into JOBS. Owns: nothing; it can be replaced at any moment.
 //
 // A SIEM record becomes a row as it is: the same keys in the same order, the
 // same text of every number, the same escapes. Added at the end are
@@ -13,9 +14,16 @@
 // a syslog line is taken out: white space between tokens that is not a blank, and
 // bytes that are not UTF-8, which become U+FFFD.
 //
+// Other answers (derive.go) become rows by package flatten: a report one row for each piece of evidence, people one
+// each with the figures of their list, threats and campaigns as they are. Such rows carry @tapline_generation.
+//
+// Names (expand.go) are looked up in this process's memory, then in KNOWN; what is new, has changed or is linked to
+// another campaign is ordered. A batch is acknowledged for its names when the jobs are stored; their ids
+// say which batch they come from, so a repetition orders nothing twice.
+//
 // Guarantees: a message of RAW is acknowledged only after its events are stored, and
 // then noted in the ledger.
-// The publication is named <RAW sequence>/<table>/<generation>, so a repetition
+// The publication is named <RAW sequence>/<table>/<generation>[/<part>], so a repetition
 // within two hours is dropped by the bus; later it costs duplicates that carry
 // the same @tapline_id.
 //

@@ -1,14 +1,14 @@
-// Package fetcher reads windows from Proofpoint and stores what it said.
+// Package fetcher calls Proofpoint and stores what it said.
 //
 //	JOBS ──▶ fetcher ──▶ RAW (batches, and one marker for each job)
 //	          │  │ └──▶ LEDGER
-//	     QUOTA│  └ SEEN
+//	     QUOTA│  └ SEEN, KNOWN
 //
 // Consumes: jobs, each lane by its own consumer, so that live work never waits
-// behind backfill. Emits: batches of records into RAW, byte for byte, and
-// window records into LEDGER. Owns: the bucket SEEN; takes units from QUOTA.
+// behind backfill, nor either of them behind threats, campaigns and people. Emits: batches of records into RAW, byte for byte, and
+// window records into LEDGER. Owns: the buckets SEEN and KNOWN; takes units from QUOTA.
 //
-// One job is one call. In this order, so that a crash between any two lines
+// A job for a window or a page is one call. In this order, so that a crash between any two lines
 // repeats work and loses none:
 //
 //  1. Is the marker of the job in RAW? Then an earlier run stored it: complete
@@ -22,6 +22,13 @@
 //  5. Store all batches and the marker in one atomic batch.
 //  6. Write SEEN, then LEDGER, then ack.
 //
+// A job for ids (expand.go) claims each of them in KNOWN, asks, and stores all answers together; it
+// writes KNOWN instead of SEEN. Of several ids those that fail are first published as jobs of their own;
+// a single one that fails for a reason of its own is asked for again with growing waits, and goes to DEAD
+// when it has failed as often as configured. Whether a 5xx is the id's own is found out by asking something
+// else. Jobs for forensics (queue.go) are taken one by one, the most important level first, while their pool has
+// more than is kept back for the levels before.
+//
 // Guarantees: the records of a job are in RAW once, together with the account of
 // the job, for any number of runs and fetchers.
 //
@@ -29,5 +36,6 @@
 // failure this process makes no call for a while, longer each time (up to five
 // minutes), so that an outage at Proofpoint costs few units. A window that
 // fails on its own is cut into halves, which the scheduler plans. A refused credential is
-// probed every five minutes and raises an alarm. What each answer of Proofpoint means stands in fate.go.
+// probed every five minutes and raises an alarm. SIEM records and the rest rest
+// apart from each other. What each answer of Proofpoint means stands in fate.go.
 package fetcher

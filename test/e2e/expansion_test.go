@@ -18,6 +18,7 @@ type row struct {
 	PullID    string `json:"@devo_pulling_id"`
 	List      string `json:"list"`
 	Window    int    `json:"window"`
+	Interval  string `json:"interval"`
 	Identity  struct {
 		GUID string `json:"guid"`
 	} `json:"identity"`

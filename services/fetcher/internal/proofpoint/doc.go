@@ -1,8 +1,8 @@
-// Package proofpoint calls the SIEM endpoints of the Proofpoint TAP API.
+// Package proofpoint calls the Proofpoint TAP API.
 //
-// One call of [Client.SIEM] is one HTTP request: there are no retries, and the
-// transport cannot make any of its own, because every attempt takes a unit of
-// a daily limit. The body is split into records while it arrives; memory does
+// One call of [Client.SIEM], [Client.List] or [Client.One] is one HTTP request: there are no retries, and the
+// transport cannot make any of its own where an attempt takes a unit of a daily
+// limit; endpoints without one share connections. The body is split into records while it arrives; memory does
 // not grow with it. Each record is handed over exactly as it was received.
 //
 // What a body must be to count: one JSON object that is complete, to its last
@@ -10,6 +10,9 @@
 // serves. An array that is missing or null is empty. Anything else fails the
 // call as a whole. An array element that is not a JSON object, while the
 // framing around it holds, is handed over as malformed, and the rest goes on.
+//
+// A list is split in the same way, and what stands around its entries is handed over beside them. An answer about one
+// id is taken whole; one that is larger than a record may be is malformed.
 //
 // Every failure is an [*APIError] that says what kind it is.
 package proofpoint

@@ -1,0 +1,121 @@
+package e2e_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/overview"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// TestAWeekOfEverything runs all eight feeds and forensics with Proofpoint's limits over a week of
+// simulated time, six of whose days pass in a minute: no pool is overrun, no 429 is self-made, every threat
+// and campaign that is named has its rows, the lists of people are complete, the queue of
+// reports is worked off by importance, and the account of the ledger adds up.
+func TestAWeekOfEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *tapsim.Config) {
+		c.Rate, c.Factor, c.Age, c.IndexLag = 0.005, 8000, 24*time.Hour, time.Minute
+		c.Threats, c.Campaigns, c.People = 1, 4, 20
+	})
+	address := freeAddress(t)
+	p := w.run(t, "NATS_LISTEN="+address, "TAP_FORENSICS=true", "EXPAND_RETRY_DELAY=10ms", "TAP_TIMEOUT=10s", "ALARM_FRESHNESS=168h")
+	poll(t, "a week", func() bool { return w.sim.Now().Sub(w.sim.Epoch()) > 7*24*time.Hour })
+	at := w.sim.Now().Add(-3 * time.Hour) // windows and lists lag behind a clock that makes an hour in half a second
+	w.complete(t, at)
+	w.expanded(t, at)
+	for pool, q := range w.sim.Status().Quota {
+		if q.Refused > 0 || q.Used > q.Limit {
+			t.Errorf("pool %s: %+v", pool, q)
+		}
+	}
+	w.peopleComplete(t)
+	w.reportsByImportance(t)
+	w.addsUp(t, address)
+	if n := p.logs.count("goes to DEAD"); n > 0 {
+		t.Errorf("%d ids went to DEAD", n)
+	}
+}
+
+// addsUp checks the ledger by the simulator's clock.
+func (w *world) addsUp(t *testing.T, address string) {
+	t.Helper()
+	b, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + address}, "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var limits quota.Config
+	if err := config.Load(&limits, nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := overview.Open(t.Context(), b, "main", limits, w.sim.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := r.Verify(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range report.Violations {
+		t.Errorf("the ledger: %s", v)
+	}
+	for _, g := range report.Gaps {
+		t.Errorf("a gap: %+v", g)
+	}
+	if report.Records < 3000 || report.Rows < report.Records/2 || report.Confirmed < report.Rows*9/10 {
+		t.Errorf("%d records, %d rows, %d confirmed", report.Records, report.Rows, report.Confirmed)
+	}
+	t.Logf("%d records, %d rows, %d confirmed", report.Records, report.Rows, report.Confirmed)
+}
+
+// peopleComplete checks that each list has each person in each of the snapshots that are over.
+func (w *world) peopleComplete(t *testing.T) {
+	t.Helper()
+	for call, f := range map[feed.Call]feed.Feed{feed.CallVAP: feed.PeopleVAP, feed.CallTopClickers: feed.PeopleTopClicks} {
+		type key struct {
+			days int
+			day  string
+		}
+		have := make(map[key]map[string]bool)
+		for _, r := range w.rows[f] {
+			_, end, _ := strings.Cut(r.Interval, "/")
+			k := key{r.Window, end[:len("2006-01-02")]}
+			if have[k] == nil {
+				have[k] = make(map[string]bool)
+			}
+			have[k][r.Identity.GUID] = true
+		}
+		if len(have) < 3*5 {
+			t.Errorf("%s: %d snapshots in a week", f, len(have))
+		}
+		today := w.sim.Now().Format(time.DateOnly)
+		for k, guids := range have {
+			if want := w.sim.People(call, k.days, w.sim.Now()); len(guids) != len(want) && k.day != today {
+				t.Errorf("%s over %d days on %s: %d people of %d", f, k.days, k.day, len(guids), len(want))
+			}
+		}
+	}
+}
+
+// reportsByImportance checks that there are reports, those of threats as many as there were calls.
+func (w *world) reportsByImportance(t *testing.T) {
+	t.Helper()
+	reports := make(map[string]bool)
+	for _, f := range []feed.Feed{feed.Threats, feed.Campaigns} {
+		for _, r := range w.rows[f] {
+			if r.Found != nil {
+				reports[r.Scope+r.ID] = true
+			}
+		}
+	}
+	if len(reports) < 50 {
+		t.Errorf("%d reports in a week", len(reports))
+	}
+}
