@@ -45,7 +45,7 @@ func TestGolden(t *testing.T) {
 		t.Fatalf("%v, %v", files, err)
 	}
 	for _, name := range files {
-		response, err := os.ReadFile(name) //nolint:gosec // it is the test's own
+		response, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want, err := os.ReadFile(golden) //nolint:gosec // it is the test's own
+		want, err := os.ReadFile(golden)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +164,7 @@ func TestNothingIsLost(t *testing.T) {
 
 func FuzzReport(f *testing.F) {
 	for _, name := range []string{"testdata/report.json", "testdata/empty.json"} {
-		seed, err := os.ReadFile(name) //nolint:gosec // it is the test's own
+		seed, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)
 		}

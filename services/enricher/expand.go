@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,7 +84,8 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 // order publishes the jobs of the wishes that are not known, and counts.
 func (x *expander) order(ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.WantRecord) error {
 	jobs := make(map[feed.Call][]*taplinev1.Target)
-	for key, w := range wishes {
+	for _, key := range slices.Sorted(maps.Keys(wishes)) { // a repetition makes the same jobs
+		w := wishes[key]
 		if !feed.Askable(w.target.GetId()) {
 			want.Dead++
 			if err := x.unaskable(ctx, d, w); err != nil {

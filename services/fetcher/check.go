@@ -16,13 +16,14 @@ func Check(ctx context.Context, c API) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer client.Close()
 	r, err := client.Check(ctx)
 	if err != nil {
 		return "", err
 	}
 	skew := time.Duration(0)
 	if !r.ServerTime.IsZero() {
-		skew = time.Since(r.ServerTime).Truncate(time.Second)
+		skew = r.Skew.Truncate(time.Second)
 	}
 	return fmt.Sprintf("%s takes the credential; the local clock is %s ahead", c.URL, skew), nil
 }

@@ -94,12 +94,14 @@ type Fetcher struct {
 // New makes a fetcher. It does nothing before Run.
 func New(cfg Config, deps Deps) (*Fetcher, error) {
 	deps.Health.NotReady(Flow.Stage, "starting")
-	api, err := proofpoint.New(cfg.API.client())
-	if err != nil {
-		return nil, fmt.Errorf("fetcher: %w", err)
-	}
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	client := cfg.API.client()
+	client.Now = deps.Now
+	api, err := proofpoint.New(client)
+	if err != nil {
+		return nil, fmt.Errorf("fetcher: %w", err)
 	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
@@ -188,7 +190,7 @@ func (f *Fetcher) note(r proofpoint.Response) (skew time.Duration) {
 	if r.ServerTime.IsZero() {
 		return 0
 	}
-	skew = f.now().Sub(r.ServerTime).Truncate(time.Second)
+	skew = r.Skew.Truncate(time.Second)
 	f.metrics.skew.Set(skew.Seconds())
 	return skew
 }

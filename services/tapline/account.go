@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapsim"
 )
@@ -25,6 +27,10 @@ type Account struct {
 	Missing    int `json:"missing"`    // visible and, after a minute to settle, not at the sink
 	Duplicates int `json:"duplicates"` // rows at the sink beyond the first of each record
 	Dead       int `json:"dead"`       // records in DEAD
+	// Threats and campaigns that the visible records name, and those of them without a row.
+	Named   int `json:"named"`
+	Unnamed int `json:"unnamed"`
+	People  int `json:"people"` // rows of people
 }
 
 // print writes the account and turns missing records into an error.
@@ -38,9 +44,10 @@ func (a Account) print(out io.Writer, asJSON bool) error {
 	} else {
 		_, _ = fmt.Fprintf(out, "\nAccount: %d records generated, %d visible, %d delivered, %d missing, %d duplicates, %d dead\n",
 			a.Generated, a.Visible, a.Delivered, a.Missing, a.Duplicates, a.Dead)
+		_, _ = fmt.Fprintf(out, "They name %d threats and campaigns, of which %d have no row; %d rows of people\n", a.Named, a.Unnamed, a.People)
 	}
-	if a.Missing > 0 {
-		return fmt.Errorf("%w: %d of %d", errMissing, a.Missing, a.Visible)
+	if a.Missing > 0 || a.Unnamed > 0 {
+		return fmt.Errorf("%w: %d of %d, and %d of %d threats and campaigns", errMissing, a.Missing, a.Visible, a.Unnamed, a.Named)
 	}
 	return nil
 }
@@ -52,6 +59,7 @@ type account struct {
 	mu         sync.Mutex
 	arrivals   map[uint64]struct{}
 	duplicates int
+	people     int
 	buf        []byte
 }
 
@@ -66,6 +74,15 @@ func (a *account) arrived(e devosink.Event) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	switch e.Tag {
+	case feed.PeopleVAP.Table(), feed.PeopleTopClicks.Table():
+		a.people++
+		return
+	case feed.Threats.Table(), feed.Campaigns.Table():
+		a.buf = derivedKey(a.buf[:0], e.Tag, identity.Text(e.Message, "id"))
+		a.arrivals[maphash.Bytes(a.seed, a.buf)] = struct{}{} // there may be a row for each revision
+		return
+	}
 	a.buf = append(append(a.buf[:0], lastToken(e.Tag)...), ' ')
 	a.buf = tapsim.FastKey(a.buf, e.Message)
 	key := maphash.Bytes(a.seed, a.buf)
@@ -73,6 +90,11 @@ func (a *account) arrived(e devosink.Event) {
 		a.duplicates++
 	}
 	a.arrivals[key] = struct{}{}
+}
+
+// derivedKey is the key of a threat or campaign.
+func derivedKey(dst []byte, table, id string) []byte {
+	return append(append(append(dst, table...), " id:"...), id...)
 }
 
 // lastToken of a table is the feed in lower case.
@@ -106,8 +128,15 @@ func (a *account) settle(sim *tapsim.Sim, now time.Time) Account {
 	}
 	out.Missing = out.Visible - out.Delivered
 	a.mu.Lock()
-	out.Duplicates = a.duplicates
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	for t := range sim.Derived(now) {
+		out.Named++
+		buf = append(append(buf[:0], t.Feed.Table()...), ' ')
+		if _, ok := a.arrivals[maphash.Bytes(a.seed, append(buf, t.Key...))]; !ok {
+			out.Unnamed++
+		}
+	}
+	out.Duplicates, out.People = a.duplicates, a.people
 	return out
 }
 
@@ -118,7 +147,7 @@ func (s *stand) watch(ctx context.Context, o DemoOptions, screen *screen) Accoun
 	over := s.sim.Now()
 	deadline := time.Now().Add(settleFor)
 	result := s.account.settle(s.sim, over)
-	for result.Missing > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
+	for result.Missing+result.Unnamed > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
 		screen.settling(result)
 		screen.follow(ctx, time.Second)
 		result = s.account.settle(s.sim, over)

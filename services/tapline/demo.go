@@ -134,7 +134,7 @@ func raise(ctx context.Context, o DemoOptions, dir string, rt program.Runtime) (
 	var cfg Config
 	err = config.Load(&cfg, []string{
 		"DATA_DIR=" + dir, "TAP_URL=http://" + ln.Addr().String(), "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=" + simConfig.Principal,
-		"TAP_SECRET=" + simConfig.Secret.Reveal(), "TAP_START_TIME=" + sim.Epoch().Format(time.RFC3339), "SCHEDULER_TICK=50ms",
+		"TAP_SECRET=" + simConfig.Secret.Reveal(), "TAP_START_TIME=" + sim.Epoch().Format(time.RFC3339), "SCHEDULER_TICK=50ms", "EXPAND_RATE=200",
 		"SINK=" + shipper.SinkDevo, "DEVO_ADDRESS=" + sink.Addr(), "DEVO_CHAIN_FILE=" + files.Chain,
 		"DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey, "HTTP_ADDR=" + telemetry.Off,
 	})

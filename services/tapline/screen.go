@@ -34,7 +34,7 @@ func newScreen(out io.Writer, metrics prometheus.Gatherer, o DemoOptions) *scree
 		s.terminal = term.IsTerminal(int(f.Fd()))
 	}
 	if !s.terminal {
-		_, _ = fmt.Fprintln(out, "table fetched/shipped/confirmed, lag from the pull to the confirmation:")
+		_, _ = fmt.Fprintln(out, "feed fetched/shipped/confirmed, lag from the pull to the confirmation:")
 	}
 	return s
 }
@@ -93,6 +93,7 @@ func (s *screen) sum(name string, want labels) (total float64) {
 
 // row is the progress of one table.
 type row struct {
+	feed                        feed.Feed
 	table                       string
 	fetched, shipped, confirmed float64
 	lag                         time.Duration
@@ -100,9 +101,10 @@ type row struct {
 
 func (s *screen) rows() []row {
 	var rows []row
-	for _, f := range feed.SIEM() {
+	for _, f := range feed.All() {
 		table := labels{"table": f.Table()}
 		r := row{
+			feed:      f,
 			table:     f.Table(),
 			shipped:   s.sum("tapline_shipper_events_shipped_total", table),
 			confirmed: s.sum("tapline_shipper_events_confirmed_total", table),
@@ -130,7 +132,7 @@ func (s *screen) draw() {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%4.0fs", time.Since(s.began).Seconds())
 	for _, r := range s.rows() {
-		fmt.Fprintf(&b, "  %s %.0f/%.0f/%.0f lag %s", lastToken(r.table), r.fetched, r.shipped, r.confirmed, r.lag)
+		fmt.Fprintf(&b, "  %s %.0f/%.0f/%.0f lag %s", r.feed, r.fetched, r.shipped, r.confirmed, r.lag)
 	}
 	_, _ = fmt.Fprintln(s.out, b.String())
 }
@@ -154,5 +156,5 @@ func (s *screen) table() {
 
 func (s *screen) settling(a Account) {
 	s.drawn = 0
-	_, _ = fmt.Fprintf(s.out, "time is over; waiting for %d records that are visible and not delivered yet\n", a.Missing)
+	_, _ = fmt.Fprintf(s.out, "time is over; waiting for %d records that are visible and not delivered yet, and the rows of %d threats and campaigns\n", a.Missing, a.Unnamed)
 }

@@ -124,7 +124,8 @@ func (s *Sim) campaignIDs(q url.Values, now time.Time) ([]byte, int) {
 	case to.After(now):
 		return []byte(stillCurrent), http.StatusBadRequest
 	}
-	list := cut(s.gen.active(from, to, now), page, size)
+	all := slices.DeleteFunc(s.gen.active(from, to, now), func(d detail) bool { return d.updated.Before(s.epoch.Add(-24 * time.Hour)) })
+	list := cut(all, page, size)
 	if len(list) == 0 && s.cfg.Empty404 {
 		return nil, http.StatusNotFound
 	}

@@ -16,8 +16,8 @@ import (
 
 // TestAWeekOfEverything runs all eight feeds and forensics with Proofpoint's limits over a week of
 // simulated time, six of whose days pass in a minute: no pool is overrun, no 429 is self-made, every threat
-// and campaign that is named has its rows, the lists of people are complete, the queue of
-// reports is worked off by importance, and the account of the ledger adds up.
+// and campaign that is named has its rows, the lists of people are complete, reports are
+// read, and the account of the ledger adds up.
 func TestAWeekOfEverything(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) {
@@ -36,7 +36,7 @@ func TestAWeekOfEverything(t *testing.T) {
 		}
 	}
 	w.peopleComplete(t)
-	w.reportsByImportance(t)
+	w.reported(t)
 	w.addsUp(t, address)
 	if n := p.logs.count("goes to DEAD"); n > 0 {
 		t.Errorf("%d ids went to DEAD", n)
@@ -104,8 +104,8 @@ func (w *world) peopleComplete(t *testing.T) {
 	}
 }
 
-// reportsByImportance checks that there are reports, those of threats as many as there were calls.
-func (w *world) reportsByImportance(t *testing.T) {
+// reported checks that there are reports; that they are read by importance is tested with the fetcher.
+func (w *world) reported(t *testing.T) {
 	t.Helper()
 	reports := make(map[string]bool)
 	for _, f := range []feed.Feed{feed.Threats, feed.Campaigns} {

@@ -25,6 +25,7 @@ type Config struct {
 	IdleTimeout    time.Duration // between two pieces of the body
 	MaxRecordBytes int           // 0 means 4 MiB
 	UserAgent      string
+	Now            func() time.Time // the local clock; nil means time.Now
 }
 
 const defaultMaxRecord = 4 << 20
@@ -42,6 +43,9 @@ func New(c Config) (*Client, error) {
 	base, err := url.Parse(strings.TrimRight(c.URL, "/"))
 	if err != nil {
 		return nil, config.Invalid("TAP_URL", c.URL, "want https://host")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.MaxRecordBytes == 0 {
 		c.MaxRecordBytes = defaultMaxRecord
@@ -88,6 +92,7 @@ type Response struct {
 	Status     int           // 0 when there was none
 	Bytes      int64         // of the body, decompressed
 	ServerTime time.Time     // the Date header; zero if there was none
+	Skew       time.Duration // how far the local clock was ahead of it when it arrived
 	Duration   time.Duration // from the request to the end of the body
 }
 
@@ -158,6 +163,7 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 	c.response.Status = resp.StatusCode
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		c.response.ServerTime = at
+		c.response.Skew = c.client.cfg.Now().Sub(at)
 	}
 	b := &body{source: resp.Body, touch: func() { watch.Reset(c.client.cfg.IdleTimeout) }}
 	if resp.StatusCode != http.StatusOK {
