@@ -16,15 +16,17 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
-// question is one target of a job on its way.
+// question is one id of a job on its way.
 type question struct {
 	target   *taplinev1.Target
-	hash     uint64 // of the content that was published last
+	same     []*taplinev1.Target // of the same id: records may differ in what they say of it
+	hash     uint64              // of the content that was published last
 	answer   []byte
 	response proofpoint.Response
 	known    bool  // no call is needed
@@ -47,15 +49,14 @@ const whenBusy = 5 * time.Second
 // target of several that has none becomes a job of its own, and a single one is
 // asked for again until it has failed too often.
 func (f *Fetcher) expand(ctx context.Context, w *work) error {
-	questions := make([]*question, len(w.job.GetTargets()))
+	questions := questionsOf(w.job.GetTargets())
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(f.cfg.Expand.Calls)
-	for i, t := range w.job.GetTargets() {
-		questions[i] = &question{target: t}
+	for _, q := range questions {
 		group.Go(func() error {
-			f.ask(asking, w, questions[i])
-			if err := questions[i].err; err != nil && !own(err) && !errors.Is(err, errBusy) {
-				return err // the others need not try
+			f.ask(asking, w, q)
+			if q.err != nil && !own(q.err) && !errors.Is(q.err, errBusy) {
+				return q.err // the others need not try
 			}
 			return nil
 		})
@@ -82,13 +83,44 @@ func (f *Fetcher) expand(ctx context.Context, w *work) error {
 	return f.store(ctx, w, c, last, 0)
 }
 
-// ask makes the call for one target, if one is needed.
+// questionsOf makes one question of all targets with one id. It is about the one that
+// knows the campaign, if there is one.
+func questionsOf(targets []*taplinev1.Target) []*question {
+	byID := make(map[string]*question, len(targets))
+	var questions []*question
+	for _, t := range targets {
+		q := byID[t.GetId()]
+		if q == nil {
+			q = &question{target: t}
+			byID[t.GetId()] = q
+			questions = append(questions, q)
+		}
+		if q.target.GetCampaign() == "" && t.GetCampaign() != "" {
+			q.target = t
+		}
+		q.same = append(q.same, t)
+	}
+	return questions
+}
+
+// claim reserves an id, unless all of its targets are covered.
+func (f *Fetcher) claim(ctx context.Context, w *work, q *question) (claim known.Claimed, err error) {
+	for _, t := range q.same {
+		claim, err = f.known.Claim(ctx, w.id.Call, t, w.job.GetId())
+		if err != nil || !claim.Covered {
+			return claim, err
+		}
+	}
+	return claim, nil
+}
+
+// ask makes the call for one id, if one is needed.
 func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
 	if !feed.Askable(q.target.GetId()) {
 		q.err = fmt.Errorf("%w: id %.40q cannot be asked for", errBadJob, q.target.GetId())
 		return
 	}
-	claim, err := f.known.Claim(ctx, w.id.Call, q.target, w.job.GetId())
+	claim, err := f.claim(ctx, w, q)
 	switch {
 	case err != nil:
 		q.err = err
@@ -225,6 +257,9 @@ func (c *collector) take(q *question) error {
 	}
 	if rec.Target, err = proto.Marshal(q.target); err != nil {
 		return fmt.Errorf("encode target %s: %w", q.target.GetId(), err)
+	}
+	for _, t := range q.same {
+		c.answers = append(c.answers, answered{t, rec.Hash})
 	}
 	c.answers = append(c.answers, answered{q.target, rec.Hash})
 	if rec.Hash == q.hash {

@@ -263,3 +263,29 @@ func TestListOfPeopleIsReadPageByPage(t *testing.T) {
 		t.Errorf("the same page again: %v", f)
 	}
 }
+
+// TestOneCallForOneID: records of one batch may differ in what they say of a threat; it is asked for once,
+// and the row says the campaign.
+func TestOneCallForOneID(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	id := b.threats(t, 1)[0]
+	order := b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, 7, id, id, id)
+	order.Targets[1].Campaign, order.Targets[2].Status = tapsim.RevisedCampaign, "cleared"
+	b.plan(t, order)
+	b.start(t, quick...)
+	r := b.record(t, order)
+	if f := r.GetFeeds()[0]; f.GetReceived() != 1 || f.GetPublished() != 1 {
+		t.Errorf("the account: %v", f)
+	}
+	target := &taplinev1.Target{}
+	if err := proto.Unmarshal(b.stored(t, r)[0].Target, target); err != nil || target.GetCampaign() != tapsim.RevisedCampaign {
+		t.Errorf("asked about %v, %v", target, err)
+	}
+	again := b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, 8, id, id, id)
+	again.Targets = order.GetTargets()
+	b.plan(t, again)
+	if f := b.record(t, again).GetFeeds()[0]; f.GetKnown() != 1 || f.GetReceived() != 0 {
+		t.Errorf("again: %v", f)
+	}
+}

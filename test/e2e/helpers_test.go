@@ -41,6 +41,9 @@ func (p *pipeline) counter(tb testing.TB, name, label, value string) int {
 			continue
 		}
 		for _, m := range f.GetMetric() {
+			if label == "" {
+				total += m.GetCounter().GetValue()
+			}
 			for _, l := range m.GetLabel() {
 				if l.GetName() == label && l.GetValue() == value {
 					total += m.GetCounter().GetValue()

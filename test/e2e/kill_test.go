@@ -74,10 +74,12 @@ func TestKillAtAnyMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		have = w.complete(t, at)
+		w.expanded(t, at)
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 	})
+	w.onceEach(t)
 	rows, bytesTwice := 0, 0
 	for key, d := range have {
 		if len(d.ids) != 1 {
@@ -113,7 +115,7 @@ func (w *world) progress(t *testing.T) {
 func (w *world) child(t *testing.T, output io.Writer, work func(*exec.Cmd)) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(w.environ("TAP_START_TIME=6h", "SHIPPER_MAX_INFLIGHT_BYTES=1048576", "STREAM_ACK_WAIT=1s", "LOG_FORMAT=json"), childVariable+"=1", "GOCOVERDIR="+w.dir)
+	cmd.Env = append(w.environ("TAP_START_TIME=6h", "SHIPPER_MAX_INFLIGHT_BYTES=1048576", "STREAM_ACK_WAIT=1s", "LOG_FORMAT=json", "TAP_FORENSICS=true"), childVariable+"=1", "GOCOVERDIR="+w.dir)
 	own := &logs{}
 	both := io.MultiWriter(own, output)
 	cmd.Stdout, cmd.Stderr = both, both // the same, so that there is one writer
