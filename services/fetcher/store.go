@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,7 +82,7 @@ func total(envelope []byte) int64 {
 func batches(c *collector) iter.Seq2[bus.RawMessage, error] {
 	return func(yield func(bus.RawMessage, error) bool) {
 		err := c.spool.Each(func(label string, data []byte) bool {
-			data = batch.AppendEnvelope(data[:len(data):len(data)], c.envelope)
+			data = batch.AppendEnvelope(slices.Clip(data), c.envelope)
 			return yield(bus.RawMessage{Feed: label, Data: data}, nil)
 		})
 		if err != nil {

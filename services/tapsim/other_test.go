@@ -35,7 +35,8 @@ func decode(t *testing.T, text string) (v struct {
 		Scope, ID string
 		Forensics []json.RawMessage
 	}
-}) {
+},
+) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		t.Fatalf("%v in %.200s", err, text)

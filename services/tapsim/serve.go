@@ -104,7 +104,7 @@ func (s *Sim) before(w http.ResponseWriter, r *http.Request, hit *Fault) bool {
 func fail(w http.ResponseWriter, status int, sentence string) {
 	w.Header().Set("Content-Type", "text/plain;charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprint(w, sentence)
+	_, _ = fmt.Fprint(w, sentence) //nolint:gosec // plain text, and for testers
 }
 
 func (s *Sim) siem(w http.ResponseWriter, r *http.Request, e feed.Endpoint, hit *Fault) {

@@ -37,6 +37,9 @@ type world struct {
 	certs devocert.Files
 	dir   string
 
+	mu      sync.Mutex
+	arrives func(devosink.Event)
+
 	read int // events of the sink that have is made of
 	have map[string]*delivery
 	rows map[feed.Feed][]row // of the other tables
@@ -73,7 +76,7 @@ func newWorldThat(tb testing.TB, keeps devosink.Mode, change func(*tapsim.Config
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if w.sink, err = devosink.New(devosink.Config{TLS: conf, Mode: keeps}); err != nil {
+	if w.sink, err = devosink.New(devosink.Config{TLS: conf, Mode: keeps, OnEvent: w.arrived}); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
@@ -82,6 +85,21 @@ func newWorldThat(tb testing.TB, keeps devosink.Mode, change func(*tapsim.Config
 		}
 	})
 	return w
+}
+
+// onEvent has every row that arrives handed to somebody, one at a time.
+func (w *world) onEvent(arrives func(devosink.Event)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.arrives = arrives
+}
+
+func (w *world) arrived(e devosink.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.arrives != nil {
+		w.arrives(e)
+	}
 }
 
 func (w *world) serve(tb testing.TB) {
