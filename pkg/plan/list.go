@@ -117,7 +117,11 @@ func (c ListConfig) due(s *taplinev1.ListState, now time.Time) time.Time {
 	if budget := c.Limit * listShare / 100 / max(c.Lists, 1); budget > 0 { // pages are calls
 		interval = max(interval, 24*time.Hour*time.Duration(s.GetPages())/time.Duration(budget))
 	}
-	return now.Add(-c.Spread).Truncate(interval).Add(interval + c.Spread)
+	due := now.Add(-c.Spread).Truncate(interval).Add(interval + c.Spread)
+	if due.Sub(now) < interval/2 { // a first reading comes at any time
+		due = due.Add(interval)
+	}
+	return due
 }
 
 // next is the window of the next reading.
