@@ -118,7 +118,7 @@ func (c ListConfig) due(s *taplinev1.ListState, now time.Time) time.Time {
 		interval = max(interval, 24*time.Hour*time.Duration(s.GetPages())/time.Duration(budget))
 	}
 	due := now.Add(-c.Spread).Truncate(interval).Add(interval + c.Spread)
-	if due.Sub(now) < interval/2 { // a first reading comes at any time
+	if c.Call.IsPeople() && due.Sub(now) < interval/2 { // a first reading comes at any time
 		due = due.Add(interval)
 	}
 	return due
