@@ -17,6 +17,8 @@ const (
 	listSpan = 24 * time.Hour
 	// listOverlap is read again when a list of campaigns catches up.
 	listOverlap = time.Hour
+	// behind the present by so much, a list of campaigns is read on at once.
+	behind = 3 * time.Hour
 	// listShare of a pool's limit, in percent, is what readings may take.
 	listShare = 80
 	// maxPages ends a reading of a list that has no end.
@@ -110,7 +112,7 @@ func (c ListConfig) done(s *taplinev1.ListState, j *taplinev1.Job, now time.Time
 }
 
 func (c ListConfig) due(s *taplinev1.ListState, now time.Time) time.Time {
-	if c.Call == feed.CallCampaignIDs && now.Sub(s.GetHead().AsTime()) > c.Interval+c.Margin {
+	if c.Call == feed.CallCampaignIDs && now.Sub(s.GetHead().AsTime()) > min(c.Interval, behind)+c.Margin {
 		return now // there is more to catch up with
 	}
 	interval := c.Interval
