@@ -290,3 +290,59 @@ func BenchmarkSIEM(b *testing.B) {
 		}
 	}
 }
+
+func TestContentIgnoresOrderAndWhatIsToldApart(t *testing.T) {
+	t.Parallel()
+	h := identity.NewHasher()
+	sum := func(text string, without ...string) uint64 {
+		t.Helper()
+		hash, err := h.Content([]byte(text), without...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	if sum(`{"a":1,"b":[1,2]}`) != sum(` { "b":[1, 2], "a":1 } `) {
+		t.Error("the order of members and white space make a difference")
+	}
+	if sum(`{"a":1,"b":2}`) == sum(`{"a":1,"b":3}`) || sum(`{"b":[1,2]}`) == sum(`{"b":[2,1]}`) {
+		t.Error("different contents are the same")
+	}
+	if sum(`{"generated":"x","a":{"generated":1}}`, "generated") != sum(`{"a":{"generated":1}}`) || sum(`{"a":{"generated":1}}`, "generated") == sum(`{"a":{}}`) {
+		t.Error("only members of the object itself are left out")
+	}
+	if _, err := h.Content([]byte(`[1]`)); !errors.Is(err, identity.ErrNotJSON) {
+		t.Errorf("an array: %v", err)
+	}
+}
+
+func TestText(t *testing.T) {
+	t.Parallel()
+	const record = `{"x":[{"guid":"no"}],"identity":{"emails":[],"guid":"g\u00e9"},"n":12345678901234567890.0,"null":null,"o":{}}`
+	for want, path := range map[string][]string{
+		"gé": {"identity", "guid"}, "12345678901234567890.0": {"n"}, "": {"null"},
+	} {
+		if got := identity.Text([]byte(record), path...); got != want {
+			t.Errorf("%q is %q, want %q", path, got, want)
+		}
+	}
+	for _, path := range [][]string{{"guid"}, {"identity"}, {"identity", "guid", "x"}, {"x", "guid"}, {"o"}} {
+		if got := identity.Text([]byte(record), path...); got != "" {
+			t.Errorf("%q is %q", path, got)
+		}
+	}
+}
+
+func FuzzContent(f *testing.F) {
+	f.Add([]byte(`{"id":"x","generated":1,"a":{"b":[1,{"c":null}]}}`))
+	f.Add([]byte(`{"identity":{"guid":`))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		h := identity.NewHasher()
+		first, err := h.Content(record, "generated")
+		again, errAgain := h.Content(record, "generated")
+		if first != again || (err == nil) != (errAgain == nil) || (err != nil && !errors.Is(err, identity.ErrNotJSON)) {
+			t.Fatalf("%x, %v, then %x, %v", first, err, again, errAgain)
+		}
+		_ = identity.Text(record, "identity", "guid")
+	})
+}
