@@ -92,12 +92,16 @@ func (b *Bus) worker(take, work context.Context, c Consumption, sub *Subscriptio
 	}
 }
 
-// Take hands the next message to the handler if one waits, and reports whether one did.
-// It serves queues of which the most important is to be read first.
+// Take hands the next message to the handler if one waits, and reports whether one did. An
+// error says that it is not known whether one waits. It serves queues of which the most
+// important is to be read first.
 func (b *Bus) Take(ctx context.Context, c Consumption, handle Handler) (bool, error) {
 	consumer, err := b.js.Consumer(ctx, c.Consumer.Stream, c.Consumer.Name)
 	if err != nil {
 		return false, missing(err, "consumer", c.Consumer.Name)
+	}
+	if info := consumer.CachedInfo(); info.NumPending == 0 && info.NumAckPending == 0 {
+		return false, nil
 	}
 	batch, err := consumer.FetchNoWait(1)
 	if err != nil {
@@ -114,6 +118,9 @@ func (b *Bus) Take(ctx context.Context, c Consumption, handle Handler) (bool, er
 	}
 	if err := batch.Error(); err != nil {
 		return taken, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
+	}
+	if !taken && consumer.CachedInfo().NumPending > 0 { // the answer was late, or somebody else was faster
+		return false, fmt.Errorf("take from %s: %w", c.Consumer.Name, ErrConflict)
 	}
 	return taken, nil
 }

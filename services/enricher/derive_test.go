@@ -25,21 +25,29 @@ const (
 	campaignsJob = "main/campaign-ids/20260311T000000Z/20260311T090000Z/list/1"
 )
 
-// answer makes a RAW batch of a job; each record is about target.
-func answer(t *testing.T, job string, f feed.Feed, target *taplinev1.Target, envelope string, records ...string) []byte {
+// about says what an answer belongs to.
+type about struct {
+	job      string
+	feed     feed.Feed
+	target   *taplinev1.Target
+	envelope string
+}
+
+// answer makes a RAW batch of a job.
+func answer(t *testing.T, a about, records ...string) []byte {
 	t.Helper()
-	data := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: string(f), JobID: job, PullID: "1773216000123", FetchedAt: time.UnixMilli(1773216000123)})
-	var about []byte
-	if target != nil {
+	data := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: string(a.feed), JobID: a.job, PullID: "1773216000123", FetchedAt: time.UnixMilli(1773216000123)})
+	var target []byte
+	if a.target != nil {
 		var err error
-		if about, err = proto.Marshal(target); err != nil {
+		if target, err = proto.Marshal(a.target); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, r := range records {
-		data = batch.AppendRecord(data, &batch.Record{ID: uint64(i), Hash: 7, JSON: []byte(r), Target: about})
+		data = batch.AppendRecord(data, &batch.Record{ID: uint64(i), Hash: 7, JSON: []byte(r), Target: target})
 	}
-	return batch.AppendEnvelope(data, []byte(envelope))
+	return batch.AppendEnvelope(data, []byte(a.envelope))
 }
 
 // made waits for the account of the batch that is first in RAW.
@@ -68,7 +76,7 @@ func made(t *testing.T, b *bus.Bus, n int) []*taplinev1.BatchRecord {
 func TestThreatsSayTheirCampaign(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	publish(t, b, threatJob, answer(t, threatJob, feed.Threats, &taplinev1.Target{Id: "t1", Campaign: "c1"}, "", `{"id":"t1","severity":1.0}`))
+	publish(t, b, threatJob, answer(t, about{threatJob, feed.Threats, &taplinev1.Target{Id: "t1", Campaign: "c1"}, ""}, `{"id":"t1","severity":1.0}`))
 	run(t, b)
 	got := events(t, b, 1)[0]
 	const want = `{"id":"t1","severity":1.0,"@tapline_generation":1,"@tapline_campaign_id":"c1","@devo_pulling_id":"1773216000123","@tapline_id":"00000000000000000000000000000007"}`
@@ -80,7 +88,7 @@ func TestThreatsSayTheirCampaign(t *testing.T) {
 func TestPeopleHaveTheFiguresOfTheirList(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	publish(t, b, vapJob, answer(t, vapJob, feed.PeopleVAP, nil, `{"totalVapUsers":2,"averageAttackIndex":412.6183}`,
+	publish(t, b, vapJob, answer(t, about{vapJob, feed.PeopleVAP, nil, `{"totalVapUsers":2,"averageAttackIndex":412.6183}`},
 		`{"identity":{"guid":"g1"}}`, `{"identity":{"guid":"g2"},"totalVapUsers":"theirs"}`))
 	run(t, b)
 	got := events(t, b, 1)[0]
@@ -104,7 +112,7 @@ func TestAReportOfThousandsOfRows(t *testing.T) {
 	}
 	evidence[5] = `{"type":"url","what":"` + strings.Repeat("x", 3000) + `"}` // larger than a row may be
 	report := `{"generated":"2026-03-11T12:30:44.917Z","reports":[{"scope":"CAMPAIGN","id":"c1","forensics":[` + strings.Join(evidence, ",") + `]}]}`
-	publish(t, b, reportJob, answer(t, reportJob, feed.Campaigns, &taplinev1.Target{Id: "c1"}, "", report))
+	publish(t, b, reportJob, answer(t, about{reportJob, feed.Campaigns, &taplinev1.Target{Id: "c1"}, ""}, report))
 	run(t, b, "FLATTEN_MAX_ROW=2048", "TAP_FORENSICS=true", "TAP_CAMPAIGN_FORENSICS=true")
 	seen := make(map[string]int)
 	for _, message := range events(t, b, 6) { // three for each table
@@ -140,8 +148,8 @@ func TestNestedOnRequest(t *testing.T) {
 	b := bustest.Start(t)
 	const report = `{"generated":"x","reports":[{"id":"c1","forensics":[{"a":1},{"b":2}]}]}`
 	const detail = `{"id":"c1","campaignMembers":[{"id":"t1"},{"id":"t2"}],"name":"n"}`
-	publish(t, b, reportJob, answer(t, reportJob, feed.Campaigns, nil, "", report))
-	publish(t, b, campaignJob, answer(t, campaignJob, feed.Campaigns, nil, "", detail))
+	publish(t, b, reportJob, answer(t, about{reportJob, feed.Campaigns, nil, ""}, report))
+	publish(t, b, campaignJob, answer(t, about{campaignJob, feed.Campaigns, nil, ""}, detail))
 	run(t, b, "FLATTEN=off", "FLATTEN_CAMPAIGNS=on", "ENRICHER_WORKERS=1")
 	got := events(t, b, 2)
 	if len(got[0].Events) != 1 || !strings.HasPrefix(string(got[0].Events[0].JSON), report[:len(report)-1]) {
@@ -156,7 +164,7 @@ func TestNestedOnRequest(t *testing.T) {
 func TestAListOfCampaignsIsOrdered(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	publish(t, b, campaignsJob, answer(t, campaignsJob, feed.Campaigns, nil, "{}",
+	publish(t, b, campaignsJob, answer(t, about{campaignsJob, feed.Campaigns, nil, "{}"},
 		`{"id":"c1","lastUpdatedAt":"2026-03-11T10:04:51.000Z"}`, `{"id":"c1","lastUpdatedAt":"2026-03-11T10:04:51.000Z"}`, `{"id":"c 2"}`, `{"id":null}`))
 	run(t, b)
 	if note := made(t, b, 1)[0]; note.GetEvents() != 0 || note.GetExtra() != -4 {
@@ -198,8 +206,8 @@ func TestWhatRecordsNameIsOrderedOnce(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
 	const siemJob = "main/all/20260311T080000Z/20260311T090000Z/live/0"
-	one := answer(t, siemJob, feed.ClicksBlocked, nil, "", `{"id":"1","threatID":"t1","threatStatus":"active","campaignId":"c1"}`, `{"id":"2","threatID":"t1","threatStatus":"active","campaignId":null}`)
-	two := answer(t, siemJob, feed.MessagesDelivered, nil, "", `{"id":"3","threatsInfoMap":[{"threatID":"t1","threatStatus":"active","campaignID":"c1"},{"threatID":"t2","threatStatus":"cleared"}]}`, `{"not json`)
+	one := answer(t, about{siemJob, feed.ClicksBlocked, nil, ""}, `{"id":"1","threatID":"t1","threatStatus":"active","campaignId":"c1"}`, `{"id":"2","threatID":"t1","threatStatus":"active","campaignId":null}`)
+	two := answer(t, about{siemJob, feed.MessagesDelivered, nil, ""}, `{"id":"3","threatsInfoMap":[{"threatID":"t1","threatStatus":"active","campaignID":"c1"},{"threatID":"t2","threatStatus":"cleared"}]}`, `{"not json`)
 	publish(t, b, siemJob, one, two)
 	run(t, b, "ENRICHER_EXPANDERS=1")
 	got := make(map[string]int)

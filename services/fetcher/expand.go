@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,31 +15,16 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
-	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
-
-// question is one id of a job on its way.
-type question struct {
-	target   *taplinev1.Target
-	same     []*taplinev1.Target // of the same id: records may differ in what they say of it
-	hash     uint64              // of the content that was published last
-	answer   []byte
-	response proofpoint.Response
-	known    bool  // no call is needed
-	err      error // why there is no answer
-}
 
 // answered is a target that has an answer, or never will.
 type answered struct {
 	target *taplinev1.Target
 	hash   uint64 // of what is published; 0 if nothing is
 }
-
-// errBusy says that another job asks for the same at the moment.
-var errBusy = errors.New("another job asks for it at the moment")
 
 // whenBusy is how long such a job waits; a dead owner's claim ends by itself.
 const whenBusy = 5 * time.Second
@@ -81,131 +65,6 @@ func (f *Fetcher) expand(ctx context.Context, w *work) error {
 		}
 	}
 	return f.store(ctx, w, c, last, 0)
-}
-
-// questionsOf makes one question of all targets with one id. It is about the one that
-// knows the campaign, if there is one.
-func questionsOf(targets []*taplinev1.Target) []*question {
-	byID := make(map[string]*question, len(targets))
-	var questions []*question
-	for _, t := range targets {
-		q := byID[t.GetId()]
-		if q == nil {
-			q = &question{target: t}
-			byID[t.GetId()] = q
-			questions = append(questions, q)
-		}
-		if q.target.GetCampaign() == "" && t.GetCampaign() != "" {
-			q.target = t
-		}
-		q.same = append(q.same, t)
-	}
-	return questions
-}
-
-// claim reserves an id, unless all of its targets are covered.
-func (f *Fetcher) claim(ctx context.Context, w *work, q *question) (claim known.Claimed, err error) {
-	for _, t := range q.same {
-		claim, err = f.known.Claim(ctx, w.id.Call, t, w.job.GetId())
-		if err != nil || !claim.Covered {
-			return claim, err
-		}
-	}
-	return claim, nil
-}
-
-// ask makes the call for one id, if one is needed.
-func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
-	if !feed.Askable(q.target.GetId()) {
-		q.err = fmt.Errorf("%w: id %.40q cannot be asked for", errBadJob, q.target.GetId())
-		return
-	}
-	claim, err := f.claim(ctx, w, q)
-	switch {
-	case err != nil:
-		q.err = err
-		return
-	case claim.Covered:
-		q.known = true
-		return
-	case claim.Busy:
-		q.err = errBusy
-		return
-	}
-	q.hash = claim.Hash
-	if q.target.GetCampaign() == "" && claim.Campaign != "" { // this record does not know what others do
-		q.target = proto.CloneOf(q.target)
-		q.target.Campaign = claim.Campaign
-	}
-	if q.err = f.admit(ctx, w); q.err != nil {
-		return
-	}
-	q.answer, q.response, q.err = f.api.One(ctx, proofpoint.Question{Call: w.id.Call, Target: q.target.GetId()})
-	f.metrics.bytes.Add(float64(q.response.Bytes))
-	f.metrics.duration.Observe(q.response.Duration.Seconds())
-	if q.err == nil {
-		f.works(ctx, w)
-		return
-	}
-	if api, ok := errors.AsType[*proofpoint.APIError](q.err); ok {
-		f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
-	}
-	if suspicious(q.err) && !f.answers(ctx) {
-		q.err = &outage{q.err}
-	}
-}
-
-// outage is a failure that is not one target's: Proofpoint does not answer anything else either.
-type outage struct{ error }
-
-// Unwrap gives the failure.
-func (o *outage) Unwrap() error { return o.error }
-
-// suspicious reports whether a failure may be the target's own or everybody's.
-func suspicious(err error) bool {
-	api, ok := errors.AsType[*proofpoint.APIError](err)
-	return ok && (api.Kind == proofpoint.ServerError || api.Kind == proofpoint.Timeout || api.Kind == proofpoint.Truncated)
-}
-
-// answers asks Proofpoint for something that it can tell at once.
-func (f *Fetcher) answers(ctx context.Context) bool {
-	if err := f.quota.Count(ctx, 1); err != nil {
-		return false
-	}
-	r, err := f.api.Check(ctx)
-	return err == nil && r.Status < http.StatusInternalServerError
-}
-
-// admit counts a call, and waits for its turn or for nothing: a call without a limit is made
-// politely, one with a limit only when there is a unit.
-func (f *Fetcher) admit(ctx context.Context, w *work) error {
-	if w.endpoint.Pool != feed.PoolNone {
-		return f.quota.Reserve(ctx, w.endpoint.Pool)
-	}
-	if err := f.polite.Wait(ctx); err != nil {
-		return fmt.Errorf("wait for a turn: %w", err)
-	}
-	return f.quota.Count(ctx, 1)
-}
-
-// own reports whether a failure is the target's own: it says nothing about others.
-func own(err error) bool {
-	if errors.Is(err, errBadJob) {
-		return true
-	}
-	if _, ok := errors.AsType[*outage](err); ok {
-		return false
-	}
-	api, ok := errors.AsType[*proofpoint.APIError](err)
-	if !ok {
-		return false
-	}
-	switch api.Kind {
-	case proofpoint.Network, proofpoint.Canceled, proofpoint.BadCredentials, proofpoint.Forbidden, proofpoint.TooManyRequests:
-		return false
-	default:
-		return true
-	}
 }
 
 // hopeless ends a job of which nothing can be stored because of something that is not the

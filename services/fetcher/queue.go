@@ -58,6 +58,7 @@ func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Con
 		taken, err := f.bus.Take(context.WithoutCancel(ctx), f.consumption(consumer), f.handle)
 		if err != nil {
 			f.log.Debug("cannot take", slog.String("consumer", consumer.Name), slog.Any("error", err))
+			return false // what waits there may be more important than the rest
 		}
 		if taken {
 			return true
