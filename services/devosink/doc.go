@@ -9,4 +9,6 @@
 // inside gzip members; all three may be mixed on one connection. Whatever is
 // left when a connection ends becomes an event too, marked as partial, since that is how a cut
 // record shows up in Devo. Nothing is ever rejected, and nothing is ever written back.
+//
+// Devo's HTTP ingestion is there, too ([Sink.Ingest]), and answers.
 package devosink

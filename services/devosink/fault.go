@@ -35,11 +35,15 @@ const (
 	FaultCut FaultKind = "cut"
 	// FaultNoClose does not answer the end of the client's stream.
 	FaultNoClose FaultKind = "no-close"
+	// FaultStatus answers an HTTP request with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
+	FaultStatus FaultKind = "status"
+	// FaultLost stores the events of an HTTP request and breaks the connection instead of answering.
+	FaultLost FaultKind = "lost-answer"
 )
 
 var kinds = []FaultKind{
 	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultStall, FaultSlow, FaultDiscard,
-	FaultTwice, FaultCut, FaultNoClose,
+	FaultTwice, FaultCut, FaultNoClose, FaultStatus, FaultLost,
 }
 
 // Fault makes connections go wrong.
@@ -58,6 +62,9 @@ func (f Fault) validate() error {
 	}
 	if f.Bytes < 0 || f.Delay < 0 || f.Count < 0 {
 		return fmt.Errorf("%w: no negative numbers", errBadFault)
+	}
+	if f.Kind == FaultStatus && (f.Bytes < 300 || f.Bytes > 599) {
+		return fmt.Errorf("%w: status %d (in bytes): want 300 to 599", errBadFault, f.Bytes)
 	}
 	return nil
 }
@@ -109,7 +116,7 @@ func (s *Sink) strike(c *connection, kind FaultKind, bytes int64) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if f.Kind != kind || (bytes < f.Bytes && kind != FaultCut) {
+		if f.Kind != kind || (bytes < f.Bytes && kind != FaultCut && kind != FaultStatus) {
 			continue
 		}
 		if f.Count > 0 && !slices.Contains(c.struck, f) {

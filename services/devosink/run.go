@@ -20,10 +20,12 @@ import (
 // ProgramConfig is the configuration of the program.
 type ProgramConfig struct {
 	Addr      string        `env:"DEVOSINK_ADDR" envDefault:"127.0.0.1:6514" usage:"address of the TLS syslog endpoint"`
-	HTTPAddr  string        `env:"DEVOSINK_HTTP_ADDR" envDefault:"127.0.0.1:6580" usage:"address of the query endpoint, plain http"`
+	HTTPAddr  string        `env:"DEVOSINK_HTTP_ADDR" envDefault:"127.0.0.1:6580" usage:"address of HTTP ingestion and of queries, plain http"`
 	ChainFile string        `env:"DEVOSINK_CHAIN_FILE" envDefault:"certs/chain.crt" usage:"PEM file that client certificates are verified against"`
 	CertFile  string        `env:"DEVOSINK_CERT_FILE" envDefault:"certs/server.crt" usage:"PEM file of the server certificate"`
 	KeyFile   string        `env:"DEVOSINK_KEY_FILE" envDefault:"certs/server.key" usage:"PEM file of its key"`
+	Domain    string        `env:"DEVOSINK_HTTP_DOMAIN" envDefault:"demo" usage:"domain that may send over HTTP"`
+	Token     config.Secret `env:"DEVOSINK_HTTP_TOKEN" envDefault:"demo" usage:"its token"`
 	Mode      Mode          `env:"DEVOSINK_MODE" envDefault:"full" usage:"what is kept: full, index or count"`
 	MaxBytes  int64         `env:"DEVOSINK_MAX_BYTES" envDefault:"268435456" usage:"bytes of events kept in mode full"`
 	Idle      time.Duration `env:"DEVOSINK_IDLE" envDefault:"30s" usage:"close connections that are silent for so long; 0s for never"`
@@ -72,7 +74,10 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	}
 	rt.Health.OK(name)
 	rt.Log.Info("standing in for Devo", slog.String("syslog", sink.Addr()), slog.String("queries", "http://"+ln.Addr().String()))
-	server := &http.Server{Handler: sink.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/stream/", sink.Ingest(c.Domain, c.Token.Reveal()))
+	mux.Handle("/", sink.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/services/shipper/internal/devo"
+	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
 // objection is how long a peer has to refuse a connection: with TLS 1.3 it judges
@@ -34,6 +35,16 @@ func Check(ctx context.Context, c Config) (string, error) {
 			return "", err
 		}
 		return c.Devo.Address + " takes our certificate", nil
+	case SinkDevoHTTP:
+		dialer, err := devohttp.NewDialer(c.HTTP, c.Devo.Host())
+		if err != nil {
+			return "", err
+		}
+		defer dialer.Close()
+		if err := dialer.Reach(ctx); err != nil {
+			return "", err
+		}
+		return c.HTTP.URL + " answers; whether it takes the token shows with the first rows", nil
 	case SinkFile:
 		dir := filepath.Dir(c.File.Path)
 		f, err := os.CreateTemp(dir, ".tapline-check-*")

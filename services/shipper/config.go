@@ -8,21 +8,24 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
+	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 	"github.com/tapline/tapline/services/shipper/internal/jsonl"
 )
 
 // Sinks.
 const (
-	SinkDevo   = "devo"
-	SinkFile   = "file"
-	SinkStdout = "stdout"
+	SinkDevo     = "devo"
+	SinkDevoHTTP = "devo-http"
+	SinkFile     = "file"
+	SinkStdout   = "stdout"
 )
 
 // Config of the shipper.
 type Config struct {
 	Tenant      bus.Tenant
-	Sink        string `env:"SINK" envDefault:"devo" usage:"where rows go: devo, file or stdout"`
+	Sink        string `env:"SINK" envDefault:"devo" usage:"where rows go: devo, devo-http, file or stdout"`
 	Devo        devo.Config
+	HTTP        devohttp.Config
 	File        jsonl.FileConfig
 	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
 	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"33554432" usage:"bytes of rows sent and not confirmed, over all connections"`
@@ -38,10 +41,10 @@ func (c Config) Validate() error {
 		_, err := c.Devo.Load()
 		problems = append(problems, err)
 	case SinkFile, SinkStdout:
-	case "devo-http":
-		problems = append(problems, config.Invalid("SINK", c.Sink, "not offered by this version: use devo, file or stdout"))
+	case SinkDevoHTTP:
+		problems = append(problems, c.HTTP.Check())
 	default:
-		problems = append(problems, config.Invalid("SINK", c.Sink, "want devo, file or stdout"))
+		problems = append(problems, config.Invalid("SINK", c.Sink, "want devo, devo-http, file or stdout"))
 	}
 	if c.Connections < 1 || c.Connections > 64 {
 		problems = append(problems, config.Invalid("SHIPPER_CONNECTIONS", fmt.Sprint(c.Connections), "want 1 to 64"))

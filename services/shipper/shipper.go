@@ -19,6 +19,7 @@ import (
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
+	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 	"github.com/tapline/tapline/services/shipper/internal/jsonl"
 )
 
@@ -98,7 +99,16 @@ func New(cfg Config, deps Deps) (*Shipper, error) {
 
 // choose makes the sink.
 func (s *Shipper) choose(stdout io.Writer) error {
-	if s.cfg.Sink == SinkDevo {
+	switch s.cfg.Sink {
+	case SinkDevoHTTP:
+		dialer, err := devohttp.NewDialer(s.cfg.HTTP, s.cfg.Devo.Host())
+		if err != nil {
+			return err
+		}
+		s.open = func(ctx context.Context) (conn, error) { return dialer.Open(ctx) }
+		s.close = dialer.Close
+		return nil
+	case SinkDevo:
 		dialer, err := devo.NewDialer(s.cfg.Devo)
 		if err != nil {
 			return err

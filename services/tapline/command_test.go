@@ -77,7 +77,7 @@ func TestBadConfigurationIsOneClearMessage(t *testing.T) {
 		"rate of expansion":      {"EXPAND_RATE=0", `EXPAND_RATE="0": want 0.01 to 10000`},
 		"no secret":              {"TAP_SECRET=", "TAP_SECRET: is required"},
 		"plain http":             {"TAP_URL=http://tap.example.com", "plain http is allowed to loopback"},
-		"unknown sink":           {"SINK=carrier-pigeon", `SINK="carrier-pigeon": want devo, file or stdout`},
+		"unknown sink":           {"SINK=carrier-pigeon", `SINK="carrier-pigeon": want devo, devo-http, file or stdout`},
 		"bad tenant":             {"TENANT=No Good", `TENANT="No Good"`},
 		"bad probe address":      {"HTTP_ADDR=9090", `HTTP_ADDR="9090"`},
 		"data directory":         {"DATA_DIR=" + garbage + "/data", `DATA_DIR=`},

@@ -123,8 +123,8 @@ func (c Config) pair() (tls.Certificate, error) {
 	return pair, nil
 }
 
-// host is the machine's name as it may stand in a header.
-func (c Config) host() string {
+// Host is the machine's name as it may stand in a header.
+func (c Config) Host() string {
 	name := c.Hostname
 	if name == "" {
 		name, _ = os.Hostname()

@@ -79,7 +79,7 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 		return nil, errors.Join(fmt.Errorf("connect to Devo: %T is not TCP", plain), plain.Close()) //nolint:err113 // cannot happen
 	}
 	c := &Conn{
-		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.host()},
+		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.Host()},
 		opened: time.Now(), lost: make(chan struct{}),
 	}
 	c.tls = tls.Client(c.cipher, d.tls)

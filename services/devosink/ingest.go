@@ -1,0 +1,109 @@
+package devosink
+
+import (
+	"bufio"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// What the stand-in for Devo's HTTP ingestion takes in one request.
+const (
+	maxBody = 32 << 20
+	maxLine = 8 << 20
+)
+
+// Ingest is the stand-in for Devo's HTTP ingestion:
+//
+//	POST /stream/<domain>/token!<token>/<host>/<tag>
+//
+// with events in the body, one a line, and gzip if the header says so. It answers 200 at once,
+// as documented; what it answers to broken requests is a guess.
+func (s *Sink) Ingest(domain, token string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /stream/{domain}/{token}/{host}/{tag}", func(w http.ResponseWriter, r *http.Request) {
+		good := subtle.ConstantTimeCompare([]byte(r.PathValue("domain")), []byte(domain)) &
+			subtle.ConstantTimeCompare([]byte(r.PathValue("token")), []byte("token!"+token))
+		if good != 1 {
+			http.Error(w, "unknown domain or token", http.StatusUnauthorized)
+			return
+		}
+		s.ingest(w, r)
+	})
+	return mux
+}
+
+func (s *Sink) ingest(w http.ResponseWriter, r *http.Request) {
+	c := &connection{sink: s, number: s.store.connected()}
+	if hit := s.strike(c, FaultStatus, 0); hit != nil {
+		if hit.Delay > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(hit.Delay/time.Second)))
+		}
+		http.Error(w, "a fault, at "+r.URL.Path, int(hit.Bytes)) // the worst place to repeat a token
+		return
+	}
+	if hit := s.strike(c, FaultSlow, 0); hit != nil {
+		c.wait(r.Context(), hit.Delay)
+	}
+	lines, err := s.lines(r)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	case s.strike(c, FaultReset, 0) != nil:
+		panic(http.ErrAbortHandler) // the documented way to break the connection
+	case s.strike(c, FaultDiscard, 0) != nil:
+		return
+	}
+	for _, line := range lines {
+		s.putLine(r, c, line)
+		if s.strike(c, FaultTwice, 0) != nil {
+			s.putLine(r, c, line)
+		}
+	}
+	s.store.announce()
+	if s.strike(c, FaultLost, 0) != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// lines reads the whole body first: a request that breaks off stores nothing.
+func (s *Sink) lines(r *http.Request) (lines [][]byte, err error) {
+	body := io.LimitReader(r.Body, maxBody+1)
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip") {
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		body = z
+	}
+	scanner := bufio.NewScanner(body)
+	scanner.Buffer(nil, maxLine)
+	for scanner.Scan() {
+		lines = append(lines, append([]byte(nil), scanner.Bytes()...))
+	}
+	if len(lines) == 0 && scanner.Err() == nil {
+		return nil, errNoEvents
+	}
+	return lines, scanner.Err()
+}
+
+var errNoEvents = errors.New("the body has no events")
+
+func (s *Sink) putLine(r *http.Request, c *connection, line []byte) {
+	now := time.Now().UTC()
+	e := Event{Received: now, Date: now, Connection: c.number, Subject: r.PathValue("domain"), Frame: Frame{Raw: line, Kind: Line}, Message: line}
+	h := Header{Priority: -1, Date: now, Host: []byte(r.PathValue("host")), Tag: []byte(r.PathValue("tag")), Message: line}
+	s.store.add(&e, &h)
+	if s.cfg.OnEvent != nil {
+		e.Tag, e.Host = r.PathValue("tag"), r.PathValue("host")
+		s.cfg.OnEvent(e)
+	}
+}

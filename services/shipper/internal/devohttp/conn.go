@@ -1,0 +1,231 @@
+package devohttp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/tapline/tapline/pkg/batch"
+)
+
+const (
+	maxPause  = 5 * time.Minute // however long Retry-After wants it
+	maxAnswer = 300             // bytes of a refusal that are told
+)
+
+// errRefused says that the endpoint answered with something other than 2xx.
+var errRefused = errors.New("Devo does not take the rows")
+
+// errClosed says that the connection was closed from this side.
+var errClosed = errors.New("connection closed")
+
+// Dialer makes connections. They share what HTTP keeps open underneath.
+type Dialer struct {
+	cfg  Config
+	host string
+	http *http.Client
+
+	mu    sync.Mutex
+	after time.Time // no request before this instant
+}
+
+// NewDialer checks the configuration. host is the name in the address of every request.
+func NewDialer(c Config, host string) (*Dialer, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: 25 * time.Second,
+	}
+	return &Dialer{cfg: c, host: host, http: &http.Client{
+		Transport: transport, Timeout: c.Timeout,
+		// The token is in the address; it goes nowhere else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// Close ends what HTTP keeps open.
+func (d *Dialer) Close() error {
+	d.http.CloseIdleConnections()
+	return nil
+}
+
+// Open makes a connection. It waits as long as the endpoint asked for.
+func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
+	d.mu.Lock()
+	rest := time.Until(d.after)
+	d.mu.Unlock()
+	if rest > 0 {
+		timer := time.NewTimer(rest)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+		}
+	}
+	// It lives until Close, longer than the opening.
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	return &Conn{dialer: d, life: life, end: end, confirmed: make(chan struct{}, 1)}, nil
+}
+
+// Reach proves that the endpoint answers, without sending anything to it.
+func (d *Dialer) Reach(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, d.cfg.URL, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("DEVO_HTTP_URL: %w", err)
+	}
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return plain(err)
+	}
+	return resp.Body.Close()
+}
+
+// Conn is one lane of requests, one after the other. Send is for one goroutine, Confirm for another.
+type Conn struct {
+	dialer *Dialer
+	life   context.Context //nolint:containedctx // it is the life of the connection, ended by Close
+	end    context.CancelCauseFunc
+	body   bytes.Buffer
+	gzip   *gzip.Writer
+
+	mu        sync.Mutex
+	done      int           // batches confirmed and not yet told
+	confirmed chan struct{} // gets a value when there are some
+}
+
+// Send sends the rows of one batch and waits for the answer.
+func (c *Conn) Send(e *batch.Events) error {
+	if err := c.pack(e); err != nil {
+		return c.finish(err)
+	}
+	d := c.dialer
+	address := strings.TrimRight(d.cfg.URL, "/") + "/stream/" + url.PathEscape(d.cfg.Domain) + "/token!" + d.cfg.Token.Reveal() + "/" + url.PathEscape(d.host) + "/" + url.PathEscape(e.Table)
+	req, err := http.NewRequestWithContext(c.life, http.MethodPost, address, bytes.NewReader(c.body.Bytes()))
+	if err != nil {
+		return c.finish(fmt.Errorf("%w: the address cannot be made", errRefused)) // the error would tell the address
+	}
+	req.Header.Set("Content-Encoding", "gzip")
+	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return c.finish(plain(err))
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch {
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return c.finish(d.refused(resp, answer))
+	case err != nil: // the status says enough, but the connection is gone
+		c.dialer.http.CloseIdleConnections()
+	}
+	c.mu.Lock()
+	c.done++
+	c.mu.Unlock()
+	select {
+	case c.confirmed <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (c *Conn) pack(e *batch.Events) error {
+	c.body.Reset()
+	if c.gzip == nil {
+		var err error
+		if c.gzip, err = gzip.NewWriterLevel(&c.body, gzip.BestSpeed); err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+	} else {
+		c.gzip.Reset(&c.body)
+	}
+	for i := range e.Events {
+		if _, err := c.gzip.Write(e.Events[i].JSON); err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+		if _, err := c.gzip.Write([]byte{'\n'}); err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+	}
+	if err := c.gzip.Close(); err != nil {
+		return fmt.Errorf("compress: %w", err)
+	}
+	return nil
+}
+
+// refused says what an answer other than 2xx is, and keeps its wish for a pause.
+func (d *Dialer) refused(resp *http.Response, answer []byte) error {
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		d.mu.Lock()
+		d.after = time.Now().Add(min(time.Duration(seconds)*time.Second, maxPause))
+		d.mu.Unlock()
+	}
+	hint := ""
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		hint = "; look at DEVO_HTTP_DOMAIN and DEVO_HTTP_TOKEN"
+	}
+	text := strings.ReplaceAll(string(answer), d.cfg.Token.Reveal(), "***")
+	return fmt.Errorf("%w: status %d: %q%s", errRefused, resp.StatusCode, text, hint)
+}
+
+// plain takes the address out of an error: the token is in it.
+func plain(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("devo-http: %w", u.Err)
+	}
+	return err
+}
+
+// Confirm waits until batches are confirmed, and says how many.
+func (c *Conn) Confirm(ctx context.Context) (int, error) {
+	for {
+		c.mu.Lock()
+		n := c.done
+		c.done = 0
+		c.mu.Unlock()
+		if n > 0 {
+			return n, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-c.life.Done():
+			return 0, context.Cause(c.life)
+		case <-c.confirmed:
+		}
+	}
+}
+
+// Wait returns why the connection is finished, or nil when ctx has ended.
+func (c *Conn) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-c.life.Done():
+		return context.Cause(c.life)
+	}
+}
+
+// Close finishes the connection; a request under way is given up.
+func (c *Conn) Close() { c.end(errClosed) }
+
+func (c *Conn) finish(err error) error {
+	c.end(err)
+	return err
+}
