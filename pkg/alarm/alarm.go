@@ -23,16 +23,17 @@ type Name string
 
 // The alarms.
 const (
-	Freshness  Name = "freshness"            // rows arrive later than they should
-	Quota      Name = "quota"                // others use up the credential's calls
-	Edge       Name = "edge"                 // something unread is about to be no longer served
-	Lost       Name = "lost"                 // something unread is no longer served
-	Refused    Name = "credential-refused"   // Proofpoint does not know the credential (401)
-	Forbidden  Name = "credential-forbidden" // the credential may not read this (403)
-	ClockSkew  Name = "clock-skew"           // the local clock is off
-	Ledger     Name = "ledger"               // the account does not add up
-	Sink       Name = "sink"                 // the sink does not take rows
-	StreamFull Name = "stream-full"          // planning is held back for want of room
+	Freshness   Name = "freshness"            // rows arrive later than they should
+	Quota       Name = "quota"                // others use up the credential's calls
+	Edge        Name = "edge"                 // something unread is about to be no longer served
+	Lost        Name = "lost"                 // something unread is no longer served
+	Refused     Name = "credential-refused"   // Proofpoint does not know the credential (401)
+	Forbidden   Name = "credential-forbidden" // the credential may not read this (403)
+	ClockSkew   Name = "clock-skew"           // the local clock is off
+	Ledger      Name = "ledger"               // the account does not add up
+	Sink        Name = "sink"                 // the sink does not take rows
+	StreamFull  Name = "stream-full"          // planning is held back for want of room
+	Certificate Name = "certificate"          // the certificate for the sink ends soon, or cannot be replaced
 )
 
 const (

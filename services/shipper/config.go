@@ -30,6 +30,7 @@ type Config struct {
 	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
 	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"33554432" usage:"bytes of rows sent and not confirmed, over all connections"`
 	MaxEvent    int           `env:"EVENT_MAX_BYTES" envDefault:"1048576" usage:"longer rows go to DEAD"`
+	Renew       time.Duration `env:"ALARM_CERTIFICATE" envDefault:"336h" usage:"alarm when Devo's certificate holds for less than this"`
 	Drain       time.Duration `env:"SHIPPER_DRAIN_TIMEOUT" envDefault:"10s" usage:"wait for confirmations when the program ends"`
 }
 
@@ -54,6 +55,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxEvent < 1024 {
 		problems = append(problems, config.Invalid("EVENT_MAX_BYTES", fmt.Sprint(c.MaxEvent), "want at least 1024"))
+	}
+	if c.Renew < 0 {
+		problems = append(problems, config.Invalid("ALARM_CERTIFICATE", c.Renew.String(), "want 0s or more"))
 	}
 	if c.Drain < 0 || c.Drain > 5*time.Minute {
 		problems = append(problems, config.Invalid("SHIPPER_DRAIN_TIMEOUT", c.Drain.String(), "want 0s to 5m"))

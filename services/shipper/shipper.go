@@ -72,10 +72,12 @@ type Shipper struct {
 	now     func() time.Time
 	open    opener
 	close   func() error
+	expiry  func() (time.Time, error) // of the certificate, if there is one
 	outage  *outage
 
 	registry prometheus.Registerer
-	ledger   *ledger.Ledger // set by Run, before anything else
+	ledger   *ledger.Ledger // set by Run, before anything else, as are the alarms
+	alarms   *alarm.Board
 }
 
 // New checks the configuration, certificates included, and opens a file.
@@ -114,6 +116,7 @@ func (s *Shipper) choose(stdout io.Writer) error {
 			return err
 		}
 		s.open = func(ctx context.Context) (conn, error) { return dialer.Open(ctx) }
+		s.expiry = dialer.Expiry
 		return nil
 	}
 	sink := jsonl.NewStream(stdout)
@@ -140,7 +143,8 @@ func (s *Shipper) Run(ctx context.Context) error {
 		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
 	}
 	s.ledger = ledger.New(pages)
-	s.outage.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
+	s.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
+	s.outage.alarms = s.alarms
 	// Fail now, and not in every lane for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
 	if err != nil {
@@ -152,6 +156,9 @@ func (s *Shipper) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i := range s.cfg.Connections {
 		wg.Go(func() { newLane(s, i, ackWait).run(ctx) })
+	}
+	if s.expiry != nil {
+		wg.Go(func() { s.watchCertificate(ctx) })
 	}
 	wg.Wait()
 	if err := s.close(); err != nil {

@@ -1,6 +1,7 @@
 package devo
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -112,6 +113,12 @@ func (c Config) pair() (tls.Certificate, error) {
 	key := read("DEVO_KEY_FILE", c.KeyFile, "private key")
 	if len(problems) > 0 {
 		return tls.Certificate{}, errors.Join(problems...)
+	}
+	switch {
+	case bytes.Contains(key, []byte("ENCRYPTED")):
+		return tls.Certificate{}, config.Invalid("DEVO_KEY_FILE", c.KeyFile, "is encrypted, and nobody is there to type the password: openssl pkey -in encrypted.key -out plain.key")
+	case !bytes.Contains(cert, []byte("-----BEGIN")):
+		return tls.Certificate{}, config.Invalid("DEVO_CERT_FILE", c.CertFile, "is not in PEM form; of a PKCS#12 file make two: openssl pkcs12 -in file.p12 -nodes")
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {

@@ -24,17 +24,17 @@ const (
 
 // Dialer opens connections to Devo.
 type Dialer struct {
-	cfg Config
-	tls *tls.Config
+	cfg  Config
+	keys *credentials
 }
 
 // NewDialer checks the configuration and reads the certificates.
 func NewDialer(c Config) (*Dialer, error) {
-	conf, err := c.Load()
+	keys, err := newCredentials(c)
 	if err != nil {
 		return nil, err
 	}
-	return &Dialer{c, conf}, nil
+	return &Dialer{c, keys}, nil
 }
 
 // Conn is one connection. Send is for one goroutine, Confirm for another.
@@ -47,6 +47,9 @@ type Conn struct {
 	framer framer
 	buf    []byte
 	opened time.Time
+
+	keys       *credentials
+	generation int // of the credentials
 
 	lost chan struct{} // closed when the connection is finished
 	once sync.Once
@@ -80,9 +83,11 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 	}
 	c := &Conn{
 		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.Host()},
-		opened: time.Now(), lost: make(chan struct{}),
+		opened: time.Now(), lost: make(chan struct{}), keys: d.keys,
 	}
-	c.tls = tls.Client(c.cipher, d.tls)
+	conf, generation := d.keys.current()
+	c.generation = generation
+	c.tls = tls.Client(c.cipher, conf)
 	if err := c.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to Devo at %s: %w", d.cfg.Address, err), tcp.Close())
 	}
@@ -150,7 +155,10 @@ func (c *Conn) Wait(ctx context.Context) error {
 }
 
 // Old reports whether the connection should be replaced when it is convenient.
-func (c *Conn) Old() bool { return time.Since(c.opened) > c.cfg.MaxAge }
+func (c *Conn) Old() bool {
+	_, generation := c.keys.current()
+	return generation != c.generation || time.Since(c.opened) > c.cfg.MaxAge
+}
 
 // Send writes the rows. They are under way when it returns nil.
 func (c *Conn) Send(e *batch.Events) error {
