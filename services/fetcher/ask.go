@@ -19,7 +19,6 @@ type question struct {
 	target   *taplinev1.Target
 	same     []*taplinev1.Target // of the same id: records may differ in what they say of it
 	hash     uint64              // of the content that was published last
-	answer   []byte
 	response proofpoint.Response
 	known    bool  // no call is needed
 	err      error // why there is no answer
@@ -59,8 +58,9 @@ func (f *Fetcher) claim(ctx context.Context, w *work, q *question) (claim known.
 	return claim, nil
 }
 
-// ask makes the call for one id, if one is needed.
-func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
+// ask makes the call for one id, if one is needed, and has the answer packed at once: the answers
+// of a job may be more than fits into memory.
+func (f *Fetcher) ask(ctx context.Context, w *work, c *collector, q *question) {
 	if !feed.Askable(q.target.GetId()) {
 		q.err = fmt.Errorf("%w: id %.40q cannot be asked for", errBadJob, q.target.GetId())
 		return
@@ -85,11 +85,13 @@ func (f *Fetcher) ask(ctx context.Context, w *work, q *question) {
 	if q.err = f.admit(ctx, w); q.err != nil {
 		return
 	}
-	q.answer, q.response, q.err = f.api.One(ctx, proofpoint.Question{Call: w.id.Call, Target: q.target.GetId()})
+	var answer []byte
+	answer, q.response, q.err = f.api.One(ctx, proofpoint.Question{Call: w.id.Call, Target: q.target.GetId()})
 	f.metrics.bytes.Add(float64(q.response.Bytes))
 	f.metrics.duration.Observe(q.response.Duration.Seconds())
 	if q.err == nil {
 		f.works(ctx, w)
+		q.err = c.take(q, answer)
 		return
 	}
 	if api, ok := errors.AsType[*proofpoint.APIError](q.err); ok {

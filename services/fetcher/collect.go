@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,7 +23,7 @@ import (
 )
 
 // collector takes the records of one response, drops what was seen and packs
-// the rest into batches. It is for one goroutine.
+// the rest into batches. It is for one goroutine, but for take.
 type collector struct {
 	cfg    *Config
 	id     job.ID
@@ -34,7 +35,10 @@ type collector struct {
 	dead   []*taplinev1.DeadLetter
 
 	envelope []byte // of a list
-	answers  []answered
+
+	taking  sync.Mutex // held while an answer about an id is packed
+	answers []answered
+	broken  error // packing failed, and the account with it
 }
 
 // feedCollector is the part of one feed.

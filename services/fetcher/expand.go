@@ -34,11 +34,13 @@ const whenBusy = 5 * time.Second
 // asked for again until it has failed too often.
 func (f *Fetcher) expand(ctx context.Context, w *work) error {
 	questions := questionsOf(w.job.GetTargets())
+	c := f.collect(w)
+	defer f.discard(c)
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(f.cfg.Expand.Calls)
 	for _, q := range questions {
 		group.Go(func() error {
-			f.ask(asking, w, q)
+			f.ask(asking, w, c, q)
 			if q.err != nil && !own(q.err) && !errors.Is(q.err, errBusy) {
 				return q.err // the others need not try
 			}
@@ -46,18 +48,16 @@ func (f *Fetcher) expand(ctx context.Context, w *work) error {
 		})
 	}
 	_ = group.Wait() // every question has its own error
+	if c.broken != nil {
+		return c.broken
+	}
 	if err := f.hopeless(ctx, w, questions); err != nil {
 		return err
 	}
-	c := f.collect(w)
-	defer f.discard(c)
 	var last proofpoint.Response
 	for _, q := range questions {
 		if q.err == nil && !q.known {
 			last.Status, last.Bytes = q.response.Status, last.Bytes+q.response.Bytes
-			if err := c.take(q); err != nil {
-				return err
-			}
 			continue
 		}
 		if err := f.without(ctx, w, c, q); err != nil {
@@ -102,14 +102,16 @@ func (f *Fetcher) hopeless(ctx context.Context, w *work, questions []*question) 
 	return cause
 }
 
-// take packs one answer, unless the same was published before.
-func (c *collector) take(q *question) error {
+// take packs one answer, unless the same was published before. It may be called by several goroutines.
+func (c *collector) take(q *question, answer []byte) error {
+	c.taking.Lock()
+	defer c.taking.Unlock()
 	fc := c.feeds[0]
 	fc.result.Received++
-	rec := batch.Record{ID: identity.Named(string(c.id.Call), q.target.GetId()), TimeMS: c.head.FetchedAt.UnixMilli(), JSON: q.answer}
-	hash, err := c.hasher.Content(q.answer, "generated") // which differs in every answer
-	if err != nil {
-		return fmt.Errorf("identify %s %s: %w", c.id.Call, q.target.GetId(), err)
+	rec := batch.Record{ID: identity.Named(string(c.id.Call), q.target.GetId()), TimeMS: c.head.FetchedAt.UnixMilli(), JSON: answer}
+	hash, err := c.hasher.Content(answer, "generated") // which differs in every answer
+	if err != nil { // valid, and yet more than is understood: it is what it is
+		hash = identity.Named(string(answer))
 	}
 	if rec.Hash = hash; q.target.GetCampaign() != "" { // the row says it, so it is content
 		rec.Hash = identity.Mix(hash, identity.Named(q.target.GetCampaign()))
@@ -129,7 +131,8 @@ func (c *collector) take(q *question) error {
 		rec.Revision = true
 		fc.result.Revision++
 	}
-	return c.pack(fc, &rec)
+	c.broken = c.pack(fc, &rec)
+	return c.broken
 }
 
 // without decides about a target that has no answer.
