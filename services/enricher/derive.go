@@ -66,9 +66,13 @@ func (v *derivation) main() bool { return v.table == v.id.Call.Feed().Table() }
 
 func (v *derivation) run(ctx context.Context) error {
 	if v.id.Call.IsPeople() {
+		days, err := strconv.Atoi(v.id.Target)
+		if err != nil {
+			return bus.Permanent(fmt.Errorf("%w %s: a list of people covers a number of days", errBadJob, v.raw.JobID))
+		}
 		v.outer = append(v.outer,
 			flatten.Member{Name: []byte(`"list"`), Value: []byte(strconv.Quote(string(v.id.Call)))},
-			flatten.Member{Name: []byte(`"window"`), Value: []byte(v.id.Target)})
+			flatten.Member{Name: []byte(`"window"`), Value: strconv.AppendInt(nil, int64(days), 10)})
 		around, err := flatten.Members(v.raw.Envelope)
 		if err != nil {
 			return bus.Permanent(fmt.Errorf("envelope of job %s: %w", v.raw.JobID, err))

@@ -4,6 +4,7 @@ import "errors"
 
 var (
 	errNotAnObject   = errors.New("record is not a JSON object")
+	errBadJob        = errors.New("unusable job")
 	errUnknownFeed   = errors.New("unknown feed")
 	errUnknownTenant = errors.New("unknown tenant")
 )

@@ -110,7 +110,7 @@ func (c *collector) take(q *question, answer []byte) error {
 	fc.result.Received++
 	rec := batch.Record{ID: identity.Named(string(c.id.Call), q.target.GetId()), TimeMS: c.head.FetchedAt.UnixMilli(), JSON: answer}
 	hash, err := c.hasher.Content(answer, "generated") // which differs in every answer
-	if err != nil { // valid, and yet more than is understood: it is what it is
+	if err != nil {                                    // valid, and yet more than is understood: it is what it is
 		hash = identity.Named(string(answer))
 	}
 	if rec.Hash = hash; q.target.GetCampaign() != "" { // the row says it, so it is content
