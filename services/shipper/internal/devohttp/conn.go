@@ -26,7 +26,7 @@ const (
 )
 
 // errRefused says that the endpoint answered with something other than 2xx.
-var errRefused = errors.New("Devo does not take the rows")
+var errRefused = errors.New("the endpoint does not take the rows")
 
 // errClosed says that the connection was closed from this side.
 var errClosed = errors.New("connection closed")
@@ -79,8 +79,8 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 		}
 	}
 	// It lives until Close, longer than the opening.
-	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	return &Conn{dialer: d, life: life, end: end, confirmed: make(chan struct{}, 1)}, nil
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	return &Conn{dialer: d, life: life, end: end, lost: make(chan struct{}), confirmed: make(chan struct{}, 1)}, nil
 }
 
 // Reach proves that the endpoint answers, without sending anything to it.
@@ -100,9 +100,13 @@ func (d *Dialer) Reach(ctx context.Context) error {
 type Conn struct {
 	dialer *Dialer
 	life   context.Context //nolint:containedctx // it is the life of the connection, ended by Close
-	end    context.CancelCauseFunc
+	end    context.CancelFunc
 	body   bytes.Buffer
 	gzip   *gzip.Writer
+
+	lost chan struct{} // closed when the connection is finished
+	once sync.Once
+	err  error // why; set before lost is closed
 
 	mu        sync.Mutex
 	done      int           // batches confirmed and not yet told
@@ -205,8 +209,8 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case <-c.life.Done():
-			return 0, context.Cause(c.life)
+		case <-c.lost:
+			return 0, c.err
 		case <-c.confirmed:
 		}
 	}
@@ -217,15 +221,20 @@ func (c *Conn) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-c.life.Done():
-		return context.Cause(c.life)
+	case <-c.lost:
+		return c.err
 	}
 }
 
 // Close finishes the connection; a request under way is given up.
-func (c *Conn) Close() { c.end(errClosed) }
+func (c *Conn) Close() { _ = c.finish(errClosed) }
 
+// finish ends the connection. The first reason stays.
 func (c *Conn) finish(err error) error {
-	c.end(err)
+	c.once.Do(func() {
+		c.err = err
+		close(c.lost)
+		c.end()
+	})
 	return err
 }
