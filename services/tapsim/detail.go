@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -56,9 +57,11 @@ func (s *Sim) campaign(id string, now time.Time) ([]byte, int) {
 // forensics is the report of a threat or of a campaign.
 func (s *Sim) forensics(q url.Values, now time.Time) ([]byte, int) {
 	id, scope, extra := q.Get("threatId"), "THREAT", `,"threatStatus":"active"`
-	found := false
-	if _, ok := s.gen.findThreat(id, now); ok {
-		found = true
+	t, found := s.gen.findThreat(id, now)
+	if strings.EqualFold(q.Get("includeCampaignForensics"), "true") && found {
+		if c, linked, ok := s.gen.campaignOf(t); ok && !linked.After(now) {
+			id, scope, extra = s.gen.campaignID(c), "CAMPAIGN", ""
+		}
 	}
 	if q.Has("campaignId") {
 		if q.Has("threatId") || q.Has("includeCampaignForensics") {

@@ -82,6 +82,20 @@ func TestEverythingThatIsNamedCanBeAskedFor(t *testing.T) {
 			t.Errorf("forensics of %s: status %d: %.100s", id, status, body)
 		}
 	}
+	campaign := false
+	for truth := range sim.Derived(sim.Now()) {
+		if truth.Feed != feed.Threats || campaign {
+			continue
+		}
+		_, body := ask(t, sim, "/v2/forensics?includeCampaignForensics=true&threatId="+truth.Key[len("id:"):])
+		if v := decode(t, body); v.Reports[0].Scope == "CAMPAIGN" {
+			status, _ := ask(t, sim, "/v2/campaign/"+v.Reports[0].ID)
+			campaign = status == http.StatusOK
+		}
+	}
+	if !campaign {
+		t.Error("no threat has the report of its campaign")
+	}
 	if counts[feed.Threats] < 20 || counts[feed.Campaigns] < 3 {
 		t.Errorf("too little is named: %v", counts)
 	}

@@ -81,30 +81,41 @@ const maxEnvelope = 64 << 10
 // answered with 404 is empty: Proofpoint says so when there are none.
 func (c *Client) List(ctx context.Context, q Question, visit func(Record) error) (envelope []byte, r Response, err error) {
 	call, target := c.ask(q)
-	key := "users"
-	if q.Call == feed.CallCampaignIDs {
-		key = "campaigns"
-	}
-	shape := arrays{feeds: map[string]feed.Feed{key: q.Call.Feed()}}
-	shape.other = func(key, value []byte) error {
-		if !jsontext.Value(key).IsValid(lenient...) || !jsontext.Value(value).IsValid(lenient...) {
-			return fmt.Errorf("%w: member %.60q around the list", errMalformed, key)
-		}
-		if len(envelope)+len(key)+len(value) > maxEnvelope {
-			return nil
-		}
-		if len(envelope) > 0 {
-			envelope = append(envelope, ',')
-		}
-		envelope = append(append(append(envelope, key...), ':'), value...)
-		return nil
-	}
+	list := &listing{}
 	err = call.do(ctx, target, func(b *body) error {
-		return split(b, shape, c.cfg.MaxRecordBytes, visit)
+		return split(b, list.shape(q.Call), c.cfg.MaxRecordBytes, visit)
 	})
 	call.response.Duration = time.Since(call.began)
 	if api, ok := errors.AsType[*APIError](err); ok && api.Kind == NotFound && q.Call == feed.CallCampaignIDs {
 		err = nil
 	}
-	return append(append([]byte{'{'}, envelope...), '}'), call.response, err
+	return list.envelope(), call.response, err
 }
+
+// listing collects what stands around the entries of a list.
+type listing struct{ members []byte }
+
+// shape says where the entries of a call's list are.
+func (l *listing) shape(call feed.Call) arrays {
+	key := "users"
+	if call == feed.CallCampaignIDs {
+		key = "campaigns"
+	}
+	return arrays{feeds: map[string]feed.Feed{key: call.Feed()}, other: l.add}
+}
+
+func (l *listing) add(key, value []byte) error {
+	if !jsontext.Value(key).IsValid(lenient...) || !jsontext.Value(value).IsValid(lenient...) {
+		return fmt.Errorf("%w: member %.60q around the list", errMalformed, key)
+	}
+	if len(l.members)+len(key)+len(value) > maxEnvelope {
+		return nil
+	}
+	if len(l.members) > 0 {
+		l.members = append(l.members, ',')
+	}
+	l.members = append(append(append(l.members, key...), ':'), value...)
+	return nil
+}
+
+func (l *listing) envelope() []byte { return append(append([]byte{'{'}, l.members...), '}') }

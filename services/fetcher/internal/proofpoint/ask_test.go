@@ -2,6 +2,7 @@ package proofpoint
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -144,4 +145,49 @@ func FuzzJudge(f *testing.F) {
 			t.Fatalf("%q: %v", body, err)
 		}
 	})
+}
+
+func FuzzList(f *testing.F) {
+	for _, seed := range []string{
+		`{"users":[{"a":1},2],"total":2.5,"x":[[1]]}`, `{"users":null,"users":[{}]}`, `{"total":{"users":[]}}`, `{"users":[{}],"a\"b":"}"`, `{"users":[],"\xff":1}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		read := func(piece int) (entries, envelope string, err error) {
+			s := &listing{}
+			err = split(&pieces{body, piece}, s.shape(feed.CallVAP), 1000, func(r Record) error {
+				if !r.Bad() && !jsontext.Value(r.JSON).IsValid(lenient...) {
+					t.Fatalf("a good entry is %q", r.JSON)
+				}
+				entries += string(r.JSON) + "\n"
+				return nil
+			})
+			return entries, string(s.envelope()), err
+		}
+		entries, envelope, err := read(1)
+		again, sameEnvelope, errAgain := read(len(body) + 1)
+		if (err == nil) != (errAgain == nil) || (err == nil && (entries != again || envelope != sameEnvelope)) {
+			t.Fatalf("byte by byte %q %q %v, at once %q %q %v", entries, envelope, err, again, sameEnvelope, errAgain)
+		}
+		if err == nil && !jsontext.Value(envelope).IsValid(lenient...) {
+			t.Fatalf("the envelope is %q", envelope)
+		}
+	})
+}
+
+// pieces reads a text some bytes at a time.
+type pieces struct {
+	text []byte
+	size int
+}
+
+// Read implements io.Reader.
+func (p *pieces) Read(dst []byte) (int, error) {
+	if len(p.text) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(dst, p.text[:min(p.size, len(p.text))])
+	p.text = p.text[n:]
+	return n, nil
 }
