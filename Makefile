@@ -31,11 +31,11 @@ run: build ## Run the pipeline as the environment configures it
 
 .PHONY: test
 test: ## Run all tests, with the race detector, in random order
-	$(GO) test -race -shuffle=on work
+	$(GO) test -race -shuffle=on -timeout 30m work
 
 .PHONY: e2e
 e2e: ## Run only the tests of the whole pipeline
-	$(GO) test -race -shuffle=on ./test/e2e/...
+	$(GO) test -race -shuffle=on -timeout 30m ./test/e2e/...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
