@@ -33,6 +33,7 @@ const (
 	Ledger      Name = "ledger"               // the account does not add up
 	Sink        Name = "sink"                 // the sink does not take rows
 	StreamFull  Name = "stream-full"          // planning is held back for want of room
+	Backlog     Name = "backlog"              // what waits in a stream is on its way to be too old for it
 	Certificate Name = "certificate"          // the certificate for the sink ends soon, or cannot be replaced
 )
 

@@ -15,7 +15,8 @@ import (
 
 // Ages and sizes that are part of the design, not of a deployment.
 const (
-	replayHorizon = 8 * 24 * time.Hour  // RAW and EVENTS: Proofpoint's seven days and one to notice
+	// Horizon is how long RAW and EVENTS keep a message: Proofpoint's seven days and one to notice.
+	Horizon       = 8 * 24 * time.Hour
 	deadHorizon   = 30 * 24 * time.Hour // DEAD
 	seenHorizon   = 8 * 24 * time.Hour  // SEEN
 	ledgerHorizon = 90 * 24 * time.Hour // LEDGER
@@ -100,7 +101,7 @@ func supported(version string) error {
 
 func streams(l Limits) []jetstream.StreamConfig {
 	data := jetstream.StreamConfig{
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: replayHorizon,
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: Horizon,
 		Compression: jetstream.S2Compression, AllowAtomicPublish: true, AllowDirect: true,
 		Duplicates: dedupHorizon, Replicas: l.Replicas,
 	}
@@ -249,6 +250,40 @@ func (b *Bus) Backlog(ctx context.Context, c Consumer) (Backlog, error) {
 		backlog.LastDone = *info.AckFloor.Last
 	}
 	return backlog, nil
+}
+
+// Waiting is the oldest message that a consumer has not acknowledged.
+type Waiting struct {
+	Since time.Time // when it was stored; zero if nothing waits
+	// Gone counts messages before it that became too old for the stream unacknowledged, those included that the
+	// consumer does not read.
+	Gone uint64
+}
+
+// Oldest looks at what a consumer has not acknowledged.
+func (b *Bus) Oldest(ctx context.Context, c Consumer) (Waiting, error) {
+	backlog, err := b.Backlog(ctx, c)
+	if err != nil || (backlog.Waiting == 0 && backlog.InWork == 0) {
+		return Waiting{}, err
+	}
+	stream, err := b.js.Stream(ctx, c.Stream)
+	if err != nil {
+		return Waiting{}, missing(err, "stream", c.Stream)
+	}
+	next := backlog.Done + 1
+	var w Waiting
+	if first := stream.CachedInfo().State.FirstSeq; first > next {
+		w.Gone, next = first-next, first
+	}
+	msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(c.filter))
+	if errors.Is(err, jetstream.ErrMsgNotFound) { // acknowledged and gone meanwhile
+		return w, nil
+	}
+	if err != nil {
+		return Waiting{}, fmt.Errorf("oldest message of %s: %w", c.Name, err)
+	}
+	w.Since = msg.Time
+	return w, nil
 }
 
 // missing turns "not found" of a part that setup makes into ErrNotSetUp.

@@ -57,13 +57,14 @@ func (c Config) Validate() error {
 type Alarms struct {
 	Freshness time.Duration `env:"ALARM_FRESHNESS" envDefault:"10m" usage:"alarm when rows of this age are not confirmed by the sink"`
 	Edge      time.Duration `env:"ALARM_EDGE" envDefault:"24h" usage:"alarm when something unread will no longer be served this soon"`
+	Backlog   time.Duration `env:"ALARM_BACKLOG" envDefault:"48h" usage:"alarm when something waits this long in a stream; streams keep eight days"`
 	Skew      time.Duration `env:"ALARM_CLOCK_SKEW" envDefault:"30s" usage:"alarm when the local clock is this far from Proofpoint's"`
 }
 
 // Validate checks the ranges.
 func (a Alarms) Validate() error {
 	var problems []error
-	for name, d := range map[string]time.Duration{"ALARM_FRESHNESS": a.Freshness, "ALARM_EDGE": a.Edge, "ALARM_CLOCK_SKEW": a.Skew} {
+	for name, d := range map[string]time.Duration{"ALARM_FRESHNESS": a.Freshness, "ALARM_EDGE": a.Edge, "ALARM_CLOCK_SKEW": a.Skew, "ALARM_BACKLOG": a.Backlog} {
 		if d < time.Second || d > window.Lookback {
 			problems = append(problems, config.Invalid(name, d.String(), "want 1s to 168h"))
 		}

@@ -19,6 +19,7 @@ type metrics struct {
 	pending    *prometheus.GaugeVec // by feed
 	violations prometheus.Gauge
 	edge       prometheus.Gauge
+	backlogAge *prometheus.GaugeVec // by stream
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -42,7 +43,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.pace()
 	m.account()
 	r.MustRegister(m.planned, m.outstanding, m.headLag, m.backfill, m.lost, m.sealed, m.cadence, m.quotaLeft, m.quotaExternal,
-		m.freshness, m.pending, m.violations, m.edge)
+		m.freshness, m.pending, m.violations, m.edge, m.backlogAge)
 	return m
 }
 
@@ -73,6 +74,9 @@ func (m *metrics) account() {
 	m.violations = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tapline_ledger_violations", Help: "Entries of the ledger that cannot be, as last audited.",
 	})
+	m.backlogAge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tapline_stream_backlog_age_seconds", Help: "How long the oldest message of a stream has waited that is not acknowledged.",
+	}, []string{"stream"})
 	m.edge = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tapline_scheduler_edge_seconds", Help: "Time until the oldest unread instant is no longer served; seven days when nothing is unread.",
 	})

@@ -45,7 +45,7 @@ func (s *Scheduler) look(ctx context.Context) error {
 	}
 	s.alarms.Set(ctx, alarm.StreamFull, next.noBackfill, fmt.Sprintf("%s is %.0f %% full; planning is held back", name, fullest*100))
 	s.room = next
-	return nil
+	return s.watchBacklogs(ctx)
 }
 
 func (s *Scheduler) tellRoom(next room, stream string, share float64) {

@@ -28,6 +28,7 @@ type transport interface {
 	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
 	Usage(ctx context.Context, stream string) (bus.Usage, error)
+	Oldest(ctx context.Context, c bus.Consumer) (bus.Waiting, error)
 }
 
 // Deps are what the scheduler takes from its surroundings.

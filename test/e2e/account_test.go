@@ -42,6 +42,14 @@ func (o operator) read(v any, args ...string) (code int) {
 	return code
 }
 
+// try is read for a pipeline that may not be ready yet.
+func (o operator) try(v any, args ...string) bool {
+	o.t.Helper()
+	var out, problems bytes.Buffer
+	code := tapctl.Execute(o.t.Context(), tapctl.Process{Args: append(args, "--output", "json"), Environ: o.environ, Stdout: &out, Stderr: &problems})
+	return code == 0 && json.Unmarshal(out.Bytes(), v) == nil
+}
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig
