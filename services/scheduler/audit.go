@@ -42,7 +42,26 @@ func (s *Scheduler) check(ctx context.Context) error {
 		return nil
 	}
 	s.audit.last = time.Now()
+	if err := s.watchPools(ctx); err != nil {
+		return err
+	}
 	return s.auditLedger(ctx)
+}
+
+// watchPools tells how many calls the pools have that nobody plans with.
+func (s *Scheduler) watchPools(ctx context.Context) error {
+	for _, pool := range feed.Pools() {
+		if pool == feed.PoolNone {
+			continue
+		}
+		st, err := s.quota.Look(ctx, pool)
+		if err != nil {
+			return err
+		}
+		s.metrics.quotaLeft.WithLabelValues(st.Pool).Set(float64(st.Left()))
+		s.metrics.quotaExternal.WithLabelValues(st.Pool).Set(float64(st.External))
+	}
+	return nil
 }
 
 func (s *Scheduler) watchEdge(ctx context.Context, p *planning) {
