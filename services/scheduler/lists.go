@@ -50,7 +50,8 @@ func (l Lists) Validate() error {
 type listing struct {
 	cfg       plan.ListConfig
 	key       string // in STATE
-	offered   string // the job that this process offered to the bus last
+	idle      time.Time // nothing is to be done before, by the clock of plans
+	offered   string    // the job that this process offered to the bus last
 	offeredAt time.Time
 }
 
@@ -81,6 +82,9 @@ func (c Config) listings(start time.Time) []*listing {
 
 // advanceList reads the state of a list, plans, writes the state, and then publishes.
 func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
+	if s.now().Before(l.idle) {
+		return nil
+	}
 	state := &taplinev1.ListState{}
 	entry, err := s.state.Get(ctx, l.key)
 	if err != nil && !errors.Is(err, bus.ErrNotFound) {
@@ -123,6 +127,9 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 	}
 	if out.New != nil {
 		s.metrics.planned.WithLabelValues("list").Inc()
+	}
+	if state.GetOutstanding() == nil { // if another scheduler did more meanwhile, it is seen then
+		l.idle = state.GetDue().AsTime()
 	}
 	return s.offer(ctx, l, state.GetOutstanding())
 }

@@ -15,19 +15,19 @@ import (
 )
 
 // TestAWeekOfEverything runs all eight feeds and forensics with Proofpoint's limits over a week of
-// simulated time, six of whose days pass in a minute and a half: no pool is overrun, no 429 is self-made, every threat
+// simulated time, six of whose days pass in three minutes: no pool is overrun, no 429 is self-made, every threat
 // and campaign that is named has its rows, the lists of people are complete, reports are
 // read, and the account of the ledger adds up.
 func TestAWeekOfEverything(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) {
-		c.Rate, c.Factor, c.Age, c.IndexLag = 0.003, 6000, 24*time.Hour, time.Minute
+		c.Rate, c.Factor, c.Age, c.IndexLag = 0.003, 3000, 24*time.Hour, time.Minute
 		c.Threats, c.Campaigns, c.People = 1, 4, 20
 	})
 	address := freeAddress(t)
 	p := w.run(t, "NATS_LISTEN="+address, "TAP_FORENSICS=true", "EXPAND_RETRY_DELAY=10ms", "TAP_TIMEOUT=10s", "ALARM_FRESHNESS=168h", "EXPAND_REFRESH=480h")
 	poll(t, "a week", func() bool { return w.sim.Now().Sub(w.sim.Epoch()) > 7*24*time.Hour })
-	at := w.sim.Now().Add(-3 * time.Hour) // windows and lists lag behind a clock that makes an hour in half a second
+	at := w.sim.Now().Add(-8 * time.Hour) // windows and lists lag behind a clock that makes an hour in a second
 	w.complete(t, at)
 	w.expanded(t, at)
 	for pool, q := range w.sim.Status().Quota {
