@@ -49,7 +49,7 @@ func (l Lists) Validate() error {
 // listing is the scheduler's view of one list.
 type listing struct {
 	cfg       plan.ListConfig
-	key       string // in STATE
+	key       string    // in STATE
 	idle      time.Time // nothing is to be done before, by the clock of plans
 	offered   string    // the job that this process offered to the bus last
 	offeredAt time.Time
