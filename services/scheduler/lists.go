@@ -111,15 +111,12 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		}
 	}
 	if !proto.Equal(before, state) {
-		data, err := proto.Marshal(state)
-		if err != nil {
-			return fmt.Errorf("encode the state of list %s: %w", l.cfg.Name(), err)
+		err := s.keep(ctx, l, state, entry.Revision)
+		if errors.Is(err, bus.ErrConflict) {
+			return nil // another scheduler was faster; its plan is as good
 		}
-		if _, err := s.state.Update(ctx, l.key, data, entry.Revision); err != nil {
-			if errors.Is(err, bus.ErrConflict) {
-				return nil // another scheduler was faster; its plan is as good
-			}
-			return fmt.Errorf("write the state of list %s: %w", l.cfg.Name(), err)
+		if err != nil {
+			return err
 		}
 	}
 	if out.Note != "" {
@@ -132,6 +129,18 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		l.idle = state.GetDue().AsTime()
 	}
 	return s.offer(ctx, l, state.GetOutstanding())
+}
+
+// keep writes the state of a list.
+func (s *Scheduler) keep(ctx context.Context, l *listing, state *taplinev1.ListState, revision uint64) error {
+	data, err := proto.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("encode the state of list %s: %w", l.cfg.Name(), err)
+	}
+	if _, err := s.state.Update(ctx, l.key, data, revision); err != nil {
+		return fmt.Errorf("write the state of list %s: %w", l.cfg.Name(), err)
+	}
+	return nil
 }
 
 // offer publishes the outstanding page now and then until it is read.

@@ -101,7 +101,7 @@ func TestBytesSurvive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.run(t)
+	w.run(t, "TAP_FEEDS=messagesBlocked")
 	if _, err := w.sink.WaitFor(t.Context(), func(s devosink.Snapshot) bool { return s.Events >= int64(len(want)) }); err != nil {
 		t.Fatal(err)
 	}
