@@ -181,12 +181,12 @@ func (v *derivation) flush(ctx context.Context) error {
 		made.Extra -= int64(len(v.raw.Records))
 	}
 	if v.rows > 0 {
-		msgID := fmt.Sprintf("%d/%s/%d", v.d.Sequence(), v.table, flatten.Generation)
-		if len(v.made) > 0 {
-			msgID += "/" + strconv.Itoa(len(v.made))
-		}
+		message := batch.AppendExtra(v.out, made.GetExtra())
+		// The content is part of the name: with other settings a repetition cuts the rows at other places, and the
+		// bus must not take such a message for one it has.
+		msgID := fmt.Sprintf("%d/%s/%d/%d/%016x", v.d.Sequence(), v.table, flatten.Generation, len(v.made), identity.Named(string(message)))
 		var err error
-		made.EventSequence, err = v.e.bus.PublishEvents(ctx, batch.AppendExtra(v.out, made.GetExtra()), bus.EventMeta{
+		made.EventSequence, err = v.e.bus.PublishEvents(ctx, message, bus.EventMeta{
 			Tenant: v.raw.Tenant, Table: v.table, MsgID: msgID,
 		})
 		if err != nil {

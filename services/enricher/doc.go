@@ -23,7 +23,7 @@
 //
 // Guarantees: a message of RAW is acknowledged only after its events are stored, and
 // then noted in the ledger.
-// The publication is named <RAW sequence>/<table>/<generation>[/<part>], so a repetition
+// The publication is named <RAW sequence>/<table>/<generation>[/<part>/<content>], so a repetition
 // within two hours is dropped by the bus; later it costs duplicates that carry
 // the same @tapline_id.
 //

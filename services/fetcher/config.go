@@ -3,9 +3,7 @@ package fetcher
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -76,7 +74,7 @@ func (a API) Validate() error {
 		problems = append(problems, config.Invalid("TAP_URL", u.Redacted(), "no credentials here: use TAP_PRINCIPAL and TAP_SECRET"))
 	case u.Scheme == "http" && !a.InsecureHTTP:
 		problems = append(problems, config.Invalid("TAP_URL", a.URL, "want https; plain http needs TAP_INSECURE_HTTP=true and a local host"))
-	case u.Scheme == "http" && !local(u.Hostname()):
+	case u.Scheme == "http" && !config.Local(u.Hostname()):
 		problems = append(problems, config.Invalid("TAP_URL", a.URL, "plain http is allowed to loopback or a host name without dots only"))
 	}
 	if a.Timeout < time.Second || a.Timeout > 10*time.Minute {
@@ -86,15 +84,6 @@ func (a API) Validate() error {
 		problems = append(problems, config.Invalid("TAP_IDLE_TIMEOUT", a.IdleTimeout.String(), "want 1s to 10m"))
 	}
 	return errors.Join(problems...)
-}
-
-// local reports whether a host is this machine or, by the look of its name, one
-// that only a compose network resolves.
-func local(host string) bool {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.IsLoopback()
-	}
-	return host != "" && !strings.Contains(host, ".")
 }
 
 // Validate checks the ranges.

@@ -2,7 +2,6 @@ package devohttp
 
 import (
 	"errors"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ func (c Config) Check() error {
 		problems = append(problems, config.Invalid("DEVO_HTTP_URL", c.URL, "want https://host, such as https://http-eu.devo.io"))
 	case u.User != nil || strings.Contains(u.Path, "token!"):
 		problems = append(problems, config.Invalid("DEVO_HTTP_URL", config.Redacted, "no credentials here: use DEVO_HTTP_DOMAIN and DEVO_HTTP_TOKEN"))
-	case u.Scheme == "http" && (!c.Insecure || !local(u.Hostname())):
+	case u.Scheme == "http" && (!c.Insecure || !config.Local(u.Hostname())):
 		problems = append(problems, config.Invalid("DEVO_HTTP_URL", c.URL, "want https; plain http needs DEVO_HTTP_INSECURE=true and a local host"))
 	}
 	if c.Domain == "" || strings.ContainsAny(c.Domain, "/?# ") {
@@ -45,13 +44,4 @@ func (c Config) Check() error {
 		problems = append(problems, config.Invalid("DEVO_HTTP_TIMEOUT", c.Timeout.String(), "want 1s to 10m"))
 	}
 	return errors.Join(problems...)
-}
-
-// local reports whether a host is this machine or, by the look of its name, one
-// that only a compose network resolves.
-func local(host string) bool {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.IsLoopback()
-	}
-	return host != "" && !strings.Contains(host, ".")
 }
