@@ -19,7 +19,7 @@ func BenchmarkPipeline(b *testing.B) {
 	events := 0
 	for b.Loop() {
 		b.StopTimer()
-		w := newWorldThat(b, devosink.Count, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 10, 1, 6*time.Hour })
+		w := newWorldThat(b, devosink.Count, direct, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 10, 1, 6*time.Hour })
 		want := 0
 		for range w.sim.Truth(w.sim.Epoch(), w.sim.Now().Add(-2*time.Minute)) {
 			want++
@@ -46,7 +46,7 @@ func BenchmarkExpansion(b *testing.B) {
 		b.StopTimer()
 		named := make(map[string]bool)
 		rows := make(chan struct{}, 1<<20)
-		w := newWorldThat(b, devosink.Count, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age, c.Threats = 15, 1, time.Hour, 2500 })
+		w := newWorldThat(b, devosink.Count, direct, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age, c.Threats = 15, 1, time.Hour, 2500 })
 		for truth := range w.sim.Derived(w.sim.Now().Add(-2 * time.Minute)) {
 			if truth.Feed == feed.Threats {
 				named[truth.Key[len("id:"):]] = true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -48,11 +49,14 @@ type world struct {
 // newWorld starts the simulators; they end with the test.
 func newWorld(tb testing.TB, change func(*tapsim.Config)) *world {
 	tb.Helper()
-	return newWorldThat(tb, devosink.Full, change)
+	return newWorldThat(tb, devosink.Full, direct, change)
 }
 
-// newWorldThat chooses what the sink keeps.
-func newWorldThat(tb testing.TB, keeps devosink.Mode, change func(*tapsim.Config)) *world {
+// direct puts nothing before the simulator.
+func direct(sim http.Handler) http.Handler { return sim }
+
+// newWorldThat chooses what the sink keeps and what stands before the simulator.
+func newWorldThat(tb testing.TB, keeps devosink.Mode, before func(sim http.Handler) http.Handler, change func(*tapsim.Config)) *world {
 	tb.Helper()
 	c := tapsim.Default()
 	c.Rate, c.Factor, c.Age, c.IndexLag = 2, 60, 30*time.Minute, 5*time.Second
@@ -64,7 +68,7 @@ func newWorldThat(tb testing.TB, keeps devosink.Mode, change func(*tapsim.Config
 		tb.Fatal(err)
 	}
 	w := &world{sim: sim, dir: dir(tb)}
-	w.serve(tb)
+	w.serve(tb, before(sim))
 	certs, err := devocert.New(devocert.Options{})
 	if err != nil {
 		tb.Fatal(err)
@@ -102,7 +106,7 @@ func (w *world) arrived(e devosink.Event) {
 	}
 }
 
-func (w *world) serve(tb testing.TB) {
+func (w *world) serve(tb testing.TB, sim http.Handler) {
 	tb.Helper()
 	var lc net.ListenConfig
 	ln, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
@@ -112,7 +116,7 @@ func (w *world) serve(tb testing.TB) {
 	w.url = "http://" + ln.Addr().String()
 	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
 	served := make(chan error, 1)
-	go func() { served <- tapsim.Serve(ctx, ln, w.sim) }()
+	go func() { served <- tapsim.Serve(ctx, ln, sim) }()
 	tb.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
