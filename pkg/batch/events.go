@@ -22,6 +22,8 @@ type Events struct {
 	Part                       uint32 // among the batches made from one RawBatch for the table
 	Extra                      int64  // rows beyond one for each record
 	Events                     []Event
+
+	unpacked []byte // reused from one decoding to the next
 }
 
 // AppendEventsHeader appends everything but the events.
@@ -68,10 +70,29 @@ func sizeText(s []byte) int {
 	return 1 + protowire.SizeBytes(len(s))
 }
 
-// DecodeEvents fills dst from a marshalled EventBatch, reusing dst.Events.
+// DecodeEvents fills dst from a marshalled EventBatch, packed or not, reusing what dst has. The events
+// are valid until the next decoding.
 func DecodeEvents(data []byte, dst *Events) error {
-	*dst = Events{Events: dst.Events[:0]}
-	err := fields(data, func(f field) error {
+	*dst = Events{Events: dst.Events[:0], unpacked: dst.unpacked[:0]}
+	if err := dst.decode(data); err != nil {
+		return fmt.Errorf("event batch: %w", err)
+	}
+	if dst.Tenant == "" || dst.Table == "" {
+		return fmt.Errorf("event batch: %w: tenant or table missing", ErrMalformed)
+	}
+	return nil
+}
+
+// Size is how many bytes of memory the events take.
+func (e *Events) Size() (bytes int) {
+	for i := range e.Events {
+		bytes += len(e.Events[i].JSON)
+	}
+	return bytes
+}
+
+func (dst *Events) decode(data []byte) error {
+	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
 			dst.Tenant = string(f.bytes)
@@ -92,16 +113,11 @@ func DecodeEvents(data []byte, dst *Events) error {
 			dst.Part = uint32(f.value)
 		case 9:
 			dst.Extra = protowire.DecodeZigZag(f.value)
+		case packedField:
+			return inside(&dst.unpacked, f.bytes, dst.decode)
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("event batch: %w", err)
-	}
-	if dst.Tenant == "" || dst.Table == "" {
-		return fmt.Errorf("event batch: %w: tenant or table missing", ErrMalformed)
-	}
-	return nil
 }
 
 func decodeEvent(data []byte, e *Event) error {

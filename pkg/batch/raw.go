@@ -25,8 +25,10 @@ type Raw struct {
 	Window              window.Window
 	PullID              string
 	FetchedAt           time.Time // milliseconds
-	Records             []Record  // their JSON aliases the decoded message
+	Records             []Record  // their JSON aliases the decoded message, or what it was unpacked to
 	Envelope            []byte    // of a list: the response around the records, one JSON object
+
+	unpacked []byte // reused from one decoding to the next
 }
 
 // AppendRawHeader appends everything but the records.
@@ -67,10 +69,21 @@ func sizeFixed64(v uint64) int {
 	return 9
 }
 
-// DecodeRaw fills dst from a marshalled RawBatch, reusing dst.Records.
+// DecodeRaw fills dst from a marshalled RawBatch, packed or not, reusing what dst has. The records
+// are valid until the next decoding.
 func DecodeRaw(data []byte, dst *Raw) error {
-	*dst = Raw{Records: dst.Records[:0]}
-	err := fields(data, func(f field) error {
+	*dst = Raw{Records: dst.Records[:0], unpacked: dst.unpacked[:0]}
+	if err := dst.decode(data); err != nil {
+		return fmt.Errorf("raw batch: %w", err)
+	}
+	if dst.Tenant == "" || dst.Feed == "" {
+		return fmt.Errorf("raw batch: %w: tenant or feed missing", ErrMalformed)
+	}
+	return nil
+}
+
+func (dst *Raw) decode(data []byte) error {
+	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
 			dst.Tenant = string(f.bytes)
@@ -91,16 +104,11 @@ func DecodeRaw(data []byte, dst *Raw) error {
 			return decodeRecord(f.bytes, &dst.Records[len(dst.Records)-1])
 		case 8:
 			dst.Envelope = f.bytes
+		case packedField:
+			return inside(&dst.unpacked, f.bytes, dst.decode)
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("raw batch: %w", err)
-	}
-	if dst.Tenant == "" || dst.Feed == "" {
-		return fmt.Errorf("raw batch: %w: tenant or feed missing", ErrMalformed)
-	}
-	return nil
 }
 
 func decodeWindow(data []byte, w *window.Window) error {

@@ -102,7 +102,8 @@ func supported(version string) error {
 func streams(l Limits) []jetstream.StreamConfig {
 	data := jetstream.StreamConfig{
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: Horizon,
-		Compression: jetstream.S2Compression, AllowAtomicPublish: true, AllowDirect: true,
+		Compression:        jetstream.NoCompression, // the batches are compressed already
+		AllowAtomicPublish: true, AllowDirect: true,
 		Duplicates: dedupHorizon, Replicas: l.Replicas,
 	}
 	raw, events := data, data

@@ -46,10 +46,6 @@ func (r *Reader) Trace(ctx context.Context, id string) ([]Trace, error) {
 	var raw batch.Raw
 	value := []byte(`"` + id + `"`)
 	err := r.src.Scan(ctx, bus.Raws(r.tenant), func(m bus.Stored) (bool, error) {
-		byValue := bytes.Contains(m.Data, value)
-		if !byValue && len(id) != identity.TaplineIDLength {
-			return true, nil
-		}
 		if err := batch.DecodeRaw(m.Data, &raw); err != nil {
 			return true, nil //nolint:nilerr // the enricher buries it
 		}

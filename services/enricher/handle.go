@@ -27,6 +27,7 @@ const generation = 1
 type workspace struct {
 	raw  batch.Raw
 	out  []byte
+	pack []byte
 	row  []byte
 	id   []byte
 	dead []deadRecord
@@ -67,7 +68,8 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	}
 	if events > 0 {
 		var err error
-		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.out, bus.EventMeta{
+		ws.pack = batch.Pack(ws.pack[:0], ws.out)
+		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.pack, bus.EventMeta{
 			Tenant: raw.Tenant, Table: table, MsgID: fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation),
 		})
 		if err != nil {

@@ -35,6 +35,7 @@ type collector struct {
 	dead   []*taplinev1.DeadLetter
 
 	envelope []byte // of a list
+	packed   []byte // reused
 
 	taking  sync.Mutex // held while an answer about an id is packed
 	answers []answered
@@ -194,7 +195,8 @@ func (c *collector) flush(fc *feedCollector) error {
 		return nil
 	}
 	fc.records = 0
-	return c.spool.Add(string(fc.feed), fc.buf)
+	c.packed = batch.Pack(c.packed[:0], fc.buf)
+	return c.spool.Add(string(fc.feed), c.packed)
 }
 
 // finish spools what is left and gives the account of every feed.

@@ -30,10 +30,11 @@ type parcel struct {
 // unpack decodes a message and takes out what cannot be shipped. nil means that
 // nothing is left to ship and the message is settled.
 func (s *Shipper) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
-	p := &parcel{delivery: d, bytes: int64(len(d.Data()))}
+	p := &parcel{delivery: d}
 	if err := s.decode(d, &p.events); err != nil {
 		return nil, s.bury(ctx, d, err)
 	}
+	p.bytes = int64(p.events.Size())
 	kept := p.events.Events[:0]
 	for i := range p.events.Events {
 		e := &p.events.Events[i]

@@ -3,6 +3,7 @@ package tapctl
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -62,7 +64,12 @@ func kind(stream, subject string) proto.Message {
 // message prints a message: bytes fields are base64, as protobuf's JSON has them.
 func (t *tool) message(stream string, stored bus.Stored) error {
 	m := kind(stream, stored.Subject)
-	if err := proto.Unmarshal(stored.Data, m); err != nil {
+	data, err := stored.Data, error(nil)
+	switch m.(type) {
+	case *taplinev1.RawBatch, *taplinev1.EventBatch:
+		data, err = batch.Unpack(data)
+	}
+	if err = errors.Join(err, proto.Unmarshal(data, m)); err != nil {
 		return fmt.Errorf("message %d of %s: %w", stored.Sequence, stream, err)
 	}
 	body, err := protojson.Marshal(m)

@@ -36,7 +36,9 @@ type EventBatch struct {
 	// Number of the batch among those made from one RawBatch for the table.
 	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
 	// Rows of this batch beyond one for each record.
-	Extra         int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
+	Extra int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
+	// The fields above, compressed as one block of S2. What stands beside it is added.
+	Packed        []byte `protobuf:"bytes,15,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +136,13 @@ func (x *EventBatch) GetExtra() int64 {
 	return 0
 }
 
+func (x *EventBatch) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
+	}
+	return nil
+}
+
 // Event is one row.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -212,7 +221,7 @@ var File_tapline_v1_event_proto protoreflect.FileDescriptor
 const file_tapline_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16tapline/v1/event.proto\x12\n" +
-	"tapline.v1\"\x83\x02\n" +
+	"tapline.v1\"\x9b\x02\n" +
 	"\n" +
 	"EventBatch\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
@@ -225,7 +234,8 @@ const file_tapline_v1_event_proto_rawDesc = "" +
 	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12)\n" +
 	"\x06events\x18\a \x03(\v2\x11.tapline.v1.EventR\x06events\x12\x12\n" +
 	"\x04part\x18\b \x01(\rR\x04part\x12\x14\n" +
-	"\x05extra\x18\t \x01(\x12R\x05extra\"]\n" +
+	"\x05extra\x18\t \x01(\x12R\x05extra\x12\x16\n" +
+	"\x06packed\x18\x0f \x01(\fR\x06packed\"]\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x17\n" +

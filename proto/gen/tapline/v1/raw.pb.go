@@ -35,7 +35,9 @@ type RawBatch struct {
 	FetchedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
 	Records   []*RawRecord           `protobuf:"bytes,7,rep,name=records,proto3" json:"records,omitempty"`
 	// Of a list: the members of the response around the records, one JSON object.
-	Envelope      []byte `protobuf:"bytes,8,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	Envelope []byte `protobuf:"bytes,8,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	// The fields above, compressed as one block of S2. What stands beside it is added.
+	Packed        []byte `protobuf:"bytes,15,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -122,6 +124,13 @@ func (x *RawBatch) GetRecords() []*RawRecord {
 func (x *RawBatch) GetEnvelope() []byte {
 	if x != nil {
 		return x.Envelope
+	}
+	return nil
+}
+
+func (x *RawBatch) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
 	}
 	return nil
 }
@@ -222,7 +231,7 @@ var File_tapline_v1_raw_proto protoreflect.FileDescriptor
 const file_tapline_v1_raw_proto_rawDesc = "" +
 	"\n" +
 	"\x14tapline/v1/raw.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\x9a\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/window.proto\"\xb2\x02\n" +
 	"\bRawBatch\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x15\n" +
@@ -232,7 +241,8 @@ const file_tapline_v1_raw_proto_rawDesc = "" +
 	"\n" +
 	"fetched_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tfetchedAt\x12/\n" +
 	"\arecords\x18\a \x03(\v2\x15.tapline.v1.RawRecordR\arecords\x12\x1a\n" +
-	"\benvelope\x18\b \x01(\fR\benvelope\"\xa4\x01\n" +
+	"\benvelope\x18\b \x01(\fR\benvelope\x12\x16\n" +
+	"\x06packed\x18\x0f \x01(\fR\x06packed\"\xa4\x01\n" +
 	"\tRawRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12\x17\n" +
