@@ -91,30 +91,30 @@ func (e *Events) Size() (bytes int) {
 	return bytes
 }
 
-func (dst *Events) decode(data []byte) error {
+func (e *Events) decode(data []byte) error {
 	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			dst.Tenant = string(f.bytes)
+			e.Tenant = string(f.bytes)
 		case 2:
-			dst.Table = string(f.bytes)
+			e.Table = string(f.bytes)
 		case 3:
-			dst.Feed = string(f.bytes)
+			e.Feed = string(f.bytes)
 		case 4:
-			dst.SourceSequence = f.value
+			e.SourceSequence = f.value
 		case 5:
-			dst.Generation = uint32(f.value)
+			e.Generation = uint32(f.value)
 		case 6:
-			dst.JobID = string(f.bytes)
+			e.JobID = string(f.bytes)
 		case 7:
-			dst.Events = append(dst.Events, Event{})
-			return decodeEvent(f.bytes, &dst.Events[len(dst.Events)-1])
+			e.Events = append(e.Events, Event{})
+			return decodeEvent(f.bytes, &e.Events[len(e.Events)-1])
 		case 8:
-			dst.Part = uint32(f.value)
+			e.Part = uint32(f.value)
 		case 9:
-			dst.Extra = protowire.DecodeZigZag(f.value)
+			e.Extra = protowire.DecodeZigZag(f.value)
 		case packedField:
-			return inside(&dst.unpacked, f.bytes, dst.decode)
+			return inside(&e.unpacked, f.bytes, e.decode)
 		}
 		return nil
 	})

@@ -82,30 +82,30 @@ func DecodeRaw(data []byte, dst *Raw) error {
 	return nil
 }
 
-func (dst *Raw) decode(data []byte) error {
+func (r *Raw) decode(data []byte) error {
 	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			dst.Tenant = string(f.bytes)
+			r.Tenant = string(f.bytes)
 		case 2:
-			dst.Feed = string(f.bytes)
+			r.Feed = string(f.bytes)
 		case 3:
-			dst.JobID = string(f.bytes)
+			r.JobID = string(f.bytes)
 		case 4:
-			return decodeWindow(f.bytes, &dst.Window)
+			return decodeWindow(f.bytes, &r.Window)
 		case 5:
-			dst.PullID = string(f.bytes)
+			r.PullID = string(f.bytes)
 		case 6:
 			ms, err := decodeTime(f.bytes)
-			dst.FetchedAt = time.UnixMilli(ms).UTC()
+			r.FetchedAt = time.UnixMilli(ms).UTC()
 			return err
 		case 7:
-			dst.Records = append(dst.Records, Record{})
-			return decodeRecord(f.bytes, &dst.Records[len(dst.Records)-1])
+			r.Records = append(r.Records, Record{})
+			return decodeRecord(f.bytes, &r.Records[len(r.Records)-1])
 		case 8:
-			dst.Envelope = f.bytes
+			r.Envelope = f.bytes
 		case packedField:
-			return inside(&dst.unpacked, f.bytes, dst.decode)
+			return inside(&r.unpacked, f.bytes, r.decode)
 		}
 		return nil
 	})
