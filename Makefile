@@ -56,6 +56,10 @@ bench: ## Run all benchmarks and print one table
 day: ## Simulate the first day of a collector, for docs/day.md
 	@$(GO) run ./test/cmd/simday >docs/day.md.new && mv docs/day.md.new docs/day.md
 
+.PHONY: docs
+docs: ## Make the tables of docs/configuration.md and docs/operations.md anew from the code
+	@$(GO) run ./test/cmd/writedocs
+
 .PHONY: lint
 lint: tools ## Check style, import rules and the contract
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint run ./...) || exit 1; done
