@@ -107,6 +107,7 @@ func (b *Board) set(ctx context.Context, name Name, detail string, d time.Durati
 	due := begins || now.Add(d-renew).After(a.GetUntil().AsTime())
 	if due {
 		a.Detail, a.Until = detail, timestamppb.New(now.Add(d))
+		time.AfterFunc(d, func() { b.lapse(name) })
 	}
 	a = proto.CloneOf(a)
 	b.mu.Unlock()
@@ -128,10 +129,29 @@ func (b *Board) Clear(ctx context.Context, name Name) {
 	if a == nil {
 		return
 	}
-	b.gauge.WithLabelValues(string(name)).Set(0)
-	b.log.Info("alarm is over", slog.String("alarm", string(name)), slog.Duration("after", time.Since(a.GetSince().AsTime()).Round(time.Second)))
+	b.ended(a)
 	a.Until = timestamppb.Now()
 	b.write(ctx, a)
+}
+
+// lapse ends an alarm that was not renewed in time, in metric and log as in STATE.
+func (b *Board) lapse(name Name) {
+	b.mu.Lock()
+	a := b.raised[name]
+	over := a != nil && !a.GetUntil().AsTime().After(time.Now())
+	if over {
+		delete(b.raised, name)
+	}
+	b.mu.Unlock()
+	if over {
+		b.ended(a)
+	}
+}
+
+// ended tells that an alarm is over.
+func (b *Board) ended(a *taplinev1.Alarm) {
+	b.gauge.WithLabelValues(a.GetName()).Set(0)
+	b.log.Info("alarm is over", slog.String("alarm", a.GetName()), slog.Duration("after", time.Since(a.GetSince().AsTime()).Round(time.Second)))
 }
 
 // write may fail: metric and log have said it, and it is renewed.

@@ -2,6 +2,7 @@ package alarm_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -70,5 +71,35 @@ func TestAlarmIsToldInThreePlacesAndOnce(t *testing.T) {
 	}
 	if raised, over := strings.Count(log.String(), "msg=alarm "), strings.Count(log.String(), "is over"); raised != 2 || over != 1 {
 		t.Errorf("%d beginnings and %d ends in the log:\n%s", raised, over, log.String())
+	}
+}
+
+// TestHeldAlarmEndsInTime: metric and log agree with what is kept, though nobody
+// clears an alarm that is held.
+func TestHeldAlarmEndsInTime(t *testing.T) {
+	t.Parallel()
+	state, err := bustest.Start(t).Bucket(t.Context(), bus.BucketState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gauge := alarm.Gauge(prometheus.NewRegistry())
+	b := alarm.New(state, "main", "scheduler", slog.New(slog.DiscardHandler), gauge)
+	b.Hold(t.Context(), alarm.Edge, "still", time.Hour)
+	b.Hold(t.Context(), alarm.Lost, "an hour", 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for testutil.ToFloat64(gauge.WithLabelValues("lost")) != 0 {
+		select {
+		case <-ctx.Done():
+			t.Fatal("the metric of an alarm that was held for 50 ms stands for a minute")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if v := testutil.ToFloat64(gauge.WithLabelValues("edge")); v != 1 {
+		t.Errorf("the metric of an alarm that is held for an hour is %v", v)
+	}
+	b.Hold(t.Context(), alarm.Lost, "another hour", time.Hour)
+	if v := testutil.ToFloat64(gauge.WithLabelValues("lost")); v != 1 {
+		t.Errorf("the metric is %v when the alarm begins again", v)
 	}
 }
