@@ -60,6 +60,14 @@ day: ## Simulate the first day of a collector, for docs/day.md
 docs: ## Make the tables of docs/configuration.md and docs/operations.md anew from the code
 	@$(GO) run ./test/cmd/writedocs
 
+.PHONY: rules
+rules: ## Check and test the rules of Prometheus and the queries of the dashboard (needs promtool)
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool check rules --lint=all deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+	@mkdir -p bin && $(GO) run ./test/cmd/dashboardrules >bin/dashboardrules.yml
+	promtool check rules bin/dashboardrules.yml
+
 .PHONY: lint
 lint: tools ## Check style, import rules and the contract
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint run ./...) || exit 1; done

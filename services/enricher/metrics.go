@@ -1,6 +1,10 @@
 package enricher
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/feed"
+)
 
 // metrics of the enricher. The names are part of the interface.
 type metrics struct {
@@ -26,5 +30,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Name: "tapline_enricher_amendments_total", Help: "Threats that were ordered again because they turned out to belong to a campaign.",
 	})
 	r.MustRegister(m.events, m.dead, m.wants, m.amended)
+	for _, f := range feed.All() {
+		m.dead.WithLabelValues(string(f)) // a counter that appears as 1 has not increased, as an alert sees it
+	}
 	return m
 }

@@ -1,6 +1,11 @@
 package fetcher
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
 
 // metrics of the fetcher. The names are part of the interface.
 type metrics struct {
@@ -40,5 +45,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 	}
 	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.skew, m.late, m.lateness)
+	m.zero()
 	return m
+}
+
+// zero makes the series whose first count is worth an alert: a counter that appears
+// as 1 has not increased.
+func (m *metrics) zero() {
+	for _, f := range feed.All() {
+		m.records.WithLabelValues(string(f), "dead")
+	}
+	for _, e := range feed.SIEMEndpoints() {
+		m.calls.WithLabelValues(e.Path, string(proofpoint.TooManyRequests))
+	}
+	for _, c := range []feed.Call{feed.CallCampaignIDs, feed.CallVAP, feed.CallTopClickers, feed.CallThreatForensics} {
+		m.calls.WithLabelValues(c.Path(), string(proofpoint.TooManyRequests))
+	}
 }

@@ -92,7 +92,7 @@ func (s *Shipper) bury(ctx context.Context, d *bus.Delivery, reason error) error
 	if err := s.bus.PublishDead(ctx, s.letter(d, reason, d.Data()), d.Source()); err != nil {
 		return err
 	}
-	s.metrics.dead.WithLabelValues("message").Inc()
+	s.metrics.dead.WithLabelValues(deadMessage).Inc()
 	s.log.Error("message went to DEAD", slog.String("source", d.Source()), slog.Any("error", reason))
 	return d.Terminate("see DEAD")
 }
@@ -104,9 +104,9 @@ func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason er
 	if err := s.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", p.delivery.Source(), index)); err != nil {
 		return err
 	}
-	label := "control-character"
+	label := deadControl
 	if errors.Is(reason, errTooLong) {
-		label = "too-long"
+		label = deadTooLong
 	}
 	s.metrics.dead.WithLabelValues(label).Inc()
 	s.log.Error("row went to DEAD", slog.String("source", p.delivery.Source()), slog.Int("row", index), slog.Any("error", reason))

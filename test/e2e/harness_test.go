@@ -185,7 +185,7 @@ func (w *world) run(tb testing.TB, extra ...string) *pipeline {
 	if err := config.Load(&cfg, w.environ(extra...)); err != nil {
 		tb.Fatal(err)
 	}
-	p := &pipeline{logs: &logs{}, metrics: prometheus.NewRegistry()}
+	p := &pipeline{logs: &logs{}, metrics: telemetry.NewRegistry()}
 	rt := program.Runtime{
 		Log:     slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Metrics: p.metrics, Health: telemetry.NewHealth(), Stdout: p.logs,
