@@ -7,6 +7,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tapline/tapline/pkg/jsonline"
 )
 
 // maxDepth is as deep as jsontext reads, too.
@@ -22,8 +24,8 @@ const (
 	memberPrime = 0xff51afd7ed558ccd
 )
 
-// scanner walks over one JSON text. It is lenient where that is harmless: the
-// splitter has validated the text before.
+// scanner walks over one JSON text. It takes what jsontext takes when duplicate names and bytes
+// that are not UTF-8 are allowed, and nothing else; a fuzz test compares them.
 type scanner struct {
 	text    []byte
 	pos     int
@@ -110,7 +112,8 @@ func (s *scanner) value(depth int) (uint64, error) {
 	for s.pos < len(s.text) && !ends[s.text[s.pos]] {
 		s.pos++
 	}
-	if s.pos == start {
+	if !scalar(s.text[start:s.pos]) {
+		s.pos = start
 		return 0, s.unexpected("a value")
 	}
 	return mix(xxhash.Sum64(s.text[start:s.pos]) ^ seedScalar), nil
@@ -203,32 +206,109 @@ func (s *scanner) next(closing byte, first bool) (done bool, err error) {
 
 // str reads a string and gives its unescaped text, which stays valid for this record.
 func (s *scanner) str() ([]byte, error) {
-	start := s.pos
-	i := start + 1
-	for {
-		n := bytes.IndexByte(s.text[i:], '"')
-		if n < 0 {
+	start, escaped := s.pos, false
+	for i := start + 1; ; {
+		i += jsonline.Special(s.text[i:])
+		if i == len(s.text) {
 			return nil, fmt.Errorf("%w: a string at byte %d does not end", ErrNotJSON, start)
 		}
-		i += n
-		slashes := 0
-		for s.text[i-1-slashes] == '\\' {
-			slashes++
-		}
-		i++
-		if slashes%2 == 0 {
-			break
+		switch s.text[i] {
+		case '"':
+			s.pos = i + 1
+			if !escaped {
+				return s.text[start+1 : i], nil
+			}
+			return s.unescape(s.text[start:s.pos]), nil
+		case '\\':
+			n := escape(s.text[i:])
+			if n == 0 {
+				s.pos = i
+				return nil, s.unexpected("an escape")
+			}
+			i, escaped = i+n, true
+		default:
+			s.pos = i
+			return nil, s.unexpected("a character that needs no escape")
 		}
 	}
-	s.pos = i
-	body := s.text[start+1 : i-1]
-	if bytes.IndexByte(body, '\\') < 0 {
-		return body, nil
-	}
+}
+
+func (s *scanner) unescape(quoted []byte) []byte {
 	mark := len(s.scratch)
 	// An error means bytes that are not UTF-8; they were replaced, which is deterministic.
-	s.scratch, _ = jsontext.AppendUnquote(s.scratch, s.text[start:i])
-	return s.scratch[mark:len(s.scratch):len(s.scratch)], nil
+	s.scratch, _ = jsontext.AppendUnquote(s.scratch, quoted)
+	return s.scratch[mark:len(s.scratch):len(s.scratch)]
+}
+
+// escape is the length of the escape sequence that text begins with, 0 if it is none.
+func escape(text []byte) int {
+	if len(text) < 2 {
+		return 0
+	}
+	switch text[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(text) < 6 {
+			return 0
+		}
+		for _, c := range text[2:6] {
+			if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}
+
+// scalar reports whether the text is null, true, false or a number.
+func scalar(text []byte) bool {
+	if len(text) == 0 {
+		return false
+	}
+	switch text[0] {
+	case 'n', 't', 'f':
+		return string(text) == "null" || string(text) == "true" || string(text) == "false"
+	}
+	return number(text)
+}
+
+// number reports whether the text is a number as RFC 8259, section 6, has it.
+func number(text []byte) bool {
+	text = bytes.TrimPrefix(text, []byte("-"))
+	whole := digits(text)
+	if whole == 0 || (whole > 1 && text[0] == '0') {
+		return false
+	}
+	text = text[whole:]
+	if len(text) > 0 && text[0] == '.' {
+		fraction := digits(text[1:])
+		if fraction == 0 {
+			return false
+		}
+		text = text[1+fraction:]
+	}
+	if len(text) > 0 && text[0]|0x20 == 'e' {
+		text = text[1:]
+		if len(text) > 0 && (text[0] == '+' || text[0] == '-') {
+			text = text[1:]
+		}
+		exponent := digits(text)
+		if exponent == 0 {
+			return false
+		}
+		text = text[exponent:]
+	}
+	return len(text) == 0
+}
+
+// digits counts the digits that text begins with.
+func digits(text []byte) (n int) {
+	for n < len(text) && text[n] >= '0' && text[n] <= '9' {
+		n++
+	}
+	return n
 }
 
 func (s *scanner) peek() byte {

@@ -4,6 +4,7 @@ package jsonline
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -45,4 +46,28 @@ func HasControl(text []byte) bool {
 		}
 	}
 	return false
+}
+
+// Special finds the first byte that ends or interrupts the text of a JSON string: a quote, a
+// backslash, or a byte below 0x20. It returns len(text) if there is none.
+func Special(text []byte) int {
+	const (
+		ones = 0x0101010101010101
+		high = 0x80 * ones
+	)
+	i := 0
+	for ; i+8 <= len(text); i += 8 {
+		word := binary.LittleEndian.Uint64(text[i:])
+		quote, slash := word^'"'*ones, word^'\\'*ones
+		// As in HasControl; the lowest of the marked bytes is exact, those above it may be marked by a borrow.
+		if found := ((word-' '*ones)&^word | (quote-ones)&^quote | (slash-ones)&^slash) & high; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for ; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return i
 }

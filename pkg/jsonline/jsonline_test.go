@@ -26,6 +26,7 @@ func TestAppend(t *testing.T) {
 func FuzzAppend(f *testing.F) {
 	f.Add([]byte("{\"a\":\"\x01\xff\",\n\"b\":[1]}"))
 	f.Add([]byte("0123456\x1f"))
+	f.Add([]byte("some text of ünusual length\\\""))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		slow := false
 		for _, b := range text {
@@ -33,6 +34,13 @@ func FuzzAppend(f *testing.F) {
 		}
 		if jsonline.HasControl(text) != slow {
 			t.Fatalf("HasControl(%q) = %t", text, !slow)
+		}
+		special := bytes.IndexFunc(text, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' })
+		if special < 0 {
+			special = len(text)
+		}
+		if got := jsonline.Special(text); got != special {
+			t.Fatalf("Special(%q) = %d, want %d", text, got, special)
 		}
 		line := jsonline.Append(nil, text)
 		if jsonline.HasControl(line) || !utf8.Valid(line) {

@@ -67,6 +67,10 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	}
 	fc.result.Received++
 	rec, err := c.identify(r)
+	if errors.Is(err, identity.ErrNotJSON) {
+		r.Malformed = err
+		rec, err = c.identify(r)
+	}
 	if err != nil {
 		return err
 	}

@@ -157,9 +157,6 @@ func FuzzList(f *testing.F) {
 		read := func(piece int) (entries, envelope string, err error) {
 			s := &listing{}
 			err = split(&pieces{body, piece}, s.shape(feed.CallVAP), 1000, func(r Record) error {
-				if !r.Bad() && !jsontext.Value(r.JSON).IsValid(lenient...) {
-					t.Fatalf("a good entry is %q", r.JSON)
-				}
 				entries += string(r.JSON) + "\n"
 				return nil
 			})

@@ -78,7 +78,8 @@ func (c *Client) Close() { c.free.CloseIdleConnections() }
 // Record is one element of an array of a response.
 type Record struct {
 	Feed feed.Feed
-	// JSON is the element as received. It is valid only during the call.
+	// JSON is the element as received. It may be used only during the call. Its strings and brackets
+	// match; whether it is valid JSON inside shows when it is identified.
 	JSON []byte
 	// Malformed says why the element is not a record; nil for a good one.
 	Malformed error

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/tapline/tapline/pkg/jsonline"
 )
 
 // stream is the part of the stream that is in memory: buf[pos:end] is unread.
@@ -195,21 +197,17 @@ func (f *framer) inText(p []byte, i int) int {
 			i++
 			continue
 		}
-		quote := bytes.IndexByte(p[i:], '"')
-		span := p[i:]
-		if quote >= 0 {
-			span = span[:quote]
+		if i += jsonline.Special(p[i:]); i == len(p) {
+			return -1
 		}
-		slash := bytes.IndexByte(span, '\\')
-		if slash < 0 {
-			if quote < 0 {
-				return -1
-			}
+		switch p[i] {
+		case '"':
 			f.text = false
-			return i + quote
+			return i
+		case '\\':
+			f.escaped = true
 		}
-		f.escaped = true
-		i += slash + 1
+		i++ // a control character is not valid, which is not for framing to judge
 	}
 	return -1
 }

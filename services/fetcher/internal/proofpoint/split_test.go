@@ -24,8 +24,10 @@ type seenRecord struct {
 
 func splitAll(r io.Reader, shape arrays, limit int) ([]seenRecord, error) {
 	var out []seenRecord
+	h := identity.NewHasher()
 	err := split(r, shape, limit, func(r Record) error {
-		out = append(out, seenRecord{r.Feed, string(r.JSON), r.Malformed != nil})
+		_, err := h.Content(r.JSON) // judges the inside, as in the fetcher
+		out = append(out, seenRecord{r.Feed, string(r.JSON), r.Bad() || err != nil})
 		return nil
 	})
 	return out, err
