@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -21,8 +22,19 @@ import (
 
 // Program is one binary and what it takes from the environment.
 type Program struct {
-	Name string
-	vars []config.Variable
+	Name  string
+	parts []any
+	vars  []config.Variable
+}
+
+// Check says what is wrong with an environment for the program, as the program itself
+// would at its start.
+func (p Program) Check(environ []string) error {
+	var problems []error
+	for _, part := range p.parts {
+		problems = append(problems, config.Load(part, environ))
+	}
+	return errors.Join(problems...)
 }
 
 // Variables lists what the program reads, in the order of its --help. Each is listed
@@ -51,7 +63,7 @@ func Programs() []Program {
 }
 
 func program(name string, parts ...any) Program {
-	p := Program{Name: name}
+	p := Program{Name: name, parts: parts}
 	for _, part := range parts {
 		for _, v := range config.Describe(part) {
 			if !p.Accepts(v.Name) {
