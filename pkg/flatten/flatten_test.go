@@ -231,3 +231,33 @@ func BenchmarkReport(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkBareReport is the ceiling of BenchmarkReport: jsontext reads the same pieces of evidence.
+func BenchmarkBareReport(b *testing.B) {
+	for _, size := range []int{2 << 10, 60 << 10, 4 << 20} {
+		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
+			response := report(size)
+			b.SetBytes(int64(len(response)))
+			b.ReportAllocs()
+			for b.Loop() {
+				d := jsontext.NewDecoder(bytes.NewReader(response), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+				for {
+					token, err := d.ReadToken()
+					if err != nil {
+						b.Fatal(err)
+					}
+					if token.Kind() == '"' && token.String() == "forensics" {
+						break
+					}
+				}
+				_, err := d.ReadToken()
+				for err == nil && d.PeekKind() != ']' {
+					_, err = d.ReadValue()
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

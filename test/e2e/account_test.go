@@ -50,12 +50,12 @@ func (o operator) try(v any, args ...string) bool {
 	return code == 0 && json.Unmarshal(out.Bytes(), v) == nil
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
 	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ln, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
 	return ln.Addr().String()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -227,6 +228,31 @@ func BenchmarkSplitAndHash(b *testing.B) {
 		_, err := h.SIEM(r.Feed, r.JSON)
 		return err
 	})
+}
+
+// BenchmarkBareSplit is the ceiling of BenchmarkSplit: jsontext reads the same records, and nothing else is done.
+func BenchmarkBareSplit(b *testing.B) {
+	body, err := io.ReadAll(generated(5000))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		d := jsontext.NewDecoder(bytes.NewReader(body), lenient...)
+		n := 0
+		for range 4 { // {, a key and its value, the key of the array
+			if _, err := d.ReadToken(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, err = d.ReadToken(); err == nil && d.PeekKind() != ']'; n++ {
+			_, err = d.ReadValue()
+		}
+		if err != nil || n != 5000 {
+			b.Fatalf("%d records, %v", n, err)
+		}
+	}
 }
 
 func benchmarkSplit(b *testing.B, visit func(Record) error) {
