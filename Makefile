@@ -3,6 +3,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
+COUNT ?= 5
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -61,8 +62,8 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: ## Run all benchmarks and print one table
-	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -p 1 work 2>&1 | $(GO) run ./test/cmd/benchtable
+bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside what was measured
+	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(COUNT) -p 1 -timeout 60m work 2>&1 | $(GO) run ./test/cmd/benchtable
 
 .PHONY: day
 day: ## Simulate the first day of a collector, for docs/day.md

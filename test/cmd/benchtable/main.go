@@ -1,6 +1,7 @@
 // Command benchtable turns the output of `go test -bench` on standard input into
-// one Markdown table, with the machine it was made on. Whatever is not a result, such as
-// a failure, is passed on to standard error.
+// two Markdown tables, with the machine it was made on: what was aimed at, each beside its
+// ceiling, and everything. Of several runs of a benchmark it gives the median. Whatever is not
+// a result, such as a failure, is passed on to standard error.
 package main
 
 import (
@@ -11,6 +12,8 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -22,31 +25,76 @@ func main() {
 	}
 }
 
-// result is one line of the table.
+// result is all runs of one benchmark.
 type result struct {
 	pkg, name string
-	values    []string // "number unit"
+	units     []string // in the order they were printed in
+	values    map[string][]float64
 }
 
-// parse reads a line such as "BenchmarkX-2  100  12 ns/op  3 MB/s".
-func parse(pkg, line string) (result, bool) {
-	fields := strings.Fields(line)
+// line reads a line such as "BenchmarkX-2  100  12 ns/op  3 MB/s".
+func (t *table) line(pkg, text string) bool {
+	fields := strings.Fields(text)
 	if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
-		return result{}, false
+		return false
 	}
 	name := strings.TrimPrefix(fields[0], "Benchmark")
 	if i := strings.LastIndexByte(name, '-'); i > 0 {
 		name = name[:i]
 	}
-	r := result{pkg: path.Base(pkg), name: name}
-	for i := 2; i+1 < len(fields); i += 2 {
-		r.values = append(r.values, fields[i]+" "+fields[i+1])
+	r := t.find(path.Base(pkg), name)
+	if r == nil {
+		r = &result{pkg: path.Base(pkg), name: name, values: make(map[string][]float64)}
+		t.results = append(t.results, r)
 	}
-	return r, true
+	for i := 2; i+1 < len(fields); i += 2 {
+		value, err := strconv.ParseFloat(fields[i], 64)
+		if err != nil {
+			return false
+		}
+		unit := fields[i+1]
+		if len(r.values[unit]) == 0 {
+			r.units = append(r.units, unit)
+		}
+		r.values[unit] = append(r.values[unit], value)
+	}
+	return true
+}
+
+// table is every result.
+type table struct{ results []*result }
+
+func (t *table) find(pkg, name string) *result {
+	for _, r := range t.results {
+		if r.pkg == pkg && r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// median is that of all runs; ok is false when there was none.
+func (r *result) median(unit string) (value float64, ok bool) {
+	if r == nil || len(r.values[unit]) == 0 {
+		return 0, false
+	}
+	sorted := slices.Sorted(slices.Values(r.values[unit]))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2, true
+}
+
+// number is a value with about four digits that mean something.
+func number(v float64) string {
+	switch {
+	case v >= 1000:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 3, 64)
 }
 
 func run(in io.Reader, out, rest io.Writer) error {
-	var results []result
+	var t table
 	pkg, cpu, failed := "", "unknown processor", false
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
@@ -55,12 +103,8 @@ func run(in io.Reader, out, rest io.Writer) error {
 			pkg = after
 		} else if after, ok := strings.CutPrefix(line, "cpu: "); ok {
 			cpu = after
-		} else if r, ok := parse(pkg, line); ok {
-			results = append(results, r)
-		} else if strings.Contains(line, "FAIL") {
-			failed = true
-			fmt.Fprintln(rest, line)
-		} else if !quiet(line) {
+		} else if !t.line(pkg, line) && !quiet(line) {
+			failed = failed || strings.Contains(line, "FAIL")
 			fmt.Fprintln(rest, line)
 		}
 	}
@@ -68,19 +112,52 @@ func run(in io.Reader, out, rest io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s, %d cores, %s\n\n", cpu, runtime.NumCPU(), runtime.Version())
-	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(table, "| package\t| benchmark\t| results\t|")
-	fmt.Fprintln(table, "| ---\t| ---\t| ---\t|")
-	for _, r := range results {
-		fmt.Fprintf(table, "| %s\t| %s\t| %s\t|\n", r.pkg, r.name, strings.Join(r.values, ", "))
-	}
-	if err := table.Flush(); err != nil {
+	if err := errors.Join(t.goals(out), t.all(out)); err != nil {
 		return err
 	}
 	if failed {
 		return errors.New("some benchmarks failed, see above")
 	}
 	return nil
+}
+
+// goals prints what was aimed at, as far as it was measured.
+func (t *table) goals(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(w, "| what\t| goal\t| median\t| from - to\t| runs\t| ceiling\t|")
+	fmt.Fprintln(w, "| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t|")
+	for _, g := range aims {
+		r := t.find(g.pkg, g.bench)
+		median, ok := r.median(g.unit)
+		if !ok {
+			continue
+		}
+		runs := r.values[g.unit]
+		ceiling := "-"
+		if c, ok := t.find(g.pkg, g.ceiling).median(g.unit); ok {
+			ceiling = fmt.Sprintf("%s: %s", g.beside, number(c))
+		}
+		fmt.Fprintf(w, "| %s\t| %s %s\t| %s\t| %s - %s\t| %d\t| %s\t|\n", g.what, g.goal, g.unit, number(median),
+			number(slices.Min(runs)), number(slices.Max(runs)), len(runs), ceiling)
+	}
+	fmt.Fprintln(w)
+	return w.Flush()
+}
+
+// all prints the medians of every benchmark.
+func (t *table) all(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(w, "| package\t| benchmark\t| medians\t|")
+	fmt.Fprintln(w, "| ---\t| ---\t| ---\t|")
+	for _, r := range t.results {
+		var values []string
+		for _, unit := range r.units {
+			median, _ := r.median(unit)
+			values = append(values, number(median)+" "+unit)
+		}
+		fmt.Fprintf(w, "| %s\t| %s\t| %s\t|\n", r.pkg, r.name, strings.Join(values, ", "))
+	}
+	return w.Flush()
 }
 
 // quiet reports lines that say nothing about results.
