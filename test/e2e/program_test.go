@@ -22,7 +22,7 @@ import (
 func BenchmarkProgram(b *testing.B) {
 	program := filepath.Join(b.TempDir(), "tapline")
 	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/tapline/tapline/services/tapline/cmd/tapline")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") //nolint:forbidigo // the compiler needs the environment
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
