@@ -29,6 +29,18 @@ demo: build ## Run the whole pipeline between two simulators for 30 seconds
 run: build ## Run the pipeline as the environment configures it
 	bin/tapline run
 
+.PHONY: init
+init: ## Write .env and secrets/ for docker compose where they are missing
+	@deploy/init.sh
+
+.PHONY: up
+up: init ## Build the images and collect with docker compose
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## Stop what make up started; nothing is lost
+	docker compose down
+
 .PHONY: test
 test: ## Run all tests, with the race detector, in random order
 	$(GO) test -race -shuffle=on -timeout 30m work
@@ -69,10 +81,11 @@ fmt: tools ## Format all code
 .PHONY: generate
 generate: tools ## Generate code from the contract
 	cd proto && $(TOOLS)/buf generate
+	$(GO) run ./services/tapctl/cmd/tapctl users >deploy/nats/users.conf
 
 .PHONY: generate-check
 generate-check: generate ## Fail if generated code is not what is committed
-	@git diff --exit-code -- proto/gen && test -z "$$(git status --porcelain -- proto/gen)"
+	@git diff --exit-code -- proto/gen deploy/nats && test -z "$$(git status --porcelain -- proto/gen)"
 
 .PHONY: tidy
 tidy: ## Tidy every module

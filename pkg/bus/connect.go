@@ -14,6 +14,9 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 )
 
+// inboxPrefix and the name of a connection make the subjects on which its answers come.
+const inboxPrefix = "_INBOX_"
+
 // requestTimeout bounds every single call to the server.
 const requestTimeout = 5 * time.Second
 
@@ -86,7 +89,7 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 	b := &Bus{log: log, name: name, closed: make(chan struct{})}
 	opts = append(opts,
 		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
-		nats.CustomInboxPrefix("_INBOX_"+name),
+		nats.CustomInboxPrefix(inboxPrefix+name),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {

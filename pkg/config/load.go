@@ -33,10 +33,28 @@ func Load(target any, environ []string) error {
 			problems = append(problems, err)
 		}
 	})
-	if len(problems) > 0 {
-		return once(problems)
+	if len(problems) == 0 {
+		return Validate(target)
 	}
-	return Validate(target)
+	return once(append(problems, others(Validate(target), problems)...))
+}
+
+// others are the problems with variables that nothing is said about yet: a field that could not
+// be filled is not to be complained about twice.
+func others(found error, said []error) []error {
+	names := make(map[string]bool)
+	for _, err := range said {
+		if problem, ok := errors.AsType[*ProblemError](err); ok {
+			names[strings.TrimSuffix(problem.Variable, "_FILE")] = true
+		}
+	}
+	var more []error
+	for _, err := range flatten(found) {
+		if problem, ok := errors.AsType[*ProblemError](err); ok && !names[problem.Variable] {
+			more = append(more, err)
+		}
+	}
+	return more
 }
 
 // once joins problems. Several structs may have the same variable, and a sentence

@@ -86,10 +86,17 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	return nil
 }
 
-// Certs is the command "devosink certs [--dir certs] [--domain demo] [--name host]...".
+const certsUsage = "want certs [--keep] [--dir DIR] [--domain DOMAIN] [--name HOST]..."
+
+// Certs is the command "devosink certs [--keep] [--dir certs] [--domain demo] [--name host]...".
+// With --keep a set that is there already is left as it is.
 func Certs(args []string, say func(format string, args ...any)) error {
-	dir, o := "certs", devocert.Options{}
+	dir, keep, o := "certs", false, devocert.Options{}
 	for len(args) > 0 {
+		if args[0] == "--keep" {
+			keep, args = true, args[1:]
+			continue
+		}
 		flag, value, ok := strings.Cut(args[0], "=")
 		args = args[1:]
 		if !ok && len(args) > 0 {
@@ -97,7 +104,7 @@ func Certs(args []string, say func(format string, args ...any)) error {
 		}
 		switch {
 		case value == "":
-			return config.Invalid("argument", flag, "want certs [--dir DIR] [--domain DOMAIN] [--name HOST]...")
+			return config.Invalid("argument", flag, certsUsage)
 		case flag == "--dir":
 			dir = value
 		case flag == "--domain":
@@ -105,8 +112,12 @@ func Certs(args []string, say func(format string, args ...any)) error {
 		case flag == "--name":
 			o.Names = append(o.Names, value)
 		default:
-			return config.Invalid("argument", flag, "want certs [--dir DIR] [--domain DOMAIN] [--name HOST]...")
+			return config.Invalid("argument", flag, certsUsage)
 		}
+	}
+	if keep && devocert.Complete(dir) {
+		say("%s has certificates already\n", dir)
+		return nil
 	}
 	set, err := devocert.New(o)
 	if err != nil {

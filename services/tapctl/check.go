@@ -12,7 +12,10 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/enricher"
 	"github.com/tapline/tapline/services/fetcher"
+	"github.com/tapline/tapline/services/scheduler"
 	"github.com/tapline/tapline/services/shipper"
 )
 
@@ -31,11 +34,26 @@ type finding struct {
 
 const checkTimeout = 30 * time.Second
 
+// settings is what all services together read.
+type settings struct {
+	Scheduler scheduler.Config
+	Fetcher   fetcher.Config
+	Enricher  enricher.Config
+	Shipper   shipper.Config
+	Bus       bus.Config
+	Limits    bus.Limits
+	Telemetry telemetry.Config
+}
+
 // check tries everything that Tapline talks to.
 func (t *tool) check() *cobra.Command {
-	return &cobra.Command{
+	offline := false
+	cmd := &cobra.Command{
 		Use: "check", Short: "Try NATS, the sink and the Proofpoint credential; spends no SIEM call", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if offline {
+				return t.checkSettings()
+			}
 			var c checkConfig
 			if err := config.Load(&c, t.Environ); err != nil {
 				return err
@@ -63,6 +81,21 @@ func (t *tool) check() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&offline, "settings", false, "only look at the settings of all services, and talk to nobody")
+	return cmd
+}
+
+// checkSettings reads what every service will read, and says all at once what is wrong with it.
+func (t *tool) checkSettings() error {
+	var s settings
+	if err := config.Load(&s, t.Environ); err != nil {
+		return err
+	}
+	if _, err := s.Scheduler.Start.Instant(time.Now()); err != nil {
+		return err
+	}
+	t.say("the settings of all services can be used: tenant %s, from %s to sink %s\n", s.Shipper.Tenant.Name, s.Fetcher.API.URL, s.Shipper.Sink)
+	return nil
 }
 
 func found(what, detail string, err error) finding {

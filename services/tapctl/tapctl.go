@@ -66,7 +66,7 @@ func Execute(ctx context.Context, p Process) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return config.Invalid("command line", "", err.Error()+": see --help")
 	})
-	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead(), t.flatten()) //nolint:contextcheck // they get it from cobra when they run
+	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead(), t.flatten(), t.users()) //nolint:contextcheck // they get it from cobra when they run
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		help(cmd, args)
@@ -150,6 +150,17 @@ func (t *tool) setup() *cobra.Command {
 				t.say("the bus is set up for tenant %s\n", c.Tenant.Name)
 				return nil
 			})
+		},
+	}
+}
+
+// users prints who may do what on a NATS server.
+func (t *tool) users() *cobra.Command {
+	return &cobra.Command{
+		Use: "users", Short: "Print the users of a NATS server and what each may do, as part of its configuration", Args: takes(0),
+		RunE: func(*cobra.Command, []string) error {
+			t.say("%s", bus.UsersConf())
+			return nil
 		},
 	}
 }

@@ -145,6 +145,17 @@ func In(dir string) Files {
 	return Files{at("chain.crt"), at("server.crt"), at("server.key"), at("client.crt"), at("client.key")}
 }
 
+// Complete reports whether dir has all files of a set.
+func Complete(dir string) bool {
+	files := In(dir)
+	for _, path := range []string{files.Chain, files.ServerCert, files.ServerKey, files.ClientCert, files.ClientKey} {
+		if _, err := os.Stat(path); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // Write puts the set into dir; keys are readable by their owner only. Files that
 // exist are left alone, and that is an error.
 func (s *Set) Write(dir string) (Files, error) {

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Writes what docker-compose.yml needs and is not there yet: .env and secrets/.
+# Asks nothing, overwrites nothing that a person may have written; run it again
+# at any time. Needs a POSIX shell and /dev/urandom.
+#
+#   deploy/init.sh                     make what is missing
+#   deploy/init.sh rotate USER...      new passwords for users of the NATS server
+set -eu
+cd "$(dirname "$0")/.."
+secrets=${TAPLINE_SECRETS:-secrets}
+users='admin scheduler fetcher enricher shipper sys'
+
+password() { LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom | head -c 40; }
+
+# The folder keeps other people of this host out; the files in it must be
+# readable by the user of the containers, who is not you.
+umask 022
+mkdir -p "$secrets/nats" "$secrets/devo"
+chmod 700 "$secrets"
+
+if [ "${1:-}" = rotate ]; then
+  shift
+  for user in "$@"; do
+    case " $users " in *" $user "*) ;; *) echo "init: no user $user: want some of: $users" >&2; exit 2 ;; esac
+    password >"$secrets/nats/$user"
+    echo "init: new password for NATS user $user"
+  done
+elif [ $# -gt 0 ]; then
+  echo "init: unknown argument $1: want none, or rotate USER..." >&2
+  exit 2
+fi
+
+for user in $users; do
+  if [ ! -s "$secrets/nats/$user" ]; then
+    password >"$secrets/nats/$user"
+    echo "init: made a password for NATS user $user"
+  fi
+done
+# What the NATS server reads follows from the files above. It is written in place:
+# a container sees that, and would not see a new file under the old name.
+for user in $users; do
+  printf 'PASSWORD_%s = "%s"\n' "$(echo "$user" | tr a-z A-Z)" "$(cat "$secrets/nats/$user")"
+done >"$secrets/nats/passwords.conf"
+
+for name in tap_secret devo_http_token; do
+  if [ ! -e "$secrets/$name" ]; then
+    : >"$secrets/$name"
+    echo "init: made $secrets/$name, empty"
+  fi
+done
+if [ ! -e .env ]; then
+  cp deploy/env.template .env
+  echo "init: made .env"
+fi
+[ -s "$secrets/tap_secret" ] || echo "init: put Proofpoint's secret into $secrets/tap_secret and its principal into .env"
+[ -e "$secrets/devo/domain.crt" ] || echo "init: put Devo's chain.crt, domain.crt and domain.key into $secrets/devo"
