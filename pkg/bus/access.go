@@ -41,7 +41,7 @@ func Users() []User {
 		service("enricher",
 			append(expansions(), eventPrefix+">", deadPrefix+"*.enricher.>"),
 			consumeAll(StreamRaw),
-			read(BucketLedger, BucketKnown, bucketReplay), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, ">"), write(bucketReplay, ">")),
+			read(BucketLedger, BucketKnown, bucketReplay), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(bucketReplay, ">")),
 		service("shipper",
 			[]string{deadPrefix + "*.shipper.>"},
 			consumeAll(StreamEvents),

@@ -2,7 +2,9 @@ package bus
 
 import (
 	"net/url"
+	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/config"
@@ -10,20 +12,23 @@ import (
 
 // Config is how a service reaches the bus.
 type Config struct {
-	URL       string        `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" usage:"address of the NATS server"`
-	User      string        `env:"NATS_USER" usage:"user of this service"`
-	Password  config.Secret `env:"NATS_PASSWORD" usage:"password of NATS_USER"`
-	CredsFile string        `env:"NATS_CREDS_FILE" usage:"credentials file, instead of user and password"`
-	CAFile    string        `env:"NATS_CA_FILE" usage:"PEM file of the authority that signed the server's certificate"`
-	CertFile  string        `env:"NATS_CERT_FILE" usage:"PEM file of the client certificate"`
-	KeyFile   string        `env:"NATS_KEY_FILE" usage:"PEM file of the client certificate's key"`
+	URL      string        `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" usage:"address of the NATS server; those of a cluster with commas"`
+	User     string        `env:"NATS_USER" usage:"user of this service"`
+	Password config.Secret `env:"NATS_PASSWORD" usage:"password of NATS_USER"`
+	// PasswordFile is read again at each connection, so that a password can be changed while a service runs.
+	PasswordFile string `env:"NATS_PASSWORD_FILE" usage:"file that holds the password; read again at each connection"`
+	CredsFile    string `env:"NATS_CREDS_FILE" usage:"credentials file, instead of user and password"`
+	CAFile       string `env:"NATS_CA_FILE" usage:"PEM file of the authority that signed the server's certificate"`
+	CertFile     string `env:"NATS_CERT_FILE" usage:"PEM file of the client certificate"`
+	KeyFile      string `env:"NATS_KEY_FILE" usage:"PEM file of the client certificate's key"`
 }
 
 // Validate checks what can be checked without a connection.
 func (c Config) Validate() error {
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Host == "" {
-		return config.Invalid("NATS_URL", redactURL(c.URL), "want nats://host:port or tls://host:port")
+	for one := range strings.SplitSeq(c.URL, ",") {
+		if u, err := url.Parse(strings.TrimSpace(one)); err != nil || u.Host == "" {
+			return config.Invalid("NATS_URL", redactURL(c.URL), "want nats://host:port or tls://host:port, or several of them with commas")
+		}
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return config.Invalid("NATS_CERT_FILE", c.CertFile, "a certificate and NATS_KEY_FILE belong together")
@@ -31,11 +36,26 @@ func (c Config) Validate() error {
 	return nil
 }
 
-func redactURL(raw string) string {
-	if u, err := url.Parse(raw); err == nil {
-		return u.Redacted()
+// password is the password of now.
+func (c Config) password() string {
+	if c.PasswordFile != "" {
+		if data, err := os.ReadFile(c.PasswordFile); err == nil {
+			return strings.TrimRight(string(data), "\r\n")
+		}
 	}
-	return config.Redacted
+	return c.Password.Reveal()
+}
+
+func redactURL(raw string) string {
+	var shown []string
+	for one := range strings.SplitSeq(raw, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil {
+			return config.Redacted
+		}
+		shown = append(shown, u.Redacted())
+	}
+	return strings.Join(shown, ",")
 }
 
 // Limits bounds what the streams keep, and how long a message may be in work.

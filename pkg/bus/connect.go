@@ -28,6 +28,8 @@ type Bus struct {
 	name   string
 	closed chan struct{}
 	watch  atomic.Pointer[func(connected bool)]
+	// refused says that the server does not take the password, and that this is in the log.
+	refused atomic.Bool
 }
 
 // Connect reaches the server of the configuration. It waits for a server that is not
@@ -60,7 +62,7 @@ func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus
 func (c Config) options() ([]nats.Option, error) {
 	var opts []nats.Option
 	if c.User != "" {
-		opts = append(opts, nats.UserInfo(c.User, c.Password.Reveal()))
+		opts = append(opts, nats.UserInfoHandler(func() (user, password string) { return c.User, c.password() }))
 	}
 	if c.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(c.CredsFile))
@@ -89,6 +91,8 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 	b := &Bus{log: log, name: name, closed: make(chan struct{})}
 	opts = append(opts,
 		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		// A password is changed here and there, not at the same instant.
+		nats.IgnoreAuthErrorAbort(),
 		nats.CustomInboxPrefix(inboxPrefix+name),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -98,11 +102,15 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
+			b.refused.Store(false)
 			log.Info("reached the NATS server again")
 			b.tell(true)
 		}),
 		// A denied call shows only here; its caller sees a time-out.
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrAuthorization) && b.refused.Swap(true) {
+				return // told once for each outage
+			}
 			attrs := []any{slog.Any("error", err)}
 			if sub != nil {
 				attrs = append(attrs, slog.String("subject", sub.Subject))

@@ -66,7 +66,7 @@ func program(name string, parts ...any) Program {
 	p := Program{Name: name, parts: parts}
 	for _, part := range parts {
 		for _, v := range config.Describe(part) {
-			if !p.Accepts(v.Name) {
+			if !slices.ContainsFunc(p.vars, func(had config.Variable) bool { return had.Name == v.Name }) {
 				p.vars = append(p.vars, v)
 			}
 		}

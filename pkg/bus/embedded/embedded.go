@@ -25,9 +25,9 @@ import (
 // MaxPayload is the largest message, in bytes. A record may have 4 MiB.
 const MaxPayload = 8 << 20
 
-// maxBatch is how many messages one atomic batch may have; with 500 records in
+// MaxBatch is how many messages one atomic batch may have; with 500 records in
 // each it bounds what one window may hold.
-const maxBatch = 20_000
+const MaxBatch = 20_000
 
 // Options of a server.
 type Options struct {
@@ -69,7 +69,7 @@ func start(o Options) (*Server, error) {
 		ServerName: "tapline", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: true, MaxPayload: MaxPayload, MaxPending: 256 << 20, NoSigs: true,
 		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
-		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: maxBatch, MaxBatchTimeout: 30 * time.Second},
+		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: MaxBatch, MaxBatchTimeout: 30 * time.Second},
 	}
 	if o.Listen != "" {
 		host, port, err := net.SplitHostPort(o.Listen)

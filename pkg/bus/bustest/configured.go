@@ -1,0 +1,102 @@
+package bustest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+)
+
+// Guarded is a server that knows users, as the configuration files of a deployment make it.
+type Guarded struct {
+	Options *server.Options // as read from the files, but for addresses and directories
+	ns      *server.Server
+	url     string
+	dir     string
+}
+
+// StartGuarded starts a server from the nats.conf and the users.conf of a folder. It
+// listens on loopback and ends with the test. The password of each user is its name.
+func StartGuarded(tb testing.TB, folder string) *Guarded {
+	tb.Helper()
+	g := &Guarded{dir: Dir(tb)}
+	for _, name := range []string{"nats.conf", "users.conf"} {
+		data, err := os.ReadFile(filepath.Join(folder, name)) //nolint:gosec // the test names the folder
+		if err != nil {
+			tb.Fatal(err)
+		}
+		g.write(tb, name, string(data))
+	}
+	g.setPasswords(tb, nil)
+	opts := g.load(tb)
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ns.Start()
+	tb.Cleanup(func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	})
+	if !ns.ReadyForConnections(30 * time.Second) {
+		tb.Fatal("the server does not become ready")
+	}
+	g.Options, g.url, g.ns = opts, ns.ClientURL(), ns
+	return g
+}
+
+func (g *Guarded) load(tb testing.TB) *server.Options {
+	tb.Helper()
+	opts, err := server.ProcessConfigFile(filepath.Join(g.dir, "nats.conf"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	opts.Host, opts.Port, opts.HTTPHost, opts.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "", 0
+	opts.StoreDir, opts.NoSigs, opts.NoLog = filepath.Join(g.dir, "data"), true, true
+	return opts
+}
+
+// Reload has the server take new passwords, as SIGHUP does; who is not in the map has their name.
+func (g *Guarded) Reload(tb testing.TB, passwords map[string]string) {
+	tb.Helper()
+	g.setPasswords(tb, passwords)
+	if err := g.ns.ReloadOptions(g.load(tb)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func (g *Guarded) setPasswords(tb testing.TB, other map[string]string) {
+	tb.Helper()
+	var b strings.Builder
+	names := []string{"sys"}
+	for _, u := range bus.Users() {
+		names = append(names, u.Name)
+	}
+	for _, name := range names {
+		password := name
+		if p, ok := other[name]; ok {
+			password = p
+		}
+		fmt.Fprintf(&b, "PASSWORD_%s = %q\n", strings.ToUpper(name), password)
+	}
+	g.write(tb, "passwords.conf", b.String())
+}
+
+func (g *Guarded) write(tb testing.TB, name, text string) {
+	tb.Helper()
+	if err := os.WriteFile(filepath.Join(g.dir, name), []byte(text), 0o600); err != nil { //nolint:gosec // the names stand in this file
+		tb.Fatal(err)
+	}
+}
+
+// As is how a user connects.
+func (g *Guarded) As(user string) bus.Config {
+	return bus.Config{URL: g.url, User: user, Password: config.Secret(user)}
+}

@@ -1,0 +1,242 @@
+//go:build compose
+
+package compose_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const version = "compose-test"
+
+// patience bounds every wait; only a failing test takes so long.
+const patience = 4 * time.Minute
+
+// clone is a clean clone of this repository, with its images built.
+var clone = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tapline-compose-")
+	if err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("git", "clone", "--quiet", "../..", dir).CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("git clone: %w: %s", err, out)
+	}
+	build := exec.Command("docker", "compose", "--profile", "demo", "--profile", "tools", "build")
+	build.Dir, build.Env = dir, append(os.Environ(), "TAPLINE_VERSION="+version)
+	if out, err := build.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("docker compose build: %w: %s", err, out)
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := clone(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// stack is a project of docker compose.
+type stack struct {
+	t     *testing.T
+	dir   string
+	name  string
+	args  []string
+	env   []string
+	began time.Time
+}
+
+// newStack prepares a project in a clean clone; what it starts ends with the test.
+func newStack(t *testing.T, name string, files []string, env ...string) *stack {
+	t.Helper()
+	dir, err := clone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stack{t: t, dir: dir, name: name, began: time.Now()}
+	for _, f := range files {
+		s.args = append(s.args, "-f", f)
+	}
+	s.args = append(s.args, "--profile", "demo", "--profile", "tools", "--env-file", "deploy/demo.env")
+	s.env = append(os.Environ(), append([]string{
+		"COMPOSE_PROJECT_NAME=" + name, "TAPLINE_VERSION=" + version, "TAPSIM_PORT=0", "DEVOSINK_PORT=0", "COMPOSE_PROGRESS=quiet",
+	}, env...)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := s.try("logs", "--no-color", "--tail", "60")
+			t.Logf("%s", out)
+			out, _ = s.try("ps", "-a")
+			t.Logf("%s", out)
+		}
+		if out, err := s.try("down", "--volumes", "--remove-orphans", "--timeout", "20"); err != nil {
+			t.Errorf("down: %v: %s", err, out)
+		}
+	})
+	return s
+}
+
+// try runs docker compose; output is both streams.
+func (s *stack) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "docker", append(append([]string{"compose"}, s.args...), args...)...)
+	cmd.Dir, cmd.Env = s.dir, s.env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// compose runs docker compose and expects success.
+func (s *stack) compose(args ...string) string {
+	s.t.Helper()
+	out, err := s.try(args...)
+	if err != nil {
+		s.t.Fatalf("docker compose %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+// docker runs docker and expects success.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// services are what runs all the time; check, setup and the like end by themselves.
+var services = []string{"nats", "scheduler", "fetcher", "enricher", "shipper", "tapsim", "devosink"}
+
+// up starts everything and waits until it is healthy.
+func (s *stack) up(args ...string) time.Duration {
+	s.t.Helper()
+	begin := time.Now()
+	s.compose(append(append([]string{"up", "--detach", "--wait", "--wait-timeout", "120"}, args...), services...)...)
+	return time.Since(begin)
+}
+
+// containers of a service, by id.
+func (s *stack) containers(service string) []string {
+	s.t.Helper()
+	return strings.Fields(s.compose("ps", "--quiet", service))
+}
+
+// get asks a container over the network that it shares with this machine.
+func (s *stack) get(container, path string) ([]byte, error) {
+	ip := docker(s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container)
+	port, path, _ := strings.Cut(path, "/")
+	addresses := strings.Fields(ip)
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("container %s has no address", container)
+	}
+	resp, err := http.Get("http://" + addresses[0] + ":" + port + "/" + path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return data, err
+}
+
+// ask is get for the only container of a service.
+func (s *stack) ask(service, path string) []byte {
+	s.t.Helper()
+	data, err := s.get(s.containers(service)[0], path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return data
+}
+
+// inject has a stand-in misbehave.
+func (s *stack) inject(fault string) {
+	s.t.Helper()
+	ip := docker(s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", s.containers("tapsim")[0])
+	resp, err := http.Post("http://"+ip+":8081/_sim/faults", "application/json", strings.NewReader(fault))
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		s.t.Fatalf("inject %s: %v %v", fault, resp, err)
+	}
+	_ = resp.Body.Close()
+}
+
+// counter adds up the series of a counter in one container; -1 if it cannot be asked.
+func (s *stack) counter(container, name string) float64 {
+	data, err := s.get(container, "9090/metrics")
+	if err != nil {
+		return -1
+	}
+	total := 0.0
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, name+"{") || strings.HasPrefix(line, name+" ") {
+			var v float64
+			_, _ = fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &v)
+			total += v
+		}
+	}
+	return total
+}
+
+// tapctl runs it as an operator would, and returns what it says.
+func (s *stack) tapctl(args ...string) (string, error) {
+	return s.try(append([]string{"run", "--rm", "--no-deps", "-T", "tapctl"}, args...)...)
+}
+
+// poll checks again and again until it is content or patience ends.
+func poll(t *testing.T, what string, check func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("after %s still waiting for: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// pause waits while an outage lasts.
+func pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-t.Context().Done():
+	case <-timer.C:
+	}
+}
+
+// init writes random secrets as make init does.
+func (s *stack) initSecrets(args ...string) {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join(s.dir, "deploy/init.sh"), args...)
+	cmd.Env = s.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("init: %v: %s", err, out)
+	}
+}
+
+func decode(t *testing.T, data []byte, v any) {
+	t.Helper()
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(v); err != nil {
+		t.Fatalf("%v in %.300s", err, data)
+	}
+}
