@@ -165,7 +165,9 @@ func (c *Conn) Send(e *batch.Events) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if c.ended.Load() {
-		return ErrRotated
+		// Whoever gets an error closes the connection, and that must not come before the other side's end.
+		<-c.lost
+		return c.err
 	}
 	for i := range e.Events {
 		c.buf = c.framer.append(c.buf, e.Table, &e.Events[i])
