@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -130,10 +131,12 @@ func (b *Bus) process(ctx context.Context, c Consumption, d *Delivery, handle Ha
 	stop := keepAlive(d, c.Turn)
 	err := handle(ctx, d)
 	stop()
+	step.At("bus.handled")
 	if err := b.decide(ctx, c, d, err); err != nil {
 		// The message comes again by itself when AckWait is over.
 		c.Log.Warn("cannot settle a message", slog.String("source", d.Source()), slog.Any("error", err))
 	}
+	step.At("bus.settled")
 }
 
 func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error) error {
@@ -165,6 +168,7 @@ func (b *Bus) bury(ctx context.Context, c Consumption, d *Delivery, cause error)
 	if err := b.PublishDead(ctx, letter, d.Source()); err != nil {
 		return fmt.Errorf("%w (after: %w)", err, cause)
 	}
+	step.At("bus.buried")
 	c.Log.Error("message went to DEAD", slog.String("source", d.Source()), slog.Any("error", cause))
 	return d.Terminate("see DEAD")
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -73,6 +74,7 @@ func (b *Bus) PublishWindow(ctx context.Context, w Window) (uint64, error) {
 			// The server forgets an open batch by itself.
 			return 0, fmt.Errorf("batch of job %s: %w", w.JobID, errors.Join(batchError(err), p.Discard()))
 		}
+		step.At("bus.added")
 	}
 	ack, err := p.Commit(ctx, markSubject(w.Tenant, w.JobID), w.Marker, jetstreamext.WithBatchExpectLastSequencePerSubject(0))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/step"
 )
 
 // Ages and sizes that are part of the design, not of a deployment.
@@ -54,6 +55,7 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 		if _, err := b.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
 			return fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
 		}
+		step.At("bus.bucket")
 	}
 	if fresh {
 		if err := b.plant(ctx, seeds); err != nil {
@@ -64,11 +66,13 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 		if err := b.makeStream(ctx, cfg); err != nil {
 			return err
 		}
+		step.At("bus.stream")
 	}
 	for _, c := range consumers() {
 		if err := b.makeConsumer(ctx, c.Consumer, c.pending, limits.AckWait); err != nil {
 			return err
 		}
+		step.At("bus.consumer")
 	}
 	return nil
 }
@@ -82,6 +86,7 @@ func (b *Bus) plant(ctx context.Context, seeds []Seed) error {
 		if _, err := bucket.Create(ctx, s.Key, s.Value); err != nil && !errors.Is(err, ErrConflict) {
 			return fmt.Errorf("write the first value of %s %s: %w", s.Bucket, s.Key, err)
 		}
+		step.At("bus.seed")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -212,6 +213,7 @@ func (m *Memory) change(ctx context.Context, call feed.Call, id string, alter fu
 			return fmt.Errorf("known: %w", err)
 		}
 		if _, err = m.store.Update(ctx, Key(m.tenant, call, id), data, revision); err == nil {
+			step.At("known.written")
 			return nil
 		}
 		if !errors.Is(err, bus.ErrConflict) {

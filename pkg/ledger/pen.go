@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -119,6 +120,7 @@ func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) e
 		}
 		rev, err := p.store.Update(ctx, key, data, d.rev)
 		if err == nil {
+			step.At("ledger.written")
 			d.rev = rev
 			return nil
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/step"
 )
 
 // Config holds the limits, as Proofpoint documents them unless configured.
@@ -192,6 +193,7 @@ func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, ti
 			if err != nil {
 				return fmt.Errorf("pool %s: %w", pool, err)
 			}
+			step.At("quota.written")
 			return nil
 		}
 		if err := rest(ctx, try); err != nil {

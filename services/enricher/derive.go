@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/flatten"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -192,6 +193,7 @@ func (v *derivation) flush(ctx context.Context) error {
 		if err != nil {
 			return unlessFull(err)
 		}
+		step.At("enricher.derived")
 		v.e.metrics.events.WithLabelValues(v.table).Add(float64(v.rows))
 	}
 	v.made = append(v.made, made)

@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/known"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/enricher/internal/names"
@@ -156,6 +157,7 @@ func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw,
 	if err := x.bus.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {
 		return err
 	}
+	step.At("enricher.ordered")
 	return nil
 }
 

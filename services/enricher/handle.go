@@ -16,6 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -73,6 +74,7 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 		if err != nil {
 			return unlessFull(err)
 		}
+		step.At("enricher.events")
 		e.metrics.events.WithLabelValues(table).Add(float64(events))
 	}
 	return e.note(ctx, raw.JobID, made)
@@ -131,6 +133,7 @@ func (e *Enricher) bury(ctx context.Context, ws *workspace, d *bus.Delivery) err
 		if err := e.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", d.Source(), dead.index)); err != nil {
 			return err
 		}
+		step.At("enricher.dead")
 		e.metrics.dead.WithLabelValues(ws.raw.Feed).Inc()
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
@@ -177,6 +178,7 @@ func (f *Fetcher) alone(ctx context.Context, w *work, q *question) error {
 		Id: id.String(), Tenant: id.Tenant, Feeds: w.job.GetFeeds(), Window: w.job.GetWindow(), Lane: id.Lane, Pass: id.Pass,
 		PlannedAt: timestamppb.New(f.now()), Call: string(id.Call), Targets: []*taplinev1.Target{q.target},
 	})
+	step.At("fetcher.alone")
 	if errors.Is(err, bus.ErrOutstanding) {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
@@ -136,7 +137,9 @@ func (f *Fetcher) split(ctx context.Context, w *work, reason string, skew time.D
 
 // conclude writes a state other than fetched into the ledger.
 func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowState, reason string, skew time.Duration) error {
-	return f.ledger.Read(ctx, &taplinev1.WindowRecord{
+	err := f.ledger.Read(ctx, &taplinev1.WindowRecord{
 		JobId: w.job.GetId(), State: state, Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(),
 	})
+	step.At("fetcher.concluded")
+	return err
 }

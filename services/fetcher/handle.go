@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
@@ -72,6 +73,7 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if err := f.reserve(ctx, w); err != nil {
 		return err
 	}
+	step.At("fetcher.reserved")
 	return f.call(ctx, w)
 }
 
@@ -171,6 +173,7 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	if err != nil {
 		return f.fate(ctx, w, err, skew)
 	}
+	step.At("fetcher.called")
 	f.works(ctx, w)
 	return f.store(ctx, w, c, response, skew)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
@@ -34,6 +35,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 		if err := f.bus.PublishDead(ctx, letter, deadID(letter)); err != nil {
 			return err
 		}
+		step.At("fetcher.dead")
 	}
 	result := &taplinev1.WindowResult{
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
@@ -62,10 +64,12 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	case err != nil:
 		return err
 	}
+	step.At("fetcher.published")
 	f.tell(w.job, result) // the records are out; what follows may be repeated
 	if err := errors.Join(c.sets.Commit(ctx), f.settle(ctx, w, c.answers)); err != nil {
 		return err
 	}
+	step.At("fetcher.remembered")
 	return f.record(ctx, w, result, account{sequence, skew})
 }
 
@@ -118,6 +122,7 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 	if err := sets.Commit(ctx); err != nil {
 		return err
 	}
+	step.At("fetcher.completed")
 	return f.record(ctx, w, result, account{sequence, 0})
 }
 

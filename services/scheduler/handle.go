@@ -16,6 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -61,6 +62,7 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 	if err := s.ranges(ctx, out); err != nil {
 		return err
 	}
+	step.At("scheduler.ranges")
 	after, err := encode(state)
 	if err != nil {
 		return err
@@ -73,6 +75,7 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 			return fmt.Errorf("write the plan of %s: %w", p.cfg.Set, err)
 		}
 	}
+	step.At("scheduler.state")
 	p.state, p.now = state, now
 	s.note(p, out, supply)
 	return s.publish(ctx, p, state.GetOutstanding())
@@ -163,6 +166,7 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 			problems = append(problems, err)
 			continue
 		}
+		step.At("scheduler.job")
 		current[j.GetId()] = time.Now()
 	}
 	p.published = current

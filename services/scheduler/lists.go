@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -119,6 +120,7 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 			return err
 		}
 	}
+	step.At("scheduler.list")
 	if out.Note != "" {
 		s.log.Error("a list is not read to its end", slog.String("reason", out.Note))
 	}
@@ -151,6 +153,7 @@ func (s *Scheduler) offer(ctx context.Context, l *listing, j *taplinev1.Job) err
 	if err := s.bus.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {
 		return err
 	}
+	step.At("scheduler.page")
 	l.offered, l.offeredAt = j.GetId(), time.Now()
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/jsonline"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -103,6 +104,7 @@ func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason er
 	if err := s.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", p.delivery.Source(), index)); err != nil {
 		return err
 	}
+	step.At("shipper.dead")
 	label := "control-character"
 	if errors.Is(reason, errTooLong) {
 		label = "too-long"
@@ -121,10 +123,12 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 		s.log.Warn("cannot note what the sink has confirmed; it comes again", slog.Any("error", err))
 		return
 	}
+	step.At("shipper.noted")
 	for _, p := range parcels {
 		if err := p.delivery.Ack(); err != nil {
 			s.log.Debug("cannot ack", slog.Any("error", err))
 		}
+		step.At("shipper.acked")
 		n := len(p.events.Events)
 		pulled := time.UnixMilli(p.events.Events[0].PullMS)
 		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
 )
 
@@ -109,6 +110,7 @@ func (l *lane) sender(take, ctx context.Context, c conn) error {
 			if err := c.Send(&p.events); err != nil {
 				return err
 			}
+			step.At("shipper.sent")
 			l.markSent(p)
 			idle = time.Now()
 			continue
@@ -149,6 +151,7 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 			return nil
 		}
 		n, err := c.Confirm(ctx)
+		step.At("shipper.confirmed")
 		l.settle(ctx, l.take(n))
 		if n > 0 {
 			l.failures = 0

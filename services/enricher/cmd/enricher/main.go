@@ -6,6 +6,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/services/enricher"
 )
@@ -28,7 +29,7 @@ func main() {
 			}
 			defer conn.Close()
 			conn.OnState(rt.Health.Connection("nats"))
-			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health}).Run(ctx)
+			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: step.Clock()}).Run(ctx)
 		},
 	})
 }

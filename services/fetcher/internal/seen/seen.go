@@ -9,6 +9,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/step"
 )
 
 // chunkEntries is how many entries one key holds: 4 MB, half of what the bus
@@ -219,6 +220,7 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 		if err != nil {
 			return fmt.Errorf("note what was seen: %w", err)
 		}
+		step.At("seen.written")
 		h.chunks[last], h.rev = merged, rev
 		pending = pending[len(part):]
 		if len(merged) >= s.chunk*entrySize {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/services/shipper"
 )
@@ -30,7 +31,7 @@ func main() {
 			defer conn.Close()
 			conn.OnState(rt.Health.Connection("nats"))
 			s, err := shipper.New(c.Shipper, shipper.Deps{
-				Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Stdout: rt.Stdout,
+				Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Stdout: rt.Stdout, Now: step.Clock(),
 			})
 			if err != nil {
 				return err
