@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tapline/tapline/test/torture"
+)
+
+// tally is what the runs of one step found.
+type tally struct{ runs, killed, missing, resent, reread, failed int }
+
+// steps are those that are asked for.
+func (s *settings) steps() ([]torture.Step, error) {
+	root, err := torture.Root()
+	if err != nil {
+		return nil, err
+	}
+	steps, err := torture.Steps(root)
+	return slices.DeleteFunc(steps, func(step torture.Step) bool { return !strings.Contains(step.String(), s.step) }), err
+}
+
+// matrix kills each program at each of its steps, again and again.
+func (s *settings) matrix(ctx context.Context) error {
+	steps, err := s.steps()
+	if err != nil {
+		return err
+	}
+	tallies := make(map[torture.Step]*tally)
+	for _, step := range steps {
+		tallies[step] = &tally{}
+	}
+	var (
+		mu       sync.Mutex
+		wg       sync.WaitGroup
+		problems []error
+		numbers  = make(chan int)
+		reached  = make(map[torture.Step]bool)
+	)
+	start := time.Now()
+	for range s.parallel {
+		wg.Go(func() {
+			for n := range numbers {
+				r, passed, err := s.crash(ctx, torture.CrashOf(n, steps))
+				mu.Lock()
+				if err != nil {
+					problems = append(problems, err)
+				} else {
+					tallies[r.Crash.Step].add(r)
+				}
+				for step := range passed {
+					reached[step] = true
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for n := int(s.seed); n < int(s.seed)+s.runs && ctx.Err() == nil; n++ {
+		numbers <- n
+	}
+	close(numbers)
+	wg.Wait()
+	return summary(steps, tallies, reached, problems, time.Since(start))
+}
+
+func (t *tally) add(r *torture.CrashResult) {
+	t.runs++
+	if r.Killed {
+		t.killed++
+	}
+	if r.Failed() {
+		t.failed++
+	}
+	t.missing, t.resent, t.reread = t.missing+r.Missing, t.resent+r.Resent, t.reread+r.Reread
+}
+
+// crash makes one run and tells of it if it failed.
+func (s *settings) crash(ctx context.Context, c torture.Crash) (*torture.CrashResult, map[torture.Step]bool, error) {
+	o := s.options(fmt.Sprintf("crash-%d", c.Seed))
+	r, err := torture.RunCrash(ctx, c, o)
+	if err != nil {
+		return r, nil, fmt.Errorf("%s: %w", c, err)
+	}
+	passed, err := torture.Reached(o.Dir)
+	if err != nil {
+		return r, nil, err
+	}
+	if s.verbose {
+		fmt.Printf("%s: killed %t, %d rows, %d missing, %d resent, %d read twice, %s\n", c, r.Killed, r.Rows, r.Missing, r.Resent, r.Reread, r.Drain)
+	}
+	if !r.Failed() {
+		return r, passed, os.RemoveAll(o.Dir)
+	}
+	fmt.Printf("%s FAILED: %s\n  logs: %s\n  again: go run ./test/cmd/torture matrix --seed %d --runs 1 -v\n  %v\n",
+		c, strings.Join(r.Problems, "; "), o.Dir, c.Seed, r.Blame)
+	return r, passed, nil
+}
+
+// summary prints the table of the matrix.
+func summary(steps []torture.Step, tallies map[torture.Step]*tally, reached map[torture.Step]bool, problems []error, took time.Duration) error {
+	var all tally
+	fmt.Println("| step | runs | killed | missing | sent twice | read twice |")
+	fmt.Println("| --- | --- | --- | --- | --- | --- |")
+	for _, step := range steps {
+		t := tallies[step]
+		all.runs, all.killed, all.missing, all.resent, all.reread, all.failed = all.runs+t.runs, all.killed+t.killed, all.missing+t.missing, all.resent+t.resent, all.reread+t.reread, all.failed+t.failed
+		if t.killed > 0 || reached[step] {
+			fmt.Printf("| %s | %d | %d | %d | %d | %d |\n", step, t.runs, t.killed, t.missing, t.resent, t.reread)
+		}
+	}
+	fmt.Printf("| all | %d | %d | %d | %d | %d |\n\n", all.runs, all.killed, all.missing, all.resent, all.reread)
+	var never []string
+	for _, step := range steps {
+		if tallies[step].killed == 0 && !reached[step] {
+			never = append(never, step.String())
+		}
+	}
+	fmt.Printf("%d runs in %s, %d of them failed; never passed: %s\n", all.runs, took.Round(time.Second), all.failed, strings.Join(never, ", "))
+	for _, err := range problems {
+		fmt.Println("not made:", err)
+	}
+	if all.failed > 0 || len(problems) > 0 {
+		return errFailed
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+var (
+	errVerb = errors.New("unknown action")
+	errRow  = errors.New("unusable row")
+)
+
+// play lets the actions of a plan happen, each at its time, and returns when all have ended.
+func (w *world) play(ctx context.Context, p Plan) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	start := time.Now()
+	var mu sync.Mutex
+	under := "nothing"
+	w.rows.mu.Lock()
+	w.rows.why = func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return under
+	}
+	w.rows.mu.Unlock()
+	for _, a := range p.Actions {
+		if !sleep(ctx, time.Until(start.Add(a.At))) {
+			return
+		}
+		mu.Lock()
+		under = a.Kind()
+		mu.Unlock()
+		w.log("%s", a)
+		wg.Go(func() {
+			if err := w.act(ctx, a); err != nil {
+				w.wrong("action %s: %v", a, err)
+			}
+		})
+	}
+	sleep(ctx, time.Until(start.Add(p.Length)))
+}
+
+// sleep waits, and reports whether ctx still goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// act does one thing and takes it back.
+func (w *world) act(ctx context.Context, a Action) error {
+	switch a.Verb {
+	case kill, term, pause, scale, jump:
+		return w.actOnProcess(ctx, a)
+	case cut, freeze, refuse:
+		p := w.proxies[a.Target]
+		if p == nil {
+			return errVerb
+		}
+		p.refuse(a.Verb == refuse)
+		p.freeze(a.Verb == freeze)
+		if a.Verb != freeze {
+			p.cut()
+		}
+		sleep(ctx, a.For)
+		p.refuse(false)
+		if a.Verb == freeze {
+			p.cut()
+		}
+		p.freeze(false)
+		return nil
+	case tap:
+		return w.faultAPI(ctx, a)
+	case sink:
+		return w.faultSink(ctx, a)
+	case renew:
+		return w.renew(ctx, a)
+	case powercut, corrupt:
+		return w.powercut(ctx, a)
+	case full:
+		return w.fill(ctx, a)
+	}
+	return errVerb
+}
+
+func (w *world) actOnProcess(ctx context.Context, a Action) error {
+	p := w.processes[a.Target]
+	if p == nil {
+		return errVerb
+	}
+	switch a.Verb {
+	case kill:
+		p.end(syscall.SIGKILL)
+		sleep(ctx, a.For)
+		return p.start()
+	case term:
+		p.end(syscall.SIGTERM)
+		sleep(ctx, a.For)
+		return p.start()
+	case pause:
+		p.signal(syscall.SIGSTOP)
+		sleep(ctx, a.For)
+		p.signal(syscall.SIGCONT)
+		return nil
+	case scale:
+		if err := p.start(); err != nil {
+			return err
+		}
+		sleep(ctx, a.For)
+		p.end(syscall.SIGTERM)
+		return nil
+	}
+	offset, err := time.ParseDuration(a.Arg)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errVerb, err)
+	}
+	if err := w.clock.set(a.Target, offset); err != nil {
+		return err
+	}
+	sleep(ctx, a.For)
+	return w.clock.set(a.Target, 0)
+}
+
+func (w *world) faultAPI(ctx context.Context, a Action) error {
+	f := tapsim.Fault{Kind: tapsim.FaultKind(a.Arg), Probability: 0.7}
+	switch f.Kind {
+	case tapsim.FaultStatus, tapsim.FaultHTML:
+		f.Status = []int{500, 502, 503, 504}[a.At.Milliseconds()%4]
+	case tapsim.FaultSlow, tapsim.FaultDrip:
+		f.Delay = a.For // sometimes longer than the fetcher waits
+	default:
+	}
+	if err := w.sim.Inject(f); err != nil {
+		return err
+	}
+	sleep(ctx, a.For)
+	w.sim.Clear()
+	return nil
+}
+
+func (w *world) faultSink(ctx context.Context, a Action) error {
+	f := devosink.Fault{Kind: devosink.FaultKind(a.Arg)}
+	switch f.Kind {
+	case devosink.FaultReset, devosink.FaultFIN, devosink.FaultStall:
+		f.Bytes = a.At.Milliseconds() % 50_000
+	case devosink.FaultSlow:
+		f.Delay = 100 * time.Millisecond
+	case devosink.FaultStatus:
+		f.Bytes = []int64{429, 500, 503, 504}[a.At.Milliseconds()%4]
+	default:
+	}
+	if err := w.sink.Inject(f); err != nil {
+		return err
+	}
+	sleep(ctx, a.For)
+	return w.sink.Clear()
+}
+
+// renew changes what lets the pipeline in somewhere. A secret is read at the start: the old one
+// is good until every fetcher has started again.
+func (w *world) renew(ctx context.Context, a Action) error {
+	if a.Target == "certificates" {
+		return w.trust.renew()
+	}
+	w.gate.renew()
+	for _, name := range []string{"fetcher-0", "fetcher-1"} {
+		p := w.processes[name]
+		p.signal(syscall.SIGCONT)
+		p.end(syscall.SIGTERM)
+		if err := p.start(); err != nil {
+			return err
+		}
+	}
+	if sleep(ctx, 3*time.Second) && w.processes["fetcher-2"].running() == nil {
+		w.gate.revoke()
+	}
+	return nil
+}
+
+// powercut copies the files of the broker between two of its instructions, kills it, and has it go on
+// from the copy: what it had only in memory is gone.
+func (w *world) powercut(ctx context.Context, a Action) error {
+	p := w.processes[broker]
+	store := filepath.Join(w.dir, "store")
+	p.signal(syscall.SIGSTOP)
+	if !sleep(ctx, 20*time.Millisecond) {
+		return nil
+	}
+	err := copyTree(store, store+".copy")
+	p.end(syscall.SIGKILL)
+	if err != nil {
+		return errors.Join(err, p.start())
+	}
+	if err := errors.Join(os.RemoveAll(store), os.Rename(store+".copy", store)); err != nil {
+		return fmt.Errorf("power cut: %w", err)
+	}
+	if a.Verb == corrupt {
+		if err := w.damage(a.Arg); err != nil {
+			return err
+		}
+	}
+	sleep(ctx, a.For)
+	return p.start()
+}
+
+var roomy = bus.Limits{RawMaxBytes: 8 << 30, EventsMaxBytes: 8 << 30, Replicas: 1, AckWait: ackWait}
+
+// connect reaches the broker past all proxies.
+func (w *world) connect(ctx context.Context) (*bus.Bus, error) {
+	return bus.Connect(ctx, bus.Config{URL: "nats://127.0.0.1:" + strconv.Itoa(w.natsPort)}, "torture", slog.New(slog.DiscardHandler))
+}
+
+func (w *world) setup(ctx context.Context, limits bus.Limits) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		b, err := w.connect(ctx)
+		if err != nil {
+			return err
+		}
+		err = b.Setup(ctx, limits, quota.Seeds("main"))
+		b.Close()
+		if err == nil || !sleep(ctx, 300*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+// fill leaves a stream almost no room for a while.
+func (w *world) fill(ctx context.Context, a Action) error {
+	b, err := w.connect(ctx)
+	if err != nil {
+		return err
+	}
+	usage, err := b.Usage(ctx, a.Target)
+	b.Close()
+	if err != nil {
+		return err
+	}
+	limits := roomy
+	switch a.Target {
+	case bus.StreamRaw:
+		limits.RawMaxBytes = int64(usage.Bytes) + 8<<10
+	case bus.StreamEvents:
+		limits.EventsMaxBytes = int64(usage.Bytes) + 8<<10
+	default:
+		return errVerb
+	}
+	if err := w.setup(ctx, limits); err != nil {
+		return err
+	}
+	sleep(ctx, a.For)
+	return w.setup(ctx, roomy)
+}

@@ -1,0 +1,47 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Root is the directory of the repository, found from the working directory.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("find the repository: %w", os.ErrNotExist)
+		}
+	}
+}
+
+// Build compiles the programs under test into dir, with their steps switched on.
+func Build(ctx context.Context, dir string) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("build the programs: %w", err)
+	}
+	args := []string{"build", "-tags", "torture", "-o", dir}
+	for _, name := range []string{"scheduler", "fetcher", "enricher", "shipper", "tapctl"} {
+		args = append(args, "./services/"+name+"/cmd/"+name)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./test/cmd/natsserver")...) //nolint:gosec // our own programs
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the programs: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

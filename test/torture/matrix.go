@@ -1,0 +1,172 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// Crash is one run of the crash matrix: one process is killed at one step.
+type Crash struct {
+	Seed uint64
+	Step Step
+	Pass int // which pass of the step is the last
+}
+
+// String names it in reports.
+func (c Crash) String() string { return fmt.Sprintf("%s:%d seed %d", c.Step, c.Pass, c.Seed) }
+
+// CrashOf is the run with a number: the steps take turns, the pass is drawn from the number.
+func CrashOf(n int, steps []Step) Crash {
+	random := rand.New(rand.NewPCG(uint64(n), 2)) //nolint:gosec // it has to be the same each time
+	return Crash{uint64(n), steps[n%len(steps)], []int{1, 1, 2, 3, 5, 8}[random.IntN(6)]}
+}
+
+// CrashResult is what one run found.
+type CrashResult struct {
+	Result
+	Crash  Crash
+	Killed bool // false if the process never came to that pass
+}
+
+// crashProfile is a small and busy world that passes every step soon.
+func crashProfile(seed uint64) Profile {
+	return Profile{
+		Sink: []string{Acked, Rotate, HTTP}[seed%3], Factor: 120, Rate: 0.05, Age: 90 * time.Minute, Limit: 1800, Forensics: seed%2 == 0,
+		Batch: 20, Malformed: 0.03, Sweeps: "35m",
+	}
+}
+
+// RunCrash plays one run of the matrix.
+func RunCrash(ctx context.Context, c Crash, o Options) (*CrashResult, error) {
+	profile := crashProfile(c.Seed)
+	r := &CrashResult{Result: Result{Seed: c.Seed, Profile: profile.String()}, Crash: c}
+	w, err := open(ctx, c.Seed, profile, o)
+	if err != nil {
+		return r, err
+	}
+	err = w.crash(ctx, c, r)
+	return r, errors.Join(err, w.close())
+}
+
+// single are the processes of the matrix: one of each stage, so that nobody else does the work of the killed one.
+func single() []string { return []string{"scheduler-0", "fetcher-0", "enricher-0", "shipper-0"} }
+
+func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
+	victim := w.processes[c.Step.Program+"-0"]
+	if c.Step.Program == "tapctl" {
+		victim = w.processes[setupProcess]
+		victim.args = []string{"setup"}
+	}
+	victim.last = []string{fmt.Sprintf("TAPLINE_KILL=%s:%d", c.Step.Name, c.Pass)}
+	w.rows.why = c.Step.String
+	if err := w.difficulties(); err != nil {
+		return err
+	}
+	if victim.program == "tapctl" {
+		if err := victim.run(ctx); err == nil { // it came to its end
+			victim.last = nil
+		}
+	}
+	if err := errors.Join(w.setup(ctx, roomy), w.stranger(ctx), w.start(single())); err != nil {
+		return err
+	}
+	w.judge(ctx, &r.Result)
+	r.Killed = victim.killed()
+	if r.Reread > 0 {
+		r.problem("%d rows were read and published twice", r.Reread)
+	}
+	switch { // what the documents promise
+	case c.Step.Program != "shipper" && r.Resent > 0:
+		r.problem("%d rows were sent twice, though no shipper was killed", r.Resent)
+	case w.rows.resentBytes > inFlight:
+		r.problem("%d bytes of rows were sent twice, more than %d", w.rows.resentBytes, inFlight)
+	}
+	return nil
+}
+
+// difficulties make the stages pass the steps that need some.
+func (w *world) difficulties() error {
+	long := fmt.Sprintf(`{"id":"long","GUID":"long","messageTime":%q,"threatTime":%q,"subject":%q}`,
+		w.sim.Now().Format(time.RFC3339), w.sim.Now().Format(time.RFC3339), strings.Repeat("a", longestRow))
+	return errors.Join(
+		w.sim.AddRecord(feed.MessagesBlocked, w.sim.Epoch().Add(time.Minute), w.sim.Epoch().Add(time.Minute), []byte(long)),
+		w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: 500, Count: 2, Path: "/v2/threat/summary/"}),           // ids get jobs of their own
+		w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 3500 * time.Millisecond, Count: 1, Path: "/v2/siem/all"}), // a window is cut
+	)
+}
+
+// stranger orders what no fetcher here may run: it ends in DEAD.
+func (w *world) stranger(ctx context.Context) error {
+	b, err := w.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	hour := w.sim.Now().Truncate(time.Hour)
+	j := &taplinev1.Job{
+		Tenant: "other", Feeds: []string{string(feed.ClicksBlocked)}, Window: window.New(hour.Add(-time.Hour), hour).Proto(),
+		Lane: taplinev1.Lane_LANE_LIVE, PlannedAt: timestamppb.New(hour),
+	}
+	id, err := job.Of(j)
+	if err != nil {
+		return err
+	}
+	j.Id = id.String()
+	return b.PublishJob(ctx, j)
+}
+
+// run runs a program that ends by itself.
+func (p *process) run(ctx context.Context) error {
+	if err := p.start(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.wanted = false
+	done := p.done
+	p.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		p.end(syscall.SIGKILL)
+		return ctx.Err()
+	case <-done:
+	}
+	if p.state != nil && p.state.Success() {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", p.name, errEnd)
+}
+
+// Reached lists the steps that were passed in the world of a directory.
+func Reached(dir string) (map[Step]bool, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "steps-*"))
+	if err != nil {
+		return nil, fmt.Errorf("read the steps: %w", err)
+	}
+	reached := make(map[Step]bool)
+	for _, file := range files {
+		program, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(file), "steps-"), "-")
+		data, err := os.ReadFile(file) //nolint:gosec // our own file
+		if err != nil {
+			return nil, fmt.Errorf("read the steps: %w", err)
+		}
+		for name := range strings.FieldsSeq(string(data)) {
+			reached[Step{name, program}] = true
+		}
+	}
+	return reached, nil
+}

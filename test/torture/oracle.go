@@ -1,0 +1,207 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/overview"
+	"github.com/tapline/tapline/pkg/quota"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// patience bounds the wait for everything to arrive after the world is healed: pauses after
+// failures last up to minutes. Only a failing run takes so long.
+const patience = 6 * time.Minute
+
+// Result is what a run found.
+type Result struct {
+	Seed           uint64
+	Profile        string
+	Actions        int
+	Records        int // at the sink
+	Rows           int
+	Missing        int
+	Resent, Reread int
+	Drain          time.Duration // from healed to complete
+	Exits          int           // of processes, of their own accord
+	Blame          map[string]int
+	Problems       []string
+}
+
+// Failed reports whether something is wrong.
+func (r *Result) Failed() bool { return len(r.Problems) > 0 }
+
+func (r *Result) problem(format string, args ...any) {
+	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+// judge waits until everything visible now is at the sink, then looks at all that must hold.
+func (w *world) judge(ctx context.Context, r *Result) {
+	start := time.Now()
+	missing := w.arrived(ctx, w.sim.Now(), patience)
+	r.Drain = time.Since(start).Round(time.Millisecond)
+	r.Missing = len(missing)
+	if r.Missing > 0 {
+		r.problem("%d records are missing, such as %s", r.Missing, strings.Join(missing[:min(5, len(missing))], ", "))
+	}
+	if err := w.verify(ctx); err != nil {
+		r.problem("the account: %v", err)
+	}
+	w.known(r)
+	for pool, q := range w.sim.Status().Quota {
+		if q.Refused > 0 || q.Used > q.Limit {
+			r.problem("pool %s: %d calls of %d, and %d refused", pool, q.Used, q.Limit, q.Refused)
+		}
+	}
+	r.Rows, r.Records, r.Resent, r.Reread = w.rows.counts()
+	w.rows.mu.Lock()
+	r.Blame = w.rows.blame
+	for _, p := range w.rows.problems {
+		r.problem("%s", p)
+	}
+	w.rows.mu.Unlock()
+	w.mu.Lock()
+	for _, note := range w.notes {
+		r.problem("%s", note)
+	}
+	w.mu.Unlock()
+	for name, p := range w.processes {
+		exits := p.ended()
+		r.Exits += len(exits)
+		if name == broker && len(exits) > 0 {
+			r.problem("the broker ended by itself: %v", exits)
+		}
+		for _, line := range panics(p.log()) {
+			r.problem("%s: %s", name, line)
+		}
+	}
+}
+
+// arrived waits until all that is visible at a moment is at the sink, and returns what is not.
+func (w *world) arrived(ctx context.Context, at time.Time, patience time.Duration) []string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var siem, derived []string
+	for t := range w.sim.Truth(w.sim.Epoch(), at) {
+		if !t.Visible.After(at) {
+			siem = append(siem, string(t.Feed)+" "+t.Key)
+		}
+	}
+	for t := range w.sim.Derived(at) {
+		derived = append(derived, string(t.Feed)+" "+t.Key)
+	}
+	dead := make(map[string]bool)
+	for turn := 0; ; turn++ {
+		if turn%10 == 9 && w.profile.Malformed > 0 {
+			w.dead(ctx, dead)
+		}
+		w.rows.mu.Lock()
+		siem = slices.DeleteFunc(siem, func(key string) bool { return w.rows.siem[key] != nil })
+		derived = slices.DeleteFunc(derived, func(key string) bool { return w.rows.derived[key] })
+		w.rows.mu.Unlock()
+		siem = slices.DeleteFunc(siem, func(key string) bool { return dead[key] })
+		if len(siem)+len(derived) == 0 || !sleep(ctx, 50*time.Millisecond) {
+			return append(siem, derived...)
+		}
+	}
+}
+
+// dead adds the records whose bytes are in DEAD.
+func (w *world) dead(ctx context.Context, keys map[string]bool) {
+	b, err := w.connect(ctx)
+	if err != nil {
+		return
+	}
+	defer b.Close()
+	for _, stage := range []string{"fetcher", "enricher", "shipper"} {
+		_ = b.Scan(ctx, bus.Dead("main", stage), func(m bus.Stored) (bool, error) { // what it does not give now, it gives next time
+			letter := &taplinev1.DeadLetter{}
+			if err := proto.Unmarshal(m.Data, letter); err == nil {
+				keys[letter.GetFeed()+" "+string(tapsim.FastKey(nil, letter.GetPayload()))] = true
+			}
+			return true, nil
+		})
+	}
+}
+
+// verify waits until the ledger has everything that was read as confirmed, and does not find
+// anything wrong. New windows go on being read meanwhile.
+func (w *world) verify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := w.look(ctx)
+		if err == nil || !sleep(ctx, 200*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+func (w *world) look(ctx context.Context) error {
+	b, err := w.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	var limits quota.Config
+	if err := config.Load(&limits, nil); err != nil {
+		return err
+	}
+	r, err := overview.Open(ctx, b, "main", limits, w.sim.Now)
+	if err != nil {
+		return err
+	}
+	report, err := r.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	if !report.Good() || report.Records == 0 || report.Pending > report.Records/10 {
+		return fmt.Errorf("%w: %d records, %d pending, violations %v, gaps %v", errAccount, report.Records, report.Pending, report.Violations, report.Gaps)
+	}
+	return nil
+}
+
+// known finds rows that no record explains.
+func (w *world) known(r *Result) {
+	truth := make(map[string]bool)
+	for t := range w.sim.Truth(w.sim.Epoch(), w.sim.Now()) {
+		truth[string(t.Feed)+" "+t.Key] = true
+	}
+	w.rows.mu.Lock()
+	defer w.rows.mu.Unlock()
+	for key := range w.rows.siem {
+		if !truth[key] {
+			r.problem("the sink has %s, which nobody made", key)
+			return
+		}
+	}
+}
+
+// panics finds in a log what no program may say.
+func panics(path string) []string {
+	data, err := os.ReadFile(path)      //nolint:gosec // our own log
+	if errors.Is(err, fs.ErrNotExist) { // it never ran
+		return nil
+	}
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var found []string
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "WARNING: DATA RACE") {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}

@@ -1,0 +1,46 @@
+package torture
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// The sinks and proofs of delivery.
+const (
+	Acked  = "acked"
+	Rotate = "rotate"
+	HTTP   = "http"
+)
+
+// Profile is a kind of world.
+type Profile struct {
+	Sink      string  // Acked, Rotate or HTTP
+	Breaks    bool    // with Acked: the sink breaks connections, and else it stalls
+	Factor    float64 // seconds of the simulated clock in a real one
+	Rate      float64 // records in a simulated second
+	Age       time.Duration
+	Late      float64 // share of late records
+	Limit     int     // SIEM calls in 24 hours
+	Forensics bool
+	Batch     int // records in a message
+	Malformed float64
+	Sweeps    string
+}
+
+// ProfileOf is the kind of world of a seed.
+func ProfileOf(seed uint64) Profile {
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be the same each time
+	one := func(list ...float64) float64 { return list[random.IntN(len(list))] }
+	return Profile{
+		Sink: []string{Acked, Rotate, HTTP}[random.IntN(3)], Breaks: random.IntN(2) == 0, Factor: one(60, 120), Rate: one(0.1, 0.3),
+		Age: time.Duration(one(1, 3)) * time.Hour, Late: one(0, 0.05), Limit: int(one(1800, 1800, 300)), Forensics: random.IntN(2) == 0,
+		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h",
+	}
+}
+
+// String describes it in a line.
+func (p Profile) String() string {
+	return fmt.Sprintf("sink %s (breaks %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, forensics %t, batches of %d",
+		p.Sink, p.Breaks, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Forensics, p.Batch)
+}

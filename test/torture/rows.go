@@ -1,0 +1,144 @@
+package torture
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// record is what the sink has of one record.
+type record struct {
+	id   string // @tapline_id of its first row
+	pull string // and its @devo_pulling_id
+	ids  int    // further ones, which must not be
+	rows int
+}
+
+// rows is what the sink has. It is safe for concurrent use.
+type rows struct {
+	mu      sync.Mutex
+	siem    map[string]*record // by feed and natural key
+	derived map[string]bool    // threats and campaigns that have a row, by feed and id
+	others  map[string]string  // rows that are no SIEM records, by table and @tapline_id: their @devo_pulling_id
+	total   int
+	last    time.Time
+	// Rows that came again: of the same reading of Proofpoint, or of another one.
+	resent, reread int
+	resentBytes    int
+	problems       []string
+	why            func() string // what happens at the moment
+	blame          map[string]int
+}
+
+func newRows() *rows {
+	return &rows{siem: make(map[string]*record), derived: make(map[string]bool), others: make(map[string]string), blame: make(map[string]int), why: func() string { return "" }}
+}
+
+var feedOf = func() map[string]feed.Feed {
+	byTable := make(map[string]feed.Feed)
+	for _, f := range feed.All() {
+		byTable[f.Table()] = f
+	}
+	return byTable
+}()
+
+// arrive takes one row.
+func (r *rows) arrive(e devosink.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Frame.Partial { // the rest of a broken connection
+		return
+	}
+	r.total++
+	r.last = e.Received
+	if err := r.take(e); err != nil && len(r.problems) < 20 {
+		r.problems = append(r.problems, err.Error())
+	}
+}
+
+// head is what every row has, and what tells derived rows apart.
+type head struct {
+	TaplineID string `json:"@tapline_id"`
+	Pull      string `json:"@devo_pulling_id"`
+	ID        string `json:"id"`
+	Found     *int   `json:"forensics_found"`
+}
+
+func (r *rows) take(e devosink.Event) error {
+	f, ok := feedOf[e.Tag]
+	if !ok {
+		return fmt.Errorf("%w with tag %q: %.100q", errRow, e.Tag, e.Frame.Raw)
+	}
+	var h head
+	if err := json.Unmarshal(e.Message, &h); err != nil || len(h.TaplineID) != 32 || len(h.Pull) != 13 {
+		return fmt.Errorf("%w of %s: %w: %.200q", errRow, f, err, e.Message)
+	}
+	if !f.IsSIEM() {
+		if h.Found == nil {
+			r.derived[string(f)+" id:"+h.ID] = true
+		}
+		r.again(f, &h, e)
+		return nil
+	}
+	key, err := tapsim.NaturalKey(f, e.Message)
+	if err != nil {
+		return err
+	}
+	key = string(f) + " " + key
+	have := r.siem[key]
+	if have == nil {
+		r.siem[key] = &record{id: h.TaplineID, pull: h.Pull, rows: 1}
+		return nil
+	}
+	have.rows++
+	switch {
+	case have.id != h.TaplineID:
+		have.ids++
+		return fmt.Errorf("%w: %s has the ids %s and %s", errRow, key, have.id, h.TaplineID)
+	case have.pull == h.Pull:
+		r.sentAgain(e)
+	default:
+		r.readAgain(key, have.pull, h.Pull)
+	}
+	return nil
+}
+
+// again counts a row that is no SIEM record. People come again unchanged in each snapshot.
+func (r *rows) again(f feed.Feed, h *head, e devosink.Event) {
+	key := e.Tag + " " + h.TaplineID
+	pull, known := r.others[key]
+	r.others[key] = h.Pull
+	switch {
+	case !known:
+	case pull == h.Pull:
+		r.sentAgain(e)
+	case f == feed.Threats || f == feed.Campaigns:
+		r.readAgain(key, pull, h.Pull)
+	}
+}
+
+func (r *rows) sentAgain(e devosink.Event) {
+	r.resent++
+	r.resentBytes += len(e.Frame.Raw)
+	r.blame["resent during "+r.why()]++
+}
+
+func (r *rows) readAgain(key, first, second string) {
+	r.reread++
+	r.blame["read twice during "+r.why()]++
+	if len(r.blame) < 50 {
+		r.blame["read twice: "+key+" pulled at "+first+" and "+second]++
+	}
+}
+
+// counts gives the totals.
+func (r *rows) counts() (total, records, resent, reread int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total, len(r.siem), r.resent, r.reread
+}
