@@ -222,7 +222,10 @@ func (w *world) powercut(ctx context.Context, a Action) error {
 	return p.start()
 }
 
-var roomy = bus.Limits{RawMaxBytes: 8 << 30, EventsMaxBytes: 8 << 30, Replicas: 1, AckWait: ackWait}
+// roomy are the limits of streams that never fill up.
+func (w *world) roomy() bus.Limits {
+	return bus.Limits{RawMaxBytes: 8 << 30, EventsMaxBytes: 8 << 30, Replicas: 1, AckWait: w.profile.AckWait}
+}
 
 // connect reaches the broker past all proxies.
 func (w *world) connect(ctx context.Context) (*bus.Bus, error) {
@@ -256,7 +259,7 @@ func (w *world) fill(ctx context.Context, a Action) error {
 	if err != nil {
 		return err
 	}
-	limits := roomy
+	limits := w.roomy()
 	switch a.Target {
 	case bus.StreamRaw:
 		limits.RawMaxBytes = int64(usage.Bytes) + 8<<10
@@ -269,5 +272,5 @@ func (w *world) fill(ctx context.Context, a Action) error {
 		return err
 	}
 	sleep(ctx, a.For)
-	return w.setup(ctx, roomy)
+	return w.setup(ctx, w.roomy())
 }

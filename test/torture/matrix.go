@@ -24,30 +24,49 @@ import (
 type Crash struct {
 	Seed uint64
 	Step Step
-	Pass int // which pass of the step is the last
+	Pass int    // which pass of the step is the last
+	Then string // a step at which it is killed once more, while it makes up for the first kill; empty for none
 }
 
 // String names it in reports.
-func (c Crash) String() string { return fmt.Sprintf("%s:%d seed %d", c.Step, c.Pass, c.Seed) }
+func (c Crash) String() string {
+	text := fmt.Sprintf("%s:%d seed %d", c.Step, c.Pass, c.Seed)
+	if c.Then != "" {
+		text += ", then " + c.Then
+	}
+	return text
+}
 
-// CrashOf is the run with a number: the steps take turns, the pass is drawn from the number.
-func CrashOf(n int, steps []Step) Crash {
+// CrashOf is the run with a number: the steps take turns, and the rest is drawn from the number. Some processes
+// are killed again at one of all the steps: some are passed only after a kill.
+func CrashOf(n int, steps, all []Step) Crash {
 	random := rand.New(rand.NewPCG(uint64(n), 2)) //nolint:gosec // it has to be the same each time
-	return Crash{uint64(n), steps[n%len(steps)], []int{1, 1, 2, 3, 5, 8}[random.IntN(6)]}
+	c := Crash{Seed: uint64(n), Step: steps[n%len(steps)], Pass: []int{1, 1, 2, 3, 5, 8}[random.IntN(6)]}
+	if random.IntN(3) > 0 {
+		return c
+	}
+	var own []string
+	for _, s := range all {
+		if s.Program == c.Step.Program {
+			own = append(own, s.Name)
+		}
+	}
+	c.Then = own[random.IntN(len(own))]
+	return c
 }
 
 // CrashResult is what one run found.
 type CrashResult struct {
 	Result
-	Crash  Crash
-	Killed bool // false if the process never came to that pass
+	Crash Crash
+	Kills int // at steps: 0 if the process never came to that pass
 }
 
 // crashProfile is a small and busy world that passes every step soon.
 func crashProfile(seed uint64) Profile {
 	return Profile{
-		Sink: []string{Acked, Rotate, HTTP}[seed%3], Factor: 120, Rate: 0.05, Age: 90 * time.Minute, Limit: 1800, Forensics: seed%2 == 0,
-		Batch: 20, Malformed: 0.03, Sweeps: "35m",
+		Sink: []string{Acked, Rotate, HTTP}[seed%3], Factor: 30, Rate: 0.05, Age: 90 * time.Minute, Limit: 1800, Forensics: seed%2 == 0,
+		Batch: 20, Malformed: 0.03, Sweeps: "35m", AckWait: 5 * time.Second,
 	}
 }
 
@@ -67,34 +86,42 @@ func RunCrash(ctx context.Context, c Crash, o Options) (*CrashResult, error) {
 func single() []string { return []string{"scheduler-0", "fetcher-0", "enricher-0", "shipper-0"} }
 
 func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
+	setup := w.processes[setupProcess]
+	setup.args = []string{"setup"}
 	victim := w.processes[c.Step.Program+"-0"]
-	if c.Step.Program == "tapctl" {
-		victim = w.processes[setupProcess]
-		victim.args = []string{"setup"}
+	if c.Step.Program == setup.program {
+		victim = setup
 	}
-	victim.last = []string{fmt.Sprintf("TAPLINE_KILL=%s:%d", c.Step.Name, c.Pass)}
+	if victim != nil {
+		victim.last = []string{fmt.Sprintf("%s:%d", c.Step.Name, c.Pass)}
+		if c.Then != "" {
+			victim.last = append(victim.last, c.Then+":1")
+		}
+	}
 	w.rows.why = c.Step.String
 	if err := w.difficulties(); err != nil {
 		return err
 	}
-	if victim.program == "tapctl" {
-		if err := victim.run(ctx); err == nil { // it came to its end
-			victim.last = nil
+	for setup.run(ctx) != nil {
+		if ctx.Err() != nil || setup.killed() == 0 { // once it was; now it has to work
+			return fmt.Errorf("%s: %w", setup.name, errEnd)
 		}
 	}
-	if err := errors.Join(w.setup(ctx, roomy), w.stranger(ctx), w.start(single())); err != nil {
+	if err := errors.Join(w.setup(ctx, w.roomy()), w.stranger(ctx), w.start(single())); err != nil {
 		return err
 	}
 	w.judge(ctx, &r.Result)
-	r.Killed = victim.killed()
+	if victim != nil {
+		r.Kills = victim.killed()
+	}
 	if r.Reread > 0 {
 		r.problem("%d rows were read and published twice", r.Reread)
 	}
 	switch { // what the documents promise
 	case c.Step.Program != "shipper" && r.Resent > 0:
 		r.problem("%d rows were sent twice, though no shipper was killed", r.Resent)
-	case w.rows.resentBytes > inFlight:
-		r.problem("%d bytes of rows were sent twice, more than %d", w.rows.resentBytes, inFlight)
+	case w.rows.resentBytes > r.Kills*inFlight:
+		r.problem("%d bytes of rows were sent twice, more than %d times %d", w.rows.resentBytes, r.Kills, inFlight)
 	}
 	return nil
 }

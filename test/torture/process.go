@@ -32,7 +32,7 @@ type process struct {
 	done   chan struct{} // closed when cmd has ended
 	port   int           // of probes and metrics
 	starts int
-	last   []string         // further environment, of the next start only
+	last   []string         // steps at which the next starts end, one each
 	state  *os.ProcessState // of the process that ended last
 	atStep bool             // the process at hand is to kill itself
 	kills  int              // by itself, at a step
@@ -65,14 +65,18 @@ func (p *process) spawn() error {
 	}
 	cmd := exec.CommandContext(context.Background(), filepath.Join(p.dir, "bin", p.program), p.args...) //nolint:gosec // our own programs
 	cmd.Env = append(p.environ(), "HTTP_ADDR=127.0.0.1:"+strconv.Itoa(p.port))
-	cmd.Env = append(cmd.Env, p.last...)
+	end := ""
+	if len(p.last) > 0 {
+		end, p.last = p.last[0], p.last[1:]
+		cmd.Env = append(cmd.Env, "TAPLINE_KILL="+end)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = log, log
-	_, _ = fmt.Fprintf(log, "--- start %d at %s %s\n", p.starts, time.Now().Format(time.TimeOnly), p.last)
+	_, _ = fmt.Fprintf(log, "--- start %d at %s %s\n", p.starts, time.Now().Format(time.TimeOnly), end)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	p.cmd, p.done, p.atStep, p.last = cmd, make(chan struct{}), len(p.last) > 0, nil
+	p.cmd, p.done, p.atStep = cmd, make(chan struct{}), end != ""
 	p.starts++
 	p.wg.Go(func() { p.await(cmd, p.done) })
 	return nil
@@ -153,11 +157,11 @@ func (p *process) ended() []string {
 	return append([]string(nil), p.exits...)
 }
 
-// killed reports whether the process has killed itself at a step.
-func (p *process) killed() bool {
+// killed counts how often the process has killed itself at a step.
+func (p *process) killed() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.kills > 0
+	return p.kills
 }
 
 // running is closed when the process that runs now has ended; nil if none runs.

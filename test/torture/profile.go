@@ -26,6 +26,7 @@ type Profile struct {
 	Batch     int // records in a message
 	Malformed float64
 	Sweeps    string
+	AckWait   time.Duration // times Factor well below the three minutes that a claim on an id holds
 }
 
 // ProfileOf is the kind of world of a seed.
@@ -33,9 +34,9 @@ func ProfileOf(seed uint64) Profile {
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be the same each time
 	one := func(list ...float64) float64 { return list[random.IntN(len(list))] }
 	return Profile{
-		Sink: []string{Acked, Rotate, HTTP}[random.IntN(3)], Breaks: random.IntN(2) == 0, Factor: one(60, 120), Rate: one(0.1, 0.3),
+		Sink: []string{Acked, Rotate, HTTP}[random.IntN(3)], Breaks: random.IntN(2) == 0, Factor: one(30, 60), Rate: one(0.1, 0.3),
 		Age: time.Duration(one(1, 3)) * time.Hour, Late: one(0, 0.05), Limit: int(one(1800, 1800, 300)), Forensics: random.IntN(2) == 0,
-		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h",
+		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second,
 	}
 }
 

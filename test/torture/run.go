@@ -27,7 +27,7 @@ func Run(ctx context.Context, p Plan, o Options) (*Result, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := errors.Join(w.writePlan(p), w.setup(ctx, roomy), w.start(stageProcesses())); err != nil {
+	if err := errors.Join(w.writePlan(p), w.setup(ctx, w.roomy()), w.start(stageProcesses())); err != nil {
 		return r, errors.Join(err, w.close())
 	}
 	before := w.gauges(ctx)
@@ -85,7 +85,7 @@ func (w *world) heal(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.setup(ctx, roomy); err != nil {
+	if err := w.setup(ctx, w.roomy()); err != nil {
 		return err
 	}
 	w.log("healed")

@@ -20,9 +20,6 @@ import (
 // broker is the name of the NATS server's process.
 const broker = "nats"
 
-// ackWait is how long the broker waits for the work of a killed process.
-const ackWait = 2 * time.Second
-
 // inFlight bounds the bytes of rows that one shipper has sent and that are not confirmed.
 const inFlight = 1 << 20
 
