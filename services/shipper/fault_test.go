@@ -125,7 +125,7 @@ func (c trial) run(t *testing.T, proof string) {
 	if c.fault.Kind == devosink.FaultIdle {
 		poll(t, "the end of what is idle", func() bool { return sink.Snapshot().Open == 0 })
 	}
-	fillWith(t, b, load{half*rows, half, rows, ""})
+	fillWith(t, b, load{half * rows, half, rows, ""})
 	if c.fault.Count > 0 && !c.harmless {
 		poll(t, "the end of the fault", func() bool { return len(sink.Faults()) == 0 })
 	}
@@ -190,7 +190,7 @@ func TestAStalledSinkHasNothingToLose(t *testing.T) {
 	}
 	b := bustest.Start(t)
 	const batches, rows = 600, 1
-	fillWith(t, b, load{0, batches, rows, long+long})
+	fillWith(t, b, load{0, batches, rows, long + long})
 	r := begin(t, b, nil, append(environ, "SHIPPER_CONNECTIONS=1", "DEVO_SETTLE=1s"))
 	poll(t, "the reset", func() bool { return r.value(t, "tapline_shipper_connection_failures_total") > 0 })
 	settled(t, b)
