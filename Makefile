@@ -50,6 +50,11 @@ test: ## Run all tests, with the race detector, in random order
 e2e: ## Run only the tests of the whole pipeline
 	$(GO) test -race -shuffle=on -timeout 30m ./test/e2e/...
 
+.PHONY: interop
+interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/interop
+	test/interop/install.sh $(CURDIR)/bin/interop
+	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/...
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	@for module in $(MODULES); do (cd $$module && \

@@ -16,13 +16,18 @@ const (
 	FaultRefuse FaultKind = "refuse"
 	// FaultNoHandshake accepts TCP and never answers.
 	FaultNoHandshake FaultKind = "no-handshake"
-	// FaultRefuseCertificate refuses the client certificate; with TLS 1.3 the
-	// client learns it after it believes to be connected.
+	// FaultRefuseCertificate refuses the client certificate, after Fault.Delay; with TLS 1.3
+	// the client learns it after it believes to be connected.
 	FaultRefuseCertificate FaultKind = "refuse-certificate"
-	// FaultReset breaks the connection (RST) after Fault.Bytes.
+	// FaultReset breaks the connection (RST) after Fault.Bytes. With Fault.Delay it stops reading that long before, so that the
+	// client's kernel is told of bytes that nobody ever reads.
 	FaultReset FaultKind = "reset"
 	// FaultFIN ends the connection in an orderly way after Fault.Bytes.
 	FaultFIN FaultKind = "fin"
+	// FaultBareFIN ends it after Fault.Bytes without the last words of TLS.
+	FaultBareFIN FaultKind = "bare-fin"
+	// FaultIdle ends a connection that is silent for Fault.Delay, as load balancers do.
+	FaultIdle FaultKind = "idle"
 	// FaultStall stops reading after Fault.Bytes, for Fault.Delay or until cleared.
 	FaultStall FaultKind = "stall"
 	// FaultSlow waits Fault.Delay before each read.
@@ -33,6 +38,10 @@ const (
 	FaultTwice FaultKind = "twice"
 	// FaultCut stores only the first Fault.Bytes of each event.
 	FaultCut FaultKind = "cut"
+	// FaultSplit stores an event that is longer than Fault.Bytes as several.
+	FaultSplit FaultKind = "split"
+	// FaultDrop stores no event that is longer than Fault.Bytes.
+	FaultDrop FaultKind = "drop"
 	// FaultNoClose does not answer the end of the client's stream.
 	FaultNoClose FaultKind = "no-close"
 	// FaultStatus answers an HTTP request with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
@@ -42,14 +51,23 @@ const (
 )
 
 var kinds = []FaultKind{
-	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultStall, FaultSlow, FaultDiscard,
-	FaultTwice, FaultCut, FaultNoClose, FaultStatus, FaultLost,
+	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultBareFIN, FaultIdle, FaultStall, FaultSlow,
+	FaultDiscard, FaultTwice, FaultCut, FaultSplit, FaultDrop, FaultNoClose, FaultStatus, FaultLost,
 }
+
+// Kinds lists every kind of fault.
+func Kinds() []FaultKind { return slices.Clone(kinds) }
+
+// placed are the kinds that hit at an exact byte of the stream, be it inside a record.
+var placed = []FaultKind{FaultReset, FaultFIN, FaultBareFIN, FaultStall}
+
+// sized are the kinds whose Fault.Bytes is no place in the stream.
+var sized = []FaultKind{FaultCut, FaultSplit, FaultDrop, FaultStatus}
 
 // Fault makes connections go wrong.
 type Fault struct {
 	Kind  FaultKind     `json:"kind"`
-	Bytes int64         `json:"bytes,omitempty"` // decrypted bytes of the connection before it hits; size for cut
+	Bytes int64         `json:"bytes,omitempty"` // decrypted bytes of the connection before it hits; a size for cut, split and drop
 	Delay time.Duration `json:"delay,omitempty"` // nanoseconds
 	Count int           `json:"count,omitempty"` // connections it hits; 0 means all until it is cleared
 }
@@ -65,6 +83,12 @@ func (f Fault) validate() error {
 	}
 	if f.Kind == FaultStatus && (f.Bytes < 300 || f.Bytes > 599) {
 		return fmt.Errorf("%w: status %d (in bytes): want 300 to 599", errBadFault, f.Bytes)
+	}
+	if (f.Kind == FaultSplit || f.Kind == FaultCut) && f.Bytes == 0 {
+		return fmt.Errorf("%w: %s wants a size in bytes", errBadFault, f.Kind)
+	}
+	if f.Kind == FaultIdle && f.Delay == 0 {
+		return fmt.Errorf("%w: idle wants a delay", errBadFault)
 	}
 	return nil
 }
@@ -116,7 +140,7 @@ func (s *Sink) strike(c *connection, kind FaultKind, bytes int64) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if f.Kind != kind || (bytes < f.Bytes && kind != FaultCut && kind != FaultStatus) {
+		if f.Kind != kind || (bytes < f.Bytes && !slices.Contains(sized, kind)) {
 			continue
 		}
 		if f.Count > 0 && !slices.Contains(c.struck, f) {
@@ -129,6 +153,21 @@ func (s *Sink) strike(c *connection, kind FaultKind, bytes int64) *Fault {
 		return &hit
 	}
 	return nil
+}
+
+// reach is how many bytes a connection may read before the next fault with a place.
+func (s *Sink) reach(read int64, most int) int {
+	if !s.faulty.Load() {
+		return most
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		if slices.Contains(placed, f.Kind) && f.Bytes > read {
+			most = int(min(int64(most), f.Bytes-read))
+		}
+	}
+	return most
 }
 
 func (s *Sink) onClear() <-chan struct{} {

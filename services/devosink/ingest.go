@@ -41,6 +41,7 @@ func (s *Sink) Ingest(domain, token string) http.Handler {
 
 func (s *Sink) ingest(w http.ResponseWriter, r *http.Request) {
 	c := &connection{sink: s, number: s.store.connected()}
+	defer s.store.disconnected()
 	if hit := s.strike(c, FaultStatus, 0); hit != nil {
 		if hit.Delay > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(hit.Delay/time.Second)))

@@ -2,6 +2,7 @@ package devosink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 type ProgramConfig struct {
 	Addr      string        `env:"DEVOSINK_ADDR" envDefault:"127.0.0.1:6514" usage:"address of the TLS syslog endpoint"`
 	HTTPAddr  string        `env:"DEVOSINK_HTTP_ADDR" envDefault:"127.0.0.1:6580" usage:"address of HTTP ingestion and of queries, plain http"`
+	TLS       bool          `env:"DEVOSINK_TLS" envDefault:"true" usage:"false stands in for a relay: plain TCP, without certificates"`
 	ChainFile string        `env:"DEVOSINK_CHAIN_FILE" envDefault:"certs/chain.crt" usage:"PEM file that client certificates are verified against"`
 	CertFile  string        `env:"DEVOSINK_CERT_FILE" envDefault:"certs/server.crt" usage:"PEM file of the server certificate"`
 	KeyFile   string        `env:"DEVOSINK_KEY_FILE" envDefault:"certs/server.key" usage:"PEM file of its key"`
@@ -46,21 +48,33 @@ func (c ProgramConfig) Validate() error {
 
 const name = "devosink"
 
-// Run serves until ctx ends.
-func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
+// certificates are those of the server; none without TLS.
+func (c ProgramConfig) certificates() (*tls.Config, error) {
+	if !c.TLS {
+		return nil, nil //nolint:nilnil // nil means no TLS
+	}
 	var pem [3][]byte
 	for i, f := range []struct{ name, path string }{
 		{"DEVOSINK_CHAIN_FILE", c.ChainFile}, {"DEVOSINK_CERT_FILE", c.CertFile}, {"DEVOSINK_KEY_FILE", c.KeyFile},
 	} {
 		data, err := os.ReadFile(f.path)
 		if err != nil {
-			return &config.ProblemError{Variable: f.name, Value: f.path, Reason: "cannot be read (make certs writes a set into certs): " + err.Error()}
+			return nil, &config.ProblemError{Variable: f.name, Value: f.path, Reason: "cannot be read (make certs writes a set into certs): " + err.Error()}
 		}
 		pem[i] = data
 	}
 	conf, err := devocert.ServerConfig(pem[0], pem[1], pem[2])
 	if err != nil {
-		return &config.ProblemError{Variable: "DEVOSINK_CERT_FILE", Value: c.CertFile, Reason: err.Error()}
+		return nil, &config.ProblemError{Variable: "DEVOSINK_CERT_FILE", Value: c.CertFile, Reason: err.Error()}
+	}
+	return conf, nil
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
+	conf, err := c.certificates()
+	if err != nil {
+		return err
 	}
 	sink, err := New(Config{Addr: c.Addr, TLS: conf, Mode: c.Mode, MaxBytes: c.MaxBytes, Idle: c.Idle, Log: rt.Log})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // Config of a sink.
 type Config struct {
 	Addr     string      // "host:port"; port 0 chooses one
-	TLS      *tls.Config // see devocert
+	TLS      *tls.Config // see devocert; nil makes a relay of it, which takes plain TCP
 	Mode     Mode        // empty means Full
 	MaxBytes int64       // kept in mode full; 0 means 256 MiB
 	Idle     time.Duration

@@ -197,10 +197,17 @@ func TestFaults(t *testing.T) {
 		{devosink.Fault{Kind: devosink.FaultRefuseCertificate}, fails},
 		{devosink.Fault{Kind: devosink.FaultReset, Bytes: 1}, breaks},
 		{devosink.Fault{Kind: devosink.FaultFIN, Bytes: 1}, breaks},
+		{devosink.Fault{Kind: devosink.FaultReset, Bytes: 1, Delay: 10 * time.Millisecond}, breaks},
+		{devosink.Fault{Kind: devosink.FaultBareFIN, Bytes: 1}, breaks},
+		{devosink.Fault{Kind: devosink.FaultIdle, Delay: 10 * time.Millisecond}, breaks},
+		{devosink.Fault{Kind: devosink.FaultRefuseCertificate, Delay: 10 * time.Millisecond}, fails},
 		{devosink.Fault{Kind: devosink.FaultSlow, Delay: time.Millisecond}, stores("during", 10)},
 		{devosink.Fault{Kind: devosink.FaultDiscard}, stores("during", 0)},
 		{devosink.Fault{Kind: devosink.FaultTwice}, stores("during", 20)},
 		{devosink.Fault{Kind: devosink.FaultCut, Bytes: 60}, stores("during", 10)},
+		{devosink.Fault{Kind: devosink.FaultSplit, Bytes: 60}, stores("during", 10)}, // the rest of each has no tag
+		{devosink.Fault{Kind: devosink.FaultDrop, Bytes: 60}, stores("during", 0)},
+		{devosink.Fault{Kind: devosink.FaultDrop, Bytes: 6000}, stores("during", 10)},
 	} {
 		t.Run(string(c.fault.Kind), func(t *testing.T) {
 			t.Parallel()
@@ -218,6 +225,44 @@ func TestFaults(t *testing.T) {
 			stores("after", 10)(t, s)
 		})
 	}
+}
+
+// TestAConnectionIsCutAtAByte: be it in the middle of a record.
+func TestAConnectionIsCutAtAByte(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []devosink.FaultKind{devosink.FaultFIN, devosink.FaultBareFIN, devosink.FaultReset} {
+		s := newStand(t)
+		at := len(line(0)) + 50
+		if err := s.Inject(devosink.Fault{Kind: kind, Bytes: int64(at)}); err != nil {
+			t.Fatal(err)
+		}
+		send(t, s.open(t), lines(9))
+		s.await(t, func(s devosink.Snapshot) bool { return s.Open == 0 && s.Connections == 1 })
+		got := s.Events("")
+		if len(got) != 2 || string(got[1].Frame.Raw) != lines(2)[len(line(0)):at] || !got[1].Frame.Partial {
+			t.Errorf("%s: %+v", kind, got)
+		}
+	}
+}
+
+// TestARelayTakesPlainTCP, without asking who it is.
+func TestARelayTakesPlainTCP(t *testing.T) {
+	t.Parallel()
+	sink, err := devosink.New(devosink.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	conn, err := net.Dial("tcp", sink.Addr()) //nolint:noctx // it is loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, conn, lines(7))
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := stand{Sink: sink}
+	s.await(t, func(s devosink.Snapshot) bool { return s.Events == 7 && s.Open == 0 })
 }
 
 func TestStallEndsWhenCleared(t *testing.T) {

@@ -36,6 +36,7 @@ type Snapshot struct {
 	Duplicates  int64            `json:"duplicates"` // events whose @tapline_id was there before; not in mode count
 	Dropped     int64            `json:"dropped"`    // not kept for lack of room
 	Connections int64            `json:"connections"`
+	Open        int64            `json:"open"` // connections now
 	Tags        map[string]int64 `json:"tags"`
 }
 
@@ -127,7 +128,15 @@ func (s *store) connected() (number int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snap.Connections++
+	s.snap.Open++
 	return s.snap.Connections
+}
+
+func (s *store) disconnected() {
+	s.mu.Lock()
+	s.snap.Open--
+	s.mu.Unlock()
+	s.announce()
 }
 
 func (s *store) snapshot() (Snapshot, <-chan struct{}) {
@@ -192,8 +201,7 @@ func (s *Sink) Duplicates() map[string]int {
 func (s *Sink) Reset() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	connections := s.store.snap.Connections
-	s.store.snap = Snapshot{Connections: connections}
+	s.store.snap = Snapshot{Connections: s.store.snap.Connections, Open: s.store.snap.Open}
 	s.store.events, s.store.kept = nil, 0
 	clear(s.store.tags)
 	clear(s.store.ids)

@@ -63,7 +63,7 @@ func TestCertificatesAreReplacedWithoutARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, key, []byte("half a fi"))
-	poll(t, "an alarm about files that are not in use", func() bool { return strings.Contains(raised(), "changed files are not in use: DEVO_CERT_FILE=") })
+	poll(t, "an alarm about files that are not in use", func() bool { return strings.Contains(raised(), "changed files are not in use: DEVO_KEY_FILE=") })
 	fill(t, b, 10, 1, 10)
 	poll(t, "rows over the old certificate", func() bool { return sink.Snapshot().Events == 20 })
 
@@ -102,9 +102,13 @@ func TestKeysThatNobodyCanUseAreRefused(t *testing.T) {
 	if err := config.Load(&c, environ); err == nil || !strings.Contains(err.Error(), "is encrypted, and nobody is there to type the password") {
 		t.Errorf("an encrypted key: %v", err)
 	}
-	write(t, fileOf(environ, "DEVO_KEY_FILE"), []byte("x"))
-	write(t, fileOf(environ, "DEVO_CERT_FILE"), []byte{0x30, 0x82, 0x0a})
-	if err := config.Load(&c, environ); err == nil || !strings.Contains(err.Error(), "is not in PEM form; of a PKCS#12 file make two") {
-		t.Errorf("PKCS#12: %v", err)
+	good, bundle := fileOf(environ, "DEVO_CERT_FILE"), []byte{0x30, 0x82, 0x0a}
+	write(t, fileOf(environ, "DEVO_KEY_FILE"), bundle)
+	if err := config.Load(&c, environ); err == nil || !strings.Contains(err.Error(), "DEVO_KEY_FILE") || !strings.Contains(err.Error(), "of a PKCS#12 file make two") {
+		t.Errorf("PKCS#12 as a key: %v", err)
+	}
+	write(t, good, bundle)
+	if err := config.Load(&c, environ); err == nil || !strings.Contains(err.Error(), "DEVO_CERT_FILE") || !strings.Contains(err.Error(), "of a PKCS#12 file make two") {
+		t.Errorf("PKCS#12 as a certificate: %v", err)
 	}
 }

@@ -5,15 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/tapline/tapline/services/shipper/internal/devo"
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
-
-// objection is how long a peer has to refuse a connection: with TLS 1.3 it judges
-// our certificate after the handshake has ended for us.
-const objection = 2 * time.Second
 
 // Check proves that the sink can be reached, without sending anything, and says what
 // it found. It leaves a file alone that a shipper may be writing.
@@ -29,10 +24,13 @@ func Check(ctx context.Context, c Config) (string, error) {
 			return "", err
 		}
 		defer conn.Close()
-		ctx, cancel := context.WithTimeout(ctx, objection)
+		ctx, cancel := context.WithTimeout(ctx, devo.Objection)
 		defer cancel()
 		if err := conn.Wait(ctx); err != nil {
 			return "", err
+		}
+		if !c.Devo.TLS {
+			return c.Devo.Address + " takes connections", nil
 		}
 		return c.Devo.Address + " takes our certificate", nil
 	case SinkDevoHTTP:

@@ -49,6 +49,17 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
+// relay is a stand-in for a relay and the variables that lead to it.
+func relay(tb testing.TB, mode devosink.Mode) (*devosink.Sink, []string) {
+	tb.Helper()
+	sink, err := devosink.New(devosink.Config{Mode: mode})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = sink.Close() })
+	return sink, []string{"SINK=devo", "DEVO_TLS=false", "DEVO_ADDRESS=" + sink.Addr(), "DEVO_HOSTNAME=collector-1"}
+}
+
 // endpoint is a stand-in for Devo and the variables that lead to it.
 func endpoint(tb testing.TB, mode devosink.Mode) (*devosink.Sink, []string) {
 	tb.Helper()
@@ -75,15 +86,37 @@ func endpoint(tb testing.TB, mode devosink.Mode) (*devosink.Sink, []string) {
 	}
 }
 
+// problems is what is wrong with a configuration, or nothing.
+func problems(environ []string) string {
+	var c shipper.Config
+	if err := config.Load(&c, environ); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// running is a shipper at work.
+type running struct {
+	metrics *prometheus.Registry
+	stop    func()
+}
+
 // start runs a shipper. It ends with the test, or by stop.
 func start(tb testing.TB, b *bus.Bus, stdout *output, environ []string) (stop func()) {
+	tb.Helper()
+	return begin(tb, b, stdout, environ).stop
+}
+
+// begin does the same, for those who want to look at the metrics.
+func begin(tb testing.TB, b *bus.Bus, stdout *output, environ []string) running {
 	tb.Helper()
 	var c shipper.Config
 	if err := config.Load(&c, environ); err != nil {
 		tb.Fatal(err)
 	}
+	metrics := prometheus.NewRegistry()
 	s, err := shipper.New(c, shipper.Deps{
-		Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Health: telemetry.NewHealth(), Stdout: stdout,
+		Bus: b, Log: slog.New(slog.NewTextHandler(tb.Output(), nil)), Metrics: metrics, Health: telemetry.NewHealth(), Stdout: stdout,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -91,26 +124,59 @@ func start(tb testing.TB, b *bus.Bus, stdout *output, environ []string) (stop fu
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			tb.Error(err)
 		}
 	})
 	tb.Cleanup(stop)
-	return stop
+	return running{metrics, stop}
+}
+
+// value adds up the series of a counter or gauge.
+func (r running) value(tb testing.TB, name string) (sum float64) {
+	tb.Helper()
+	families, err := r.metrics.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // row is the JSON of one row.
-func row(i int) string { return fmt.Sprintf(`{"n":%d,"text":"Grüße","@tapline_id":"%032x"}`, i, i) }
+func row(i int) string { return rowWith(i, "Grüße") }
+
+func rowWith(i int, text string) string {
+	return fmt.Sprintf(`{"n":%d,"text":"%s","@tapline_id":"%032x"}`, i, text, i)
+}
 
 // fill publishes batches of rows, numbered throughout from first on.
 func fill(tb testing.TB, b *bus.Bus, first, batches, rows int) {
 	tb.Helper()
-	for i := range batches {
-		e := batch.Events{Tenant: "main", Table: table, Feed: "clicksBlocked", JobID: "job", SourceSequence: uint64(first + i*rows + 1)}
-		for j := range rows {
-			e.Events = append(e.Events, batch.Event{PullMS: pulled, JSON: []byte(row(first + i*rows + j))})
+	fillWith(tb, b, load{first, batches, rows, "Grüße"})
+}
+
+// load is batches of rows, numbered throughout from first on.
+type load struct {
+	first, batches, rows int
+	text                 string
+}
+
+func fillWith(tb testing.TB, b *bus.Bus, l load) {
+	tb.Helper()
+	for i := range l.batches {
+		first := l.first + i*l.rows
+		e := batch.Events{Tenant: "main", Table: table, Feed: "clicksBlocked", JobID: "job", SourceSequence: uint64(first + 1)}
+		for j := range l.rows {
+			e.Events = append(e.Events, batch.Event{PullMS: pulled, JSON: []byte(rowWith(first+j, l.text))})
 		}
 		publish(tb, b, &e)
 	}
@@ -144,10 +210,14 @@ func poll(tb testing.TB, what string, check func() bool) {
 func settled(tb testing.TB, b *bus.Bus) {
 	tb.Helper()
 	poll(tb, "an empty backlog", func() bool {
+		have, err := b.Usage(tb.Context(), bus.StreamEvents)
+		if err != nil {
+			tb.Fatal(err)
+		}
 		left, err := b.Backlog(tb.Context(), bus.ConsumerShipper)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		return left.Waiting == 0 && left.InWork == 0
+		return left.Waiting == 0 && left.InWork == 0 && left.Done == have.Last
 	})
 }

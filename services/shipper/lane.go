@@ -16,9 +16,7 @@ const (
 	// prefetch bounds the messages that wait in the process for each lane, where
 	// nobody keeps them alive. They are large; more would gain nothing.
 	prefetch = 1
-	// idleAfter ends a connection before a load balancer would (30 s is the least known limit).
-	idleAfter = 25 * time.Second
-	// settled is how long a connection must have lasted for its end, with nothing
+	// settled is how long a connection that carried nothing must have lasted for its end, with nothing
 	// in flight, to be the other side's good right.
 	settled = 5 * time.Second
 )
@@ -32,6 +30,8 @@ type lane struct {
 	limit    int64
 	sub      *bus.Subscription // nil while the sink is away; for the goroutine of run
 	failures int               // in a row; for the goroutine of run and, during a session, its confirmer
+	opened   time.Time         // the connection at hand, zero if it could not be; for the goroutine of run
+	worked   bool              // whether it confirmed anything; as failures
 
 	mu       sync.Mutex
 	pending  []*parcel
@@ -60,14 +60,14 @@ func (l *lane) run(ctx context.Context) {
 	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(l.cfg.Drain, abort) })
 	defer stopTimer()
 	for ctx.Err() == nil || (l.holds() > 0 && work.Err() == nil) {
-		began := time.Now()
 		err := l.session(ctx, work)
 		switch {
-		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil:
-		case errors.Is(err, errIdle), l.holds() == 0 && time.Since(began) > settled:
+		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil, ctx.Err() != nil && l.holds() == 0:
+		case errors.Is(err, errIdle), l.holds() == 0 && l.lasted():
 			l.await(ctx)
 		default:
 			l.failures++
+			l.metrics.failures.Inc()
 			l.outage.failed(work, err)
 			l.unsubscribe() // what waits in the process would grow old there
 			l.pause(work, backoff(l.failures))
@@ -81,11 +81,13 @@ func (l *lane) session(take, work context.Context) error {
 	if l.holds() > 0 {
 		open = work
 	}
+	l.opened, l.worked = time.Time{}, false
 	c, err := l.open(open)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	l.opened = time.Now()
 	l.metrics.connections.Inc()
 	l.rewind()
 	ctx, end := context.WithCancelCause(work)
@@ -98,6 +100,11 @@ func (l *lane) session(take, work context.Context) error {
 	end(l.sender(take, ctx, c))
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// lasted reports whether the last connection did something, or stood for a while.
+func (l *lane) lasted() bool {
+	return l.worked || (!l.opened.IsZero() && time.Since(l.opened) > settled)
 }
 
 // sender sends what is pending, then pulls and sends until taking ends and all
@@ -119,13 +126,13 @@ func (l *lane) sender(take, ctx context.Context, c conn) error {
 		switch {
 		case take.Err() != nil && empty:
 			return errDrained
-		case take.Err() != nil || l.full():
-			wait(ctx, l.didClear)
-			continue
-		case empty && time.Since(idle) > idleAfter:
+		case empty && time.Since(idle) > l.cfg.Devo.Idle:
 			return errIdle
 		case empty && old(c):
 			return errOld
+		case take.Err() != nil, l.full(), old(c): // an old connection takes no more, and ends when it has delivered
+			wait(ctx, l.didClear)
+			continue
 		}
 		if err := l.pullBriefly(take, ctx); errors.Is(err, bus.ErrClosed) {
 			return err
@@ -154,7 +161,7 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 		step.At("shipper.confirmed")
 		l.settle(ctx, l.take(n))
 		if n > 0 {
-			l.failures = 0
+			l.failures, l.worked = 0, true
 			l.outage.works(ctx)
 			signal(l.didClear)
 		}

@@ -16,6 +16,7 @@ type metrics struct {
 	bytes       prometheus.Counter
 	dead        *prometheus.CounterVec // by reason
 	connections prometheus.Counter
+	failures    prometheus.Counter
 	certificate prometheus.Gauge
 	up          prometheus.Gauge
 	inFlight    prometheus.Gauge
@@ -41,6 +42,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		connections: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tapline_shipper_connections_total", Help: "Connections opened.",
 		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tapline_shipper_connection_failures_total", Help: "Connections that could not be opened, or broke.",
+		}),
 		certificate: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_shipper_certificate_left_seconds", Help: "Time until the certificate for the sink ends; 0 without one.",
 		}),
@@ -62,7 +66,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_shipper_last_lag_seconds", Help: "From the pull to the confirmation, of the last batch confirmed.",
 		}, []string{"table"}),
 	}
-	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
+	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.failures, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
 	for _, reason := range []string{deadMessage, deadTooLong, deadControl} {
 		m.dead.WithLabelValues(reason) // a counter that appears as 1 has not increased, as an alert sees it
 	}

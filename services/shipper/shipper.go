@@ -116,7 +116,12 @@ func (s *Shipper) choose(stdout io.Writer) error {
 			return err
 		}
 		s.open = func(ctx context.Context) (conn, error) { return dialer.Open(ctx) }
-		s.expiry = dialer.Expiry
+		if s.cfg.Devo.TLS {
+			s.expiry = dialer.Expiry
+		}
+		if warning := s.cfg.Devo.Warning(); warning != "" {
+			s.log.Warn("a protection is switched off", slog.String("what", warning))
+		}
 		return nil
 	}
 	sink := jsonl.NewStream(stdout)

@@ -63,8 +63,21 @@ func sinks() map[string]func(t *testing.T) kind {
 		}
 	}
 	return map[string]func(t *testing.T) kind{
-		"devo":        tls(),
-		"devo rotate": tls("DEVO_CONFIRM=rotate", "DEVO_ROTATE_AFTER=50ms"),
+		"devo":             tls(),
+		"devo gzip":        tls("DEVO_COMPRESS=gzip"),
+		"devo rotate":      tls("DEVO_CONFIRM=rotate", "DEVO_ROTATE_AFTER=50ms"),
+		"devo rotate gzip": tls("DEVO_CONFIRM=rotate", "DEVO_ROTATE_AFTER=50ms", "DEVO_COMPRESS=gzip"),
+		"devo any name":    tls("DEVO_SERVER_NAME=somebody.else", "DEVO_VERIFY_HOSTNAME=false"),
+		"relay": func(t *testing.T) kind {
+			t.Helper()
+			sink, environ := relay(t, devosink.Full)
+			return kind{environ: environ, rows: func(*testing.T) (rows []string) {
+				for _, e := range sink.Events(table) {
+					rows = append(rows, string(e.Message))
+				}
+				return rows
+			}}
+		},
 		"stdout": func(*testing.T) kind {
 			out := &output{}
 			return kind{environ: []string{"SINK=stdout"}, stdout: out, rows: func(t *testing.T) []string { t.Helper(); return lines(t, out.String()) }}
@@ -163,15 +176,19 @@ func TestBadInputGoesToDead(t *testing.T) {
 // TestHeaderOfALine: what Devo routes by.
 func TestHeaderOfALine(t *testing.T) {
 	t.Parallel()
-	sink, environ := endpoint(t, devosink.Full)
-	b := bustest.Start(t)
-	fill(t, b, 7, 1, 1)
-	start(t, b, nil, environ)
-	settled(t, b)
-	e := sink.Events("")[0]
-	want := "<14>2026-03-11 08:00:00.123 collector-1 " + table + ": " + row(7)
-	if string(e.Frame.Raw) != want || e.Frame.Kind != devosink.Line {
-		t.Errorf("line %q, want %q", e.Frame.Raw, want)
+	for format, date := range map[string]string{
+		"devo": "2026-03-11 08:00:00.123", "rfc3339": "2026-03-11T08:00:00.123Z", "rfc3164": "Mar 11 08:00:00",
+	} {
+		sink, environ := endpoint(t, devosink.Full)
+		b := bustest.Start(t)
+		fill(t, b, 7, 1, 1)
+		start(t, b, nil, append(environ, "DEVO_DATE_FORMAT="+format))
+		settled(t, b)
+		e := sink.Events("")[0]
+		want := "<14>" + date + " collector-1 " + table + ": " + row(7)
+		if string(e.Frame.Raw) != want || e.Frame.Kind != devosink.Line || e.Tag != table {
+			t.Errorf("line %q, want %q", e.Frame.Raw, want)
+		}
 	}
 }
 

@@ -8,19 +8,19 @@ import (
 )
 
 // acked asks the kernel how many bytes of this connection the other end's
-// kernel has acknowledged. The count includes the SYN.
-func acked(raw syscall.RawConn) (int64, error) {
+// kernel has acknowledged (the count includes the SYN), and whether its window is closed: its buffer
+// is full of what its program has not read.
+func acked(raw syscall.RawConn) (passed int64, closed bool, err error) {
 	var info *unix.TCPInfo
-	var err error
 	if e := raw.Control(func(fd uintptr) {
 		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	}); e != nil {
-		return 0, fmt.Errorf("ask the kernel: %w", e)
+		return 0, false, fmt.Errorf("ask the kernel: %w", e)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("ask the kernel: %w", err)
+		return 0, false, fmt.Errorf("ask the kernel: %w", err)
 	}
-	return int64(info.Bytes_acked) - 1, nil
+	return int64(info.Bytes_acked) - 1, info.Snd_wnd == 0, nil
 }
 
 // setUserTimeout lets the kernel give up a connection whose data nobody

@@ -10,6 +10,6 @@ import (
 // errNoProof: this system does not tell what was acknowledged.
 var errNoProof = errors.New("DEVO_CONFIRM=acked needs Linux: use DEVO_CONFIRM=rotate here")
 
-func acked(syscall.RawConn) (int64, error) { return 0, errNoProof }
+func acked(syscall.RawConn) (int64, bool, error) { return 0, false, errNoProof }
 
 func setUserTimeout(syscall.RawConn, int) error { return nil }

@@ -20,7 +20,12 @@ const (
 	firstPoll    = 100 * time.Microsecond
 	slowestPoll  = 10 * time.Millisecond
 	closeTimeout = 10 * time.Second
+	keepAlive    = 15 * time.Second
 )
+
+// Objection is how long the other side has to refuse a connection: with TLS 1.3 it judges our
+// certificate after the handshake has ended for us.
+const Objection = 2 * time.Second
 
 // Dialer opens connections to Devo.
 type Dialer struct {
@@ -43,10 +48,14 @@ type Conn struct {
 	tcp    *net.TCPConn
 	raw    syscall.RawConn
 	cipher *countedConn
-	tls    *tls.Conn
+	tls    *tls.Conn     // nil for a relay
+	stream io.ReadWriter // tls or cipher
 	framer framer
 	buf    []byte
+	packer *packer // nil without compression
 	opened time.Time
+
+	admitted atomic.Bool // the other side has taken our certificate
 
 	keys       *credentials
 	generation int // of the credentials
@@ -72,7 +81,7 @@ type mark struct {
 func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	var dialer net.Dialer
+	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3}}
 	plain, err := dialer.DialContext(ctx, "tcp", d.cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Devo: %w", err)
@@ -82,12 +91,12 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 		return nil, errors.Join(fmt.Errorf("connect to Devo: %T is not TCP", plain), plain.Close()) //nolint:err113 // cannot happen
 	}
 	c := &Conn{
-		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.Host()},
+		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.Host(), layout: layouts[d.cfg.Date]},
 		opened: time.Now(), lost: make(chan struct{}), keys: d.keys,
 	}
-	conf, generation := d.keys.current()
-	c.generation = generation
-	c.tls = tls.Client(c.cipher, conf)
+	if d.cfg.Compress == CompressGzip {
+		c.packer = &packer{}
+	}
 	if err := c.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to Devo at %s: %w", d.cfg.Address, err), tcp.Close())
 	}
@@ -105,26 +114,50 @@ func (c *Conn) prepare(ctx context.Context) error {
 		return fmt.Errorf("set the time-out of the connection: %w", err)
 	}
 	if c.cfg.Confirm == ConfirmAcked {
-		if _, err := acked(raw); err != nil {
+		if _, _, err := acked(raw); err != nil {
 			return err
 		}
 	}
+	defer c.cipher.setDirect(false)
+	conf, generation := c.keys.current()
+	c.generation = generation
+	if conf == nil {
+		c.stream = c.cipher
+		c.admitted.Store(true)
+		return nil
+	}
+	conf = conf.Clone()
+	conf.ClientSessionCache = doorkeeper{&c.admitted}
+	c.tls = tls.Client(c.cipher, conf)
+	c.stream = c.tls
 	if err := c.tls.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
-	c.cipher.setDirect(false)
+	if c.tls.ConnectionState().Version < tls.VersionTLS13 { // the handshake ends after the other side has judged
+		c.admitted.Store(true)
+	}
 	return nil
 }
+
+// doorkeeper notices the first session ticket: servers write it when they have taken the client's
+// certificate. It keeps none, so that every connection is judged.
+type doorkeeper struct{ admitted *atomic.Bool }
+
+// Get implements tls.ClientSessionCache.
+func (doorkeeper) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+
+// Put implements tls.ClientSessionCache.
+func (d doorkeeper) Put(string, *tls.ClientSessionState) { d.admitted.Store(true) }
 
 // read waits for whatever the other side says, which is never data: its end, a
 // reset, or an alert.
 func (c *Conn) read() {
 	buf := make([]byte, 512)
 	for {
-		_, err := c.tls.Read(buf)
+		_, err := c.stream.Read(buf)
 		switch {
 		case errors.Is(err, io.EOF) && c.ended.Load():
-			c.fail(ErrRotated)
+			c.fail(c.farewell(buf))
 			return
 		case errors.Is(err, io.EOF):
 			c.fail(errEnded)
@@ -132,6 +165,19 @@ func (c *Conn) read() {
 		case err != nil:
 			c.fail(fmt.Errorf("connection to Devo: %w", err))
 			return
+		}
+	}
+}
+
+// farewell waits for the end of TCP behind that of TLS: a reset in its place says that not everything was read.
+func (c *Conn) farewell(buf []byte) error {
+	for {
+		_, err := c.tcp.Read(buf)
+		switch {
+		case errors.Is(err, io.EOF):
+			return ErrRotated
+		case err != nil:
+			return fmt.Errorf("connection to Devo, after its last words: %w", err)
 		}
 	}
 }
@@ -160,8 +206,18 @@ func (c *Conn) Old() bool {
 	return generation != c.generation || time.Since(c.opened) > c.cfg.MaxAge
 }
 
-// Send writes the rows. They are under way when it returns nil.
+// Send writes the rows. They are under way when it returns nil. When the stream was ended
+// to confirm what it carried, it waits for that: the connection is not finished before.
 func (c *Conn) Send(e *batch.Events) error {
+	err := c.send(e)
+	if errors.Is(err, ErrRotated) {
+		<-c.lost
+		return c.err
+	}
+	return err
+}
+
+func (c *Conn) send(e *batch.Events) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if c.ended.Load() {
@@ -191,7 +247,14 @@ func (c *Conn) Send(e *batch.Events) error {
 }
 
 func (c *Conn) write() error {
-	_, err := c.tls.Write(c.buf)
+	out := c.buf
+	if c.packer != nil && len(out) > 0 {
+		var err error
+		if out, err = c.packer.member(out); err != nil {
+			return c.broken(err)
+		}
+	}
+	_, err := c.stream.Write(out)
 	c.buf = c.buf[:0]
 	if err != nil {
 		return c.broken(err)
@@ -217,12 +280,12 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		passed, err := acked(c.raw)
+		passed, closed, err := acked(c.raw)
 		if err != nil {
 			c.fail(err)
 			return 0, err
 		}
-		if n := c.confirmed(passed, time.Now()); n > 0 {
+		if n := c.confirmed(passed, closed, time.Now()); n > 0 {
 			return n, nil
 		}
 		if passed > best {
@@ -243,8 +306,11 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	}
 }
 
-// confirmed takes out of the list the marks that were passed long enough ago.
-func (c *Conn) confirmed(passed int64, now time.Time) (n int) {
+// confirmed takes out of the list the marks that were passed long enough ago. While the other side's window is
+// closed nothing gets older: its program does not read. And a certificate may still be refused
+// for a while if nothing shows that it was taken.
+func (c *Conn) confirmed(passed int64, closed bool, now time.Time) (n int) {
+	judged := c.admitted.Load() || now.Sub(c.opened) >= Objection
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.marks {
@@ -252,10 +318,10 @@ func (c *Conn) confirmed(passed int64, now time.Time) (n int) {
 		if m.count > passed {
 			break
 		}
-		if m.acked.IsZero() {
+		if m.acked.IsZero() || closed {
 			m.acked = now
 		}
-		if now.Sub(m.acked) >= c.cfg.Settle {
+		if judged && now.Sub(m.acked) >= c.cfg.Settle {
 			n++
 		}
 	}
@@ -267,7 +333,15 @@ func (c *Conn) confirmed(passed int64, now time.Time) (n int) {
 func (c *Conn) Close() {
 	c.fail(errEnded)
 	_ = c.tcp.SetDeadline(time.Now().Add(time.Second))
-	c.cipher.setDirect(true) // after its last words crypto/tls allows no more writes
-	_ = c.tls.CloseWrite()
+	_ = c.closeNotify()
 	_ = c.tcp.Close()
+}
+
+// closeNotify says the last words of TLS.
+func (c *Conn) closeNotify() error {
+	c.cipher.setDirect(true) // after its last words crypto/tls allows no more writes
+	if c.tls == nil {
+		return nil
+	}
+	return c.tls.CloseWrite()
 }

@@ -19,7 +19,7 @@ type credentials struct {
 	cfg Config
 
 	mu         sync.Mutex
-	tls        *tls.Config
+	tls        *tls.Config // nil for a relay
 	generation int
 	stamp      string // of the files that were read last, good or bad
 	looked     time.Time
@@ -71,7 +71,7 @@ func (k *credentials) look() {
 }
 
 // Expiry is when the certificate in use ends. The error says why changed files are
-// not in use.
+// not in use. It must not be asked without TLS.
 func (d *Dialer) Expiry() (time.Time, error) {
 	conf, _ := d.keys.current()
 	d.keys.mu.Lock()

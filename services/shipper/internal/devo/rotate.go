@@ -35,8 +35,7 @@ func (c *Conn) endStream() (int, error) {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	c.ended.Store(true)
-	c.cipher.setDirect(true) // after its last words crypto/tls allows no more writes
-	if err := errors.Join(c.tcp.SetDeadline(time.Now().Add(closeTimeout)), c.tls.CloseWrite()); err != nil {
+	if err := errors.Join(c.tcp.SetDeadline(time.Now().Add(closeTimeout)), c.closeNotify()); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()

@@ -23,10 +23,14 @@ import (
 const (
 	maxPause  = 5 * time.Minute // however long Retry-After wants it
 	maxAnswer = 300             // bytes of a refusal that are told
+	maxBody   = 32 << 20        // Devo's limit on a request; taken for the size before compression
 )
 
 // errRefused says that the endpoint answered with something other than 2xx.
 var errRefused = errors.New("the endpoint does not take the rows")
+
+// errTooLarge says that rows must go in smaller requests.
+var errTooLarge = errors.New("the endpoint does not take so many rows at once")
 
 // errClosed says that the connection was closed from this side.
 var errClosed = errors.New("connection closed")
@@ -115,28 +119,8 @@ type Conn struct {
 
 // Send sends the rows of one batch and waits for the answer.
 func (c *Conn) Send(e *batch.Events) error {
-	if err := c.pack(e); err != nil {
+	if err := c.deliver(e.Table, e.Events); err != nil {
 		return c.finish(err)
-	}
-	d := c.dialer
-	address := strings.TrimRight(d.cfg.URL, "/") + "/stream/" + url.PathEscape(d.cfg.Domain) + "/token!" + d.cfg.Token.Reveal() + "/" + url.PathEscape(d.host) + "/" + url.PathEscape(e.Table)
-	req, err := http.NewRequestWithContext(c.life, http.MethodPost, address, bytes.NewReader(c.body.Bytes()))
-	if err != nil {
-		return c.finish(fmt.Errorf("%w: the address cannot be made", errRefused)) // the error would tell the address
-	}
-	req.Header.Set("Content-Encoding", "gzip")
-	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	resp, err := d.http.Do(req)
-	if err != nil {
-		return c.finish(plain(err))
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	switch {
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return c.finish(d.refused(resp, answer))
-	case err != nil: // the status says enough, but the connection is gone
-		c.dialer.http.CloseIdleConnections()
 	}
 	c.mu.Lock()
 	c.done++
@@ -148,7 +132,56 @@ func (c *Conn) Send(e *batch.Events) error {
 	return nil
 }
 
-func (c *Conn) pack(e *batch.Events) error {
+// deliver sends rows in one request, or in more if that would be, or is told to be, too large. A part that
+// was taken before another failed comes again with the whole batch.
+func (c *Conn) deliver(table string, rows []batch.Event) error {
+	size := 0
+	for i := range rows {
+		size += len(rows[i].JSON) + 1
+	}
+	err := errTooLarge
+	if size <= maxBody || len(rows) == 1 {
+		err = c.post(table, rows)
+	}
+	if !errors.Is(err, errTooLarge) || len(rows) == 1 {
+		return err
+	}
+	half := len(rows) / 2
+	if err := c.deliver(table, rows[:half]); err != nil {
+		return err
+	}
+	return c.deliver(table, rows[half:])
+}
+
+// post makes one request.
+func (c *Conn) post(table string, rows []batch.Event) error {
+	if err := c.pack(rows); err != nil {
+		return err
+	}
+	d := c.dialer
+	address := strings.TrimRight(d.cfg.URL, "/") + "/stream/" + url.PathEscape(d.cfg.Domain) + "/token!" + d.cfg.Token.Reveal() + "/" + url.PathEscape(d.host) + "/" + url.PathEscape(table)
+	req, err := http.NewRequestWithContext(c.life, http.MethodPost, address, bytes.NewReader(c.body.Bytes()))
+	if err != nil {
+		return fmt.Errorf("%w: the address cannot be made", errRefused) // the error would tell the address
+	}
+	req.Header.Set("Content-Encoding", "gzip")
+	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return plain(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch {
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return d.refused(resp, answer)
+	case err != nil: // the status says enough, but the connection is gone
+		d.http.CloseIdleConnections()
+	}
+	return nil
+}
+
+func (c *Conn) pack(rows []batch.Event) error {
 	c.body.Reset()
 	if c.gzip == nil {
 		var err error
@@ -158,8 +191,8 @@ func (c *Conn) pack(e *batch.Events) error {
 	} else {
 		c.gzip.Reset(&c.body)
 	}
-	for i := range e.Events {
-		if _, err := c.gzip.Write(e.Events[i].JSON); err != nil {
+	for i := range rows {
+		if _, err := c.gzip.Write(rows[i].JSON); err != nil {
 			return fmt.Errorf("compress: %w", err)
 		}
 		if _, err := c.gzip.Write([]byte{'\n'}); err != nil {
@@ -172,20 +205,36 @@ func (c *Conn) pack(e *batch.Events) error {
 	return nil
 }
 
+// pauseOf is how long an answer wants us to wait: seconds, or a date.
+func pauseOf(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return min(time.Duration(max(seconds, 0))*time.Second, maxPause)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return min(at.Sub(now), maxPause)
+	}
+	return 0
+}
+
 // refused says what an answer other than 2xx is, and keeps its wish for a pause.
 func (d *Dialer) refused(resp *http.Response, answer []byte) error {
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+	if pause := pauseOf(resp.Header, time.Now()); pause > 0 {
 		d.mu.Lock()
-		d.after = time.Now().Add(min(time.Duration(seconds)*time.Second, maxPause))
+		d.after = time.Now().Add(pause)
 		d.mu.Unlock()
 	}
+	refused := errRefused
 	hint := ""
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		hint = "; look at DEVO_HTTP_DOMAIN and DEVO_HTTP_TOKEN"
+	case http.StatusRequestEntityTooLarge:
+		refused = errTooLarge
+		hint = "; if it is about a single row, a lower EVENT_MAX_BYTES sends it to DEAD"
 	}
 	text := strings.ReplaceAll(string(answer), d.cfg.Token.Reveal(), "***")
-	return fmt.Errorf("%w: status %d: %q%s", errRefused, resp.StatusCode, text, hint)
+	return fmt.Errorf("%w: status %d: %q%s", refused, resp.StatusCode, text, hint)
 }
 
 // plain takes the address out of an error: the token is in it.

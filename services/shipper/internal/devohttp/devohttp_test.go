@@ -1,8 +1,10 @@
 package devohttp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -141,11 +143,62 @@ func TestCloseFreesASend(t *testing.T) {
 	}
 }
 
+// TestLargeBatchesAreCut: at Devo's limit, and smaller still when the endpoint says so; it is one batch all the same.
+func TestLargeBatchesAreCut(t *testing.T) {
+	t.Parallel()
+	const most = 12 << 20
+	var taken, sizes []string
+	c := open(t, func(w http.ResponseWriter, r *http.Request) {
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		body, err := io.ReadAll(z)
+		if err != nil {
+			t.Error(err)
+		}
+		sizes = append(sizes, fmt.Sprint(len(body)>>20))
+		if len(body) > most {
+			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		for row := range strings.Lines(string(body)) {
+			taken = append(taken, row[:1])
+		}
+	})
+	e := &batch.Events{Table: "some.table"}
+	for i := range 5 {
+		e.Events = append(e.Events, batch.Event{JSON: bytes.Repeat([]byte{'a' + byte(i)}, 8<<20-1)})
+	}
+	if err := c.Send(e); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Confirm(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d confirmed, %v", n, err)
+	}
+	// 40 MiB are not tried; 16, 24 and 16 are refused.
+	if got := strings.Join(taken, "") + " " + strings.Join(sizes, " "); got != "abcde 16 8 8 24 8 16 8 8" {
+		t.Error(got)
+	}
+	e.Events = []batch.Event{{JSON: bytes.Repeat([]byte{'x'}, most+1)}}
+	if err := c.Send(e); err == nil || !strings.Contains(err.Error(), "EVENT_MAX_BYTES") {
+		t.Errorf("a row that is refused: %v", err)
+	}
+}
+
 // TestRetryAfterIsWaitedFor: the next connection is not opened before.
 func TestRetryAfterIsWaitedFor(t *testing.T) {
 	t.Parallel()
+	for _, wish := range []string{"3600", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)} {
+		retryAfter(t, wish)
+	}
+}
+
+func retryAfter(t *testing.T, wish string) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "3600")
+		w.Header().Set("Retry-After", wish)
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
 	defer server.Close()
