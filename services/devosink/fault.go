@@ -39,11 +39,15 @@ const (
 	FaultStatus FaultKind = "status"
 	// FaultLost stores the events of an HTTP request and breaks the connection instead of answering.
 	FaultLost FaultKind = "lost-answer"
+	// FaultQueryStatus answers a query with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
+	FaultQueryStatus FaultKind = "query-status"
+	// FaultQueryCut breaks the connection after Fault.Bytes rows of the answer to a query.
+	FaultQueryCut FaultKind = "query-cut"
 )
 
 var kinds = []FaultKind{
 	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultStall, FaultSlow, FaultDiscard,
-	FaultTwice, FaultCut, FaultNoClose, FaultStatus, FaultLost,
+	FaultTwice, FaultCut, FaultNoClose, FaultStatus, FaultLost, FaultQueryStatus, FaultQueryCut,
 }
 
 // Fault makes connections go wrong.
@@ -63,11 +67,14 @@ func (f Fault) validate() error {
 	if f.Bytes < 0 || f.Delay < 0 || f.Count < 0 {
 		return fmt.Errorf("%w: no negative numbers", errBadFault)
 	}
-	if f.Kind == FaultStatus && (f.Bytes < 300 || f.Bytes > 599) {
+	if f.hasStatus() && (f.Bytes < 300 || f.Bytes > 599) {
 		return fmt.Errorf("%w: status %d (in bytes): want 300 to 599", errBadFault, f.Bytes)
 	}
 	return nil
 }
+
+// hasStatus reports whether Bytes is the status of an answer.
+func (f Fault) hasStatus() bool { return f.Kind == FaultStatus || f.Kind == FaultQueryStatus }
 
 // Inject adds a fault. It hits open connections too, except for those that happen
 // at their beginning.
@@ -116,7 +123,7 @@ func (s *Sink) strike(c *connection, kind FaultKind, bytes int64) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if f.Kind != kind || (bytes < f.Bytes && kind != FaultCut && kind != FaultStatus) {
+		if f.Kind != kind || (bytes < f.Bytes && kind != FaultCut && !f.hasStatus()) {
 			continue
 		}
 		if f.Count > 0 && !slices.Contains(c.struck, f) {
