@@ -126,6 +126,7 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 		if err := p.delivery.Ack(); err != nil {
 			s.log.Debug("cannot ack", slog.Any("error", err))
 		}
+		s.canary.Confirmed(&p.events, p.sent)
 		n := len(p.events.Events)
 		pulled := time.UnixMilli(p.events.Events[0].PullMS)
 		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))

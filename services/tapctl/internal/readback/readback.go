@@ -1,7 +1,6 @@
 package readback
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/devoquery"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/window"
@@ -190,16 +190,10 @@ func (r *run) add(ctx context.Context, m bus.Stored) error {
 
 func origin(sequence uint64) string { return fmt.Sprintf("%s/%d", bus.StreamEvents, sequence) }
 
-var key = []byte(`"@tapline_id":"`)
-
-// nameOf finds the @tapline_id of a row, which stands near its end. Inside a value the quotes would be escaped.
+// nameOf finds the @tapline_id of a row.
 func nameOf(row []byte) (name id, ok bool) {
-	i := bytes.LastIndex(row, key)
-	if i < 0 {
-		return name, false
-	}
-	text, _, ok := bytes.Cut(row[i+len(key):], []byte{'"'})
-	if !ok || len(text) != hex.EncodedLen(len(name)) {
+	text, ok := identity.FindTaplineID(row)
+	if !ok {
 		return name, false
 	}
 	_, err := hex.Decode(name[:], text)
