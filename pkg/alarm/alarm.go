@@ -34,6 +34,7 @@ const (
 	Sink        Name = "sink"                 // the sink does not take rows
 	StreamFull  Name = "stream-full"          // planning is held back for want of room
 	Backlog     Name = "backlog"              // what waits in a stream is on its way to be too old for it
+	Canary      Name = "canary"               // rows that the sink confirmed are not found at Devo
 	Certificate Name = "certificate"          // the certificate for the sink ends soon, or cannot be replaced
 )
 

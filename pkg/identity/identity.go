@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -146,4 +147,25 @@ func AppendTaplineID(dst []byte, id, hash uint64) []byte {
 	binary.BigEndian.PutUint64(b[:], id)
 	binary.BigEndian.PutUint64(b[8:], hash)
 	return hex.AppendEncode(dst, b[:])
+}
+
+var taplineIDKey = []byte(`"@tapline_id":"`)
+
+// FindTaplineID finds the @tapline_id of a row. It stands near the row's end; inside a value of the record its quotes
+// would be escaped.
+func FindTaplineID(row []byte) (id []byte, ok bool) {
+	i := bytes.LastIndex(row, taplineIDKey)
+	if i < 0 {
+		return nil, false
+	}
+	id, _, ok = bytes.Cut(row[i+len(taplineIDKey):], []byte{'"'})
+	if !ok || len(id) != TaplineIDLength {
+		return nil, false
+	}
+	for _, c := range id {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return nil, false
+		}
+	}
+	return id, true
 }

@@ -48,11 +48,15 @@ const (
 	FaultStatus FaultKind = "status"
 	// FaultLost stores the events of an HTTP request and breaks the connection instead of answering.
 	FaultLost FaultKind = "lost-answer"
+	// FaultQueryStatus answers a query with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
+	FaultQueryStatus FaultKind = "query-status"
+	// FaultQueryCut breaks the connection after Fault.Bytes rows of the answer to a query.
+	FaultQueryCut FaultKind = "query-cut"
 )
 
 var kinds = []FaultKind{
 	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultBareFIN, FaultIdle, FaultStall, FaultSlow,
-	FaultDiscard, FaultTwice, FaultCut, FaultSplit, FaultDrop, FaultNoClose, FaultStatus, FaultLost,
+	FaultDiscard, FaultTwice, FaultCut, FaultSplit, FaultDrop, FaultNoClose, FaultStatus, FaultLost, FaultQueryStatus, FaultQueryCut,
 }
 
 // Kinds lists every kind of fault.
@@ -62,7 +66,7 @@ func Kinds() []FaultKind { return slices.Clone(kinds) }
 var placed = []FaultKind{FaultReset, FaultFIN, FaultBareFIN, FaultStall}
 
 // sized are the kinds whose Fault.Bytes is no place in the stream.
-var sized = []FaultKind{FaultCut, FaultSplit, FaultDrop, FaultStatus}
+var sized = []FaultKind{FaultCut, FaultSplit, FaultDrop, FaultStatus, FaultQueryStatus}
 
 // Fault makes connections go wrong.
 type Fault struct {
@@ -81,7 +85,7 @@ func (f Fault) validate() error {
 	if f.Bytes < 0 || f.Delay < 0 || f.Count < 0 {
 		return fmt.Errorf("%w: no negative numbers", errBadFault)
 	}
-	if f.Kind == FaultStatus && (f.Bytes < 300 || f.Bytes > 599) {
+	if f.hasStatus() && (f.Bytes < 300 || f.Bytes > 599) {
 		return fmt.Errorf("%w: status %d (in bytes): want 300 to 599", errBadFault, f.Bytes)
 	}
 	if (f.Kind == FaultSplit || f.Kind == FaultCut) && f.Bytes == 0 {
@@ -92,6 +96,9 @@ func (f Fault) validate() error {
 	}
 	return nil
 }
+
+// hasStatus reports whether Bytes is the status of an answer.
+func (f Fault) hasStatus() bool { return f.Kind == FaultStatus || f.Kind == FaultQueryStatus }
 
 // Inject adds a fault. It hits open connections too, except for those that happen
 // at their beginning.

@@ -28,6 +28,7 @@ type ProgramConfig struct {
 	KeyFile   string        `env:"DEVOSINK_KEY_FILE" envDefault:"certs/server.key" usage:"PEM file of its key"`
 	Domain    string        `env:"DEVOSINK_HTTP_DOMAIN" envDefault:"demo" usage:"domain that may send over HTTP"`
 	Token     config.Secret `env:"DEVOSINK_HTTP_TOKEN" envDefault:"demo" usage:"its token"`
+	Query     QueryConfig
 	Mode      Mode          `env:"DEVOSINK_MODE" envDefault:"full" usage:"what is kept: full, index or count"`
 	MaxBytes  int64         `env:"DEVOSINK_MAX_BYTES" envDefault:"268435456" usage:"bytes of events kept in mode full"`
 	Idle      time.Duration `env:"DEVOSINK_IDLE" envDefault:"30s" usage:"close connections that are silent for so long; 0s for never"`
@@ -42,6 +43,9 @@ func (c ProgramConfig) Validate() error {
 	}
 	if c.MaxBytes < 0 {
 		problems = append(problems, config.Invalid("DEVOSINK_MAX_BYTES", fmt.Sprint(c.MaxBytes), "want 0 or more"))
+	}
+	if c.Query.Delay < 0 {
+		problems = append(problems, config.Invalid("DEVOSINK_QUERY_DELAY", c.Query.Delay.String(), "want 0s or more"))
 	}
 	return errors.Join(problems...)
 }
@@ -90,6 +94,7 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	rt.Log.Info("standing in for Devo", slog.String("syslog", sink.Addr()), slog.String("queries", "http://"+ln.Addr().String()))
 	mux := http.NewServeMux()
 	mux.Handle("/stream/", sink.Ingest(c.Domain, c.Token.Reveal()))
+	mux.Handle("/search/", sink.Query(c.Query))
 	mux.Handle("/", sink.Handler())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

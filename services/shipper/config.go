@@ -7,6 +7,8 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/devoquery"
+	"github.com/tapline/tapline/services/shipper/internal/canary"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 	"github.com/tapline/tapline/services/shipper/internal/jsonl"
@@ -27,6 +29,8 @@ type Config struct {
 	Devo        devo.Config
 	HTTP        devohttp.Config
 	File        jsonl.FileConfig
+	Canary      canary.Config
+	Query       devoquery.Config
 	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
 	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"33554432" usage:"bytes of rows sent and not confirmed, over all connections"`
 	MaxEvent    int           `env:"EVENT_MAX_BYTES" envDefault:"1048576" usage:"longer rows go to DEAD"`
@@ -46,6 +50,12 @@ func (c Config) Validate() error {
 		problems = append(problems, c.HTTP.Check())
 	default:
 		problems = append(problems, config.Invalid("SINK", c.Sink, "want devo, devo-http, file or stdout"))
+	}
+	if c.Canary.On {
+		problems = append(problems, c.Canary.Check(), c.Query.Check())
+		if c.Sink != SinkDevo && c.Sink != SinkDevoHTTP {
+			problems = append(problems, config.Invalid("CANARY", "true", "works with SINK=devo and SINK=devo-http only: nothing else can be queried"))
+		}
 	}
 	if c.Connections < 1 || c.Connections > 64 {
 		problems = append(problems, config.Invalid("SHIPPER_CONNECTIONS", fmt.Sprint(c.Connections), "want 1 to 64"))

@@ -83,8 +83,9 @@ func TestNothingIsLostToAFault(t *testing.T) {
 			})
 		}
 	}
+	queries := []devosink.FaultKind{devosink.FaultQueryStatus, devosink.FaultQueryCut} // no rows are sent by a query
 	for _, kind := range devosink.Kinds() {
-		if !tried[kind] {
+		if !tried[kind] && !slices.Contains(queries, kind) {
 			t.Errorf("nobody tries the fault %s", kind)
 		}
 	}

@@ -130,6 +130,7 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 			s.log.Debug("cannot ack", slog.Any("error", err))
 		}
 		step.At("shipper.acked")
+		s.canary.Confirmed(&p.events, p.sent)
 		n := len(p.events.Events)
 		pulled := time.UnixMilli(p.events.Events[0].PullMS)
 		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))

@@ -32,8 +32,25 @@ const (
 
 // output is a standard output.
 type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	metrics *prometheus.Registry
+}
+
+// looked counts the rows that the canary looked up with a result.
+func (o *output) looked(result string) int {
+	o.mu.Lock()
+	r := o.metrics
+	o.mu.Unlock()
+	families, _ := r.Gather()
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "tapline_shipper_canary_rows_total" && m.GetLabel()[0].GetValue() == result {
+				return int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
 }
 
 // Write implements io.Writer.
@@ -115,6 +132,11 @@ func begin(tb testing.TB, b *bus.Bus, stdout *output, environ []string) running 
 		tb.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
+	if stdout != nil {
+		stdout.mu.Lock()
+		stdout.metrics = metrics
+		stdout.mu.Unlock()
+	}
 	s, err := shipper.New(c, shipper.Deps{
 		Bus: b, Log: slog.New(slog.NewTextHandler(tb.Output(), nil)), Metrics: metrics, Health: telemetry.NewHealth(), Stdout: stdout,
 	})
@@ -180,6 +202,14 @@ func fillWith(tb testing.TB, b *bus.Bus, l load) {
 		}
 		publish(tb, b, &e)
 	}
+}
+
+// again publishes one row once more, as a replay would: in a batch of another name.
+func again(tb testing.TB, b *bus.Bus, i int) {
+	tb.Helper()
+	e := batch.Events{Tenant: "main", Table: table, Feed: "clicksBlocked", JobID: "job", SourceSequence: uint64(1e6 + i)}
+	e.Events = []batch.Event{{PullMS: pulled, JSON: []byte(row(i))}}
+	publish(tb, b, &e)
 }
 
 func publish(tb testing.TB, b *bus.Bus, e *batch.Events) {

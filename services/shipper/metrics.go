@@ -1,6 +1,10 @@
 package shipper
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapline/tapline/services/shipper/internal/canary"
+)
 
 // Reasons for which a row or a message goes to DEAD, as the metric has them.
 const (
@@ -23,10 +27,12 @@ type metrics struct {
 	confirm     prometheus.Histogram
 	lag         prometheus.Histogram
 	lastLag     *prometheus.GaugeVec // by table
+	canary      *canary.Metrics
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
+		canary: canary.NewMetrics(r),
 		shipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tapline_shipper_events_shipped_total", Help: "Rows handed to the sink, repetitions included.",
 		}, []string{"table"}),

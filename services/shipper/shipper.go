@@ -18,6 +18,7 @@ import (
 	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/shipper/internal/canary"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 	"github.com/tapline/tapline/services/shipper/internal/jsonl"
@@ -78,6 +79,7 @@ type Shipper struct {
 	registry prometheus.Registerer
 	ledger   *ledger.Ledger // set by Run, before anything else, as are the alarms
 	alarms   *alarm.Board
+	canary   *canary.Canary // nil unless it is on
 }
 
 // New checks the configuration, certificates included, and opens a file.
@@ -150,6 +152,9 @@ func (s *Shipper) Run(ctx context.Context) error {
 	s.ledger = ledger.New(pages)
 	s.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
 	s.outage.alarms = s.alarms
+	if err := s.startCanary(); err != nil {
+		return errors.Join(err, s.close())
+	}
 	// Fail now, and not in every lane for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
 	if err != nil {
@@ -161,6 +166,9 @@ func (s *Shipper) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i := range s.cfg.Connections {
 		wg.Go(func() { newLane(s, i, ackWait).run(ctx) })
+	}
+	if s.canary != nil {
+		wg.Go(func() { s.canary.Run(ctx) })
 	}
 	if s.expiry != nil {
 		wg.Go(func() { s.watchCertificate(ctx) })

@@ -175,11 +175,18 @@ func (t *tool) rebuild() *cobra.Command {
 	}
 }
 
-// verify checks the whole ledger.
+// verify checks the whole ledger, or compares what it says with Devo.
 func (t *tool) verify() *cobra.Command {
-	return &cobra.Command{
-		Use: "verify", Short: "Check the whole ledger; status 3 if something is lost, missing or wrong", Args: takes(0),
+	var back readbackFlags
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Check the whole ledger, or with --devo what Devo has; status 3 if something is lost, missing or wrong", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if back.on {
+				return t.readBack(cmd, &back)
+			}
+			if back.from != "" || back.to != "" {
+				return config.Invalid("command line", "", "--from and --to belong to --devo: the ledger is always checked whole")
+			}
 			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
 				report, err := r.Verify(ctx)
 				if err != nil {
@@ -195,6 +202,8 @@ func (t *tool) verify() *cobra.Command {
 			})
 		},
 	}
+	back.register(cmd)
+	return cmd
 }
 
 func printReport(w io.Writer, r *overview.Report) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/devoquery"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/enricher"
@@ -57,7 +58,7 @@ func Programs() []Program {
 	return []Program{
 		stage("scheduler", &scheduler.Config{}), stage("fetcher", &fetcher.Config{}),
 		stage("enricher", &enricher.Config{}), stage("shipper", &shipper.Config{}),
-		program("tapctl", &tapctl.Config{}), program("tapline", &tapline.Config{}),
+		program("tapctl", &tapctl.Config{}, &devoquery.Config{}), program("tapline", &tapline.Config{}),
 		program("tapsim", &tapsim.ProgramConfig{}), program("devosink", &devosink.ProgramConfig{}),
 	}
 }
@@ -82,6 +83,7 @@ func sections() []section {
 		{"bus", []any{&bus.Config{}}},
 		{"proofpoint", []any{&scheduler.Config{}, &fetcher.Config{}}},
 		{"rows", []any{&enricher.Config{}}},
+		{"read-back", []any{&devoquery.Config{}}},
 		{"sink", []any{&shipper.Config{}}},
 		{"streams", []any{&tapline.Config{}}},
 		{"operator", []any{&tapctl.Config{}}},

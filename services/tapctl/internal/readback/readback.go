@@ -1,0 +1,238 @@
+package readback
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/devoquery"
+	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/window"
+)
+
+const (
+	// maxRows bounds the rows of one slice: about 20 MB.
+	maxRows = 200_000
+	// skew bounds how far the clocks of NATS, of this machine and of Devo are apart.
+	skew = 2 * time.Minute
+	// maxTries bounds how often a table is asked for whose answer breaks off.
+	maxTries = 3
+)
+
+// source is the bus.
+type source interface {
+	Scan(ctx context.Context, s bus.Selection, visit func(bus.Stored) (bool, error)) error
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
+}
+
+// book is the ledger.
+type book interface {
+	Load(ctx context.Context, tenant string, from, to time.Time) (*ledger.Book, error)
+}
+
+// devo is the query API.
+type devo interface {
+	Rows(ctx context.Context, q devoquery.Query, visit func(row []byte) error) error
+}
+
+// Comparison of what was stored in EVENTS in [From, To).
+type Comparison struct {
+	Bus      source
+	Ledger   book
+	Devo     devo
+	Tenant   string
+	From, To time.Time
+	Settle   time.Duration // how long Devo may take from a confirmation until it finds the row
+	Now      func() time.Time
+	MaxRows  int // of a slice; 0 means what fits into a bounded memory
+}
+
+// id is the value of @tapline_id.
+type id [16]byte
+
+// row is what is known of one row.
+type row struct {
+	want, have uint16 // times confirmed, times found
+	parcel     uint32 // index of its batch
+}
+
+// parcel is a batch of EVENTS.
+type parcel struct {
+	sequence uint64
+	job      string
+	window   window.Window
+}
+
+// slice is a part of one table.
+type slice struct {
+	first, last time.Time // stored first, confirmed last
+	rows        map[id]row
+	parcels     []parcel
+	dead        map[string]bool // sources of batches of which rows went to DEAD
+}
+
+// run is the state of one comparison.
+type run struct {
+	Comparison
+	report *Report
+	now    time.Time
+	done   uint64 // up to which EVENTS is acknowledged
+	days   map[time.Time]*ledger.Book
+	slices map[string]*slice
+	rows   int
+	events batch.Events
+}
+
+// Run compares.
+func (c Comparison) Run(ctx context.Context) (*Report, error) {
+	backlog, err := c.Bus.Backlog(ctx, bus.ConsumerShipper)
+	if err != nil {
+		return nil, err
+	}
+	if c.MaxRows == 0 {
+		c.MaxRows = maxRows
+	}
+	r := &run{
+		Comparison: c, report: &Report{From: c.From, To: c.To, Tables: []Table{}, Windows: []Window{}, Missing: []Row{}, Doubled: []Row{}},
+		now: c.Now(), done: backlog.Done, days: make(map[time.Time]*ledger.Book), slices: make(map[string]*slice),
+	}
+	// Asking takes long; no scan is held open meanwhile.
+	part := bus.Events(c.Tenant).Since(c.From)
+	for {
+		last, err := r.collect(ctx, part)
+		if err != nil {
+			return nil, fmt.Errorf("read back: %w", err)
+		}
+		if err := r.settle(ctx); err != nil {
+			return nil, fmt.Errorf("read back: %w", err)
+		}
+		if last == 0 {
+			break
+		}
+		part = bus.Events(c.Tenant).After(last)
+	}
+	r.report.finish()
+	return r.report, nil
+}
+
+// collect fills the slices from a part of EVENTS. It returns the sequence after which there
+// is more, or 0.
+func (r *run) collect(ctx context.Context, part bus.Selection) (last uint64, err error) {
+	more := uint64(0)
+	err = r.Bus.Scan(ctx, part, func(m bus.Stored) (bool, error) {
+		if !m.Time.Before(r.To) {
+			return false, nil
+		}
+		if err := batch.DecodeEvents(m.Data, &r.events); err != nil {
+			return true, nil //nolint:nilerr // the shipper buries it
+		}
+		if err := r.add(ctx, m); err != nil {
+			return false, err
+		}
+		if r.rows >= r.MaxRows {
+			more = m.Sequence
+			return false, nil
+		}
+		return true, nil
+	})
+	return more, err
+}
+
+// add takes one batch.
+func (r *run) add(ctx context.Context, m bus.Stored) error {
+	e := &r.events
+	p := parcel{sequence: m.Sequence, job: e.JobID}
+	fate, err := r.fate(ctx, &p)
+	if err != nil {
+		return err
+	}
+	if !fate.confirmed || fate.at.After(r.now.Add(-r.Settle)) {
+		r.report.Pending += int64(len(e.Events))
+		return nil
+	}
+	table := r.report.table(e.Table)
+	s := r.slices[e.Table]
+	if s == nil {
+		s = &slice{first: m.Time, rows: make(map[id]row), dead: make(map[string]bool)}
+		r.slices[e.Table] = s
+	}
+	for _, at := range []time.Time{m.Time, fate.at} {
+		if at.After(s.last) {
+			s.last = at
+		}
+	}
+	if fate.dead > 0 {
+		s.dead[origin(m.Sequence)] = true
+	}
+	s.parcels = append(s.parcels, p)
+	for i := range e.Events {
+		name, ok := nameOf(e.Events[i].JSON)
+		if !ok {
+			table.Nameless++
+			continue
+		}
+		have, known := s.rows[name]
+		if !known {
+			have.parcel = uint32(len(s.parcels) - 1)
+			r.rows++
+		}
+		have.want++
+		s.rows[name] = have
+	}
+	return nil
+}
+
+func origin(sequence uint64) string { return fmt.Sprintf("%s/%d", bus.StreamEvents, sequence) }
+
+// nameOf finds the @tapline_id of a row.
+func nameOf(row []byte) (name id, ok bool) {
+	text, ok := identity.FindTaplineID(row)
+	if !ok {
+		return name, false
+	}
+	_, err := hex.Decode(name[:], text)
+	return name, err == nil
+}
+
+// fate is what became of a batch at the shipper.
+type fate struct {
+	confirmed bool
+	at        time.Time // zero if nobody noted it
+	dead      int64
+}
+
+// fate looks a batch up in the ledger. Rows that are of no job stand in no account; of them is known
+// only what the shipper has acknowledged, as of those whose note is lost.
+func (r *run) fate(ctx context.Context, p *parcel) (fate, error) {
+	f := fate{confirmed: p.sequence <= r.done}
+	id, err := job.Parse(p.job)
+	if err != nil {
+		return f, nil //nolint:nilerr // see above
+	}
+	p.window = id.Window
+	day := id.Window.Start.UTC().Truncate(24 * time.Hour)
+	if r.days[day] == nil {
+		if len(r.days) == 10 {
+			clear(r.days)
+		}
+		if r.days[day], err = r.Ledger.Load(ctx, r.Tenant, day, day.Add(24*time.Hour)); err != nil {
+			return f, err
+		}
+	}
+	_, sent := r.days[day].Batch(r.events.SourceSequence)
+	for _, s := range sent {
+		if s.GetTable() == r.events.Table && s.GetPart() == r.events.Part {
+			return fate{true, time.UnixMilli(s.GetAtMs()), s.GetDead()}, nil
+		}
+	}
+	return f, nil
+}
+
+// errMany says that a row came more often than is counted.
+var errMany = errors.New("a row is there more than 60000 times")
