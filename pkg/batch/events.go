@@ -21,6 +21,7 @@ type Events struct {
 	Generation                 uint32 // of the code that made the rows
 	Part                       uint32 // among the batches made from one RawBatch for the table
 	Extra                      int64  // rows beyond one for each record
+	ReprocessID                string // the order by which the rows were made again; empty for the first ones
 	Events                     []Event
 
 	unpacked []byte // reused from one decoding to the next
@@ -34,7 +35,8 @@ func AppendEventsHeader(dst []byte, e *Events) []byte {
 	dst = appendVarint(dst, 4, e.SourceSequence)
 	dst = appendVarint(dst, 5, uint64(e.Generation))
 	dst = appendString(dst, 6, e.JobID)
-	return appendVarint(dst, 8, uint64(e.Part))
+	dst = appendVarint(dst, 8, uint64(e.Part))
+	return appendString(dst, 10, e.ReprocessID)
 }
 
 // AppendExtra appends [Events.Extra] to a whole batch: it is known only when the rows are made.
@@ -113,6 +115,8 @@ func (e *Events) decode(data []byte) error {
 			e.Part = uint32(f.value)
 		case 9:
 			e.Extra = protowire.DecodeZigZag(f.value)
+		case 10:
+			e.ReprocessID = string(f.bytes)
 		case packedField:
 			return inside(&e.unpacked, f.bytes, e.decode)
 		}

@@ -19,10 +19,6 @@ type User struct {
 // UserAdmin may do everything to the streams: it is who runs tapctl.
 const UserAdmin = "admin"
 
-// bucketReplay holds the orders of replays. Their consumers, replay-<id> on EVENTS and
-// reprocess-<id> on RAW, are made by tapctl.
-const bucketReplay = "REPLAY"
-
 // Users lists all users in flow order, each with what its work takes and nothing beyond: a
 // service that falls into wrong hands cannot do the work of another one, nor take a stream
 // away. Streams, consumers and buckets are made by the admin.
@@ -41,11 +37,11 @@ func Users() []User {
 		service("enricher",
 			append(expansions(), eventPrefix+">", deadPrefix+"*.enricher.>"),
 			consumeAll(StreamRaw),
-			read(BucketLedger, BucketKnown, bucketReplay), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(bucketReplay, ">")),
+			read(BucketLedger, BucketKnown, BucketReplay), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
 		service("shipper",
 			[]string{deadPrefix + "*.shipper.>"},
 			consumeAll(StreamEvents),
-			read(BucketLedger, BucketState, bucketReplay), write(BucketLedger, "sent.>"), write(BucketState, "alarm.>"), write(bucketReplay, ">")),
+			read(BucketLedger, BucketState, BucketReplay), write(BucketLedger, "sent.>"), write(BucketState, "alarm.>"), write(BucketReplay, ">")),
 	}
 }
 

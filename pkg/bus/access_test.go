@@ -77,7 +77,7 @@ func allowed(patterns []string, subject string) bool {
 // mastery is what only the admin may do.
 func mastery() []string {
 	var subjects []string
-	for _, stream := range []string{"JOBS", "RAW", "EVENTS", "DEAD", "KV_QUOTA", "KV_LEDGER", "KV_SEEN", "KV_STATE", "KV_KNOWN"} {
+	for _, stream := range []string{"JOBS", "RAW", "EVENTS", "DEAD", "KV_QUOTA", "KV_LEDGER", "KV_SEEN", "KV_STATE", "KV_KNOWN", "KV_REPLAY"} {
 		for _, verb := range []string{"STREAM.DELETE", "STREAM.PURGE", "STREAM.UPDATE", "STREAM.MSG.DELETE", "STREAM.MSG.GET", "CONSUMER.CREATE", "CONSUMER.LIST"} {
 			subjects = append(subjects, "$JS.API."+verb+"."+stream)
 		}

@@ -6,7 +6,7 @@
 //	          JOBS             RAW              EVENTS
 //	scheduler ────▶ fetcher ────▶ enricher ────▶ shipper ───▶ sink
 //	                     any stage ───▶ DEAD
-//	   key-value buckets: QUOTA, LEDGER, SEEN, STATE
+//	   key-value buckets: QUOTA, LEDGER, SEEN, KNOWN, STATE, REPLAY
 //
 // What the rest of Tapline may rely on:
 //
@@ -21,6 +21,8 @@
 //     error decides what happens: nil acks; [Permanent] stores the message in DEAD
 //     and then ends it; [RetryAfter] waits; anything else waits longer each time.
 //     Acks are not durable for about 100 ms, so every handler is idempotent.
+//   - An order to replay has a durable consumer of its own ([ReplayConsumer],
+//     [ReprocessConsumer]), which tools make and remove; stages only pull from it.
 //   - Two contexts: the one given to Consume stops taking messages; the one a handler
 //     gets ends only when the grace period for work in hand is over.
 package bus

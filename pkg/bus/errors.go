@@ -57,6 +57,12 @@ func (e *permanentError) Unwrap() error { return e.err }
 // Permanent marks err: the message goes to DEAD and is not delivered again.
 func Permanent(err error) error { return &permanentError{err} }
 
+// IsPermanent reports whether an error is marked so.
+func IsPermanent(err error) bool {
+	var p *permanentError
+	return errors.As(err, &p)
+}
+
 // retryError is an error that is worth another try at a known time.
 type retryError struct {
 	err   error

@@ -11,9 +11,10 @@ import (
 
 // Selection is a part of a stream.
 type Selection struct {
-	stream, filter string
-	since          time.Time // zero for all
-	after          uint64
+	stream      string
+	filters     []string
+	since       time.Time // zero for all
+	first, last uint64    // 0 for no bound
 }
 
 // Since leaves out what was stored before an instant.
@@ -24,16 +25,22 @@ func (s Selection) Since(t time.Time) Selection {
 
 // After leaves out what has this sequence or an older one. It takes the place of [Selection.Since].
 func (s Selection) After(sequence uint64) Selection {
-	s.after = sequence
+	s.first = sequence + 1
+	return s
+}
+
+// Between bounds the selection by sequences, both included; 0 is no bound. It takes the place of [Selection.Since].
+func (s Selection) Between(first, last uint64) Selection {
+	s.first, s.last = first, last
 	return s
 }
 
 // start is where the consumer that scans begins.
 func (s Selection) start() jetstream.OrderedConsumerConfig {
-	c := jetstream.OrderedConsumerConfig{FilterSubjects: []string{s.filter}}
+	c := jetstream.OrderedConsumerConfig{FilterSubjects: s.filters}
 	switch {
-	case s.after > 0:
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.after+1
+	case s.first > 0:
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.first
 	case !s.since.IsZero():
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.since
 	}
@@ -43,23 +50,39 @@ func (s Selection) start() jetstream.OrderedConsumerConfig {
 // What can be scanned, for one tenant each.
 
 // Markers selects the accounts of jobs.
-func Markers(tenant string) Selection {
-	return Selection{stream: StreamRaw, filter: markPrefix + tenant + ".>"}
+func Markers(tenant string) Selection { return selected(StreamRaw, markPrefix+tenant+".>") }
+
+// Raws selects the batches of records, of some feeds if any are given.
+func Raws(tenant string, feeds ...string) Selection {
+	if len(feeds) == 0 {
+		return selected(StreamRaw, rawPrefix+tenant+".>")
+	}
+	s := Selection{stream: StreamRaw}
+	for _, f := range feeds {
+		s.filters = append(s.filters, rawSubject(tenant, f))
+	}
+	return s
 }
 
-// Raws selects the batches of records.
-func Raws(tenant string) Selection {
-	return Selection{stream: StreamRaw, filter: rawPrefix + tenant + ".>"}
-}
-
-// Events selects the batches of rows.
-func Events(tenant string) Selection {
-	return Selection{stream: StreamEvents, filter: eventPrefix + tenant + ".>"}
+// Events selects the batches of rows, of some tables if any are given.
+func Events(tenant string, tables ...string) Selection {
+	if len(tables) == 0 {
+		return selected(StreamEvents, eventPrefix+tenant+".>")
+	}
+	s := Selection{stream: StreamEvents}
+	for _, t := range tables {
+		s.filters = append(s.filters, eventSubject(tenant, t))
+	}
+	return s
 }
 
 // Dead selects the dead letters of one stage.
 func Dead(tenant, stage string) Selection {
-	return Selection{stream: StreamDead, filter: deadPrefix + token(tenant) + "." + token(stage) + ".>"}
+	return selected(StreamDead, deadPrefix+token(tenant)+"."+token(stage)+".>")
+}
+
+func selected(stream, filter string) Selection {
+	return Selection{stream: stream, filters: []string{filter}}
 }
 
 // scanWait bounds the wait for one message that the server says is there.
@@ -112,6 +135,9 @@ func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, e
 		meta, err := msg.Metadata()
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", s.stream, err)
+		}
+		if s.last > 0 && meta.Sequence.Stream > s.last {
+			return nil
 		}
 		more, err := visit(Stored{msg.Subject(), meta.Sequence.Stream, meta.Timestamp, msg.Data()})
 		if err != nil || !more {

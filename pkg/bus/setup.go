@@ -22,6 +22,7 @@ const (
 	seenHorizon   = 8 * 24 * time.Hour  // SEEN
 	ledgerHorizon = 90 * 24 * time.Hour // LEDGER
 	knownHorizon  = 30 * 24 * time.Hour // KNOWN: since it was asked about last
+	replayHorizon = 30 * 24 * time.Hour // REPLAY: since the last change
 	// dedupHorizon bounds how long a repeated publish of the same rows is recognised.
 	// The server reads that much of the stream when it starts, so it is not longer.
 	dedupHorizon = 2 * time.Hour
@@ -137,6 +138,7 @@ func buckets(l Limits) []jetstream.KeyValueConfig {
 		{Bucket: BucketLedger, Description: "what became of every window", History: 1, TTL: ledgerHorizon, Compression: true, Replicas: l.Replicas},
 		{Bucket: BucketSeen, Description: "records published already", History: 1, TTL: seenHorizon, Replicas: l.Replicas},
 		{Bucket: BucketKnown, Description: "threats and campaigns that were asked for", History: 1, TTL: knownHorizon, Compression: true, Replicas: l.Replicas},
+		{Bucket: BucketReplay, Description: "orders to send rows again", History: 1, TTL: replayHorizon, Replicas: l.Replicas},
 		{Bucket: BucketState, Description: "what is planned", History: 5, Replicas: l.Replicas},
 	}
 }
@@ -242,6 +244,8 @@ type Backlog struct {
 	// LastDone is when that last moved, zero if it never did.
 	Done     uint64
 	LastDone time.Time
+	// Delivered is the sequence up to which every message was delivered at least once.
+	Delivered uint64
 }
 
 // Backlog looks at one consumer.
@@ -251,7 +255,7 @@ func (b *Bus) Backlog(ctx context.Context, c Consumer) (Backlog, error) {
 		return Backlog{}, missing(err, "consumer", c.Name)
 	}
 	info := consumer.CachedInfo()
-	backlog := Backlog{Consumer: c.Name, Waiting: info.NumPending, InWork: info.NumAckPending, Done: info.AckFloor.Stream}
+	backlog := Backlog{Consumer: c.Name, Waiting: info.NumPending, InWork: info.NumAckPending, Done: info.AckFloor.Stream, Delivered: info.Delivered.Stream}
 	if info.AckFloor.Last != nil {
 		backlog.LastDone = *info.AckFloor.Last
 	}

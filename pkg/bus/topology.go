@@ -40,6 +40,14 @@ var (
 	ConsumerShipper         = Consumer{StreamEvents, "shipper", "event.>"}
 )
 
+// ReplayConsumer reads what a replay sends again.
+func ReplayConsumer(id string) Consumer { return Consumer{Stream: StreamEvents, Name: "replay-" + id} }
+
+// ReprocessConsumer reads the records of which rows are made again.
+func ReprocessConsumer(id string) Consumer {
+	return Consumer{Stream: StreamRaw, Name: "reprocess-" + id}
+}
+
 // ForensicsConsumers read the queue of one forensics call, the most important level
 // first. A queue is read by taking from the first of them that has something.
 func ForensicsConsumers(call feed.Call) []Consumer {
@@ -64,6 +72,8 @@ const (
 	// BucketKnown: "<tenant>.<call>.<id>", what was asked about an id and when, and
 	// "<tenant>.attacked.<list>", who is attacked most.
 	BucketKnown = "KNOWN"
+	// BucketReplay: "<tenant>.<id>", orders to send or make rows again, and how far each is.
+	BucketReplay = "REPLAY"
 )
 
 // Flow says what a stage consumes and emits. Every stage declares one, and the

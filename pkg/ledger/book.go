@@ -29,6 +29,8 @@ type Row struct {
 	Events, Extra, MadeDead                        int64 // at the enricher; extra rows are those beyond one for each record
 	Deferred, Known                                int64 // ids of a job that were left to other jobs, or needed no call
 	Confirmed, SentDead                            int64 // at the shipper
+	Remade, Redelivered                            int64 // rows made again by reprocessing; of those, confirmed
+	Resent                                         int64 // rows that replays sent once more, to any sink
 	Made                                           bool  // all batches of the job went through the enricher
 	Delivered                                      time.Time
 }
@@ -57,8 +59,10 @@ type Book struct {
 
 	windows    []*taplinev1.WindowRecord
 	made, sent []*taplinev1.BatchRecord
-	wants      []*taplinev1.WantRecord
-	problems   []Violation
+
+	remade, resent []*taplinev1.BatchRecord
+	wants          []*taplinev1.WantRecord
+	problems       []Violation
 }
 
 // Violation is something in the ledger that cannot be.
@@ -90,6 +94,8 @@ func (b *Book) add(page *taplinev1.LedgerPage) error {
 	b.made = append(b.made, page.GetMade()...)
 	b.sent = append(b.sent, page.GetSent()...)
 	b.wants = append(b.wants, page.GetWants()...)
+	b.remade = append(b.remade, page.GetRemade()...)
+	b.resent = append(b.resent, page.GetResent()...)
 	for _, r := range page.GetRanges() {
 		w, err := window.FromProto(r.GetWindow())
 		if err != nil {
@@ -124,7 +130,10 @@ func byBatch(a, b *taplinev1.BatchRecord) int {
 func (b *Book) finish() {
 	slices.SortFunc(b.made, byBatch)
 	slices.SortFunc(b.sent, byBatch)
+	slices.SortStableFunc(b.remade, byBatch)
+	slices.SortStableFunc(b.resent, byBatch)
 	b.checkSent()
+	b.checkResent()
 	for _, w := range b.windows {
 		id, err := job.Parse(w.GetJobId())
 		if err != nil {
@@ -180,6 +189,7 @@ func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
 				}
 			}
 		}
+		b.again(&row)
 		b.check(&row)
 		b.Rows = append(b.Rows, row)
 	}
@@ -251,6 +261,43 @@ func distinct(sorted []*taplinev1.BatchRecord) (n int) {
 		}
 	}
 	return n
+}
+
+// again adds up what was made or sent more than once.
+func (b *Book) again(row *Row) {
+	for _, m := range between(b.remade, row.First, row.Marker) {
+		if m.GetFeed() == string(row.Feed) {
+			row.Remade += m.GetEvents()
+		}
+	}
+	for _, s := range between(b.resent, row.First, row.Marker) {
+		switch {
+		case s.GetFeed() != string(row.Feed):
+		case s.GetRemade():
+			row.Redelivered += s.GetEvents()
+		default:
+			row.Resent += s.GetEvents()
+		}
+	}
+}
+
+// checkResent compares what was confirmed of rows made again with what was made again.
+func (b *Book) checkResent() {
+	for _, s := range b.resent {
+		if !s.GetRemade() {
+			continue
+		}
+		made := between(b.remade, s.GetRawSequence(), s.GetRawSequence()+1)
+		if i := findAgain(made, s); i >= 0 && made[i].GetEvents() != s.GetEvents()+s.GetDead() {
+			b.violate("resent", fmt.Sprintf("EVENTS %d of replay %s", s.GetEventSequence(), s.GetReplayId()),
+				"rows made again %d are not confirmed %d + dead %d", made[i].GetEvents(), s.GetEvents(), s.GetDead())
+		}
+	}
+}
+
+// Again finds what of one RAW batch was made again and sent again.
+func (b *Book) Again(sequence uint64) (remade, resent []*taplinev1.BatchRecord) {
+	return between(b.remade, sequence, sequence+1), between(b.resent, sequence, sequence+1)
 }
 
 // Batch finds what became of one RAW batch: made and, when the sink confirmed

@@ -80,27 +80,46 @@ func (l *Ledger) Want(ctx context.Context, jobID string, w *taplinev1.WantRecord
 	return l.pen.write(ctx, Key(PartWant, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWant(p, w) })
 }
 
+// Remade notes rows that were made again from a RAW batch of a job. They stand beside the account of
+// what was made first.
+func (l *Ledger) Remade(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
+	id, err := job.Parse(jobID)
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return l.pen.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) {
+		for _, b := range batches {
+			p.Remade = putAgain(p.GetRemade(), b)
+		}
+	})
+}
+
 // Sent is what became of one batch at the shipper.
 type Sent struct {
 	JobID string
 	Batch *taplinev1.BatchRecord
+	// Remaker is the order by which the rows were made again; empty for those that were made first.
+	Remaker string
+	// Part says that these are not all rows of the batch, or that they went to another sink than all else.
+	Part bool
 }
 
-// Sent notes the rows that the sink confirmed, with one writing for each page.
+// Sent notes the rows that the sink confirmed, with one writing for each page. What a replay sent
+// counts as delivered if it was not before, and else as sent again.
 func (l *Ledger) Sent(ctx context.Context, batches ...Sent) error {
-	pages := make(map[string][]*taplinev1.BatchRecord)
+	pages := make(map[string][]Sent)
 	for _, s := range batches {
 		id, err := job.Parse(s.JobID)
 		if err != nil {
 			return fmt.Errorf("ledger: %w", err)
 		}
 		key := Key(PartSent, id.Tenant, id.Window.Start)
-		pages[key] = append(pages[key], s.Batch)
+		pages[key] = append(pages[key], s)
 	}
 	for key, list := range pages {
 		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
-			for _, b := range list {
-				p.Sent = putBatch(p.GetSent(), b)
+			for _, s := range list {
+				putSent(p, s)
 			}
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,14 +73,88 @@ func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 
 // putBatch notes what became of a batch. The time of the first note stays.
 func putBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev1.BatchRecord {
-	for i := len(list) - 1; i >= 0; i-- { // repetitions are of late
-		if have := list[i]; have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() && have.GetPart() == b.GetPart() {
-			b.AtMs = have.GetAtMs()
-			list[i] = b
-			return list
-		}
+	if i := findBatch(list, b); i >= 0 {
+		b.AtMs = list[i].GetAtMs()
+		list[i] = b
+		return list
 	}
 	return append(list, b)
+}
+
+func findBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
+	for i := len(list) - 1; i >= 0; i-- { // repetitions are of late
+		if have := list[i]; have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() && have.GetPart() == b.GetPart() {
+			return i
+		}
+	}
+	return -1
+}
+
+// putSent notes what became of a batch at a sink.
+func putSent(page *taplinev1.LedgerPage, s Sent) {
+	b := s.Batch
+	i := findBatch(page.GetSent(), b)
+	switch {
+	case s.Part:
+		page.Resent = putAgain(page.GetResent(), b)
+	case s.Remaker != "":
+		first := proto.CloneOf(b)
+		first.ReplayId, first.Remade, first.CarrierId = s.Remaker, true, b.GetReplayId()
+		if have := findAgain(page.GetResent(), first); have < 0 || page.GetResent()[have].GetCarrierId() == b.GetReplayId() || b.GetReplayId() == "" {
+			page.Resent = putAgain(page.GetResent(), first)
+			return
+		}
+		page.Resent = putAgain(page.GetResent(), b)
+	case i < 0 || page.GetSent()[i].GetReplayId() == b.GetReplayId():
+		page.Sent = putBatch(page.GetSent(), b)
+	case b.GetReplayId() == "": // a replay was faster: now its rows are those that came twice
+		page.Resent = putAgain(page.GetResent(), page.GetSent()[i])
+		page.Sent = putBatch(page.GetSent(), b)
+	default:
+		page.Resent = putAgain(page.GetResent(), b)
+	}
+}
+
+// findAgain finds the rows of one message of EVENTS among those of one order.
+func findAgain(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
+	return slices.IndexFunc(list, func(have *taplinev1.BatchRecord) bool {
+		return have.GetEventSequence() == b.GetEventSequence() && have.GetReplayId() == b.GetReplayId() && have.GetRemade() == b.GetRemade() &&
+			have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable()
+	})
+}
+
+// putAgain notes rows that were sent or made once more. The time of the first note stays.
+func putAgain(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev1.BatchRecord {
+	if i := findAgain(list, b); i >= 0 {
+		b.AtMs = list[i].GetAtMs()
+		list[i] = b
+		return list
+	}
+	return append(forget(list, b), b)
+}
+
+// maxOrders bounds the orders whose repetitions one page lists. Ids of orders sort by age.
+const maxOrders = 16
+
+// forget makes room for the first entry of an order: that of the oldest goes.
+func forget(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev1.BatchRecord {
+	orders := make(map[string]struct{}, maxOrders+1)
+	oldest := b.GetReplayId()
+	for _, have := range slices.Backward(list) { // those of an order follow each other
+		if have.GetReplayId() == b.GetReplayId() && have.GetRemade() == b.GetRemade() {
+			return list
+		}
+		if have.GetRemade() == b.GetRemade() {
+			orders[have.GetReplayId()] = struct{}{}
+			oldest = min(oldest, have.GetReplayId())
+		}
+	}
+	if len(orders) < maxOrders {
+		return list
+	}
+	return slices.DeleteFunc(list, func(have *taplinev1.BatchRecord) bool {
+		return have.GetReplayId() == oldest && have.GetRemade() == b.GetRemade()
+	})
 }
 
 // putWant notes what a batch asks to be expanded.

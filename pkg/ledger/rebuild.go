@@ -50,7 +50,13 @@ func (l *Ledger) Rebuild(ctx context.Context, src source, tenant string) (Rebuil
 				p.Made = putBatch(p.GetMade(), b)
 			}
 			for _, b := range found.GetSent() {
-				p.Sent = putBatch(p.GetSent(), b)
+				putSent(p, Sent{Batch: b})
+			}
+			for _, b := range found.GetRemade() {
+				p.Remade = putAgain(p.GetRemade(), b)
+			}
+			for _, b := range found.GetResent() {
+				p.Resent = putAgain(p.GetResent(), b)
 			}
 		})
 		if err != nil {
@@ -172,6 +178,10 @@ func (r *rebuild) rows(ctx context.Context) error {
 			Dead: r.dead[fmt.Sprintf("%s/%d", bus.StreamRaw, events.SourceSequence)][events.Feed], EventSequence: m.Sequence, AtMs: m.Time.UnixMilli(),
 			Part: events.Part, Extra: events.Extra,
 		}
+		if events.ReprocessID != "" {
+			r.again(id, &events, made, m.Sequence <= backlog.Done)
+			return true, nil
+		}
 		if events.Part > 0 || events.Table != feed.Feed(events.Feed).Table() { // what went to DEAD stands with the first
 			made.Dead = 0
 		}
@@ -190,6 +200,20 @@ func (r *rebuild) rows(ctx context.Context) error {
 		r.result.Confirmed++
 		return true, nil
 	})
+}
+
+// again notes rows that were made again.
+func (r *rebuild) again(id job.ID, e *batch.Events, made *taplinev1.BatchRecord, confirmed bool) {
+	made.Dead, made.ReplayId, made.Remade = 0, e.ReprocessID, true
+	page := r.page(PartMade, id)
+	page.Remade = putAgain(page.GetRemade(), made)
+	if confirmed {
+		sent := proto.CloneOf(made)
+		sent.Dead = r.dead[fmt.Sprintf("%s/%d", bus.StreamEvents, made.GetEventSequence())][e.Feed]
+		sent.Events = made.GetEvents() - sent.GetDead()
+		page = r.page(PartSent, id)
+		page.Resent = putAgain(page.GetResent(), sent)
+	}
 }
 
 // buried finds batches of which no row could be made.

@@ -141,8 +141,16 @@ type Report struct {
 	Rows       int64              `json:"rows"`    // made of them
 	Confirmed  int64              `json:"confirmed"`
 	Pending    int64              `json:"pending"`
+	Resent     int64              `json:"resent"` // rows that replays sent once more
+	Remade     Remade             `json:"remade"`
 	Violations []ledger.Violation `json:"violations"`
 	Gaps       []Gap              `json:"gaps"` // lost and missing
+}
+
+// Remade is rows that were made again by reprocessing. They stand beside the others.
+type Remade struct {
+	Rows      int64 `json:"rows"`
+	Confirmed int64 `json:"confirmed"`
 }
 
 // Good reports whether nothing is lost, missing, or wrong.
@@ -166,6 +174,9 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 		report.Rows += row.Events
 		report.Confirmed += row.Confirmed
 		report.Pending += row.Pending()
+		report.Resent += row.Resent
+		report.Remade.Rows += row.Remade
+		report.Remade.Confirmed += row.Redelivered
 	}
 	report.Violations = append([]ledger.Violation{}, report.Violations...) // never null in JSON
 	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return g.State == Waiting })...)

@@ -28,6 +28,7 @@ type Trace struct {
 	Revision  bool      `json:"revision"`
 	Raw       uint64    `json:"raw_sequence,omitempty"`
 	Deliver   []Step    `json:"deliveries"`
+	Again     []Again   `json:"again,omitempty"`
 	Dead      string    `json:"dead,omitempty"` // why it became no row
 }
 
@@ -36,7 +37,19 @@ type Step struct {
 	Table     string    `json:"table"`
 	Event     uint64    `json:"event_sequence"`
 	Made      time.Time `json:"made"`
-	Confirmed time.Time `json:"confirmed"` // zero while it is not
+	Confirmed time.Time `json:"confirmed"`        // zero while it is not
+	Replay    string    `json:"replay,omitempty"` // that confirmed it, if it was not the usual way
+}
+
+// Again is what an order did with the record's batch.
+type Again struct {
+	Replay string    `json:"replay"`
+	Table  string    `json:"table"`
+	Event  uint64    `json:"event_sequence"`
+	What   string    `json:"what"`           // made: again, by reprocessing; confirmed: these; sent: once more
+	Sink   string    `json:"sink,omitempty"` // if not the one that everything goes to
+	Rows   int64     `json:"rows"`           // of the batch
+	At     time.Time `json:"at"`
 }
 
 // Trace finds records by a value that they contain (an id, a GUID) or by their
@@ -83,8 +96,27 @@ func (r *Reader) follow(ctx context.Context, t *Trace) error {
 	if err != nil {
 		return err
 	}
-	t.Deliver = steps(book, t.Raw)
+	t.Deliver, t.Again = steps(book, t.Raw), again(book, t.Raw)
 	return nil
+}
+
+func again(book *ledger.Book, sequence uint64) (out []Again) {
+	remade, resent := book.Again(sequence)
+	add := func(b *taplinev1.BatchRecord, what string) {
+		out = append(out, Again{b.GetReplayId(), b.GetTable(), b.GetEventSequence(), what, b.GetSink(), b.GetEvents(), time.UnixMilli(b.GetAtMs()).UTC()})
+	}
+	for _, m := range remade {
+		add(m, "made")
+	}
+	for _, s := range resent {
+		if s.GetRemade() {
+			add(s, "confirmed")
+		} else {
+			add(s, "sent")
+		}
+	}
+	slices.SortStableFunc(out, func(x, y Again) int { return x.At.Compare(y.At) })
+	return out
 }
 
 func steps(book *ledger.Book, sequence uint64) []Step {
@@ -94,7 +126,7 @@ func steps(book *ledger.Book, sequence uint64) []Step {
 		step := Step{Table: m.GetTable(), Event: m.GetEventSequence(), Made: time.UnixMilli(m.GetAtMs()).UTC()}
 		for _, s := range sent {
 			if s.GetTable() == m.GetTable() && s.GetPart() == m.GetPart() {
-				step.Confirmed = time.UnixMilli(s.GetAtMs()).UTC()
+				step.Confirmed, step.Replay = time.UnixMilli(s.GetAtMs()).UTC(), s.GetReplayId()
 			}
 		}
 		out = append(out, step)

@@ -33,6 +33,7 @@ type derivation struct {
 	id    job.ID
 	raw   *batch.Raw
 	table string
+	order order
 	outer []flatten.Member // of a list: what stands in every row
 
 	out  []byte
@@ -42,17 +43,20 @@ type derivation struct {
 	made []*taplinev1.BatchRecord
 }
 
-// derive stores the rows of a batch, then its account.
-func (e *Enricher) derive(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) error {
+// derive stores the rows of a batch.
+func (e *Enricher) derive(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw, o order) ([]*taplinev1.BatchRecord, error) {
 	var made []*taplinev1.BatchRecord
 	for _, table := range e.tables(id) {
-		v := &derivation{e: e, d: d, id: id, raw: raw, table: table}
+		if !o.table(table) {
+			continue
+		}
+		v := &derivation{e: e, d: d, id: id, raw: raw, table: table, order: o}
 		if err := v.run(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		made = append(made, v.made...)
 	}
-	return e.note(ctx, raw.JobID, made...)
+	return made, nil
 }
 
 // tables are where the rows of a call go. The first has the account of the records.
@@ -155,7 +159,7 @@ func (v *derivation) add(ctx context.Context, r *batch.Record, target *taplinev1
 	if v.rows == 0 {
 		v.out = batch.AppendEventsHeader(v.out[:0], &batch.Events{
 			Tenant: v.raw.Tenant, Table: v.table, Feed: v.raw.Feed, JobID: v.raw.JobID,
-			SourceSequence: v.d.Sequence(), Generation: flatten.Generation, Part: uint32(len(v.made)),
+			SourceSequence: v.d.Sequence(), Generation: flatten.Generation, Part: uint32(len(v.made)), ReprocessID: v.order.id,
 		})
 	}
 	v.out = batch.AppendEvent(v.out, &batch.Event{ID: taplineID, TimeMS: r.TimeMS, PullMS: v.raw.FetchedAt.UnixMilli(), JSON: v.row})
@@ -169,7 +173,7 @@ func (v *derivation) marks(target *taplinev1.Target) []flatten.Member {
 	if v.id.Call == feed.CallThreat && feed.Askable(target.GetCampaign()) {
 		marks = append(marks, flatten.Member{Name: []byte(`"@tapline_campaign_id"`), Value: []byte(strconv.Quote(target.GetCampaign()))})
 	}
-	return marks
+	return append(marks, v.e.marks(v.order, false)...)
 }
 
 // flush stores the message under construction and notes it.
@@ -188,7 +192,7 @@ func (v *derivation) flush(ctx context.Context) error {
 		msgID := fmt.Sprintf("%d/%s/%d/%d/%016x", v.d.Sequence(), v.table, flatten.Generation, len(v.made), identity.Named(string(message)))
 		var err error
 		made.EventSequence, err = v.e.bus.PublishEvents(ctx, batch.Pack(nil, message), bus.EventMeta{
-			Tenant: v.raw.Tenant, Table: v.table, MsgID: msgID,
+			Tenant: v.raw.Tenant, Table: v.table, MsgID: v.order.name(msgID),
 		})
 		if err != nil {
 			return unlessFull(err)
@@ -216,6 +220,9 @@ func (v *derivation) letter(ctx context.Context, payload []byte, id string, caus
 		return nil
 	}
 	v.dead++
+	if v.order.again() { // it was stored when rows were made first
+		return nil
+	}
 	v.e.metrics.dead.WithLabelValues(v.raw.Feed).Inc()
 	return v.e.bus.PublishDead(ctx, &taplinev1.DeadLetter{
 		Tenant: v.raw.Tenant, Stage: Flow.Stage, Feed: v.raw.Feed, Table: v.table, Reason: cause.Error(), Payload: payload,

@@ -21,6 +21,10 @@
 // another campaign is ordered. A batch is acknowledged for its names when the jobs are stored; their ids
 // say which batch they come from, so a repetition orders nothing twice.
 //
+// Orders to make rows again (reprocess.go, package replay) read RAW with a consumer of their own. Their rows go into
+// EVENTS like all others, beside those made first: under names of their own, with @tapline_reprocess_id and
+// @tapline_generation, and with an account of their own. What cannot be a row is in DEAD from the first time.
+//
 // Guarantees: a message of RAW is acknowledged only after its events are stored, and
 // then noted in the ledger.
 // The publication is named <RAW sequence>/<table>/<generation>[/<part>/<content>], so a repetition

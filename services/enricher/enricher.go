@@ -24,7 +24,12 @@ var Flow = bus.Flow{Stage: "enricher", Consumes: bus.StreamRaw, Emits: bus.Strea
 // transport is what the enricher needs of the bus.
 type transport interface {
 	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	publisher
+}
+
+type publisher interface {
 	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	PublishEvents(ctx context.Context, data []byte, m bus.EventMeta) (uint64, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
@@ -48,6 +53,8 @@ type Enricher struct {
 	health  *telemetry.Health
 	now     func() time.Time
 
+	registry prometheus.Registerer
+
 	// Set by Run, before anything else.
 	ledger *ledger.Ledger
 	expand *expander
@@ -59,7 +66,9 @@ func New(cfg Config, deps Deps) *Enricher {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	return &Enricher{cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now}
+	return &Enricher{
+		cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now, registry: deps.Metrics,
+	}
 }
 
 // Run works until ctx ends, then finishes what is in hand. An error means that
@@ -70,6 +79,10 @@ func (e *Enricher) Run(ctx context.Context) error {
 		return lifecycle.Stopped(ctx, fmt.Errorf("enricher: %w", err))
 	}
 	answers, err := e.bus.Bucket(ctx, bus.BucketKnown)
+	if err != nil {
+		return lifecycle.Stopped(ctx, fmt.Errorf("enricher: %w", err))
+	}
+	orders, err := e.bus.Bucket(ctx, bus.BucketReplay)
 	if err != nil {
 		return lifecycle.Stopped(ctx, fmt.Errorf("enricher: %w", err))
 	}
@@ -95,5 +108,9 @@ func (e *Enricher) Run(ctx context.Context) error {
 			}, e.expand.handle)
 		})
 	}
+	group.Go(func() error {
+		e.reprocessing(orders).Run(ctx)
+		return nil
+	})
 	return group.Wait()
 }

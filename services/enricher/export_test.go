@@ -10,6 +10,6 @@ func Converter(data []byte) func() {
 		if err := batch.DecodeRaw(data, &ws.raw); err != nil {
 			panic(err)
 		}
-		e.convert(ws, 1, "mail.proofpoint.tapsiem_v2.clicksblocked")
+		e.convert(ws, 1, "mail.proofpoint.tapsiem_v2.clicksblocked", order{})
 	}
 }

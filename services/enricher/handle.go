@@ -42,27 +42,44 @@ type deadRecord struct {
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
-// handle makes one batch of events out of one message of RAW and stores it.
+// handle makes rows out of one message of RAW, stores them, and notes them.
 func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	ws, _ := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
-	if err := batch.DecodeRaw(d.Data(), &ws.raw); err != nil {
+	if err := e.decode(d, &ws.raw); err != nil {
 		return bus.Permanent(err)
 	}
-	raw := &ws.raw
-	table := feed.Feed(raw.Feed).Table()
+	made, err := e.rows(ctx, d, ws, order{})
+	if err != nil {
+		return err
+	}
+	return e.note(ctx, ws.raw.JobID, made...)
+}
+
+// decode reads a message of RAW. Its errors are permanent.
+func (e *Enricher) decode(d *bus.Delivery, raw *batch.Raw) error {
+	if err := batch.DecodeRaw(d.Data(), raw); err != nil {
+		return err
+	}
 	switch {
 	case raw.Tenant != e.cfg.Tenant.Name:
-		return bus.Permanent(fmt.Errorf("%w %q: this enricher serves %q", errUnknownTenant, raw.Tenant, e.cfg.Tenant.Name))
-	case table == "":
-		return bus.Permanent(fmt.Errorf("%w %q", errUnknownFeed, raw.Feed))
+		return fmt.Errorf("%w %q: this enricher serves %q", errUnknownTenant, raw.Tenant, e.cfg.Tenant.Name)
+	case feed.Feed(raw.Feed).Table() == "":
+		return fmt.Errorf("%w %q", errUnknownFeed, raw.Feed)
 	}
+	return nil
+}
+
+// rows makes the rows of a batch and stores them.
+func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o order) ([]*taplinev1.BatchRecord, error) {
+	raw := &ws.raw
 	if id, err := job.Parse(raw.JobID); err == nil && id.Call != feed.CallSIEM {
-		return e.derive(ctx, d, id, raw)
+		return e.derive(ctx, d, id, raw, o)
 	}
-	events := e.convert(ws, d.Sequence(), table)
-	if err := e.bury(ctx, ws, d); err != nil {
-		return err
+	table := feed.Feed(raw.Feed).Table()
+	events := e.convert(ws, d.Sequence(), table, o)
+	if err := e.bury(ctx, ws, d, o); err != nil {
+		return nil, err
 	}
 	made := &taplinev1.BatchRecord{
 		RawSequence: d.Sequence(), Feed: raw.Feed, Table: table, Events: int64(events), Dead: int64(len(ws.dead)), AtMs: e.now().UnixMilli(),
@@ -71,15 +88,15 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 		var err error
 		ws.pack = batch.Pack(ws.pack[:0], ws.out)
 		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.pack, bus.EventMeta{
-			Tenant: raw.Tenant, Table: table, MsgID: fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation),
+			Tenant: raw.Tenant, Table: table, MsgID: o.name(fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation)),
 		})
 		if err != nil {
-			return unlessFull(err)
+			return nil, unlessFull(err)
 		}
 		step.At("enricher.events")
 		e.metrics.events.WithLabelValues(table).Add(float64(events))
 	}
-	return e.note(ctx, raw.JobID, made)
+	return []*taplinev1.BatchRecord{made}, nil
 }
 
 // unlessFull waits when EVENTS has no room.
@@ -101,21 +118,22 @@ func (e *Enricher) note(ctx context.Context, jobID string, made ...*taplinev1.Ba
 }
 
 // convert writes the EventBatch of the workspace's records into ws.out.
-func (e *Enricher) convert(ws *workspace, sequence uint64, table string) (events int) {
+func (e *Enricher) convert(ws *workspace, sequence uint64, table string, o order) (events int) {
 	raw := &ws.raw
 	pull, err := strconv.ParseInt(raw.PullID, 10, 64)
 	if err != nil {
 		pull = raw.FetchedAt.UnixMilli()
 	}
 	ws.dead = ws.dead[:0]
+	marks := e.marks(o, true)
 	ws.out = batch.AppendEventsHeader(ws.out[:0], &batch.Events{
-		Tenant: raw.Tenant, Table: table, Feed: raw.Feed, JobID: raw.JobID, SourceSequence: sequence, Generation: generation,
+		Tenant: raw.Tenant, Table: table, Feed: raw.Feed, JobID: raw.JobID, SourceSequence: sequence, Generation: generation, ReprocessID: o.id,
 	})
 	for i := range raw.Records {
 		r := &raw.Records[i]
 		ws.id = identity.AppendTaplineID(ws.id[:0], r.ID, r.Hash)
 		var ok bool
-		if ws.row, ok = e.appendRow(ws.row[:0], r.JSON, raw.PullID, ws.id); !ok {
+		if ws.row, ok = e.appendRow(ws.row[:0], r.JSON, raw.PullID, ws.id, marks...); !ok {
 			ws.dead = append(ws.dead, deadRecord{r.JSON, i, errNotAnObject})
 			continue
 		}
@@ -125,8 +143,11 @@ func (e *Enricher) convert(ws *workspace, sequence uint64, table string) (events
 	return events
 }
 
-// bury stores the records that cannot be rows.
-func (e *Enricher) bury(ctx context.Context, ws *workspace, d *bus.Delivery) error {
+// bury stores the records that cannot be rows. Those of an order were stored when rows were made first.
+func (e *Enricher) bury(ctx context.Context, ws *workspace, d *bus.Delivery, o order) error {
+	if o.again() {
+		return nil
+	}
 	for _, dead := range ws.dead {
 		letter := &taplinev1.DeadLetter{
 			Tenant: ws.raw.Tenant, Stage: Flow.Stage, Feed: ws.raw.Feed, Reason: dead.err.Error(), Payload: dead.json,

@@ -8,6 +8,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/devoquery"
+	"github.com/tapline/tapline/pkg/replay"
 	"github.com/tapline/tapline/services/shipper/internal/canary"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
@@ -31,6 +32,8 @@ type Config struct {
 	File        jsonl.FileConfig
 	Canary      canary.Config
 	Query       devoquery.Config
+	Replay      replay.Config
+	TaplineID   bool          `env:"EVENT_TAPLINE_ID" envDefault:"true" usage:"add @tapline_id to every row, and @tapline_replay_id to one that a replay sends"`
 	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
 	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"33554432" usage:"bytes of rows sent and not confirmed, over all connections"`
 	MaxEvent    int           `env:"EVENT_MAX_BYTES" envDefault:"1048576" usage:"longer rows go to DEAD"`

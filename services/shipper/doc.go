@@ -1,7 +1,8 @@
 // Package shipper delivers events to a sink and proves it.
 //
 //	EVENTS ──▶ shipper ──▶ sink
-//	              └──▶ DEAD, LEDGER
+//	              ├──▶ DEAD, LEDGER
+//	REPLAY ◀──────┘
 //
 // Consumes: batches of events from EVENTS. Emits: rows to the sink, which is
 // Devo (syslog over mutual TLS), a file, or standard output. Owns: the connections.
@@ -11,6 +12,10 @@
 //	pull ──▶ pending ──▶ Send ──▶ (on the wire) ──▶ Confirm ──▶ ack
 //	            ▲                                      │
 //	            └───────── sent again on the next connection, oldest first
+//
+// Orders to send rows again (replay.go, package replay) have a lane of their own each: own consumer, own connection,
+// own rate, perhaps another sink. They take nothing from the other lanes, and rows of theirs carry
+// @tapline_replay_id.
 //
 // Guarantees: a message of EVENTS is acknowledged only after each of its events
 // is confirmed by the sink or stored in DEAD, and the ledger says so. What confirmed means is the sink's to say:

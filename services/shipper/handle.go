@@ -25,6 +25,7 @@ type parcel struct {
 	events   batch.Events
 	bytes    int64
 	dead     int64 // rows that went to DEAD
+	part     bool  // of a replay: not all rows of the message, or to another sink
 	sent     time.Time
 }
 
@@ -143,16 +144,21 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 
 // note writes parcels of jobs into the ledger. Rows that are of no job stand in no account.
 func (s *Shipper) note(ctx context.Context, parcels ...*parcel) error {
+	return s.ledger.Sent(ctx, s.notes(nil, parcels)...)
+}
+
+// notes are entries of the ledger, of an order if there is one.
+func (s *Shipper) notes(order *taplinev1.ReplayOrder, parcels []*parcel) []ledger.Sent {
 	notes := make([]ledger.Sent, 0, len(parcels))
 	for _, p := range parcels {
 		if _, err := job.Parse(p.events.JobID); err != nil {
 			continue
 		}
-		notes = append(notes, ledger.Sent{JobID: p.events.JobID, Batch: &taplinev1.BatchRecord{
-			Part:        p.events.Part,
+		notes = append(notes, ledger.Sent{JobID: p.events.JobID, Remaker: p.events.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
+			Part: p.events.Part, ReplayId: order.GetId(), Sink: order.GetSink(),
 			RawSequence: p.events.SourceSequence, Feed: p.events.Feed, Table: p.events.Table, Events: int64(len(p.events.Events)), Dead: p.dead,
 			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),
 		}})
 	}
-	return s.ledger.Sent(ctx, notes...)
+	return notes
 }

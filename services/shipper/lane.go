@@ -3,7 +3,6 @@ package shipper
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -25,9 +24,11 @@ const (
 // the sink. pending[:sent] were sent on the connection at hand.
 type lane struct {
 	*Shipper
-	name     string
-	ackWait  time.Duration
-	limit    int64
+	route   *route
+	name    string
+	ackWait time.Duration
+	limit   int64 // bytes in hand
+
 	sub      *bus.Subscription // nil while the sink is away; for the goroutine of run
 	failures int               // in a row; for the goroutine of run and, during a session, its confirmer
 	opened   time.Time         // the connection at hand, zero if it could not be; for the goroutine of run
@@ -41,9 +42,9 @@ type lane struct {
 	didClear chan struct{} // gets a value when parcels were settled
 }
 
-func newLane(s *Shipper, i int, ackWait time.Duration) *lane {
+func newLane(s *Shipper, r *route, name string, ackWait time.Duration) *lane {
 	return &lane{
-		Shipper: s, ackWait: ackWait, name: fmt.Sprintf("%s lane %d", Flow.Stage, i), limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
+		Shipper: s, route: r, ackWait: ackWait, name: Flow.Stage + " " + name, limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
 		didSend: make(chan struct{}, 1), didClear: make(chan struct{}, 1),
 	}
 }
@@ -68,7 +69,7 @@ func (l *lane) run(ctx context.Context) {
 		default:
 			l.failures++
 			l.metrics.failures.Inc()
-			l.outage.failed(work, err)
+			l.route.failed(work, err)
 			l.unsubscribe() // what waits in the process would grow old there
 			l.pause(work, backoff(l.failures))
 		}
@@ -82,7 +83,7 @@ func (l *lane) session(take, work context.Context) error {
 		open = work
 	}
 	l.opened, l.worked = time.Time{}, false
-	c, err := l.open(open)
+	c, err := l.route.open(open)
 	if err != nil {
 		return err
 	}
@@ -159,10 +160,10 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 		}
 		n, err := c.Confirm(ctx)
 		step.At("shipper.confirmed")
-		l.settle(ctx, l.take(n))
+		l.route.settle(ctx, l.take(n))
 		if n > 0 {
 			l.failures, l.worked = 0, true
-			l.outage.works(ctx)
+			l.route.works(ctx)
 			signal(l.didClear)
 		}
 		if err != nil {

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/tapline/tapline/pkg/bus"
 )
 
 // pullFor bounds one wait for a message, so that a lane notices in between that
@@ -25,6 +23,13 @@ func (l *lane) pullBriefly(take, session context.Context) error {
 // pull takes the next message from the bus and appends it to what is pending.
 func (l *lane) pull(ctx context.Context) error {
 	l.health.Turn(l.name, time.Minute)
+	if d := l.route.rest(); d > 0 {
+		if d > time.Second {
+			l.unsubscribe() // what waits in the process would grow old there
+		}
+		l.pause(ctx, d)
+		return ctx.Err()
+	}
 	if err := l.subscribe(ctx); err != nil {
 		l.log.Debug("cannot subscribe", slog.Any("error", err))
 		l.pause(ctx, time.Second)
@@ -39,7 +44,7 @@ func (l *lane) pull(ctx context.Context) error {
 		return err
 	}
 	// Half done is worse than late: settling a message is not cut short by the end of taking.
-	p, err := l.unpack(context.WithoutCancel(ctx), d)
+	p, err := l.route.unpack(context.WithoutCancel(ctx), d)
 	if err != nil {
 		l.log.Warn("cannot unpack a message; it comes again", slog.String("source", d.Source()), slog.Any("error", err))
 		return d.RetryAfter(5 * time.Second)
@@ -55,7 +60,7 @@ func (l *lane) subscribe(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	l.sub, err = l.bus.Subscribe(ctx, bus.ConsumerShipper, prefetch)
+	l.sub, err = l.bus.Subscribe(ctx, l.route.consumer, prefetch)
 	return err
 }
 

@@ -19,9 +19,6 @@ import (
 	"github.com/tapline/tapline/pkg/telemetry"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/shipper/internal/canary"
-	"github.com/tapline/tapline/services/shipper/internal/devo"
-	"github.com/tapline/tapline/services/shipper/internal/devohttp"
-	"github.com/tapline/tapline/services/shipper/internal/jsonl"
 )
 
 // Flow is this stage's place in the chain.
@@ -32,6 +29,7 @@ type transport interface {
 	Subscribe(ctx context.Context, c bus.Consumer, prefetch int) (*bus.Subscription, error)
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
 }
 
 // conn is one connection to a sink. Send and Confirm may run at the same time,
@@ -71,9 +69,8 @@ type Shipper struct {
 	metrics *metrics
 	health  *telemetry.Health
 	now     func() time.Time
-	open    opener
-	close   func() error
-	expiry  func() (time.Time, error) // of the certificate, if there is one
+	stdout  io.Writer
+	outlet  // where everything goes that the enricher makes
 	outage  *outage
 
 	registry prometheus.Registerer
@@ -90,52 +87,19 @@ func New(cfg Config, deps Deps) (*Shipper, error) {
 	}
 	s := &Shipper{
 		cfg: cfg, bus: deps.Bus, log: deps.Log, health: deps.Health, now: deps.Now, registry: deps.Metrics,
-		close: func() error { return nil },
+		stdout: deps.Stdout,
 	}
-	if err := s.choose(deps.Stdout); err != nil {
+	var err error
+	if s.outlet, err = newOutlet(cfg, deps.Stdout); err != nil {
 		return nil, err
+	}
+	if warning := cfg.Devo.Warning(); cfg.Sink == SinkDevo && warning != "" {
+		s.log.Warn("a protection is switched off", slog.String("what", warning))
 	}
 	s.metrics = newMetrics(deps.Metrics)
 	s.outage = &outage{log: s.log, health: s.health, up: s.metrics.up}
 	s.metrics.up.Set(1)
 	return s, nil
-}
-
-// choose makes the sink.
-func (s *Shipper) choose(stdout io.Writer) error {
-	switch s.cfg.Sink {
-	case SinkDevoHTTP:
-		dialer, err := devohttp.NewDialer(s.cfg.HTTP, s.cfg.Devo.Host())
-		if err != nil {
-			return err
-		}
-		s.open = func(ctx context.Context) (conn, error) { return dialer.Open(ctx) }
-		s.close = dialer.Close
-		return nil
-	case SinkDevo:
-		dialer, err := devo.NewDialer(s.cfg.Devo)
-		if err != nil {
-			return err
-		}
-		s.open = func(ctx context.Context) (conn, error) { return dialer.Open(ctx) }
-		if s.cfg.Devo.TLS {
-			s.expiry = dialer.Expiry
-		}
-		if warning := s.cfg.Devo.Warning(); warning != "" {
-			s.log.Warn("a protection is switched off", slog.String("what", warning))
-		}
-		return nil
-	}
-	sink := jsonl.NewStream(stdout)
-	if s.cfg.Sink == SinkFile {
-		var err error
-		if sink, err = jsonl.NewFile(s.cfg.File); err != nil {
-			return err
-		}
-		s.close = sink.Close
-	}
-	s.open = func(ctx context.Context) (conn, error) { return sink.Open(ctx) }
-	return nil
 }
 
 // Run delivers until ctx ends, then waits a while for what is in flight. An
@@ -146,6 +110,10 @@ func (s *Shipper) Run(ctx context.Context) error {
 		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
 	}
 	state, err := s.bus.Bucket(ctx, bus.BucketState)
+	if err != nil {
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+	}
+	orders, err := s.bus.Bucket(ctx, bus.BucketReplay)
 	if err != nil {
 		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
 	}
@@ -165,11 +133,12 @@ func (s *Shipper) Run(ctx context.Context) error {
 	ackWait := sub.AckWait()
 	var wg sync.WaitGroup
 	for i := range s.cfg.Connections {
-		wg.Go(func() { newLane(s, i, ackWait).run(ctx) })
+		wg.Go(func() { newLane(s, s.live(), fmt.Sprintf("lane %d", i), ackWait).run(ctx) })
 	}
 	if s.canary != nil {
 		wg.Go(func() { s.canary.Run(ctx) })
 	}
+	wg.Go(func() { s.replays(orders).Run(ctx) })
 	if s.expiry != nil {
 		wg.Go(func() { s.watchCertificate(ctx) })
 	}

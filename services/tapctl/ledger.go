@@ -52,29 +52,32 @@ func printGaps(w io.Writer, gaps []overview.Gap) {
 
 // account is one line of the ledger as it is printed.
 type account struct {
-	From      time.Time `json:"from"`
-	To        time.Time `json:"to"`
-	Feed      feed.Feed `json:"feed"`
-	Lane      string    `json:"lane"`
-	Pass      uint32    `json:"pass"`
-	State     string    `json:"state"`
-	Status    int32     `json:"status"`
-	Received  int64     `json:"received"`
-	Duplicate int64     `json:"duplicate"`
-	Published int64     `json:"published"`
-	Revision  int64     `json:"revision"`
-	Dead      int64     `json:"dead"`
-	Deferred  int64     `json:"deferred,omitempty"` // ids left to jobs of their own
-	Known     int64     `json:"known,omitempty"`    // ids that needed no call
-	Made      int64     `json:"made"`
-	Confirmed int64     `json:"confirmed"`
-	Pending   int64     `json:"pending"`
-	Sealed    bool      `json:"sealed"`
-	Fetched   time.Time `json:"fetched"`
-	Delivered time.Time `json:"delivered"`
-	Attempts  uint32    `json:"attempts"`
-	Reason    string    `json:"reason,omitempty"`
-	Job       string    `json:"job"`
+	From        time.Time `json:"from"`
+	To          time.Time `json:"to"`
+	Feed        feed.Feed `json:"feed"`
+	Lane        string    `json:"lane"`
+	Pass        uint32    `json:"pass"`
+	State       string    `json:"state"`
+	Status      int32     `json:"status"`
+	Received    int64     `json:"received"`
+	Duplicate   int64     `json:"duplicate"`
+	Published   int64     `json:"published"`
+	Revision    int64     `json:"revision"`
+	Dead        int64     `json:"dead"`
+	Deferred    int64     `json:"deferred,omitempty"` // ids left to jobs of their own
+	Known       int64     `json:"known,omitempty"`    // ids that needed no call
+	Made        int64     `json:"made"`
+	Confirmed   int64     `json:"confirmed"`
+	Pending     int64     `json:"pending"`
+	Resent      int64     `json:"resent,omitempty"`      // rows that replays sent once more
+	Remade      int64     `json:"remade,omitempty"`      // rows made again by reprocessing
+	Redelivered int64     `json:"redelivered,omitempty"` // of those, confirmed
+	Sealed      bool      `json:"sealed"`
+	Fetched     time.Time `json:"fetched"`
+	Delivered   time.Time `json:"delivered"`
+	Attempts    uint32    `json:"attempts"`
+	Reason      string    `json:"reason,omitempty"`
+	Job         string    `json:"job"`
 }
 
 // ledger prints the account of a day; its sub-command derives it again.
@@ -131,7 +134,7 @@ func accounts(book *ledger.Book, day time.Time, only feed.Feed) []account {
 		lines = append(lines, account{
 			From: w.Start, To: w.End, Feed: r.Feed, Lane: job.LaneName(r.Job.Lane), Pass: r.Job.Pass, State: r.StateName(), Status: r.Status,
 			Received: r.Received, Duplicate: r.Duplicate, Published: r.Published, Revision: r.Revision, Dead: r.Dead,
-			Deferred: r.Deferred, Known: r.Known, Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Sealed: book.Sealed(r.Feed, w), Fetched: r.Fetched,
+			Deferred: r.Deferred, Known: r.Known, Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Resent: r.Resent, Remade: r.Remade, Redelivered: r.Redelivered, Sealed: book.Sealed(r.Feed, w), Fetched: r.Fetched,
 			Delivered: r.Delivered, Attempts: r.Calls, Reason: r.Reason, Job: r.Job.String(),
 		})
 	}
@@ -139,7 +142,7 @@ func accounts(book *ledger.Book, day time.Time, only feed.Feed) []account {
 }
 
 func printAccounts(w io.Writer, lines []account) {
-	printf(w, "FROM\tTO\tFEED\tLANE\tPASS\tSTATE\tRECEIVED\tDUPLICATE\tNEW\tREVISED\tDEAD\tROWS\tCONFIRMED\tPENDING\tDELIVERED\n")
+	printf(w, "FROM\tTO\tFEED\tLANE\tPASS\tSTATE\tRECEIVED\tDUPLICATE\tNEW\tREVISED\tDEAD\tROWS\tCONFIRMED\tPENDING\tAGAIN\tDELIVERED\n")
 	for _, a := range lines {
 		state, delivered := a.State, "-"
 		if a.Sealed {
@@ -148,8 +151,8 @@ func printAccounts(w io.Writer, lines []account) {
 		if !a.Delivered.IsZero() {
 			delivered = a.Delivered.Format(time.RFC3339)
 		}
-		printf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", a.From.Format(time.RFC3339), a.To.Format("15:04:05"), a.Feed, a.Lane, a.Pass,
-			state, a.Received, a.Duplicate, a.Published-a.Revision, a.Revision, a.Dead, a.Made, a.Confirmed, a.Pending, delivered)
+		printf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", a.From.Format(time.RFC3339), a.To.Format("15:04:05"), a.Feed, a.Lane, a.Pass,
+			state, a.Received, a.Duplicate, a.Published-a.Revision, a.Revision, a.Dead, a.Made, a.Confirmed, a.Pending, a.Resent+a.Redelivered, delivered)
 	}
 }
 
@@ -209,6 +212,9 @@ func (t *tool) verify() *cobra.Command {
 func printReport(w io.Writer, r *overview.Report) {
 	printf(w, "from %s to %s: %d windows, %d records published, %d rows made of them, %d confirmed, %d on their way\n",
 		r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Windows, r.Records, r.Rows, r.Confirmed, r.Pending)
+	if r.Resent > 0 || r.Remade.Rows > 0 {
+		printf(w, "by replays: %d rows sent once more; %d rows made again, %d of them confirmed\n", r.Resent, r.Remade.Rows, r.Remade.Confirmed)
+	}
 	for _, v := range r.Violations {
 		printf(w, "wrong: %s\n", v)
 	}

@@ -61,11 +61,25 @@ func printTraces(w io.Writer, id string, found []overview.Trace) {
 			confirmed := "not yet"
 			if !d.Confirmed.IsZero() {
 				confirmed = d.Confirmed.Format(time.RFC3339Nano)
+				if d.Replay != "" {
+					confirmed += " by replay " + d.Replay
+				}
 			}
 			printf(w, "  row\t%s\n  event\tEVENTS/%d at %s\n  confirmed\t%s\n", d.Table, d.Event, d.Made.Format(time.RFC3339Nano), confirmed)
+		}
+		for _, a := range f.Again {
+			printf(w, "  %s\tby replay %s at %s%s\n", map[string]string{"made": "made again", "confirmed": "confirmed again", "sent": "sent again"}[a.What],
+				a.Replay, a.At.Format(time.RFC3339Nano), where(a.Sink))
 		}
 		if f.Dead != "" {
 			printf(w, "  dead\t%s\n", f.Dead)
 		}
 	}
+}
+
+func where(sink string) string {
+	if sink == "" {
+		return ""
+	}
+	return " to " + sink
 }

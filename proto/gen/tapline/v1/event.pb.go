@@ -37,6 +37,8 @@ type EventBatch struct {
 	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
 	// Rows of this batch beyond one for each record.
 	Extra int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
+	// The order by which the rows were made again; empty for those that were made first.
+	ReprocessId string `protobuf:"bytes,10,opt,name=reprocess_id,json=reprocessId,proto3" json:"reprocess_id,omitempty"`
 	// The fields above, compressed as one block of S2. What stands beside it is added.
 	Packed        []byte `protobuf:"bytes,15,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -136,6 +138,13 @@ func (x *EventBatch) GetExtra() int64 {
 	return 0
 }
 
+func (x *EventBatch) GetReprocessId() string {
+	if x != nil {
+		return x.ReprocessId
+	}
+	return ""
+}
+
 func (x *EventBatch) GetPacked() []byte {
 	if x != nil {
 		return x.Packed
@@ -221,7 +230,7 @@ var File_tapline_v1_event_proto protoreflect.FileDescriptor
 const file_tapline_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16tapline/v1/event.proto\x12\n" +
-	"tapline.v1\"\x9b\x02\n" +
+	"tapline.v1\"\xbe\x02\n" +
 	"\n" +
 	"EventBatch\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
@@ -234,7 +243,9 @@ const file_tapline_v1_event_proto_rawDesc = "" +
 	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12)\n" +
 	"\x06events\x18\a \x03(\v2\x11.tapline.v1.EventR\x06events\x12\x12\n" +
 	"\x04part\x18\b \x01(\rR\x04part\x12\x14\n" +
-	"\x05extra\x18\t \x01(\x12R\x05extra\x12\x16\n" +
+	"\x05extra\x18\t \x01(\x12R\x05extra\x12!\n" +
+	"\freprocess_id\x18\n" +
+	" \x01(\tR\vreprocessId\x12\x16\n" +
 	"\x06packed\x18\x0f \x01(\fR\x06packed\"]\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +

@@ -100,7 +100,12 @@ type LedgerPage struct {
 	// By the scheduler: what was given up and what is complete. No range leaves the hour.
 	Ranges []*RangeRecord `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// By the enricher: one entry for each RAW batch whose records name threats or campaigns.
-	Wants         []*WantRecord `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
+	Wants []*WantRecord `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
+	// By the enricher: one entry for each EVENTS batch that was made again.
+	Remade []*BatchRecord `protobuf:"bytes,6,rep,name=remade,proto3" json:"remade,omitempty"`
+	// By the shipper: one entry for each EVENTS batch that a replay sent once more, and
+	// for each that was made again and the sink confirmed.
+	Resent        []*BatchRecord `protobuf:"bytes,7,rep,name=resent,proto3" json:"resent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +171,20 @@ func (x *LedgerPage) GetRanges() []*RangeRecord {
 func (x *LedgerPage) GetWants() []*WantRecord {
 	if x != nil {
 		return x.Wants
+	}
+	return nil
+}
+
+func (x *LedgerPage) GetRemade() []*BatchRecord {
+	if x != nil {
+		return x.Remade
+	}
+	return nil
+}
+
+func (x *LedgerPage) GetResent() []*BatchRecord {
+	if x != nil {
+		return x.Resent
 	}
 	return nil
 }
@@ -327,7 +346,15 @@ type BatchRecord struct {
 	// Number of the batch of rows among those made from the RAW batch for the table.
 	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
 	// Rows beyond one for each record; negative when records make no rows.
-	Extra         int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
+	Extra int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
+	// The order that the rows were sent or made again by; empty if none.
+	ReplayId string `protobuf:"bytes,10,opt,name=replay_id,json=replayId,proto3" json:"replay_id,omitempty"`
+	// Where a replay sent the rows, if not to the sink that everything goes to.
+	Sink string `protobuf:"bytes,11,opt,name=sink,proto3" json:"sink,omitempty"`
+	// The rows are among those that the order made again.
+	Remade bool `protobuf:"varint,12,opt,name=remade,proto3" json:"remade,omitempty"`
+	// Of rows made again that a replay brought to the sink first: the replay.
+	CarrierId     string `protobuf:"bytes,13,opt,name=carrier_id,json=carrierId,proto3" json:"carrier_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -423,6 +450,34 @@ func (x *BatchRecord) GetExtra() int64 {
 		return x.Extra
 	}
 	return 0
+}
+
+func (x *BatchRecord) GetReplayId() string {
+	if x != nil {
+		return x.ReplayId
+	}
+	return ""
+}
+
+func (x *BatchRecord) GetSink() string {
+	if x != nil {
+		return x.Sink
+	}
+	return ""
+}
+
+func (x *BatchRecord) GetRemade() bool {
+	if x != nil {
+		return x.Remade
+	}
+	return false
+}
+
+func (x *BatchRecord) GetCarrierId() string {
+	if x != nil {
+		return x.CarrierId
+	}
+	return ""
 }
 
 // WantRecord is what one RAW batch asks to be expanded.
@@ -1070,14 +1125,16 @@ var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xf9\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xdb\x02\n" +
 	"\n" +
 	"LedgerPage\x122\n" +
 	"\awindows\x18\x01 \x03(\v2\x18.tapline.v1.WindowRecordR\awindows\x12+\n" +
 	"\x04made\x18\x02 \x03(\v2\x17.tapline.v1.BatchRecordR\x04made\x12+\n" +
 	"\x04sent\x18\x03 \x03(\v2\x17.tapline.v1.BatchRecordR\x04sent\x12/\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
-	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\"\x91\x03\n" +
+	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\x12/\n" +
+	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
+	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\x91\x03\n" +
 	"\fWindowRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
@@ -1092,7 +1149,7 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\abatches\x18\n" +
 	" \x01(\rR\abatches\x12,\n" +
 	"\x05feeds\x18\v \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\x12\x14\n" +
-	"\x05total\x18\f \x01(\x03R\x05total\"\xec\x01\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\"\xd4\x02\n" +
 	"\vBatchRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x14\n" +
@@ -1102,7 +1159,13 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x0eevent_sequence\x18\x06 \x01(\x04R\reventSequence\x12\x13\n" +
 	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12\x12\n" +
 	"\x04part\x18\b \x01(\rR\x04part\x12\x14\n" +
-	"\x05extra\x18\t \x01(\x12R\x05extra\"\xa3\x01\n" +
+	"\x05extra\x18\t \x01(\x12R\x05extra\x12\x1b\n" +
+	"\treplay_id\x18\n" +
+	" \x01(\tR\breplayId\x12\x12\n" +
+	"\x04sink\x18\v \x01(\tR\x04sink\x12\x16\n" +
+	"\x06remade\x18\f \x01(\bR\x06remade\x12\x1d\n" +
+	"\n" +
+	"carrier_id\x18\r \x01(\tR\tcarrierId\"\xa3\x01\n" +
 	"\n" +
 	"WantRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x14\n" +
@@ -1200,34 +1263,36 @@ var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	3,  // 2: tapline.v1.LedgerPage.sent:type_name -> tapline.v1.BatchRecord
 	8,  // 3: tapline.v1.LedgerPage.ranges:type_name -> tapline.v1.RangeRecord
 	4,  // 4: tapline.v1.LedgerPage.wants:type_name -> tapline.v1.WantRecord
-	0,  // 5: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	12, // 6: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	13, // 7: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	6,  // 8: tapline.v1.Known.versions:type_name -> tapline.v1.Version
-	12, // 9: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
-	12, // 10: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
-	12, // 11: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
-	12, // 12: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
-	14, // 13: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
-	12, // 14: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
-	15, // 15: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 16: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	12, // 17: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	12, // 18: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	12, // 19: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	12, // 20: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	14, // 21: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	10, // 22: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	11, // 23: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	12, // 24: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	12, // 25: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	15, // 26: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	15, // 27: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	3,  // 5: tapline.v1.LedgerPage.remade:type_name -> tapline.v1.BatchRecord
+	3,  // 6: tapline.v1.LedgerPage.resent:type_name -> tapline.v1.BatchRecord
+	0,  // 7: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
+	12, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	13, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
+	6,  // 10: tapline.v1.Known.versions:type_name -> tapline.v1.Version
+	12, // 11: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	12, // 12: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	12, // 13: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	12, // 14: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	14, // 15: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	12, // 16: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	15, // 17: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 18: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	12, // 19: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	12, // 20: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	12, // 21: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	12, // 22: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	14, // 23: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	10, // 24: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	11, // 25: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	12, // 26: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	12, // 27: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	15, // 28: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	15, // 29: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }

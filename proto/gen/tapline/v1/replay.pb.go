@@ -22,14 +22,101 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ReplayOrder asks the shippers to send stored events again.
+// ReplayState is where an order stands.
+type ReplayState int32
+
+const (
+	ReplayState_REPLAY_STATE_UNSPECIFIED ReplayState = 0
+	// Nobody works on it; whoever sees it may.
+	ReplayState_REPLAY_STATE_ORDERED ReplayState = 1
+	ReplayState_REPLAY_STATE_RUNNING ReplayState = 2
+	// Until somebody resumes it.
+	ReplayState_REPLAY_STATE_PAUSED ReplayState = 3
+	// Final, as are those that follow.
+	ReplayState_REPLAY_STATE_DONE      ReplayState = 4
+	ReplayState_REPLAY_STATE_CANCELLED ReplayState = 5
+	// The process that took it cannot do it.
+	ReplayState_REPLAY_STATE_REFUSED ReplayState = 6
+)
+
+// Enum value maps for ReplayState.
+var (
+	ReplayState_name = map[int32]string{
+		0: "REPLAY_STATE_UNSPECIFIED",
+		1: "REPLAY_STATE_ORDERED",
+		2: "REPLAY_STATE_RUNNING",
+		3: "REPLAY_STATE_PAUSED",
+		4: "REPLAY_STATE_DONE",
+		5: "REPLAY_STATE_CANCELLED",
+		6: "REPLAY_STATE_REFUSED",
+	}
+	ReplayState_value = map[string]int32{
+		"REPLAY_STATE_UNSPECIFIED": 0,
+		"REPLAY_STATE_ORDERED":     1,
+		"REPLAY_STATE_RUNNING":     2,
+		"REPLAY_STATE_PAUSED":      3,
+		"REPLAY_STATE_DONE":        4,
+		"REPLAY_STATE_CANCELLED":   5,
+		"REPLAY_STATE_REFUSED":     6,
+	}
+)
+
+func (x ReplayState) Enum() *ReplayState {
+	p := new(ReplayState)
+	*p = x
+	return p
+}
+
+func (x ReplayState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplayState) Descriptor() protoreflect.EnumDescriptor {
+	return file_tapline_v1_replay_proto_enumTypes[0].Descriptor()
+}
+
+func (ReplayState) Type() protoreflect.EnumType {
+	return &file_tapline_v1_replay_proto_enumTypes[0]
+}
+
+func (x ReplayState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplayState.Descriptor instead.
+func (ReplayState) EnumDescriptor() ([]byte, []int) {
+	return file_tapline_v1_replay_proto_rawDescGZIP(), []int{0}
+}
+
+// ReplayOrder asks the shippers to send stored rows again, or the enrichers to make
+// rows of stored records again. It never changes once it is given.
 type ReplayOrder struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Window        *Window                `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
-	Tables        []string               `protobuf:"bytes,4,rep,name=tables,proto3" json:"tables,omitempty"`
-	OrderedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ordered_at,json=orderedAt,proto3" json:"ordered_at,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Tenant string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// When what is wanted was stored; of an order without times what its sequences say.
+	Window *Window `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	// What is wanted; an empty list wants everything.
+	Tables    []string               `protobuf:"bytes,4,rep,name=tables,proto3" json:"tables,omitempty"`
+	OrderedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ordered_at,json=orderedAt,proto3" json:"ordered_at,omitempty"`
+	Feeds     []string               `protobuf:"bytes,6,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	// Ids of jobs, or their beginning up to the window.
+	Jobs []string `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// A value that a row has (an id, a GUID), or its @tapline_id.
+	Records []string `protobuf:"bytes,8,rep,name=records,proto3" json:"records,omitempty"`
+	// Where rows go; empty for the sink that the shippers send to anyway.
+	Sink string `protobuf:"bytes,9,opt,name=sink,proto3" json:"sink,omitempty"`
+	// Rows in a second; 0 for what the stage is configured to.
+	Rate uint32 `protobuf:"varint,10,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Also what the ledger shows as delivered, and what is on its way.
+	All bool `protobuf:"varint,11,opt,name=all,proto3" json:"all,omitempty"`
+	// Records of RAW go through the enricher again, instead of rows of EVENTS to a sink.
+	Reprocess bool `protobuf:"varint,12,opt,name=reprocess,proto3" json:"reprocess,omitempty"`
+	// The part of the stream, both ends included, fixed when the order was given.
+	FirstSequence uint64 `protobuf:"varint,13,opt,name=first_sequence,json=firstSequence,proto3" json:"first_sequence,omitempty"`
+	LastSequence  uint64 `protobuf:"varint,14,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// Messages that the order's consumer has in that part.
+	Messages      uint64 `protobuf:"varint,15,opt,name=messages,proto3" json:"messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -99,19 +186,331 @@ func (x *ReplayOrder) GetOrderedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ReplayOrder) GetFeeds() []string {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+func (x *ReplayOrder) GetJobs() []string {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *ReplayOrder) GetRecords() []string {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *ReplayOrder) GetSink() string {
+	if x != nil {
+		return x.Sink
+	}
+	return ""
+}
+
+func (x *ReplayOrder) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ReplayOrder) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *ReplayOrder) GetReprocess() bool {
+	if x != nil {
+		return x.Reprocess
+	}
+	return false
+}
+
+func (x *ReplayOrder) GetFirstSequence() uint64 {
+	if x != nil {
+		return x.FirstSequence
+	}
+	return 0
+}
+
+func (x *ReplayOrder) GetLastSequence() uint64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+func (x *ReplayOrder) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+// Replay is an order and what became of it: one key of the bucket REPLAY.
+type Replay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Order *ReplayOrder           `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	State ReplayState            `protobuf:"varint,2,opt,name=state,proto3,enum=tapline.v1.ReplayState" json:"state,omitempty"`
+	// Why it is paused or refused, or what keeps it from going on at the moment.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When the state changed last.
+	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	// The process that works on it, and until when nobody else may.
+	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	OwnerUntil    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=owner_until,json=ownerUntil,proto3" json:"owner_until,omitempty"`
+	Progress      *ReplayProgress        `protobuf:"bytes,7,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replay) Reset() {
+	*x = Replay{}
+	mi := &file_tapline_v1_replay_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replay) ProtoMessage() {}
+
+func (x *Replay) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_replay_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replay.ProtoReflect.Descriptor instead.
+func (*Replay) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_replay_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Replay) GetOrder() *ReplayOrder {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Replay) GetState() ReplayState {
+	if x != nil {
+		return x.State
+	}
+	return ReplayState_REPLAY_STATE_UNSPECIFIED
+}
+
+func (x *Replay) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Replay) GetChangedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChangedAt
+	}
+	return nil
+}
+
+func (x *Replay) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Replay) GetOwnerUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OwnerUntil
+	}
+	return nil
+}
+
+func (x *Replay) GetProgress() *ReplayProgress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+// ReplayProgress counts messages, each once, however often it is delivered.
+type ReplayProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All messages up to this sequence are settled, and these beyond it.
+	Floor  uint64   `protobuf:"varint,1,opt,name=floor,proto3" json:"floor,omitempty"`
+	Beyond []uint64 `protobuf:"varint,2,rep,packed,name=beyond,proto3" json:"beyond,omitempty"`
+	// Messages settled, for whatever reason.
+	Messages uint64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Rows confirmed by the sink, or made again, and their bytes.
+	Rows  uint64 `protobuf:"varint,4,opt,name=rows,proto3" json:"rows,omitempty"`
+	Bytes uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Rows left out because the ledger shows them as delivered, or because they are on their way anyway.
+	Delivered uint64 `protobuf:"varint,6,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Rows or records that cannot be sent; they are in DEAD.
+	Dead uint64 `protobuf:"varint,7,opt,name=dead,proto3" json:"dead,omitempty"`
+	// When a process first found that it can do the order.
+	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayProgress) Reset() {
+	*x = ReplayProgress{}
+	mi := &file_tapline_v1_replay_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayProgress) ProtoMessage() {}
+
+func (x *ReplayProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_replay_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayProgress.ProtoReflect.Descriptor instead.
+func (*ReplayProgress) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_replay_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReplayProgress) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *ReplayProgress) GetBeyond() []uint64 {
+	if x != nil {
+		return x.Beyond
+	}
+	return nil
+}
+
+func (x *ReplayProgress) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *ReplayProgress) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *ReplayProgress) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ReplayProgress) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *ReplayProgress) GetDead() uint64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *ReplayProgress) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
 var File_tapline_v1_replay_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_replay_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/replay.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xb4\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xb8\x03\n" +
 	"\vReplayOrder\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12*\n" +
 	"\x06window\x18\x03 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12\x16\n" +
 	"\x06tables\x18\x04 \x03(\tR\x06tables\x129\n" +
 	"\n" +
-	"ordered_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\torderedAtB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"ordered_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\torderedAt\x12\x14\n" +
+	"\x05feeds\x18\x06 \x03(\tR\x05feeds\x12\x12\n" +
+	"\x04jobs\x18\a \x03(\tR\x04jobs\x12\x18\n" +
+	"\arecords\x18\b \x03(\tR\arecords\x12\x12\n" +
+	"\x04sink\x18\t \x01(\tR\x04sink\x12\x12\n" +
+	"\x04rate\x18\n" +
+	" \x01(\rR\x04rate\x12\x10\n" +
+	"\x03all\x18\v \x01(\bR\x03all\x12\x1c\n" +
+	"\treprocess\x18\f \x01(\bR\treprocess\x12%\n" +
+	"\x0efirst_sequence\x18\r \x01(\x04R\rfirstSequence\x12#\n" +
+	"\rlast_sequence\x18\x0e \x01(\x04R\flastSequence\x12\x1a\n" +
+	"\bmessages\x18\x0f \x01(\x04R\bmessages\"\xc4\x02\n" +
+	"\x06Replay\x12-\n" +
+	"\x05order\x18\x01 \x01(\v2\x17.tapline.v1.ReplayOrderR\x05order\x12-\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.ReplayStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x129\n" +
+	"\n" +
+	"changed_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12;\n" +
+	"\vowner_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"ownerUntil\x126\n" +
+	"\bprogress\x18\a \x01(\v2\x1a.tapline.v1.ReplayProgressR\bprogress\"\xf1\x01\n" +
+	"\x0eReplayProgress\x12\x14\n" +
+	"\x05floor\x18\x01 \x01(\x04R\x05floor\x12\x16\n" +
+	"\x06beyond\x18\x02 \x03(\x04R\x06beyond\x12\x1a\n" +
+	"\bmessages\x18\x03 \x01(\x04R\bmessages\x12\x12\n" +
+	"\x04rows\x18\x04 \x01(\x04R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1c\n" +
+	"\tdelivered\x18\x06 \x01(\x04R\tdelivered\x12\x12\n" +
+	"\x04dead\x18\a \x01(\x04R\x04dead\x129\n" +
+	"\n" +
+	"started_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt*\xc5\x01\n" +
+	"\vReplayState\x12\x1c\n" +
+	"\x18REPLAY_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14REPLAY_STATE_ORDERED\x10\x01\x12\x18\n" +
+	"\x14REPLAY_STATE_RUNNING\x10\x02\x12\x17\n" +
+	"\x13REPLAY_STATE_PAUSED\x10\x03\x12\x15\n" +
+	"\x11REPLAY_STATE_DONE\x10\x04\x12\x1a\n" +
+	"\x16REPLAY_STATE_CANCELLED\x10\x05\x12\x18\n" +
+	"\x14REPLAY_STATE_REFUSED\x10\x06B;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_replay_proto_rawDescOnce sync.Once
@@ -125,20 +524,30 @@ func file_tapline_v1_replay_proto_rawDescGZIP() []byte {
 	return file_tapline_v1_replay_proto_rawDescData
 }
 
-var file_tapline_v1_replay_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_tapline_v1_replay_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_tapline_v1_replay_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_tapline_v1_replay_proto_goTypes = []any{
-	(*ReplayOrder)(nil),           // 0: tapline.v1.ReplayOrder
-	(*Window)(nil),                // 1: tapline.v1.Window
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(ReplayState)(0),              // 0: tapline.v1.ReplayState
+	(*ReplayOrder)(nil),           // 1: tapline.v1.ReplayOrder
+	(*Replay)(nil),                // 2: tapline.v1.Replay
+	(*ReplayProgress)(nil),        // 3: tapline.v1.ReplayProgress
+	(*Window)(nil),                // 4: tapline.v1.Window
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_tapline_v1_replay_proto_depIdxs = []int32{
-	1, // 0: tapline.v1.ReplayOrder.window:type_name -> tapline.v1.Window
-	2, // 1: tapline.v1.ReplayOrder.ordered_at:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 0: tapline.v1.ReplayOrder.window:type_name -> tapline.v1.Window
+	5, // 1: tapline.v1.ReplayOrder.ordered_at:type_name -> google.protobuf.Timestamp
+	1, // 2: tapline.v1.Replay.order:type_name -> tapline.v1.ReplayOrder
+	0, // 3: tapline.v1.Replay.state:type_name -> tapline.v1.ReplayState
+	5, // 4: tapline.v1.Replay.changed_at:type_name -> google.protobuf.Timestamp
+	5, // 5: tapline.v1.Replay.owner_until:type_name -> google.protobuf.Timestamp
+	3, // 6: tapline.v1.Replay.progress:type_name -> tapline.v1.ReplayProgress
+	5, // 7: tapline.v1.ReplayProgress.started_at:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_replay_proto_init() }
@@ -152,13 +561,14 @@ func file_tapline_v1_replay_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_replay_proto_rawDesc), len(file_tapline_v1_replay_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   1,
+			NumEnums:      1,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_tapline_v1_replay_proto_goTypes,
 		DependencyIndexes: file_tapline_v1_replay_proto_depIdxs,
+		EnumInfos:         file_tapline_v1_replay_proto_enumTypes,
 		MessageInfos:      file_tapline_v1_replay_proto_msgTypes,
 	}.Build()
 	File_tapline_v1_replay_proto = out.File

@@ -1,0 +1,163 @@
+package replay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/bus"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+const (
+	maxTries = 50
+	// maxOrders is below what one request may select; the bucket forgets orders a month after their last change.
+	maxOrders = 900
+)
+
+// ErrTooMany says that the bucket has no room for another order.
+var ErrTooMany = fmt.Errorf("there are %d replays of the last 30 days, which is as many as are kept", maxOrders)
+
+var errMalformed = errors.New("malformed replay")
+
+// store is the bucket REPLAY.
+type store interface {
+	Get(ctx context.Context, key string) (bus.Entry, error)
+	Create(ctx context.Context, key string, value []byte) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
+}
+
+// Book is the orders of one tenant.
+type Book struct {
+	store  store
+	tenant string
+}
+
+// Open opens the book over the bucket REPLAY.
+func Open(s store, tenant string) *Book { return &Book{s, tenant} }
+
+// NewID is a name for an order: its time, so that orders sort by age, and some chance.
+func NewID(now time.Time) string {
+	return now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:5])
+}
+
+func (b *Book) key(id string) string { return b.tenant + "." + id }
+
+// Give writes an order for the first time. Its consumer must exist.
+func (b *Book) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.Replay, error) {
+	all, err := b.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) >= maxOrders {
+		return nil, ErrTooMany
+	}
+	r := &taplinev1.Replay{Order: o, State: ordered, ChangedAt: timestamppb.Now()}
+	data, err := proto.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("replay %s: %w", o.GetId(), err)
+	}
+	if _, err := b.store.Create(ctx, b.key(o.GetId()), data); err != nil {
+		return nil, fmt.Errorf("replay %s: %w", o.GetId(), err)
+	}
+	return r, nil
+}
+
+// entry is an order as it was at a revision.
+type entry struct {
+	replay   *taplinev1.Replay
+	revision uint64
+}
+
+func decode(e bus.Entry) (entry, error) {
+	r := &taplinev1.Replay{}
+	if err := proto.Unmarshal(e.Value, r); err != nil || r.GetOrder() == nil {
+		return entry{}, errors.Join(errMalformed, err)
+	}
+	return entry{r, e.Revision}, nil
+}
+
+func (b *Book) read(ctx context.Context, id string) (entry, error) {
+	e, err := b.store.Get(ctx, b.key(id))
+	if err != nil {
+		return entry{}, fmt.Errorf("replay %s: %w", id, err)
+	}
+	found, err := decode(e)
+	if err != nil {
+		return entry{}, fmt.Errorf("replay %s: %w", id, err)
+	}
+	return found, nil
+}
+
+// Get reads one order. [bus.ErrNotFound]: there is none.
+func (b *Book) Get(ctx context.Context, id string) (*taplinev1.Replay, error) {
+	e, err := b.read(ctx, id)
+	return e.replay, err
+}
+
+// List reads all orders, the oldest first.
+func (b *Book) List(ctx context.Context) ([]*taplinev1.Replay, error) {
+	pairs, err := b.store.Select(ctx, b.key("*"))
+	if err != nil {
+		return nil, fmt.Errorf("replays: %w", err)
+	}
+	var all []*taplinev1.Replay
+	for _, pair := range pairs {
+		e, err := decode(pair.Entry)
+		if err != nil {
+			return nil, fmt.Errorf("replay %s: %w", pair.Key, err)
+		}
+		all = append(all, e.replay)
+	}
+	slices.SortFunc(all, func(x, y *taplinev1.Replay) int { return strings.Compare(x.GetOrder().GetId(), y.GetOrder().GetId()) })
+	return all, nil
+}
+
+// Change applies a change to what is stored, reading it again whenever somebody else
+// was faster. An error of the change leaves everything as it is.
+func (b *Book) Change(ctx context.Context, id string, change func(*taplinev1.Replay) error) (*taplinev1.Replay, error) {
+	e, err := b.change(ctx, id, nil, change)
+	return e.replay, err
+}
+
+// change tries first with what the caller knows.
+func (b *Book) change(ctx context.Context, id string, known *entry, change func(*taplinev1.Replay) error) (entry, error) {
+	for range maxTries {
+		var e entry
+		if known != nil {
+			e, known = entry{proto.CloneOf(known.replay), known.revision}, nil
+		} else {
+			var err error
+			if e, err = b.read(ctx, id); err != nil {
+				return entry{}, err
+			}
+		}
+		before := proto.CloneOf(e.replay)
+		if err := change(e.replay); err != nil {
+			return entry{before, e.revision}, err
+		}
+		if proto.Equal(before, e.replay) {
+			return e, nil
+		}
+		data, err := proto.Marshal(e.replay)
+		if err != nil {
+			return entry{}, fmt.Errorf("replay %s: %w", id, err)
+		}
+		revision, err := b.store.Update(ctx, b.key(id), data, e.revision)
+		if err == nil {
+			return entry{e.replay, revision}, nil
+		}
+		if !errors.Is(err, bus.ErrConflict) {
+			return entry{}, fmt.Errorf("replay %s: %w", id, err)
+		}
+	}
+	return entry{}, fmt.Errorf("replay %s: %w %d times in a row", id, bus.ErrConflict, maxTries)
+}

@@ -1,0 +1,4 @@
+package shipper
+
+// AppendMarked is the marking of rows, for tests.
+var AppendMarked = appendMarked

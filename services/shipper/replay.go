@@ -1,0 +1,287 @@
+package shipper
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/replay"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+const (
+	// behindEnd is the pause after a message behind the end of an order: some before it are not settled
+	// yet, and come again from whoever had them.
+	behindEnd = 500 * time.Millisecond
+	// skipEvery and skipMost bound how long messages wait of which nothing is sent, and how many.
+	skipEvery = 500 * time.Millisecond
+	skipMost  = 100
+	// lookEvery is how long it is believed how far the other lanes are.
+	lookEvery = time.Second
+)
+
+// replays works on the orders to send rows again.
+func (s *Shipper) replays(orders *bus.Bucket) *replay.Runner {
+	return replay.NewRunner(replay.Deps{
+		Config: s.cfg.Replay, Bus: s.bus, Bucket: orders, Tenant: s.cfg.Tenant.Name, Stage: Flow.Stage,
+		Log: s.log, Metrics: s.registry, Work: s.replay,
+	})
+}
+
+// resending is one order in work. Its lane is like the others, and has its own connection.
+type resending struct {
+	*Shipper
+	run    *replay.Run
+	copies bool // to another sink than everything else
+	mark   []byte
+
+	// For the goroutine that pulls.
+	deliveries *ledger.Deliveries
+	quiet      time.Time // until when nothing is pulled
+	reached    uint64    // up to where the other lanes have finished, at looked
+	looked     time.Time
+
+	mu      sync.Mutex
+	skipped []skip
+}
+
+// skip is a message of which nothing is sent.
+type skip struct {
+	delivery *bus.Delivery
+	tally    replay.Tally
+}
+
+// replay sends what an order wants until ctx ends.
+func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
+	out, copies, err := s.outletOf(r.Order())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := out.close(); err != nil {
+			s.log.Warn("cannot close the sink of a replay", slog.Any("error", err))
+		}
+	}()
+	sub, err := s.bus.Subscribe(ctx, r.Consumer(), prefetch)
+	if err != nil {
+		return err
+	}
+	sub.Stop()
+	if err := r.Begin(ctx); err != nil {
+		return fmt.Errorf("shipper: %w", err)
+	}
+	w := &resending{Shipper: s, run: r, copies: copies, deliveries: s.ledger.Deliveries()}
+	if s.cfg.TaplineID {
+		w.mark = fmt.Appendf(nil, `"@tapline_replay_id":%q}`, r.Order().GetId())
+	}
+	l := newLane(s, &route{
+		consumer: r.Consumer(), open: out.open, unpack: w.unpack, settle: w.settle, rest: w.rest, failed: w.failed, works: w.works,
+	}, "replay "+r.Order().GetId(), sub.AckWait())
+	defer s.health.Turn(l.name, 0)
+	var wg sync.WaitGroup
+	wg.Go(func() { w.flushing(ctx) })
+	l.run(ctx)
+	wg.Wait()
+	w.flush(ctx)
+	return nil
+}
+
+// outletOf is where the rows of an order go, and whether that is another place than everything else goes to.
+func (s *Shipper) outletOf(o *taplinev1.ReplayOrder) (out outlet, copies bool, err error) {
+	if o.GetSink() == "" || (o.GetSink() == s.cfg.Sink && o.GetSink() != SinkFile) {
+		return outlet{open: s.open, close: func() error { return nil }}, false, nil
+	}
+	c := s.cfg
+	c.Sink = o.GetSink()
+	// A file of its own, whole: what everything else goes to is left as it is.
+	ext := filepath.Ext(c.File.Path)
+	c.File.Path = strings.TrimSuffix(c.File.Path, ext) + ".replay-" + o.GetId() + ext
+	c.File.MaxBytes = 0
+	if err = c.Validate(); err == nil {
+		out, err = newOutlet(c, s.stdout)
+	}
+	if err != nil {
+		return out, true, config.Invalid("--sink", o.GetSink(), "is not configured in this shipper: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return out, true, nil
+}
+
+// unpack takes out of a message what the order wants.
+func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
+	if w.run.Beyond(d.Sequence()) {
+		w.quiet = time.Now().Add(behindEnd)
+		return nil, d.Ack()
+	}
+	if w.run.Settled(d.Sequence()) {
+		return nil, d.Ack()
+	}
+	p := &parcel{delivery: d, part: w.copies}
+	if err := w.decode(d, &p.events); err != nil { // it is in DEAD
+		return nil, w.skip(ctx, d, replay.Tally{Dead: 1})
+	}
+	filter, total := w.run.Filter(), uint64(len(p.events.Events))
+	if !filter.Table(p.events.Table) || !filter.Batch(p.events.Feed, p.events.JobID) {
+		return nil, w.skip(ctx, d, replay.Tally{})
+	}
+	if !w.run.Order().GetAll() {
+		needless, err := w.needless(ctx, d, &p.events)
+		if err != nil {
+			return nil, err
+		}
+		if needless {
+			return nil, w.skip(ctx, d, replay.Tally{Delivered: total})
+		}
+	}
+	w.choose(p)
+	if len(p.events.Events) == 0 {
+		return nil, w.skip(ctx, d, replay.Tally{Dead: uint64(p.dead)})
+	}
+	w.run.Spend(len(p.events.Events))
+	return p, nil
+}
+
+// needless reports whether a batch is delivered, or on its way there anyway because the other
+// lanes have not finished it. The ledger is looked at after that: what they have finished is in it.
+func (w *resending) needless(ctx context.Context, d *bus.Delivery, e *batch.Events) (bool, error) {
+	if !w.copies {
+		if time.Since(w.looked) > lookEvery {
+			backlog, err := w.bus.Backlog(ctx, bus.ConsumerShipper)
+			if err != nil {
+				return false, err
+			}
+			w.reached, w.looked = backlog.Done, time.Now()
+			w.deliveries.Forget()
+		}
+		if d.Sequence() > w.reached {
+			return true, nil
+		}
+	}
+	return w.deliveries.Has(ctx, e)
+}
+
+// choose keeps the rows that are wanted and can be sent, and marks them.
+func (w *resending) choose(p *parcel) {
+	kept, size := p.events.Events[:0], 0
+	for i := range p.events.Events {
+		e := &p.events.Events[i]
+		switch {
+		case !w.run.Filter().Row(string(e.ID), e.JSON):
+			p.part = true
+		case w.unfit(e) != nil: // it is in DEAD, or will be
+			p.dead++
+		default:
+			kept, size = append(kept, *e), size+len(e.JSON)+1+len(w.mark)
+		}
+	}
+	buf := make([]byte, 0, size)
+	for i := range kept {
+		start := len(buf)
+		buf = appendMarked(buf, kept[i].JSON, w.mark)
+		kept[i].JSON = buf[start:len(buf):len(buf)]
+	}
+	p.events.Events, p.bytes = kept, int64(len(buf))
+}
+
+// appendMarked appends a row with one more member before its last brace.
+func appendMarked(dst, row, mark []byte) []byte {
+	end := len(row) - 1
+	if len(mark) == 0 || end < 1 || row[end] != '}' {
+		return append(dst, row...)
+	}
+	dst = append(dst, row[:end]...)
+	if len(bytes.TrimSpace(row[1:end])) > 0 {
+		dst = append(dst, ',')
+	}
+	return append(dst, mark...)
+}
+
+// rest is how long nothing may be pulled, for the order's rate or because its end is reached.
+func (w *resending) rest() time.Duration { return max(w.run.Rest(), time.Until(w.quiet)) }
+
+func (w *resending) failed(_ context.Context, err error) {
+	w.run.Trouble("the sink does not take rows: " + err.Error())
+}
+
+func (w *resending) works(context.Context) { w.run.Trouble("") }
+
+// settle acknowledges what the sink has confirmed, once the ledger and the order say so.
+func (w *resending) settle(ctx context.Context, parcels []*parcel) {
+	if len(parcels) == 0 {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := w.ledger.Sent(ctx, w.notes(w.run.Order(), parcels)...); err != nil {
+		w.log.Warn("cannot note what a replay has sent; it comes again", slog.Any("error", err))
+		return
+	}
+	settled := make([]skip, 0, len(parcels))
+	for _, p := range parcels {
+		settled = append(settled, skip{p.delivery, replay.Tally{
+			Sequence: p.delivery.Sequence(), Rows: uint64(len(p.events.Events)), Bytes: uint64(p.bytes), Dead: uint64(p.dead),
+		}})
+	}
+	w.finish(ctx, settled)
+}
+
+// skip settles a message of which nothing is sent, together with others.
+func (w *resending) skip(ctx context.Context, d *bus.Delivery, t replay.Tally) error {
+	t.Sequence = d.Sequence()
+	w.mu.Lock()
+	w.skipped = append(w.skipped, skip{d, t})
+	full := len(w.skipped) >= skipMost
+	w.mu.Unlock()
+	if full {
+		w.flush(ctx)
+	}
+	return nil
+}
+
+// flushing settles now and then what is skipped, until ctx ends.
+func (w *resending) flushing(ctx context.Context) {
+	ticker := time.NewTicker(skipEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			w.flush(ctx)
+		}
+	}
+}
+
+func (w *resending) flush(ctx context.Context) {
+	w.mu.Lock()
+	skipped := w.skipped
+	w.skipped = nil
+	w.mu.Unlock()
+	if len(skipped) > 0 {
+		w.finish(context.WithoutCancel(ctx), skipped)
+	}
+}
+
+// finish notes the progress of the order, then acknowledges.
+func (w *resending) finish(ctx context.Context, settled []skip) {
+	tallies := make([]replay.Tally, len(settled))
+	for i := range settled {
+		tallies[i] = settled[i].tally
+	}
+	if err := w.run.Note(ctx, tallies...); err != nil {
+		w.log.Warn("cannot note how far a replay is; some of it comes again", slog.Any("error", err))
+		return
+	}
+	for _, s := range settled {
+		if err := s.delivery.Ack(); err != nil {
+			w.log.Debug("cannot ack", slog.Any("error", err))
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package replay_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/devosink/devocert"
+)
+
+// TestKilledInMidReplay: shippers are killed again and again, and what a last one brings to its end is complete.
+func TestKilledInMidReplay(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 60, 20)
+	v := view{}
+	for round := range 3 {
+		p.killed(func() {
+			if round == 0 {
+				v = p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "150", "--detach")
+			}
+			before := p.ask("replay", "show", v.ID).Rows
+			p.await(v.ID, "to go on", func(v view) bool { return v.Rows > before })
+		})
+		if now := p.ask("replay", "show", v.ID); now.State != "running" || now.Settled >= 60 {
+			t.Fatalf("killed too late to prove anything: %+v", now)
+		}
+	}
+	p.shipper()
+	if v = p.done(v.ID); v.Rows != len(first) || v.Settled != 60 || v.Missed != 0 {
+		t.Errorf("%+v", v)
+	}
+	again := rows(t, p.fileOf(v.ID))
+	got := count(again)
+	if !maps.Equal(distinct(got), distinct(first)) {
+		t.Errorf("%d different rows, want %d", len(got), len(first))
+	}
+	// What a killed process had sent and not noted comes once more: a message or two, not the replay.
+	if doubles := len(again) - len(first); doubles > 3*2*20 {
+		t.Errorf("%d rows twice", doubles)
+	}
+	p.account()
+}
+
+func distinct(n map[string]int) map[string]bool {
+	d := map[string]bool{}
+	for id := range n {
+		d[id] = true
+	}
+	return d
+}
+
+// TestTwoShippersOneOrder: one of them works on it; when that one stops, the other takes over.
+func TestTwoShippersOneOrder(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 60, 20)
+	shippers := []*running{p.shipper(), p.shipper()}
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
+	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
+	busy := -1
+	for i, s := range shippers {
+		if value(t, s.metrics, "tapline_replay_active") > 0 {
+			if busy >= 0 {
+				t.Error("both work on it")
+			}
+			busy = i
+		}
+	}
+	if busy < 0 {
+		t.Fatal("nobody works on it")
+	}
+	shippers[busy].stop()
+	if v = p.done(v.ID); v.Rows != len(first) {
+		t.Errorf("%+v", v)
+	}
+	again := count(rows(t, p.fileOf(v.ID)))
+	if !maps.Equal(again, first) { // who stops in an orderly way leaves nothing behind that is not noted
+		t.Errorf("%d different rows, want each of %d once", len(again), len(first))
+	}
+	if value(t, shippers[1-busy].metrics, "tapline_replay_rows_total") == 0 {
+		t.Error("the other shipper has done nothing")
+	}
+}
+
+// TestPauseResumeCancelOverRestarts of everything but the files.
+func TestPauseResumeCancelOverRestarts(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 60, 20)
+	s := p.shipper()
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
+	doomed := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "20", "--detach")
+	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
+	p.await(doomed.ID, "to begin", func(v view) bool { return v.Rows > 0 })
+	p.ask("replay", "pause", v.ID)
+	p.ask("replay", "pause", doomed.ID)
+	p.await(v.ID, "to rest", func(v view) bool { return v.State == "paused" && v.Owner == "" })
+	s.stop()
+	p.restart()
+	before := p.ask("replay", "show", v.ID)
+	if before.State != "paused" || before.Settled == 0 || before.Settled >= 60 {
+		t.Fatalf("%+v", before)
+	}
+	p.shipper()
+	other := p.ask("replay", "--from", "1h", "--sink", "file", "--all") // this shipper works on orders
+	if other.State != "done" {
+		t.Errorf("%+v", other)
+	}
+	if now := p.ask("replay", "show", v.ID); now.Settled != before.Settled {
+		t.Errorf("a paused replay went from %d to %d messages", before.Settled, now.Settled)
+	}
+	p.ask("replay", "resume", v.ID)
+	if v = p.done(v.ID); v.Rows != len(first) || v.Settled != 60 {
+		t.Errorf("%+v", v)
+	}
+	if got := count(rows(t, p.fileOf(v.ID))); !maps.Equal(distinct(got), distinct(first)) {
+		t.Errorf("%d different rows, want %d", len(got), len(first))
+	}
+	if c := p.ask("replay", "cancel", doomed.ID); c.State != "cancelled" {
+		t.Errorf("%+v", c)
+	}
+	if _, err := p.Backlog(t.Context(), bus.ReplayConsumer(doomed.ID)); !errors.Is(err, bus.ErrNotSetUp) {
+		t.Errorf("the consumer of a cancelled replay is still there: %v", err)
+	}
+	for _, verb := range []string{"pause", "resume", "cancel"} {
+		if code, _, stderr := p.tapctl("replay", verb, doomed.ID); code != 2 || !strings.Contains(stderr, "it is cancelled") {
+			t.Errorf("%s what is cancelled: status %d, %q", verb, code, stderr)
+		}
+	}
+	code, stdout, _ := p.tapctl("replay", "ls")
+	if code != 0 || !strings.Contains(stdout, v.ID+"  done ") || !strings.Contains(stdout, doomed.ID+"  cancelled ") {
+		t.Errorf("ls: status %d\n%s", code, stdout)
+	}
+}
+
+// TestTheServerRestarts in the middle of a replay, of live delivery, and of a command that waits.
+func TestTheServerRestarts(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 60, 20)
+	p.shipper()
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
+	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
+	waited := make(chan string, 1)
+	go func() {
+		code, stdout, stderr := p.tapctl("replay", "wait", v.ID)
+		waited <- fmt.Sprint(code, stdout, stderr)
+	}()
+	p.restart()
+	if now := p.ask("replay", "show", v.ID); now.State == "done" {
+		t.Fatalf("too fast to prove anything: %+v", now)
+	}
+	if v = p.done(v.ID); v.Rows != len(first) || v.Settled != 60 {
+		t.Errorf("%+v", v)
+	}
+	if said := <-waited; !strings.HasPrefix(said, "0") || !strings.Contains(said, "60 of 60 messages") {
+		t.Errorf("the command that waited: %s", said)
+	}
+	if got := count(rows(t, p.fileOf(v.ID))); !maps.Equal(distinct(got), distinct(first)) {
+		t.Errorf("%d different rows, want %d", len(got), len(first))
+	}
+}
+
+// TestASinkThatIsAway: nothing is pulled meanwhile, tapctl says why, and everything arrives when it is back.
+func TestASinkThatIsAway(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 30, 20)
+	sink, environ := devo(t)
+	if err := sink.Inject(devosink.Fault{Kind: devosink.FaultRefuse}); err != nil {
+		t.Fatal(err)
+	}
+	p.shipper(environ...)
+	v := p.ask("replay", "--from", "1h", "--sink", "devo", "--all", "--detach")
+	v = p.await(v.ID, "to tell", func(v view) bool { return strings.HasPrefix(v.Reason, "the sink does not take rows: ") })
+	if v.State != "running" || v.Settled != 0 {
+		t.Errorf("%+v", v)
+	}
+	p.publish(feed.MessagesBlocked, 10, 10) // to the live sink, which is another
+	p.settled()
+	left, err := p.Backlog(t.Context(), bus.ReplayConsumer(v.ID))
+	if err != nil || left.InWork > 8 {
+		t.Errorf("%d messages in work while the sink is away, %v", left.InWork, err)
+	}
+	if err := sink.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	if v = p.done(v.ID); v.Rows != len(first) || v.Reason != "" {
+		t.Errorf("%+v", v)
+	}
+	got := map[string]bool{}
+	for _, e := range sink.Events("") {
+		if e.Frame.Partial {
+			continue
+		}
+		if !strings.HasSuffix(string(e.Message), `","@tapline_replay_id":"`+v.ID+`"}`) {
+			t.Fatalf("row %s", e.Message)
+		}
+		got[string(e.Message)] = true
+	}
+	if len(got) != len(first) {
+		t.Errorf("%d different rows, want %d", len(got), len(first))
+	}
+}
+
+// devo is a stand-in for Devo and the variables that lead to it.
+func devo(t *testing.T) (*devosink.Sink, []string) {
+	t.Helper()
+	set, err := devocert.New(devocert.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := set.Write(filepath.Join(t.TempDir(), "certs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf, err := set.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := devosink.New(devosink.Config{TLS: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sink.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return sink, []string{
+		"DEVO_ADDRESS=" + sink.Addr(), "DEVO_CHAIN_FILE=" + files.Chain, "DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey,
+	}
+}
