@@ -55,6 +55,10 @@ interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/inter
 	test/interop/install.sh $(CURDIR)/bin/interop
 	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/...
 
+.PHONY: compose-test
+compose-test: ## Test docker-compose.yml from outside; needs a Docker engine
+	$(GO) test -tags compose -count=1 -v -timeout 30m ./test/compose
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	@for module in $(MODULES); do (cd $$module && \
