@@ -14,15 +14,13 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// busy reads six days of backfill, which takes a while, under limits that can be broken.
+// busy reads six days of backfill, which takes a while.
 const busy = `
 TAP_START_TIME=6d
 TAP_POLL_INTERVAL=30s
 EXPAND_RATE=100
-QUOTA_SIEM=700
 TAPSIM_AGE=143h
 TAPSIM_RATE=0.15
-TAPSIM_LIMIT_SIEM=700
 `
 
 // slow makes each call for records take a second.
@@ -156,7 +154,7 @@ func (s *stack) rotate(a *account) {
 
 	s.certify()
 	s.compose("restart", "devosink") // what Devo does at its end
-	a.rows, a.seen = map[string]int{}, time.Time{}
+	a.rows, a.seen = map[string]bool{}, time.Time{}
 	a.truth, a.until = map[string]time.Time{}, time.Now().UTC()
 	a.settle("after new certificates for Devo")
 	if now := s.started(); now != started {
