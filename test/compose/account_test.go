@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,19 @@ func (a *account) arrivals() {
 		}
 		a.rows[string(f)+" "+key] = true
 	})
+}
+
+// drain stops the fetchers, waits until nothing is on its way, and reads the sink, which will forget everything when
+// it is restarted.
+func (a *account) drain() {
+	a.s.t.Helper()
+	a.s.compose("stop", "fetcher")
+	poll(a.s.t, "nothing to be on its way", func() bool {
+		out, err := a.s.tapctl("verify")
+		return err == nil && strings.Contains(out, " 0 on their way")
+	})
+	a.read()
+	a.seen = time.Time{}
 }
 
 // missing lists what was visible at a moment and has not arrived.

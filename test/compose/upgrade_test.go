@@ -39,13 +39,14 @@ func TestUpgrade(t *testing.T) {
 	t.Logf("version %s is healthy after %s", version, before.up().Round(1e9))
 	a := newAccount(&before)
 	a.settle("with version " + version)
+	a.drain()
 
 	now.up()
 	a.s = now
 	a.settle("after the upgrade")
 	verify(now)
 
-	a.read()
+	a.drain()
 	before.up()
 	a.s = &before
 	a.settle("after going back")
