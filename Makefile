@@ -36,7 +36,7 @@ init: ## Write .env and secrets/ for docker compose where they are missing
 
 .PHONY: up
 up: init ## Build the images and collect with docker compose
-	docker compose up --build --detach --wait
+	docker compose up --build --detach --wait || { docker compose logs --no-log-prefix check; exit 1; }
 
 .PHONY: down
 down: ## Stop what make up started; nothing is lost
