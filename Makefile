@@ -36,7 +36,7 @@ init: ## Write .env and secrets/ for docker compose where they are missing
 
 .PHONY: up
 up: init ## Build the images and collect with docker compose
-	docker compose up --build --detach --wait
+	docker compose up --build --detach --wait || { docker compose logs --no-log-prefix check; exit 1; }
 
 .PHONY: down
 down: ## Stop what make up started; nothing is lost
@@ -54,6 +54,10 @@ e2e: ## Run only the tests of the whole pipeline
 interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/interop
 	test/interop/install.sh $(CURDIR)/bin/interop
 	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/...
+
+.PHONY: compose-test
+compose-test: ## Test docker-compose.yml from outside; needs a Docker engine
+	$(GO) test -tags compose -count=1 -v -timeout 30m ./test/compose
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)

@@ -42,6 +42,21 @@ for user in $users; do
   printf 'PASSWORD_%s = "%s"\n' "$(echo "$user" | tr a-z A-Z)" "$(cat "$secrets/nats/$user")"
 done >"$secrets/nats/passwords.conf"
 
+# The servers of deploy/cluster.yml know each other by a password, too.
+if [ ! -s "$secrets/nats/route.conf" ]; then
+  secret=$(password)
+  {
+    echo "authorization { user: route, password: \"$secret\" }"
+    echo 'routes: ['
+    for node in nats nats-2 nats-3; do echo "  \"nats://route:$secret@$node:6222\""; done
+    echo ']'
+  } >"$secrets/nats/route.conf"
+fi
+
+if [ ! -s "$secrets/grafana_admin" ]; then
+  password >"$secrets/grafana_admin"
+  echo "init: made a password for Grafana's admin"
+fi
 for name in tap_secret devo_http_token; do
   if [ ! -e "$secrets/$name" ]; then
     : >"$secrets/$name"

@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 	pause(t, time.Until(s.began.Add(2*time.Minute)))
 	a.settle("after two minutes")
 	verify(s)
-	a.read()
+	a.drain()
 	s.compose("down")
 	s.up()
 	a.settle("after down and up")

@@ -23,29 +23,36 @@ const version = "compose-test"
 // patience bounds every wait; only a failing test takes so long.
 const patience = 4 * time.Minute
 
+// run runs a program to its end. It is bounded, and works while a test is cleaning up, too.
+func run(dir string, env []string, name string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), env...)
+	return cmd.CombinedOutput()
+}
+
 // clone is a clean clone of this repository, with its images built.
 var clone = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tapline-compose-")
 	if err != nil {
 		return "", err
 	}
-	if out, err := exec.Command("git", "clone", "--quiet", "../..", dir).CombinedOutput(); err != nil {
+	if out, err := run(".", nil, "git", "clone", "--quiet", "../..", dir); err != nil {
 		return dir, fmt.Errorf("git clone: %w: %s", err, out)
 	}
-	build := exec.Command("docker", "compose", "--profile", "demo", "--profile", "tools", "build")
-	build.Dir, build.Env = dir, append(os.Environ(), "TAPLINE_VERSION="+version)
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := run(dir, []string{"TAPLINE_VERSION=" + version}, "docker", "compose", "--profile", "demo", "--profile", "tools", "build"); err != nil {
 		return dir, fmt.Errorf("docker compose build: %w: %s", err, out)
 	}
 	return dir, nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	m.Run()
 	if dir, err := clone(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
-	os.Exit(code)
 }
 
 // stack is a project of docker compose.
@@ -70,9 +77,9 @@ func newStack(t *testing.T, name string, files []string, env ...string) *stack {
 		s.args = append(s.args, "-f", f)
 	}
 	s.args = append(s.args, "--profile", "demo", "--profile", "tools", "--env-file", "deploy/demo.env")
-	s.env = append(os.Environ(), append([]string{
+	s.env = append([]string{
 		"COMPOSE_PROJECT_NAME=" + name, "TAPLINE_VERSION=" + version, "TAPSIM_PORT=0", "DEVOSINK_PORT=0", "COMPOSE_PROGRESS=quiet",
-	}, env...)...)
+	}, env...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := s.try("logs", "--no-color", "--tail", "60")
@@ -89,11 +96,7 @@ func newStack(t *testing.T, name string, files []string, env ...string) *stack {
 
 // try runs docker compose; output is both streams.
 func (s *stack) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker", append(append([]string{"compose"}, s.args...), args...)...)
-	cmd.Dir, cmd.Env = s.dir, s.env
-	out, err := cmd.CombinedOutput()
+	out, err := run(s.dir, s.env, "docker", append(append([]string{"compose"}, s.args...), args...)...)
 	return string(out), err
 }
 
@@ -110,7 +113,7 @@ func (s *stack) compose(args ...string) string {
 // docker runs docker and expects success.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("docker", args...).CombinedOutput()
+	out, err := run(".", nil, "docker", args...)
 	if err != nil {
 		t.Fatalf("docker %v: %v\n%s", args, err, out)
 	}
@@ -136,19 +139,26 @@ func (s *stack) containers(service string) []string {
 
 // get asks a container over the network that it shares with this machine.
 func (s *stack) get(container, path string) ([]byte, error) {
-	ip := docker(s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container)
-	port, path, _ := strings.Cut(path, "/")
-	addresses := strings.Fields(ip)
+	return s.call(container, http.MethodGet, path, "")
+}
+
+// call makes a request to a container: the path begins with the port.
+func (s *stack) call(container, method, path, body string) ([]byte, error) {
+	addresses := strings.Fields(docker(s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container))
 	if len(addresses) == 0 {
 		return nil, fmt.Errorf("container %s has no address", container)
 	}
-	resp, err := http.Get("http://" + addresses[0] + ":" + port + "/" + path)
+	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+addresses[0]+":"+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= 300 {
+	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
 		err = fmt.Errorf("%s: %s", path, resp.Status)
 	}
 	return data, err
@@ -164,15 +174,12 @@ func (s *stack) ask(service, path string) []byte {
 	return data
 }
 
-// inject has a stand-in misbehave.
+// inject has the stand-in for Proofpoint misbehave.
 func (s *stack) inject(fault string) {
 	s.t.Helper()
-	ip := docker(s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", s.containers("tapsim")[0])
-	resp, err := http.Post("http://"+ip+":8081/_sim/faults", "application/json", strings.NewReader(fault))
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		s.t.Fatalf("inject %s: %v %v", fault, resp, err)
+	if _, err := s.call(s.containers("tapsim")[0], http.MethodPost, "8081/_sim/faults", fault); err != nil {
+		s.t.Fatalf("inject %s: %v", fault, err)
 	}
-	_ = resp.Body.Close()
 }
 
 // counter adds up the series of a counter in one container; -1 if it cannot be asked.
@@ -224,12 +231,10 @@ func pause(t *testing.T, d time.Duration) {
 	}
 }
 
-// init writes random secrets as make init does.
+// initSecrets writes random secrets as make init does.
 func (s *stack) initSecrets(args ...string) {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.dir, "deploy/init.sh"), args...)
-	cmd.Env = s.env
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := run(s.dir, s.env, filepath.Join(s.dir, "deploy/init.sh"), args...); err != nil {
 		s.t.Fatalf("init: %v: %s", err, out)
 	}
 }
