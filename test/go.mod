@@ -3,6 +3,7 @@ module github.com/tapline/tapline/test
 go 1.26.0
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/tapline/tapline/pkg v0.0.0
 	github.com/tapline/tapline/proto v0.0.0
