@@ -78,6 +78,10 @@ bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside 
 day: ## Simulate the first day of a collector, for docs/day.md
 	@$(GO) run ./test/cmd/simday >docs/day.md.new && mv docs/day.md.new docs/day.md
 
+.PHONY: bundle
+bundle: build ## Put all that a host without a network needs into bin/bundle
+	@deploy/bundle.sh '$(VERSION)'
+
 .PHONY: docs
 docs: ## Make the tables of docs/configuration.md and docs/operations.md anew from the code
 	@$(GO) run ./test/cmd/writedocs

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tapline/tapline/pkg/config"
 )
@@ -26,6 +27,7 @@ type Bus struct {
 	js     jetstream.JetStream
 	log    *slog.Logger
 	name   string
+	tracer trace.Tracer
 	closed chan struct{}
 	watch  atomic.Pointer[func(connected bool)]
 	// refused says that the server does not take the password, and that this is in the log.
@@ -88,7 +90,7 @@ func InProcess(server nats.InProcessConnProvider, name string, log *slog.Logger)
 }
 
 func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, error) {
-	b := &Bus{log: log, name: name, closed: make(chan struct{})}
+	b := &Bus{log: log, name: name, tracer: silent, closed: make(chan struct{})}
 	opts = append(opts,
 		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
 		// A password is changed here and there, not at the same instant.

@@ -110,12 +110,12 @@ func (b *Bus) Take(ctx context.Context, c Consumption, handle Handler) (bool, er
 	}
 	taken := false
 	for msg := range batch.Messages() {
-		meta, err := msg.Metadata()
+		d, err := b.delivery(ctx, msg, consumer)
 		if err != nil {
 			return taken, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
 		}
 		taken = true
-		b.process(ctx, c, &Delivery{msg, meta, consumer.CachedInfo().Config.AckWait}, handle)
+		b.process(ctx, c, d, handle)
 	}
 	if err := batch.Error(); err != nil {
 		return taken, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
@@ -129,8 +129,11 @@ func (b *Bus) Take(ctx context.Context, c Consumption, handle Handler) (bool, er
 // process runs the handler with a heartbeat and lets its error decide.
 func (b *Bus) process(ctx context.Context, c Consumption, d *Delivery, handle Handler) {
 	stop := keepAlive(d, c.Turn)
-	err := handle(ctx, d)
+	err := handle(d.Context(ctx), d)
 	stop()
+	if err != nil {
+		fail(d.span, err)
+	}
 	step.At("bus.handled")
 	if err := b.decide(ctx, c, d, err); err != nil {
 		// The message comes again by itself when AckWait is over.

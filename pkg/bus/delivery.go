@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Delivery is one message in somebody's hands.
@@ -16,6 +18,12 @@ type Delivery struct {
 	msg     jetstream.Msg
 	meta    *jetstream.MsgMetadata
 	ackWait time.Duration
+	span    trace.Span
+}
+
+// Context carries the span of the message, for what is published because of it.
+func (d *Delivery) Context(ctx context.Context) context.Context {
+	return trace.ContextWithSpan(ctx, d.span)
 }
 
 // Data is the message's body. It must not be changed.
@@ -48,29 +56,38 @@ func (d *Delivery) RetryAfter(delay time.Duration) error {
 // Progress says that work goes on; the wait for the ack begins anew. Without an ack
 // or a sign of life the server delivers the message to somebody else. Say it
 // well within [Subscription.AckWait].
-func (d *Delivery) Progress() error { return d.verdict("keep", d.msg.InProgress()) }
+func (d *Delivery) Progress() error { return d.verdict(keeps, d.msg.InProgress()) }
 
 // Terminate says that the message is never wanted again. Store it in DEAD first.
 func (d *Delivery) Terminate(reason string) error {
 	return d.verdict("terminate", d.msg.TermWithReason(reason))
 }
 
+// verdict ends the span, unless work goes on.
 func (d *Delivery) verdict(verb string, err error) error {
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", verb, d.Source(), err)
+		err = fmt.Errorf("%s %s: %w", verb, d.Source(), err)
+		fail(d.span, err)
 	}
-	return nil
+	if verb != keeps {
+		d.span.SetAttributes(attribute.String("tapline.verdict", verb))
+		d.span.End()
+	}
+	return err
 }
+
+const keeps = "keep"
 
 // Subscription pulls messages of one consumer. Next is for one goroutine.
 type Subscription struct {
+	bus      *Bus
+	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
-	ackWait  time.Duration
 	stop     sync.Once
 }
 
 // AckWait is how long a delivery may stay without a sign of life.
-func (s *Subscription) AckWait() time.Duration { return s.ackWait }
+func (s *Subscription) AckWait() time.Duration { return s.consumer.CachedInfo().Config.AckWait }
 
 // Subscribe begins to pull. prefetch bounds the messages that wait in this process.
 func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscription, error) {
@@ -82,7 +99,7 @@ func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscri
 	if err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", c.Name, err)
 	}
-	return &Subscription{messages: messages, ackWait: consumer.CachedInfo().Config.AckWait}, nil
+	return &Subscription{bus: b, consumer: consumer, messages: messages}, nil
 }
 
 // Next waits for a message. It ends with the error of ctx, or with [ErrClosed]
@@ -97,11 +114,11 @@ func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
 	case err != nil:
 		return nil, fmt.Errorf("pull: %w", err)
 	}
-	meta, err := msg.Metadata()
+	d, err := s.bus.delivery(ctx, msg, s.consumer)
 	if err != nil {
 		return nil, fmt.Errorf("pull: %w", err)
 	}
-	return &Delivery{msg, meta, s.ackWait}, nil
+	return d, nil
 }
 
 // Stop ends the pulling and gives back at once what waits in this process. No

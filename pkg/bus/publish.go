@@ -7,7 +7,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 	"google.golang.org/protobuf/proto"
@@ -19,7 +18,7 @@ import (
 
 // PublishJob stores a job. A job on the same subject that is waiting or in work
 // makes it [ErrOutstanding].
-func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) error {
+func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) (err error) {
 	id, err := job.Of(j)
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -28,7 +27,9 @@ func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) error {
 	if err != nil {
 		return fmt.Errorf("encode job %s: %w", j.GetId(), err)
 	}
-	_, err = b.js.Publish(ctx, jobSubject(id), data)
+	ctx, end := b.publishing(ctx, "order "+job.LaneName(id.Lane), j.GetId())
+	defer func() { end(err) }()
+	_, err = b.js.PublishMsg(ctx, message(ctx, jobSubject(id), data))
 	if hasCode(err, codeStoreFailed) { // JOBS has no limit of bytes: only the one of messages per subject is left
 		return fmt.Errorf("publish job %s: %w", j.GetId(), ErrOutstanding)
 	}
@@ -59,7 +60,9 @@ const ackEvery = 16
 // sequence of the marker. [ErrAlreadyStored]: an earlier call stored this job.
 // [ErrTooLarge]: more batches than the server takes. Any other error leaves
 // the outcome unknown; the same call may be repeated.
-func (b *Bus) PublishWindow(ctx context.Context, w Window) (uint64, error) {
+func (b *Bus) PublishWindow(ctx context.Context, w Window) (sequence uint64, err error) {
+	ctx, end := b.publishing(ctx, "store "+StreamRaw, w.JobID)
+	defer func() { end(err) }()
 	p, err := jetstreamext.NewBatchPublisher(b.js, jetstreamext.BatchFlowControl{
 		AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
 	})
@@ -68,7 +71,7 @@ func (b *Bus) PublishWindow(ctx context.Context, w Window) (uint64, error) {
 	}
 	for msg, err := range w.Batches {
 		if err == nil {
-			err = p.Add(rawSubject(w.Tenant, msg.Feed), msg.Data)
+			err = p.AddMsg(message(ctx, rawSubject(w.Tenant, msg.Feed), msg.Data))
 		}
 		if err != nil {
 			// The server forgets an open batch by itself.
@@ -153,8 +156,10 @@ type EventMeta struct{ Tenant, Table, MsgID string }
 
 // PublishEvents stores one marshalled EventBatch and returns its sequence; for a
 // repetition that the server dropped it is that of the first.
-func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (uint64, error) {
-	ack, err := b.js.Publish(ctx, eventSubject(m.Tenant, m.Table), data, jetstream.WithMsgID(m.MsgID))
+func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (sequence uint64, err error) {
+	ctx, end := b.publishing(ctx, "store "+StreamEvents, m.MsgID)
+	defer func() { end(err) }()
+	ack, err := b.js.PublishMsg(ctx, message(ctx, eventSubject(m.Tenant, m.Table), data), jetstream.WithMsgID(m.MsgID))
 	if hasCode(err, codeStoreFailed) {
 		err = fmt.Errorf("%w: %w", ErrFull, err)
 	}
@@ -171,8 +176,7 @@ func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id 
 	if err != nil {
 		return fmt.Errorf("encode dead letter %s: %w", id, err)
 	}
-	msg := nats.NewMsg(deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()))
-	msg.Data = data
+	msg := message(ctx, deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()), data)
 	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id)); err != nil {
 		return fmt.Errorf("publish dead letter %s: %w", id, err)
 	}

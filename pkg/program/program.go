@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/lifecycle"
@@ -39,6 +40,7 @@ type Runtime struct {
 	Log     *slog.Logger
 	Metrics *prometheus.Registry
 	Health  *telemetry.Health
+	Traces  trace.TracerProvider // nil for none
 	Stdout  io.Writer
 	Environ []string
 }
@@ -116,6 +118,12 @@ func (p Program[C]) Start(ctx context.Context, environ []string, stdout, stderr 
 		return err
 	}
 	defer stop()
+	traces, flush, err := telemetry.Traces(ctx, tc.Trace, p.Name, version, rt.Log)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	rt.Traces = traces
 	rt.Log.Info("start", slog.String("service", p.Name), slog.String("version", version))
 	if err := lifecycle.Stopped(ctx, p.Run(ctx, cfg, rt)); err != nil {
 		return err

@@ -11,7 +11,8 @@ import (
 type Config struct {
 	HTTPAddr  string     `env:"HTTP_ADDR" envDefault:"127.0.0.1:9090" usage:"address of probes and metrics; \"off\" serves none"`
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info" usage:"debug, info, warn or error"`
-	LogFormat string     `env:"LOG_FORMAT" envDefault:"auto" usage:"auto (text on a terminal, json otherwise), text or json"`
+	Trace     TraceConfig
+	LogFormat string `env:"LOG_FORMAT" envDefault:"auto" usage:"auto (text on a terminal, json otherwise), text or json"`
 }
 
 // Off as an address means: do not listen.

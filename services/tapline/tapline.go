@@ -38,6 +38,7 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 		return err
 	}
 	defer conn.Close()
+	conn.Trace(rt.Traces)
 	if err := lifecycle.Stopped(ctx, conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name))); err != nil {
 		return fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
@@ -37,6 +38,8 @@ type world struct {
 	sink  *devosink.Sink
 	certs devocert.Files
 	dir   string
+
+	traces trace.TracerProvider // nil for none
 
 	mu      sync.Mutex
 	arrives func(devosink.Event)
@@ -188,7 +191,7 @@ func (w *world) run(tb testing.TB, extra ...string) *pipeline {
 	p := &pipeline{logs: &logs{}, metrics: telemetry.NewRegistry()}
 	rt := program.Runtime{
 		Log:     slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Metrics: p.metrics, Health: telemetry.NewHealth(), Stdout: p.logs,
+		Metrics: p.metrics, Health: telemetry.NewHealth(), Traces: w.traces, Stdout: p.logs,
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)

@@ -28,6 +28,7 @@ func main() {
 				return err
 			}
 			defer conn.Close()
+			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
 			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: step.Clock()}).Run(ctx)
 		},

@@ -28,6 +28,7 @@ func main() {
 				return err
 			}
 			defer conn.Close()
+			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
 			s, err := scheduler.New(c.Scheduler, scheduler.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: step.Clock()})
 			if err != nil {

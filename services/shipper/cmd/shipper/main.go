@@ -29,6 +29,7 @@ func main() {
 				return err
 			}
 			defer conn.Close()
+			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
 			s, err := shipper.New(c.Shipper, shipper.Deps{
 				Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Stdout: rt.Stdout, Now: step.Clock(),
