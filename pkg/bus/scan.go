@@ -62,6 +62,9 @@ func Dead(tenant, stage string) Selection {
 	return Selection{stream: StreamDead, filter: deadPrefix + token(tenant) + "." + token(stage) + ".>"}
 }
 
+// Letters selects the dead letters of everybody.
+func Letters() Selection { return Selection{stream: StreamDead, filter: deadPrefix + ">"} }
+
 // scanWait bounds the wait for one message that the server says is there.
 const scanWait = 10 * time.Second
 
