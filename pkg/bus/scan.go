@@ -85,6 +85,9 @@ func selected(stream, filter string) Selection {
 	return Selection{stream: stream, filters: []string{filter}}
 }
 
+// Letters selects the dead letters of everybody.
+func Letters() Selection { return Selection{stream: StreamDead, filter: deadPrefix + ">"} }
+
 // scanWait bounds the wait for one message that the server says is there.
 const scanWait = 10 * time.Second
 

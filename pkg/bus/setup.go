@@ -94,15 +94,21 @@ func (b *Bus) plant(ctx context.Context, seeds []Seed) error {
 
 // supported refuses servers without atomic batches, which came with 2.12.
 func supported(version string) error {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) == 3 {
-		major, err1 := strconv.Atoi(parts[0])
-		minor, err2 := strconv.Atoi(parts[1])
-		if err1 == nil && err2 == nil && (major > 2 || (major == 2 && minor >= 12)) {
-			return nil
-		}
+	if atLeast(version, 2, 12) {
+		return nil
 	}
 	return fmt.Errorf("%w: it says %q and Tapline needs 2.12 or later (2.15 recommended): upgrade nats-server", ErrServerTooOld, version)
+}
+
+// atLeast compares the version of a server.
+func atLeast(version string, major, minor int) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) != 3 {
+		return false
+	}
+	x, err1 := strconv.Atoi(parts[0])
+	y, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (x > major || (x == major && y >= minor))
 }
 
 func streams(l Limits) []jetstream.StreamConfig {

@@ -137,6 +137,16 @@ func (b *Book) Refused(ctx context.Context, pool feed.Pool, retryAfter time.Dura
 	return external, err
 }
 
+// Forget closes a pool because nobody remembers some calls, of which the last was made at an instant, at the latest. It
+// returns until when the pool is closed.
+func (b *Book) Forget(ctx context.Context, pool feed.Pool, last time.Time) (until time.Time, err error) {
+	err = b.change(ctx, pool, func(s *State, now time.Time) bool {
+		until = s.Forget(now, last)
+		return true
+	})
+	return until, err
+}
+
 // Open lifts what closes the pool besides counted calls: a 429 or lost memory.
 func (b *Book) Open(ctx context.Context, pool feed.Pool) error {
 	return b.change(ctx, pool, func(s *State, now time.Time) bool {

@@ -146,6 +146,20 @@ func (s *State) block(until time.Time, reason string) {
 	s.pb.BlockedUntil, s.pb.BlockedReason = timestamppb.New(until), reason
 }
 
+// Forget closes the pool for as long as calls count that nobody remembers, of which the last was made at an instant. It
+// returns until when the pool is closed, by that or by something else.
+func (s *State) Forget(now, last time.Time) time.Time {
+	now = s.present(now)
+	until := last.Add(Period + s.margin)
+	if have := s.pb.GetBlockedUntil(); have != nil && have.AsTime().After(until) {
+		return have.AsTime()
+	}
+	if until.After(now) {
+		s.block(until, "memory of earlier calls was lost")
+	}
+	return until
+}
+
 // Open lifts whatever closes the pool besides the calls that were counted.
 func (s *State) Open(now time.Time) {
 	s.present(now)

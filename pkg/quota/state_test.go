@@ -128,3 +128,28 @@ func TestUnlimitedPoolIsCounted(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// TestForget: a pool whose memory is too old stays closed until no call counts that may be forgotten, and what closes it for longer stays.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	last := epoch.Add(-time.Hour)
+	until := s.Forget(epoch, last)
+	if want := last.Add(24*time.Hour + 2*time.Minute); !until.Equal(want) {
+		t.Errorf("closed until %s, want %s", until, want)
+	}
+	if ok, free := s.Reserve(until.Add(-time.Second), 10); ok || !free.Equal(until) {
+		t.Errorf("a call before %s: %v, free at %s", until, ok, free)
+	}
+	if again := s.Forget(epoch, last.Add(-time.Hour)); !again.Equal(until) {
+		t.Errorf("an older memory opens the pool at %s", again)
+	}
+	if ok, _ := s.Reserve(until, 10); !ok {
+		t.Error("closed for too long")
+	}
+	s = fresh(t)
+	s.Forget(epoch, epoch.Add(-25*time.Hour))
+	if ok, _ := s.Reserve(epoch, 10); !ok {
+		t.Error("closed for calls that do not count")
+	}
+}

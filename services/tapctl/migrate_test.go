@@ -141,3 +141,29 @@ func TestMigrateDevoForCompose(t *testing.T) {
 		}
 	}
 }
+
+// TestMigrateDevoToARelay: what is written for a relay is what the shipper takes.
+func TestMigrateDevoToARelay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yaml")
+	text := "globals: {devo_sender_threshold_for_using_gzip_in_transport_layer: -1}\noutputs: {r: {type: syslog, config: {address: relay, concurrent_connections: 4}}}\n" +
+		"inputs: {proofpoint_tap: {credentials: {username: a, password: s3cr3t}, services: {clicksBlocked: {}}}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := migrate(t, file, "--out", dir); code != 0 {
+		t.Fatalf("status %d: %s", code, said)
+	}
+	env, err := os.ReadFile(filepath.Join(dir, ".env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c tapline.Config
+	if err := config.Load(&c, strings.Split(string(env), "\n")); err != nil {
+		t.Error(err)
+	}
+	if c.Shipper.Devo.TLS || c.Shipper.Devo.Address != "relay:13000" || c.Shipper.Devo.Compress != "gzip" || c.Shipper.Connections != 4 {
+		t.Errorf("%+v", c.Shipper.Devo)
+	}
+}

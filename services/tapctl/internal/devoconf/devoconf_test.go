@@ -110,6 +110,12 @@ func TestOtherOutputs(t *testing.T) {
 			t.Errorf("%s: %s", outputs, got)
 		}
 	}
+	for threshold, want := range map[string]string{"-1": "DEVO_COMPRESS=gzip\nSINK=stdout", "0.5": "SINK=stdout", "1.1": "SINK=stdout"} {
+		m, err := parse("globals: {devo_sender_threshold_for_using_gzip_in_transport_layer: "+threshold+"}\noutputs: {c: {type: console}}\n"+inputs, "")
+		if err != nil || !strings.HasPrefix(lines(t, m), want) || (len(m.Notes) > 0) != (threshold == "0.5") {
+			t.Errorf("%s: %+v, %v", threshold, m, err)
+		}
+	}
 	two := strings.Replace(inputs, "inputs: {", "inputs: {tap2: {credentials: {username: c, password: d}, services: {threats: {}}}, ", 1)
 	if m, err := parse(two, "tap2"); err != nil || m.Secret.Reveal() != "d" {
 		t.Errorf("%+v, %v", m, err)
@@ -149,6 +155,10 @@ func TestBadFiles(t *testing.T) {
 		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%q for %.30q: %v\nwant %s", c.new, c.old, err, c.want)
 		}
+	}
+	only := "outputs: {r: {type: syslog, config: {address: collector-eu.devo.io}}}\n"
+	if _, err := parse(only+good[strings.Index(good, "inputs:"):], ""); err == nil || !strings.Contains(err.Error(), "config.yaml:1: outputs.r.config.address: is Devo itself") {
+		t.Errorf("%v", err)
 	}
 	if _, err := parse(good, "nothing"); err == nil || !strings.Contains(err.Error(), "has no nothing (--input)") {
 		t.Errorf("%v", err)

@@ -24,6 +24,10 @@ func (r *reader) globals(root member) error {
 	for _, m := range globals.members() {
 		switch m.name {
 		case "debug", "id", "name":
+		case gzipKey:
+			if err := r.gzip(m); err != nil {
+				return err
+			}
 		case "persistence":
 			r.note(m, "has no equivalent: state lives in streams and buckets of NATS. What the collector has read is not taken over; see the guide for running both side by side")
 		default:
@@ -31,7 +35,33 @@ func (r *reader) globals(root member) error {
 		}
 	}
 	for _, m := range root.get("global_overrides").members() {
+		if m.name == gzipKey {
+			if err := r.gzip(m); err != nil {
+				return err
+			}
+			continue
+		}
 		r.note(m, "has no equivalent: "+tuning(m.name))
+	}
+	return nil
+}
+
+const gzipKey = "devo_sender_threshold_for_using_gzip_in_transport_layer"
+
+// gzip: how full the collector's queue is when it begins to compress; above 1 is never, below 0 always.
+func (r *reader) gzip(m member) error {
+	text, err := r.text(m)
+	if err != nil {
+		return err
+	}
+	threshold, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil:
+		return r.problem(m, "want a number")
+	case threshold < 0:
+		r.set("DEVO_COMPRESS", "gzip", m.path)
+	case threshold <= 1:
+		r.note(m, "compresses when the queue is full to that share; here it is always (DEVO_COMPRESS=gzip) or never, which is the default")
 	}
 	return nil
 }
@@ -41,7 +71,7 @@ func tuning(name string) string {
 	case strings.HasPrefix(name, "queue_"):
 		return "there are no queues in memory; STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES bound what waits on disk"
 	case strings.HasPrefix(name, "devo_sender_"):
-		return "how rows are compressed and buffered on their way is set by variables of the sink"
+		return "rows are sent in the batches in which they wait (DEVO_COMPRESS compresses them)"
 	}
 	return "nothing depends on it here"
 }
@@ -164,6 +194,10 @@ func (r *reader) platform(m member) error {
 }
 
 func (r *reader) relay(m member) error {
+	at := m.get("config").get("address", "url", "location")
+	if host, err := r.text(at); err == nil && (host == "devo.io" || strings.HasSuffix(host, ".devo.io")) {
+		return r.problem(at, "is Devo itself, where rows go over TLS only: want type devo_platform, or a relay in your own network")
+	}
 	if err := r.address(m, "13000"); err != nil {
 		return err
 	}

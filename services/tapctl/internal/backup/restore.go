@@ -1,0 +1,249 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/quota"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// quotaPart is the memory of calls.
+const quotaPart = "KV_" + bus.BucketQuota
+
+// ErrRunning says that a stage runs while its streams are to be replaced.
+var ErrRunning = errors.New("a stage is running")
+
+// Order says what to restore, and how.
+type Order struct {
+	Dir    string
+	Limits bus.Limits
+	Quota  quota.Config
+	Force  bool // replace streams that have something in them
+	// Stopped is when the collector that was backed up made its last call, at the latest.
+	Stopped time.Time
+	Now     func() time.Time
+	Tell    func(Part)
+}
+
+// Restored is what a restore did.
+type Restored struct {
+	*Manifest
+	Closed []Closed       `json:"closed"`            // pools of calls
+	Strays int            `json:"strays"`            // letters taken out of DEAD
+	Ledger ledger.Rebuilt `json:"ledger_of_batches"` // of all tenants
+}
+
+// Closed is a pool that stays closed, because nobody knows what was called since the backup.
+type Closed struct {
+	Tenant string    `json:"tenant"`
+	Pool   feed.Pool `json:"pool"`
+	Until  time.Time `json:"until"`
+}
+
+// Restore replaces the streams and buckets by those of a backup. No stage may run. It may be repeated when it
+// was interrupted, with Force.
+//
+// QUOTA comes first and is closed at once: an older memory of calls than the truth would make too many. Consumers whose
+// stream was taken after what they write go back to where they were when the backup began. Letters in DEAD about messages
+// that are not in the backup go; their places will be taken by others. At last the ledger is derived
+// again from the streams, which were taken after it.
+func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
+	m, err := Open(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Rewindable(); err != nil {
+		return nil, err
+	}
+	if err := free(ctx, b, o.Force); err != nil {
+		return nil, err
+	}
+	r := &Restored{Manifest: m}
+	for _, p := range m.Parts {
+		if err := b.Remove(ctx, p.Stream); err != nil {
+			return nil, err
+		}
+	}
+	calls := m.part(quotaPart)
+	if err := calls.restore(ctx, b, o); err != nil {
+		return nil, err
+	}
+	if r.Closed, err = closePools(ctx, b, o, calls.At); err != nil {
+		return nil, err
+	}
+	for i := range m.Parts {
+		if p := &m.Parts[i]; p != calls {
+			if err := p.restore(ctx, b, o); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := b.Setup(ctx, o.Limits, nil); err != nil {
+		return nil, err
+	}
+	if err := rewind(ctx, b, m.Floors); err != nil {
+		return nil, err
+	}
+	if r.Strays, err = prune(ctx, b, m); err != nil {
+		return nil, err
+	}
+	return r, r.account(ctx, b)
+}
+
+// rewind lets consumers do again what the backup may have only a part of.
+func rewind(ctx context.Context, b *bus.Bus, floors []bus.Floor) error {
+	shipper, err := b.Backlog(ctx, bus.ConsumerShipper)
+	if err != nil {
+		return err
+	}
+	// What was confirmed out of turn may stand in no account; the rest is entered by its place below the floor.
+	floors = append(slices.Clone(floors), bus.Floor{Stream: bus.StreamEvents, Consumer: shipper.Consumer, Done: shipper.Done})
+	for _, f := range floors {
+		if err := b.Rewind(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// free refuses to replace what is in use, or has something in it.
+func free(ctx context.Context, b *bus.Bus, force bool) error {
+	for _, stream := range bus.Parts() {
+		consumer, err := b.Pulled(ctx, stream)
+		if err != nil && !errors.Is(err, bus.ErrNotSetUp) {
+			return err
+		}
+		if consumer != "" {
+			return fmt.Errorf("restore: %w: somebody pulls from %s as %s; stop scheduler, fetcher, enricher and shipper first", ErrRunning, stream, consumer)
+		}
+	}
+	for _, stream := range bus.Parts() {
+		if force || stream == quotaPart { // which has something in it from the very start
+			continue
+		}
+		u, err := b.Usage(ctx, stream)
+		if err != nil && !errors.Is(err, bus.ErrNotSetUp) {
+			return err
+		}
+		if u.Messages > 0 {
+			return fmt.Errorf("restore: %s is %w: it has %d messages, which --force would replace", stream, ErrNotEmpty, u.Messages)
+		}
+	}
+	return nil
+}
+
+func (p *Part) restore(ctx context.Context, b *bus.Bus, o Order) error {
+	f, err := os.Open(filepath.Join(o.Dir, p.File))
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	defer f.Close()
+	// Names of letters are places in RAW and EVENTS, and places after the backup are taken anew.
+	if err := b.Restore(ctx, p.Snapshot, bus.Restoring{Limits: o.Limits, Forget: p.Stream == bus.StreamDead}, f); err != nil {
+		return err
+	}
+	o.Tell(*p)
+	return nil
+}
+
+// closePools closes every pool for as long as calls count that were made after the memory of them was taken.
+func closePools(ctx context.Context, b *bus.Bus, o Order, taken time.Time) ([]Closed, error) {
+	closed := []Closed{}
+	if !o.Stopped.After(taken) {
+		return closed, nil
+	}
+	bucket, err := b.Bucket(ctx, bus.BucketQuota)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := bucket.Keys(ctx, ">")
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		tenant, pool, ok := strings.Cut(key, ".")
+		if !ok || feed.Pool(pool) == feed.PoolNone {
+			continue
+		}
+		until, err := quota.NewBook(bucket, tenant, o.Quota, o.Now).Forget(ctx, feed.Pool(pool), o.Stopped)
+		if err != nil {
+			return nil, err
+		}
+		if until.After(o.Now()) {
+			closed = append(closed, Closed{tenant, feed.Pool(pool), until})
+		}
+	}
+	return closed, nil
+}
+
+// prune takes out letters about messages that came after their stream was taken.
+func prune(ctx context.Context, b *bus.Bus, m *Manifest) (int, error) {
+	var strays []uint64
+	err := b.Scan(ctx, bus.Letters(), func(s bus.Stored) (bool, error) {
+		letter := &taplinev1.DeadLetter{}
+		if err := proto.Unmarshal(s.Data, letter); err != nil {
+			return true, nil //nolint:nilerr // not a letter, so about nothing that could be missing
+		}
+		stream, place, ok := strings.Cut(letter.GetSource(), "/")
+		sequence, err := strconv.ParseUint(place, 10, 64)
+		if ok && err == nil && (stream == bus.StreamRaw || stream == bus.StreamEvents) && sequence > m.part(stream).Last {
+			strays = append(strays, s.Sequence)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, sequence := range strays {
+		if err := b.Delete(ctx, bus.StreamDead, sequence); err != nil {
+			return 0, err
+		}
+	}
+	return len(strays), nil
+}
+
+// account brings the ledger of every tenant to what the streams say.
+func (r *Restored) account(ctx context.Context, b *bus.Bus) error {
+	pages, err := b.Bucket(ctx, bus.BucketLedger)
+	if err != nil {
+		return err
+	}
+	pools, err := b.Bucket(ctx, bus.BucketQuota)
+	if err != nil {
+		return err
+	}
+	keys, err := pools.Keys(ctx, ">")
+	if err != nil {
+		return err
+	}
+	done := map[string]bool{}
+	for _, key := range keys {
+		tenant, _, _ := strings.Cut(key, ".")
+		if done[tenant] {
+			continue
+		}
+		done[tenant] = true
+		found, err := ledger.New(pages).Rebuild(ctx, b, tenant)
+		if err != nil {
+			return err
+		}
+		r.Ledger.Jobs += found.Jobs
+		r.Ledger.Made += found.Made
+		r.Ledger.Confirmed += found.Confirmed
+		r.Ledger.Unknown += found.Unknown
+	}
+	return nil
+}
