@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 // file is an append-only file that rotates.
 type file struct {
 	cfg     FileConfig
 	f       *os.File
+	lock    *flock.Flock // nil before the file was opened for the first time
 	size    int64
 	durable int64     // of which a sync has said that they are on disk
 	written time.Time // when rows were written last
@@ -25,12 +28,12 @@ func (f *file) open() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := f.claim(); err != nil {
+		return err
+	}
 	next, err := os.OpenFile(f.cfg.Path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
-	}
-	if err := lock(next); err != nil {
-		return errors.Join(fmt.Errorf("another process writes it: %w", err), next.Close())
 	}
 	info, err := next.Stat()
 	if err != nil {
@@ -46,6 +49,26 @@ func (f *file) open() error {
 	f.f, f.size, f.durable, f.written = next, size, size, info.ModTime()
 	return nil
 }
+
+// claim keeps other processes away, which would write over our rows. The lock is a file of its own, as the one with the rows
+// is renamed; it is left behind.
+func (f *file) claim() error {
+	if f.lock != nil {
+		return nil
+	}
+	lock := flock.New(f.cfg.Path + ".lock")
+	mine, err := lock.TryLock()
+	if err == nil && !mine {
+		err = errInUse
+	}
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	f.lock = lock
+	return nil
+}
+
+var errInUse = errors.New("another process writes it")
 
 // syncDir makes the names in a directory durable; without it a power cut may
 // take a whole file whose rows were synced.
@@ -113,8 +136,8 @@ func (f *file) settle() error {
 	return errors.Join(errNotDurable, err, f.f.Truncate(f.durable), seek)
 }
 
-// Close closes the file.
-func (f *file) Close() error { return f.f.Close() }
+// Close closes the file, and leaves it to others.
+func (f *file) Close() error { return errors.Join(f.f.Close(), f.lock.Close()) }
 
 // rotate renames path to path.1, path.1 to path.2, and so on. When it fails, the
 // file at hand stays open, and the next write tries again from where this one stopped.
