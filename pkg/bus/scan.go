@@ -86,7 +86,7 @@ func selected(stream, filter string) Selection {
 }
 
 // Letters selects the dead letters of everybody.
-func Letters() Selection { return Selection{stream: StreamDead, filter: deadPrefix + ">"} }
+func Letters() Selection { return selected(StreamDead, deadPrefix+">") }
 
 // scanWait bounds the wait for one message that the server says is there.
 const scanWait = 10 * time.Second

@@ -150,6 +150,21 @@ func (c trial) run(t *testing.T, proof string) {
 // judge looks at what the sink has of n rows.
 func (c trial) judge(t *testing.T, sink *devosink.Sink, n int) {
 	t.Helper()
+	var want []string
+	for i := range n {
+		text := ""
+		if i < n/2 {
+			text = long
+		}
+		want = append(want, rowWith(i, text))
+	}
+	c.compare(t, sink, want)
+}
+
+// compare looks at what the sink has of the rows wanted.
+func (c trial) compare(t *testing.T, sink *devosink.Sink, want []string) {
+	t.Helper()
+	n := len(want)
 	have := make(map[string]int)
 	whole := 0
 	for _, e := range sink.Events("") {
@@ -159,12 +174,8 @@ func (c trial) judge(t *testing.T, sink *devosink.Sink, n int) {
 		}
 	}
 	missing := 0
-	for i := range n {
-		text := ""
-		if i < n/2 {
-			text = long
-		}
-		if have[rowWith(i, text)] == 0 {
+	for _, row := range want {
+		if have[row] == 0 {
 			missing++
 		}
 	}
@@ -196,15 +207,14 @@ func TestAStalledSinkHasNothingToLose(t *testing.T) {
 	r := begin(t, b, nil, append(environ, "SHIPPER_CONNECTIONS=1", "DEVO_SETTLE=1s"))
 	poll(t, "the reset", func() bool { return r.value(t, "tapline_shipper_connection_failures_total") > 0 })
 	settled(t, b)
-	have := make(map[string]bool)
-	for _, e := range sink.Events("") {
-		have[string(e.Message)] = true
+	trial{}.compare(t, sink, wanted(batches*rows, long+long))
+}
+
+func wanted(n int, text string) (want []string) {
+	for i := range n {
+		want = append(want, rowWith(i, text))
 	}
-	for i := range batches * rows {
-		if !have[rowWith(i, long+long)] {
-			t.Fatalf("row %d of %d is missing", i, batches*rows)
-		}
-	}
+	return want
 }
 
 // TestQuietConnectionsAreEnded before anybody else does it; that is no outage, and nothing comes twice.

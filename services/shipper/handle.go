@@ -33,6 +33,9 @@ type parcel struct {
 // nothing is left to ship and the message is settled.
 func (s *Shipper) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
 	p := &parcel{delivery: d}
+	if d.Attempts() > 1 {
+		s.metrics.repeated.Inc()
+	}
 	if err := s.decode(d, &p.events); err != nil {
 		return nil, s.bury(ctx, d, err)
 	}

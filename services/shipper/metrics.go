@@ -21,6 +21,7 @@ type metrics struct {
 	dead        *prometheus.CounterVec // by reason
 	connections prometheus.Counter
 	failures    prometheus.Counter
+	repeated    prometheus.Counter
 	certificate prometheus.Gauge
 	up          prometheus.Gauge
 	inFlight    prometheus.Gauge
@@ -51,6 +52,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tapline_shipper_connection_failures_total", Help: "Connections that could not be opened, or broke.",
 		}),
+		repeated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tapline_shipper_redeliveries_total", Help: "Messages of EVENTS that were delivered before and came again.",
+		}),
 		certificate: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_shipper_certificate_left_seconds", Help: "Time until the certificate for the sink ends; 0 without one.",
 		}),
@@ -72,7 +76,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_shipper_last_lag_seconds", Help: "From the pull to the confirmation, of the last batch confirmed.",
 		}, []string{"table"}),
 	}
-	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.failures, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
+	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.failures, m.repeated, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
 	for _, reason := range []string{deadMessage, deadTooLong, deadControl} {
 		m.dead.WithLabelValues(reason) // a counter that appears as 1 has not increased, as an alert sees it
 	}

@@ -111,11 +111,17 @@ func (w *world) progress(t *testing.T) {
 	}
 }
 
-// child runs the program, lets work happen beside it, and waits for its end.
+// child runs the program as [world.childThat] does.
 func (w *world) child(t *testing.T, output io.Writer, work func(*exec.Cmd)) {
 	t.Helper()
+	w.childThat(t, []string{"TAP_FORENSICS=true"}, output, work)
+}
+
+// childThat runs the program with some more variables, lets work happen beside it, and waits for its end.
+func (w *world) childThat(t *testing.T, extra []string, output io.Writer, work func(*exec.Cmd)) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(w.environ("TAP_START_TIME=6h", "SHIPPER_MAX_INFLIGHT_BYTES=1048576", "STREAM_ACK_WAIT=1s", "LOG_FORMAT=json", "TAP_FORENSICS=true"), childVariable+"=1", "GOCOVERDIR="+w.dir)
+	cmd.Env = append(w.environ(append(extra, "TAP_START_TIME=6h", "SHIPPER_MAX_INFLIGHT_BYTES=1048576", "STREAM_ACK_WAIT=1s", "LOG_FORMAT=json")...), childVariable+"=1", "GOCOVERDIR="+w.dir)
 	own := &logs{}
 	both := io.MultiWriter(own, output)
 	cmd.Stdout, cmd.Stderr = both, both // the same, so that there is one writer

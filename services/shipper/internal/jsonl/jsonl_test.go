@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/config"
@@ -97,6 +98,59 @@ func TestFullFilesAreRenamed(t *testing.T) {
 	}
 }
 
+// TestFilesOfEarlierPeriodsAreRenamed: by the time of their last row, also if that was before a restart.
+func TestFilesOfEarlierPeriodsAreRenamed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "f")
+	c := jsonl.FileConfig{Path: path, Period: 24 * time.Hour, Keep: 9}
+	write(t, c, "1")
+	day := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(path, day, day); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, "2")
+	if one, two := content(t, path+".1"), content(t, path); one != line("1") || two != line("2") {
+		t.Errorf("%q, %q", one, two)
+	}
+	c.Period = time.Millisecond
+	sink, err := jsonl.NewFile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := sink.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 3; ; n++ { // rows of the same process, until a millisecond is over
+		if err := conn.Send(events(fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(path + ".3"); err == nil {
+			break
+		}
+	}
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOneProcessWritesAFile: two would write over each other.
+func TestOneProcessWritesAFile(t *testing.T) {
+	t.Parallel()
+	c := jsonl.FileConfig{Path: filepath.Join(t.TempDir(), "f"), Keep: 1}
+	sink, err := jsonl.NewFile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jsonl.NewFile(c); err == nil || !strings.Contains(err.Error(), "another process writes it") {
+		t.Errorf("a second writer: %v", err)
+	}
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, "1")
+}
+
 func TestUnusablePath(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
@@ -107,7 +161,7 @@ func TestUnusablePath(t *testing.T) {
 	if problem, ok := errors.AsType[*config.ProblemError](err); !ok || problem.Variable != "SINK_FILE_PATH" {
 		t.Errorf("%v", err)
 	}
-	for _, c := range []jsonl.FileConfig{{Keep: 1}, {Path: "x", Keep: 0}, {Path: "x", Keep: 1, MaxBytes: -1}} {
+	for _, c := range []jsonl.FileConfig{{Keep: 1}, {Path: "x", Keep: 0}, {Path: "x", Keep: 1, MaxBytes: -1}, {Path: "x", Keep: 1, Period: -1}} {
 		if c.Validate() == nil {
 			t.Errorf("%+v is valid", c)
 		}
