@@ -46,8 +46,9 @@ type world struct {
 	servers   []*http.Server
 	wg        sync.WaitGroup
 
-	mu    sync.Mutex
-	notes []string // what went wrong besides what the oracle finds
+	mu      sync.Mutex
+	damaged bool     // a stream is
+	notes   []string // what went wrong besides what the oracle finds
 }
 
 // newWorld makes a world in an empty directory that has the programs in bin. Nothing of the
