@@ -4,6 +4,12 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 COUNT ?= 5
+SEED ?= 1
+SEEDS ?= 20
+MINUTES ?= 10
+SHRINK ?= 0
+RUNS ?= 1000
+PARALLEL ?= 2
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -54,6 +60,19 @@ e2e: ## Run only the tests of the whole pipeline
 interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/interop
 	test/interop/install.sh $(CURDIR)/bin/interop
 	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/...
+
+.PHONY: torture
+torture: ## Torture the pipeline: SEEDS (20) worlds from SEED (1) on, MINUTES (10) each
+	$(GO) run ./test/cmd/torture run --seed $(SEED) --seeds $(SEEDS) --length $(MINUTES)m --shrink $(SHRINK) --keep test/torture/testdata/seeds
+
+.PHONY: torture-again
+torture-again: ## Torture it with the plans and seeds that once failed
+	@for plan in test/torture/testdata/*.plan; do echo "== $$plan"; $(GO) run ./test/cmd/torture play $$plan || exit 1; done
+	@while read -r seed length; do $(GO) run ./test/cmd/torture run --seed $$seed --length $$length || exit 1; done <test/torture/testdata/seeds
+
+.PHONY: crash-matrix
+crash-matrix: ## Kill each program at each step: RUNS (1000) kills, PARALLEL (2) worlds at once
+	$(GO) run ./test/cmd/torture matrix --seed $(SEED) --runs $(RUNS) --parallel $(PARALLEL)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
