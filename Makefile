@@ -9,6 +9,7 @@ SEEDS ?= 20
 MINUTES ?= 10
 SHRINK ?= 0
 RUNS ?= 1000
+FACTOR ?= 72
 PARALLEL ?= 2
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
@@ -69,6 +70,10 @@ torture: ## Torture the pipeline: SEEDS (20) worlds from SEED (1) on, MINUTES (1
 torture-again: ## Torture it with the plans and seeds that once failed
 	@for plan in test/torture/testdata/*.plan; do echo "== $$plan"; $(GO) run ./test/cmd/torture play $$plan || exit 1; done
 	@while read -r seed length; do $(GO) run ./test/cmd/torture run --seed $$seed --length $$length || exit 1; done <test/torture/testdata/seeds
+
+.PHONY: soak
+soak: ## Run a simulated day after a week's backfill, FACTOR (72) times as fast as it is: report and docs/soak.svg
+	$(GO) run ./test/cmd/torture soak --factor $(FACTOR)
 
 .PHONY: crash-matrix
 crash-matrix: ## Kill each program at each step: RUNS (1000) kills, PARALLEL (2) worlds at once
