@@ -113,6 +113,7 @@ rules: ## Check and test the rules of Prometheus and the queries of the dashboar
 .PHONY: lint
 lint: tools ## Check style, import rules and the contract
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint run ./...) || exit 1; done
+	cd pkg && $(TOOLS)/golangci-lint run --build-tags torture ./step/...
 	cd proto && $(TOOLS)/buf lint
 
 .PHONY: fmt

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapline/tapline/test/torture"
@@ -58,9 +59,9 @@ func means(part []torture.Sample, unit float64, of func(torture.Sample) map[stri
 			sums[name] += v / float64(len(part)) / unit
 		}
 	}
-	text := ""
+	var texts []string
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
-		text += fmt.Sprintf("%s %.0f ", name, sums[name])
+		texts = append(texts, fmt.Sprintf("%s %.0f", name, sums[name]))
 	}
-	return text
+	return strings.Join(texts, ", ")
 }
