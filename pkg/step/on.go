@@ -23,7 +23,7 @@ type plan struct {
 }
 
 var load = sync.OnceValue(func() *plan {
-	p := &plan{notes: os.Getenv("TAPLINE_STEPS"), pass: 1} //nolint:forbidigo // a variable of tests only, and no part of the configuration
+	p := &plan{notes: os.Getenv("TAPLINE_STEPS"), pass: 1}        //nolint:forbidigo // a variable of tests only, and no part of the configuration
 	name, pass, ok := strings.Cut(os.Getenv("TAPLINE_KILL"), ":") //nolint:forbidigo // the same
 	p.kill = name
 	if ok {
