@@ -4,6 +4,13 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 COUNT ?= 5
+SEED ?= 1
+SEEDS ?= 20
+MINUTES ?= 10
+SHRINK ?= 0
+RUNS ?= 1000
+FACTOR ?= 72
+PARALLEL ?= 2
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -59,6 +66,23 @@ interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/inter
 compose-test: ## Test docker-compose.yml from outside; needs a Docker engine
 	$(GO) test -tags compose -count=1 -v -timeout 30m ./test/compose
 
+.PHONY: torture
+torture: ## Torture the pipeline: SEEDS (20) worlds from SEED (1) on, MINUTES (10) each
+	$(GO) run ./test/cmd/torture run --seed $(SEED) --seeds $(SEEDS) --length $(MINUTES)m --shrink $(SHRINK) --keep test/torture/testdata/seeds
+
+.PHONY: torture-again
+torture-again: ## Torture it with the plans and seeds that once failed
+	@for plan in test/torture/testdata/*.plan; do echo "== $$plan"; $(GO) run ./test/cmd/torture play $$plan || exit 1; done
+	@while read -r seed length; do $(GO) run ./test/cmd/torture run --seed $$seed --length $$length || exit 1; done <test/torture/testdata/seeds
+
+.PHONY: soak
+soak: ## Run a simulated day after a week's backfill, FACTOR (72) times as fast as it is: report and docs/soak.svg
+	$(GO) run ./test/cmd/torture soak --factor $(FACTOR)
+
+.PHONY: crash-matrix
+crash-matrix: ## Kill each program at each step: RUNS (1000) kills, PARALLEL (2) worlds at once
+	$(GO) run ./test/cmd/torture matrix --seed $(SEED) --runs $(RUNS) --parallel $(PARALLEL)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	@for module in $(MODULES); do (cd $$module && \
@@ -97,6 +121,7 @@ rules: ## Check and test the rules of Prometheus and the queries of the dashboar
 .PHONY: lint
 lint: tools ## Check style, import rules and the contract
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint run ./...) || exit 1; done
+	cd pkg && $(TOOLS)/golangci-lint run --build-tags torture ./step/...
 	cd proto && $(TOOLS)/buf lint
 
 .PHONY: fmt

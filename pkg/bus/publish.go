@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -169,15 +171,17 @@ func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (sequ
 	return ack.Sequence, nil
 }
 
-// PublishDead stores a dead letter. The id names its content; a second publish
-// with the same id within two hours is dropped.
+// PublishDead stores a dead letter. The id says where its content comes from; a second publish
+// of the same from there within two hours is dropped.
 func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error {
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return fmt.Errorf("encode dead letter %s: %w", id, err)
 	}
 	msg := message(ctx, deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()), data)
-	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id)); err != nil {
+	// A damaged stream gives sequences out again, so the place alone does not name a letter.
+	sum := sha256.Sum256(letter.GetPayload())
+	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id+"/"+hex.EncodeToString(sum[:8]))); err != nil {
 		return fmt.Errorf("publish dead letter %s: %w", id, err)
 	}
 	return nil

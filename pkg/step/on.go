@@ -23,8 +23,8 @@ type plan struct {
 }
 
 var load = sync.OnceValue(func() *plan {
-	p := &plan{notes: os.Getenv("TAPLINE_STEPS"), pass: 1}
-	name, pass, ok := strings.Cut(os.Getenv("TAPLINE_KILL"), ":")
+	p := &plan{notes: os.Getenv("TAPLINE_STEPS"), pass: 1}        //nolint:forbidigo // a variable of tests only, and no part of the configuration
+	name, pass, ok := strings.Cut(os.Getenv("TAPLINE_KILL"), ":") //nolint:forbidigo // the same
 	p.kill = name
 	if ok {
 		n, err := strconv.ParseInt(pass, 10, 64)
@@ -74,7 +74,7 @@ type rate struct {
 
 // Clock reads TAPLINE_CLOCK now and then. It is nil without one.
 func Clock() func() time.Time {
-	path := os.Getenv("TAPLINE_CLOCK")
+	path := os.Getenv("TAPLINE_CLOCK") //nolint:forbidigo // the same
 	if path == "" {
 		return nil
 	}
@@ -85,7 +85,7 @@ func Clock() func() time.Time {
 		defer mu.Unlock()
 		now := time.Now()
 		if r.factor == 0 || now.Sub(r.read) > rereadAfter {
-			data, err := os.ReadFile(path)
+			data, err := os.ReadFile(path) //nolint:gosec // the test names it
 			var next rate
 			if err == nil {
 				_, err = fmt.Sscan(string(data), &next.real, &next.shown, &next.factor)

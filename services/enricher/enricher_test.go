@@ -186,7 +186,7 @@ func TestRepetitionMakesNoSecondBatch(t *testing.T) {
 	b := bustest.Start(t)
 	data := raw("main", "clicksBlocked", `{"id":"1"}`)
 	publish(t, b, "job", data)
-	meta := bus.EventMeta{Tenant: "main", Table: "mail.proofpoint.tapsiem_v2.clicksblocked", MsgID: "1/mail.proofpoint.tapsiem_v2.clicksblocked/1"}
+	meta := bus.EventMeta{Tenant: "main", Table: "mail.proofpoint.tapsiem_v2.clicksblocked", MsgID: "1/mail.proofpoint.tapsiem_v2.clicksblocked/1/job/1773216000123"}
 	if _, err := b.PublishEvents(t.Context(), batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: meta.Table}), meta); err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +195,23 @@ func TestRepetitionMakesNoSecondBatch(t *testing.T) {
 	got := events(t, b, 2)
 	if got[0].SourceSequence != 0 || got[1].SourceSequence != 3 {
 		t.Errorf("batches from %d and %d", got[0].SourceSequence, got[1].SourceSequence)
+	}
+}
+
+// TestSequencesThatComeAgain: a damaged stream was cut off, and a sequence stands for another batch now.
+func TestSequencesThatComeAgain(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	for _, id := range []string{"other/1773216000123", "job/1773216000122"} {
+		meta := bus.EventMeta{Tenant: "main", Table: "mail.proofpoint.tapsiem_v2.clicksblocked", MsgID: "1/mail.proofpoint.tapsiem_v2.clicksblocked/1/" + id}
+		if _, err := b.PublishEvents(t.Context(), batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: meta.Table}), meta); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, b, "job", raw("main", "clicksBlocked", `{"id":"1"}`))
+	run(t, b)
+	if got := events(t, b, 3); got[2].SourceSequence != 1 || len(got[2].Events) != 1 {
+		t.Errorf("the batch at sequence 1 became %+v", got[2])
 	}
 }
 

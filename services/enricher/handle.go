@@ -88,7 +88,7 @@ func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o o
 		var err error
 		ws.pack = batch.Pack(ws.pack[:0], ws.out)
 		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.pack, bus.EventMeta{
-			Tenant: raw.Tenant, Table: table, MsgID: o.name(fmt.Sprintf("%d/%s/%d", d.Sequence(), table, generation)),
+			Tenant: raw.Tenant, Table: table, MsgID: o.name(messageID(d.Sequence(), table, raw)),
 		})
 		if err != nil {
 			return nil, unlessFull(err)
@@ -97,6 +97,12 @@ func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o o
 		e.metrics.events.WithLabelValues(table).Add(float64(events))
 	}
 	return []*taplinev1.BatchRecord{made}, nil
+}
+
+// messageID names the rows of a batch, so that a repetition stores them once. A stream that was damaged and
+// cut off gives its sequences out again: the job and the moment of its call tell such a batch from the one before.
+func messageID(sequence uint64, table string, raw *batch.Raw) string {
+	return fmt.Sprintf("%d/%s/%d/%s/%s", sequence, table, generation, raw.JobID, raw.PullID)
 }
 
 // unlessFull waits when EVENTS has no room.

@@ -28,6 +28,9 @@ func (w *world) damage(stream string) error {
 	if _, err := file.WriteAt(b, at); err != nil {
 		return fmt.Errorf("damage %s: %w", stream, err)
 	}
+	w.mu.Lock()
+	w.damaged = true
+	w.mu.Unlock()
 	w.log("damaged %s at %d of %d", files[0], at, size(files[0]))
 	return nil
 }

@@ -37,6 +37,7 @@ type Result struct {
 	Exits          int           // of processes, of their own accord
 	Blame          map[string]int
 	Problems       []string
+	Told           string // of a damaged stream: what the account says
 }
 
 // Failed reports whether something is wrong.
@@ -52,11 +53,15 @@ func (w *world) judge(ctx context.Context, r *Result) {
 	missing := w.arrived(ctx, w.sim.Now(), patience)
 	r.Drain = time.Since(start).Round(time.Millisecond)
 	r.Missing = len(missing)
-	if r.Missing > 0 {
+	told := w.verify(ctx)
+	switch {
+	case w.damaged && told != nil: // what a bad disk has taken may be missing, but never in silence
+		r.Told = told.Error()
+	case r.Missing > 0:
 		r.problem("%d records are missing, such as %s", r.Missing, strings.Join(missing[:min(5, len(missing))], ", "))
 	}
-	if err := w.verify(ctx); err != nil {
-		r.problem("the account: %v", err)
+	if told != nil && !w.damaged {
+		r.problem("the account: %v", told)
 	}
 	w.known(r)
 	for pool, q := range w.sim.Status().Quota {

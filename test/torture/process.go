@@ -63,7 +63,8 @@ func (p *process) spawn() error {
 	if p.port, err = freePort(); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.Background(), filepath.Join(p.dir, "bin", p.program), p.args...) //nolint:gosec // our own programs
+	path := filepath.Join(p.dir, "bin", p.program)
+	cmd := &exec.Cmd{Path: path, Args: append([]string{path}, p.args...)}
 	cmd.Env = append(p.environ(), "HTTP_ADDR=127.0.0.1:"+strconv.Itoa(p.port))
 	end := ""
 	if len(p.last) > 0 {

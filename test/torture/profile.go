@@ -26,6 +26,7 @@ type Profile struct {
 	Batch     int // records in a message
 	Malformed float64
 	Sweeps    string
+	InFlight  int           // bytes, as by default; 0 for few, and a sink that may break down
 	AckWait   time.Duration // times Factor well below the three minutes that a claim on an id holds
 }
 

@@ -13,10 +13,21 @@ import (
 
 // record is what the sink has of one record.
 type record struct {
-	id   string // @tapline_id of its first row
-	pull string // and its @devo_pulling_id
-	ids  int    // further ones, which must not be
-	rows int
+	id    string // @tapline_id of its first row
+	pull  string // and its @devo_pulling_id
+	ids   int    // further ones, which must not be
+	rows  int
+	first arrival
+}
+
+// arrival is when and over which connection a row came.
+type arrival struct {
+	at         time.Time
+	connection int64
+}
+
+func (a arrival) String() string {
+	return fmt.Sprintf("%s over %d", a.at.Format("15:04:05.000"), a.connection)
 }
 
 // rows is what the sink has. It is safe for concurrent use.
@@ -24,7 +35,7 @@ type rows struct {
 	mu      sync.Mutex
 	siem    map[string]*record // by feed and natural key
 	derived map[string]bool    // threats and campaigns that have a row, by feed and id
-	others  map[string]string  // rows that are no SIEM records, by table and @tapline_id: their @devo_pulling_id
+	others  map[string]*record // rows that are no SIEM records, by table and @tapline_id
 	total   int
 	last    time.Time
 	// Rows that came again: of the same reading of Proofpoint, or of another one.
@@ -36,7 +47,7 @@ type rows struct {
 }
 
 func newRows() *rows {
-	return &rows{siem: make(map[string]*record), derived: make(map[string]bool), others: make(map[string]string), blame: make(map[string]int), why: func() string { return "" }}
+	return &rows{siem: make(map[string]*record), derived: make(map[string]bool), others: make(map[string]*record), blame: make(map[string]int), why: func() string { return "" }}
 }
 
 var feedOf = func() map[string]feed.Feed {
@@ -92,7 +103,7 @@ func (r *rows) take(e devosink.Event) error {
 	key = string(f) + " " + key
 	have := r.siem[key]
 	if have == nil {
-		r.siem[key] = &record{id: h.TaplineID, pull: h.Pull, rows: 1}
+		r.siem[key] = &record{id: h.TaplineID, pull: h.Pull, rows: 1, first: arrivalOf(e)}
 		return nil
 	}
 	have.rows++
@@ -101,7 +112,7 @@ func (r *rows) take(e devosink.Event) error {
 		have.ids++
 		return fmt.Errorf("%w: %s has the ids %s and %s", errRow, key, have.id, h.TaplineID)
 	case have.pull == h.Pull:
-		r.sentAgain(e)
+		r.sentAgain(key, have, e)
 	default:
 		r.readAgain(key, have.pull, h.Pull)
 	}
@@ -111,21 +122,27 @@ func (r *rows) take(e devosink.Event) error {
 // again counts a row that is no SIEM record. People come again unchanged in each snapshot.
 func (r *rows) again(f feed.Feed, h *head, e devosink.Event) {
 	key := e.Tag + " " + h.TaplineID
-	pull, known := r.others[key]
-	r.others[key] = h.Pull
+	have := r.others[key]
 	switch {
-	case !known:
-	case pull == h.Pull:
-		r.sentAgain(e)
+	case have == nil:
+	case have.pull == h.Pull:
+		r.sentAgain(key, have, e)
+		return
 	case f == feed.Threats || f == feed.Campaigns:
-		r.readAgain(key, pull, h.Pull)
+		r.readAgain(key, have.pull, h.Pull)
 	}
+	r.others[key] = &record{id: h.TaplineID, pull: h.Pull, rows: 1, first: arrivalOf(e)}
 }
 
-func (r *rows) sentAgain(e devosink.Event) {
+func arrivalOf(e devosink.Event) arrival { return arrival{e.Received, e.Connection} }
+
+func (r *rows) sentAgain(key string, have *record, e devosink.Event) {
 	r.resent++
 	r.resentBytes += len(e.Frame.Raw)
 	r.blame["resent during "+r.why()]++
+	if len(r.blame) < 20 {
+		r.blame[fmt.Sprintf("resent: %s came at %s and at %s", key, have.first, arrivalOf(e))]++
+	}
 }
 
 func (r *rows) readAgain(key, first, second string) {

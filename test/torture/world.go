@@ -46,8 +46,9 @@ type world struct {
 	servers   []*http.Server
 	wg        sync.WaitGroup
 
-	mu    sync.Mutex
-	notes []string // what went wrong besides what the oracle finds
+	mu      sync.Mutex
+	damaged bool     // a stream is
+	notes   []string // what went wrong besides what the oracle finds
 }
 
 // newWorld makes a world in an empty directory that has the programs in bin. Nothing of the
@@ -160,7 +161,7 @@ func (w *world) environ(name string) []string {
 		"QUOTA_SIEM=" + strconv.Itoa(w.profile.Limit), "QUOTA_SIEM_PERMITTED=" + strconv.Itoa(w.profile.Limit),
 		"EXPAND_RATE=1000", "EXPAND_RETRY_DELAY=100ms", "EXPAND_ATTEMPTS=100", "TAP_FORENSICS=" + strconv.FormatBool(w.profile.Forensics),
 		"TAP_SWEEPS=" + w.profile.Sweeps, "EVENT_MAX_BYTES=" + strconv.Itoa(longestRow), "BATCH_RECORDS=" + strconv.Itoa(w.profile.Batch), "FETCHER_SPOOL_MEMORY=65536",
-		"SHIPPER_MAX_INFLIGHT_BYTES=" + strconv.Itoa(inFlight), "SHIPPER_DRAIN_TIMEOUT=5s",
+		"SHIPPER_MAX_INFLIGHT_BYTES=" + strconv.Itoa(max(inFlight, w.profile.InFlight)), "SHIPPER_DRAIN_TIMEOUT=5s",
 		"DEVO_CHAIN_FILE=" + files.Chain, "DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey, "DEVO_STALL_TIMEOUT=4s",
 	}
 	switch w.profile.Sink {
@@ -170,8 +171,12 @@ func (w *world) environ(name string) []string {
 		return append(env, "SINK=devo-http", "DEVO_HTTP_URL=http://"+w.proxies["sink"].addr(), "DEVO_HTTP_INSECURE=true", "DEVO_HTTP_DOMAIN=demo",
 			"DEVO_HTTP_TOKEN=demo", "DEVO_HTTP_TIMEOUT=4s")
 	}
-	// No proxy: the kernel that acknowledges has to be the sink's. It reads slowly here, and gets time to tell of its end.
-	return append(env, "DEVO_ADDRESS="+w.sink.Addr(), "DEVO_CONFIRM=acked", "DEVO_SETTLE=1500ms")
+	// No proxy: the kernel that acknowledges has to be the sink's.
+	env = append(env, "DEVO_ADDRESS="+w.sink.Addr(), "DEVO_CONFIRM=acked")
+	if w.profile.InFlight > 0 {
+		return env
+	}
+	return append(env, "DEVO_SETTLE=1500ms") // a sink that breaks down reads slowly here, and gets time to tell of it
 }
 
 // start runs processes.

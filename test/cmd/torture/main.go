@@ -4,6 +4,7 @@
 //	torture run --seed 1 --seeds 20 --length 30s     random actions, one world after the other
 //	torture play FILE                                the actions of a file
 //	torture matrix --runs 1000 --parallel 2          a kill at each named step
+//	torture soak --factor 72                         a simulated day, undisturbed
 package main
 
 import (
@@ -43,13 +44,16 @@ type settings struct {
 	shrink   int
 	step     string
 	keep     string
+	span     time.Duration
+	factor   float64
+	plot     string
 	verbose  bool
 	args     []string
 }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("want a command: run, play or matrix: %w", flag.ErrHelp)
+		return fmt.Errorf("want a command: run, play, matrix or soak: %w", flag.ErrHelp)
 	}
 	var s settings
 	flags := flag.NewFlagSet("torture "+args[0], flag.ContinueOnError)
@@ -63,6 +67,9 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&s.step, "step", "", "matrix: only steps whose name contains this")
 	flags.IntVar(&s.shrink, "shrink", 0, "run, play: how many runs to spend on a shorter plan that fails, too")
 	flags.StringVar(&s.keep, "keep", "", "run: append failing seeds to this file")
+	flags.DurationVar(&s.span, "span", 24*time.Hour, "soak: how long, by the simulated clock")
+	flags.Float64Var(&s.factor, "factor", 72, "soak: how much faster that is than the real one")
+	flags.StringVar(&s.plot, "plot", "docs/soak.svg", "soak: where the plot goes")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -84,6 +91,8 @@ func run(ctx context.Context, args []string) error {
 		return s.play(ctx)
 	case "matrix":
 		return s.matrix(ctx)
+	case "soak":
+		return s.soak(ctx)
 	}
 	return fmt.Errorf("unknown command %q: %w", args[0], flag.ErrHelp)
 }

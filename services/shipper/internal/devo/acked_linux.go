@@ -23,6 +23,12 @@ func acked(raw syscall.RawConn) (passed int64, closed bool, err error) {
 	return int64(info.Bytes_acked) - 1, info.Snd_wnd == 0, nil
 }
 
+// heard reports whether the other end's kernel has acknowledged so many bytes.
+func heard(raw syscall.RawConn, bytes int64) bool {
+	passed, _, err := acked(raw)
+	return err == nil && passed >= bytes
+}
+
 // setUserTimeout lets the kernel give up a connection whose data nobody
 // acknowledges.
 func setUserTimeout(raw syscall.RawConn, milliseconds int) error {

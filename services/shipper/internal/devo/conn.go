@@ -174,6 +174,8 @@ func (c *Conn) farewell(buf []byte) error {
 	for {
 		_, err := c.tcp.Read(buf)
 		switch {
+		case errors.Is(err, io.EOF) && !heard(c.raw, c.cipher.given()):
+			return errUnheard // it ended by itself, at the same time
 		case errors.Is(err, io.EOF):
 			return ErrRotated
 		case err != nil:
@@ -221,9 +223,7 @@ func (c *Conn) send(e *batch.Events) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if c.ended.Load() {
-		// Whoever gets an error closes the connection, and that must not come before the other side's end.
-		<-c.lost
-		return c.err
+		return ErrRotated
 	}
 	for i := range e.Events {
 		c.buf = c.framer.append(c.buf, e.Table, &e.Events[i])

@@ -37,6 +37,13 @@ func (c *countedConn) flush() (count int64, err error) {
 	return c.count, c.write()
 }
 
+// given tells how many bytes it was given so far.
+func (c *countedConn) given() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count
+}
+
 // setDirect lets every write through at once, or collects.
 func (c *countedConn) setDirect(direct bool) {
 	c.mu.Lock()

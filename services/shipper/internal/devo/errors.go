@@ -9,4 +9,5 @@ var ErrRotated = errors.New("connection ended to confirm what it carried")
 var (
 	errStalled = errors.New("nothing was acknowledged for too long")
 	errEnded   = errors.New("the other side closed the connection")
+	errUnheard = errors.New("the other side ended before it had read everything")
 )

@@ -20,8 +20,7 @@ func (c *Conn) rotate(ctx context.Context) (int, error) {
 	}
 	n, err := c.endStream()
 	if err != nil {
-		c.fail(err)
-		return 0, c.err
+		c.fail(err) // unless the other side has ended already, and the session closed the connection
 	}
 	<-c.lost
 	if !errors.Is(c.err, ErrRotated) {
