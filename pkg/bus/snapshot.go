@@ -33,7 +33,7 @@ var (
 // acknowledged, no earlier one lacks, but for the consumers that [Floors] lists. docs/adr says why for each.
 func Parts() []string {
 	return []string{
-		bucketStream(BucketState), bucketStream(BucketKnown), StreamJobs, bucketStream(BucketSeen), bucketStream(BucketLedger),
+		bucketStream(BucketState), bucketStream(BucketKnown), bucketStream(BucketReplay), StreamJobs, bucketStream(BucketSeen), bucketStream(BucketLedger),
 		StreamEvents, StreamRaw, StreamDead, bucketStream(BucketQuota),
 	}
 }
