@@ -77,12 +77,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"table"}),
 	}
 	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.failures, m.repeated, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
-	m.begin()
+	m.zero()
 	return m
 }
 
-// begin makes counters that an alert watches: one that appears as 1 has not increased, as an alert sees it.
-func (m *metrics) begin() {
+// zero makes the series whose first count is worth an alert: a counter that appears
+// as 1 has not increased.
+func (m *metrics) zero() {
 	for _, reason := range []string{deadMessage, deadTooLong, deadControl} {
 		m.dead.WithLabelValues(reason)
 	}
