@@ -101,7 +101,7 @@ func (s *Shipper) outletOf(o *taplinev1.ReplayOrder) (out outlet, copies bool, e
 		return outlet{open: s.open, close: func() error { return nil }}, false, nil
 	}
 	c := s.cfg
-	c.Sink = o.GetSink()
+	c.Sink, c.Canary.On = o.GetSink(), false // which looks at the sink of everything else
 	// A file of its own, whole: what everything else goes to is left as it is.
 	ext := filepath.Ext(c.File.Path)
 	c.File.Path = strings.TrimSuffix(c.File.Path, ext) + ".replay-" + o.GetId() + ext

@@ -2,6 +2,7 @@ package tapctl
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/devoquery"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -65,6 +67,9 @@ func (t *tool) check() *cobra.Command {
 			findings = append(findings, found("sink "+c.Sink.Sink, detail, err))
 			detail, err = fetcher.Check(ctx, c.API)
 			findings = append(findings, found("Proofpoint", detail, err))
+			if f, ok := checkQueries(ctx, c.Sink.Query); ok {
+				findings = append(findings, f)
+			}
 			err = t.print(findings, func(w io.Writer) {
 				for _, f := range findings {
 					printf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "FAILED"}[f.OK], f.What, f.Detail)
@@ -96,6 +101,25 @@ func (t *tool) checkSettings() error {
 	}
 	t.say("the settings of all services can be used: tenant %s, from %s to sink %s\n", s.Shipper.Tenant.Name, s.Fetcher.API.URL, s.Shipper.Sink)
 	return nil
+}
+
+// checkQueries asks Devo for a minute of one table, if it may be asked at all.
+func checkQueries(ctx context.Context, c devoquery.Config) (f finding, ok bool) {
+	if c.Token == "" && c.Key == "" && c.Secret == "" {
+		return f, false
+	}
+	devo, err := devoquery.New(c)
+	if err != nil {
+		return found("Devo queries", "", err), true
+	}
+	defer devo.Close()
+	now, rows := time.Now(), 0
+	table := feed.ClicksBlocked.Table()
+	err = devo.Rows(ctx, devoquery.Query{Table: table, From: now.Add(-time.Minute), To: now}, func([]byte) error {
+		rows++
+		return nil
+	})
+	return found("Devo queries", fmt.Sprintf("%s answers: %d rows of a minute of %s", c.URL, rows, table), err), true
 }
 
 func found(what, detail string, err error) finding {

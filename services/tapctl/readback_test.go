@@ -278,6 +278,14 @@ func TestVerifyDevoRefusals(t *testing.T) {
 	}
 	d.env = append(good[:5:5], "DEVO_QUERY_KEY=key", "DEVO_QUERY_SECRET=secret")
 	d.compare(0)
+	for token, want := range map[string]string{devToken: "ok      Devo queries", "wrong0token": "FAILED  Devo queries"} {
+		var out bytes.Buffer
+		environ := append(good[:5:5], "DEVO_QUERY_TOKEN="+token, "SINK=stdout", "TAP_PRINCIPAL=p", "TAP_SECRET=s", "TAP_URL=http://127.0.0.1:9", "TAP_INSECURE_HTTP=true")
+		tapctl.Execute(t.Context(), tapctl.Process{Args: []string{"check"}, Environ: environ, Stdout: &out, Stderr: &out})
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "wrong0token") {
+			t.Errorf("check says %s, want %s", &out, want)
+		}
+	}
 	for _, flags := range [][]string{{"--from", "soon"}, {"--from", "1h", "--to", "2h"}, {"--to", "2999-01-01T00:00:00Z"}} {
 		if code, _, errs := d.verify("text", flags...); code != 2 || !strings.Contains(errs, flags[0]) {
 			t.Errorf("%v: status %d: %s", flags, code, errs)
