@@ -82,8 +82,8 @@ func putBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplin
 }
 
 func findBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
-	for i := len(list) - 1; i >= 0; i-- { // repetitions are of late
-		if have := list[i]; have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() && have.GetPart() == b.GetPart() {
+	for i, have := range slices.Backward(list) { // repetitions are of late
+		if have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() && have.GetPart() == b.GetPart() {
 			return i
 		}
 	}
