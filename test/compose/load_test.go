@@ -112,6 +112,7 @@ func TestLoad(t *testing.T) {
 	}
 	t.Logf("calls for records: %d of %d", st.Quota["siem"].Used, st.Quota["siem"].Limit)
 
+	s.replay(a)
 	s.guards()
 	s.rotate(a)
 	s.leaks()

@@ -14,6 +14,9 @@ const previous = "compose-test-previous"
 // before is the last one that has a tag, or else the first that could be run with docker compose.
 func TestUpgrade(t *testing.T) {
 	now := newBusy(t, "tapline-test-upgrade")
+	// As the demonstration has always had them.
+	write(t, now.secret("tap_secret"), "demo")
+	now.env = append(now.env, "TAPLINE_DEVO=demo-certs")
 	git := func(args ...string) string {
 		out, err := run(now.dir, nil, "git", args...)
 		if err != nil {
@@ -34,7 +37,7 @@ func TestUpgrade(t *testing.T) {
 	before := *now
 	before.dir = dir
 	before.env = append(append([]string{}, now.env...), "TAPLINE_VERSION="+previous,
-		"TAPLINE_SECRETS="+now.secret(""), "TAPLINE_DEVO="+now.secret("devo"), "TAPLINE_ENV="+filepath.Join(now.dir, now.name+".env"))
+		"TAPLINE_SECRETS="+now.secret(""), "TAPLINE_ENV="+filepath.Join(now.dir, now.name+".env"))
 	before.compose("build")
 	t.Logf("version %s is healthy after %s", version, before.up().Round(1e9))
 	a := newAccount(&before)
