@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -94,6 +95,8 @@ func (w *world) act(ctx context.Context, a Action) error {
 		return w.faultSink(ctx, a)
 	case renew:
 		return w.renew(ctx, a)
+	case again:
+		return w.replay(ctx, a)
 	case powercut, corrupt:
 		return w.powercut(ctx, a)
 	case full:
@@ -193,6 +196,17 @@ func (w *world) renew(ctx context.Context, a Action) error {
 	if sleep(ctx, 3*time.Second) && w.processes["fetcher-2"].running() == nil {
 		w.gate.revoke()
 	}
+	return nil
+}
+
+// replay orders what is in the streams once more. The order may fail while the broker is away.
+func (w *world) replay(ctx context.Context, a Action) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "bin", "tapctl"), "replay", "--from", "10m", "--detach", a.Arg) //nolint:gosec // our own program
+	cmd.Env = []string{"NATS_URL=nats://127.0.0.1:" + strconv.Itoa(w.natsPort)}
+	out, err := cmd.CombinedOutput()
+	w.log("tapctl replay %s: %v %.200s", a.Arg, err, out)
 	return nil
 }
 

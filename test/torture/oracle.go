@@ -33,6 +33,7 @@ type Result struct {
 	Rows           int
 	Missing        int
 	Resent, Reread int
+	Replayed       int           // rows that tapctl ordered
 	Drain          time.Duration // from healed to complete
 	Exits          int           // of processes, of their own accord
 	Blame          map[string]int
@@ -71,7 +72,7 @@ func (w *world) judge(ctx context.Context, r *Result) {
 	}
 	r.Rows, r.Records, r.Resent, r.Reread = w.rows.counts()
 	w.rows.mu.Lock()
-	r.Blame = w.rows.blame
+	r.Blame, r.Replayed = w.rows.blame, w.rows.ordered
 	for _, p := range w.rows.problems {
 		r.problem("%s", p)
 	}

@@ -41,6 +41,7 @@ type rows struct {
 	// Rows that came again: of the same reading of Proofpoint, or of another one.
 	resent, reread int
 	resentBytes    int
+	ordered        int // that a replay sent, or made again
 	problems       []string
 	why            func() string // what happens at the moment
 	blame          map[string]int
@@ -78,6 +79,8 @@ type head struct {
 	Pull      string `json:"@devo_pulling_id"`
 	ID        string `json:"id"`
 	Found     *int   `json:"forensics_found"`
+	Replay    string `json:"@tapline_replay_id"`
+	Reprocess string `json:"@tapline_reprocess_id"`
 }
 
 func (r *rows) take(e devosink.Event) error {
@@ -88,6 +91,10 @@ func (r *rows) take(e devosink.Event) error {
 	var h head
 	if err := json.Unmarshal(e.Message, &h); err != nil || len(h.TaplineID) != 32 || len(h.Pull) != 13 {
 		return fmt.Errorf("%w of %s: %w: %.200q", errRow, f, err, e.Message)
+	}
+	if h.Replay != "" || h.Reprocess != "" {
+		r.ordered++
+		return nil
 	}
 	if !f.IsSIEM() {
 		if h.Found == nil {
