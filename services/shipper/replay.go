@@ -126,11 +126,13 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 	}
 	p := &parcel{delivery: d, part: w.copies}
 	if err := w.decode(d, &p.events); err != nil { // it is in DEAD
-		return nil, w.skip(ctx, d, replay.Tally{Dead: 1})
+		w.skip(ctx, d, replay.Tally{Dead: 1})
+		return nil, nil //nolint:nilerr // it is counted
 	}
 	filter, total := w.run.Filter(), uint64(len(p.events.Events))
 	if !filter.Table(p.events.Table) || !filter.Batch(p.events.Feed, p.events.JobID) {
-		return nil, w.skip(ctx, d, replay.Tally{})
+		w.skip(ctx, d, replay.Tally{})
+		return nil, nil
 	}
 	if !w.run.Order().GetAll() {
 		needless, err := w.needless(ctx, d, &p.events)
@@ -138,12 +140,14 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 			return nil, err
 		}
 		if needless {
-			return nil, w.skip(ctx, d, replay.Tally{Delivered: total})
+			w.skip(ctx, d, replay.Tally{Delivered: total})
+			return nil, nil
 		}
 	}
 	w.choose(p)
 	if len(p.events.Events) == 0 {
-		return nil, w.skip(ctx, d, replay.Tally{Dead: uint64(p.dead)})
+		w.skip(ctx, d, replay.Tally{Dead: uint64(p.dead)})
+		return nil, nil
 	}
 	w.run.Spend(len(p.events.Events))
 	return p, nil
@@ -233,7 +237,7 @@ func (w *resending) settle(ctx context.Context, parcels []*parcel) {
 }
 
 // skip settles a message of which nothing is sent, together with others.
-func (w *resending) skip(ctx context.Context, d *bus.Delivery, t replay.Tally) error {
+func (w *resending) skip(ctx context.Context, d *bus.Delivery, t replay.Tally) {
 	t.Sequence = d.Sequence()
 	w.mu.Lock()
 	w.skipped = append(w.skipped, skip{d, t})
@@ -242,7 +246,6 @@ func (w *resending) skip(ctx context.Context, d *bus.Delivery, t replay.Tally) e
 	if full {
 		w.flush(ctx)
 	}
-	return nil
 }
 
 // flushing settles now and then what is skipped, until ctx ends.
