@@ -54,6 +54,7 @@ func BenchmarkDrain(b *testing.B) {
 		extra []string
 	}{
 		{"acked", nil},
+		{"acked-64MiB", []string{"SHIPPER_MAX_INFLIGHT_BYTES=67108864"}}, // twice of what is in flight by default
 		{"gzip", []string{"DEVO_COMPRESS=gzip"}},
 		{"rotate", []string{"DEVO_CONFIRM=rotate", "DEVO_ROTATE_AFTER=500ms"}},
 	} {
