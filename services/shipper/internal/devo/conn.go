@@ -23,9 +23,9 @@ const (
 	keepAlive    = 15 * time.Second
 )
 
-// Objection is how long the other side has to refuse a connection: with TLS 1.3 it judges our
+// objection is how long the other side has to refuse a connection: with TLS 1.3 it judges our
 // certificate after the handshake has ended for us.
-const Objection = 2 * time.Second
+const objection = 5 * time.Second
 
 // Dialer opens connections to Devo.
 type Dialer struct {
@@ -56,6 +56,7 @@ type Conn struct {
 	opened time.Time
 
 	admitted atomic.Bool // the other side has taken our certificate
+	shaken   time.Time   // when the handshake had ended for us
 
 	keys       *credentials
 	generation int // of the credentials
@@ -133,6 +134,7 @@ func (c *Conn) prepare(ctx context.Context) error {
 	if err := c.tls.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
+	c.shaken = time.Now()
 	if c.tls.ConnectionState().Version < tls.VersionTLS13 { // the handshake ends after the other side has judged
 		c.admitted.Store(true)
 	}
@@ -310,7 +312,7 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 // closed nothing gets older: its program does not read. And a certificate may still be refused
 // for a while if nothing shows that it was taken.
 func (c *Conn) confirmed(passed int64, closed bool, now time.Time) (n int) {
-	judged := c.admitted.Load() || now.Sub(c.opened) >= Objection
+	judged := c.admitted.Load() || now.Sub(c.shaken) >= objection
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.marks {
