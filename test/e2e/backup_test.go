@@ -72,10 +72,9 @@ func TestBackupWipeRestore(t *testing.T) {
 			t.Errorf("%d calls beyond the limit of %s", q.Refused, pool)
 		}
 	}
-	poll(t, "an account that adds up", func() bool {
-		var report struct{ Violations, Gaps []any }
-		return o.read(&report, "verify") == 0 && len(report.Violations) == 0
-	})
+	var report struct{ Violations, Gaps []any }
+	t.Cleanup(func() { t.Logf("verify: %v", report) })
+	poll(t, "an account that adds up", func() bool { return o.read(&report, "verify") == 0 && len(report.Violations) == 0 })
 	p.stop()
 	if code, out := o.run("backup", folder+"2", "--data-dir", w.dir+"/data"); code != 0 || !strings.Contains(out, "copied QUOTA") {
 		t.Errorf("of what is stopped: status %d: %s", code, out)

@@ -31,6 +31,7 @@ func TestSixHoursWithoutASink(t *testing.T) {
 		}
 	}
 	p.await(t, "the sink does not take rows")
+	poll(t, "the end of every connection", func() bool { return w.sink.Snapshot().Open == 0 })
 	began, before := w.sim.Now(), w.sink.Snapshot().Events
 	for quarter := range quarters {
 		t.Run("a second shipper", func(t *testing.T) {

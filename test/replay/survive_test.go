@@ -60,7 +60,7 @@ func distinct(n map[string]int) map[string]bool {
 func TestTwoShippersOneOrder(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 60, 20)
-	shippers := []*running{p.shipper(), p.shipper()}
+	shippers := []*running{p.shipper("SINK=stdout"), p.shipper("SINK=stdout")} // two do not write one file
 	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
 	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
 	busy := -1
