@@ -51,6 +51,8 @@ type Program[C any] struct {
 	Summary string // one sentence for --help
 	// Telemetry gives the part of the configuration that this package itself uses.
 	Telemetry func(C) telemetry.Config
+	// Traces makes the provider of spans, and stop to send the last of them; nil for a program without: see package otlp.
+	Traces func(ctx context.Context, c telemetry.TraceConfig, service, version string, log *slog.Logger) (trace.TracerProvider, func(), error)
 	// Run works until ctx ends or it fails.
 	Run func(ctx context.Context, cfg C, rt Runtime) error
 }
@@ -118,12 +120,14 @@ func (p Program[C]) Start(ctx context.Context, environ []string, stdout, stderr 
 		return err
 	}
 	defer stop()
-	traces, flush, err := telemetry.Traces(ctx, tc.Trace, p.Name, version, rt.Log)
-	if err != nil {
-		return err
+	if p.Traces != nil {
+		traces, flush, err := p.Traces(ctx, tc.Trace, p.Name, version, rt.Log)
+		if err != nil {
+			return err
+		}
+		defer flush()
+		rt.Traces = traces
 	}
-	defer flush()
-	rt.Traces = traces
 	rt.Log.Info("start", slog.String("service", p.Name), slog.String("version", version))
 	if err := lifecycle.Stopped(ctx, p.Run(ctx, cfg, rt)); err != nil {
 		return err

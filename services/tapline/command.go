@@ -11,6 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/telemetry/otlp"
 )
 
 // Process is what a command gets from the operating system.
@@ -57,6 +58,7 @@ func (p Process) run() *cobra.Command {
 			main := program.Program[Config]{
 				Name: name, Summary: cmd.Short,
 				Telemetry: func(c Config) telemetry.Config { return c.Telemetry },
+				Traces:    otlp.Traces,
 				Run: func(ctx context.Context, c Config, rt program.Runtime) error {
 					return Run(ctx, c, rt, nil)
 				},

@@ -8,6 +8,7 @@ import (
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/telemetry/otlp"
 	"github.com/tapline/tapline/services/fetcher"
 )
 
@@ -22,6 +23,7 @@ func main() {
 		Name:      "fetcher",
 		Summary:   "reads windows from Proofpoint TAP and stores what it says",
 		Telemetry: func(c config) telemetry.Config { return c.Telemetry },
+		Traces:    otlp.Traces,
 		Run: func(ctx context.Context, c config, rt program.Runtime) error {
 			conn, err := bus.Connect(ctx, c.Bus, "fetcher", rt.Log)
 			if err != nil {

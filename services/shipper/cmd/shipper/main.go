@@ -9,6 +9,7 @@ import (
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/telemetry/otlp"
 	"github.com/tapline/tapline/services/shipper"
 )
 
@@ -23,6 +24,7 @@ func main() {
 		Name:      "shipper",
 		Summary:   "delivers events to Devo, a file or standard output, and proves it",
 		Telemetry: func(c config) telemetry.Config { return c.Telemetry },
+		Traces:    otlp.Traces,
 		Run: func(ctx context.Context, c config, rt program.Runtime) error {
 			conn, err := bus.Connect(ctx, c.Bus, "shipper", rt.Log)
 			if err != nil {

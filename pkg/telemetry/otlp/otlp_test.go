@@ -1,4 +1,4 @@
-package telemetry_test
+package otlp_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/telemetry/otlp"
 )
 
 // TestTracesReachACollector, under the path of the protocol, with the name of the service.
@@ -30,7 +31,7 @@ func TestTracesReachACollector(t *testing.T) {
 		got <- request
 	}))
 	defer server.Close()
-	provider, stop, err := telemetry.Traces(t.Context(), telemetry.TraceConfig{Endpoint: server.URL}, "fetcher", "v1", slog.New(slog.DiscardHandler))
+	provider, stop, err := otlp.Traces(t.Context(), telemetry.TraceConfig{Endpoint: server.URL}, "fetcher", "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestTracesAreDroppedWithoutACollector(t *testing.T) {
 	gone := server.URL
 	server.Close()
 	var log bytes.Buffer
-	provider, stop, err := telemetry.Traces(t.Context(), telemetry.TraceConfig{Endpoint: gone}, "fetcher", "v1",
+	provider, stop, err := otlp.Traces(t.Context(), telemetry.TraceConfig{Endpoint: gone}, "fetcher", "v1",
 		slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +71,7 @@ func TestTracesAreDroppedWithoutACollector(t *testing.T) {
 // TestNoEndpointNoTraces, and a wrong one is told with its variable.
 func TestNoEndpointNoTraces(t *testing.T) {
 	t.Parallel()
-	provider, stop, err := telemetry.Traces(t.Context(), telemetry.TraceConfig{}, "fetcher", "v1", slog.New(slog.DiscardHandler))
+	provider, stop, err := otlp.Traces(t.Context(), telemetry.TraceConfig{}, "fetcher", "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
