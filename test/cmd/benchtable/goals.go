@@ -9,7 +9,7 @@ type aim struct {
 
 // aims are the goals of the design.
 var aims = []aim{
-	{"drain EVENTS to a TLS sink, all confirmed", "150000", "shipper", "Drain", "events/s", "BareConsumer", "JetStream consumer without a sink"},
+	{"drain EVENTS to a TLS sink, all confirmed", "150000", "shipper", "Drain/acked", "events/s", "Drain/ceiling", "JetStream consumer without a sink"},
 	{"whole pipeline, simulator to confirmed", "60000", "e2e", "Pipeline", "events/s", "BareJetStream", "both streams, nobody looks inside"},
 	{"split a response into records with hashes", "400", "proofpoint", "SplitAndHash", "MB/s", "BareSplit", "jsontext reads it"},
 	{"flatten a report of 2 KB", "200", "flatten", "Report/bytes=2048", "MB/s", "BareReport/bytes=2048", "jsontext reads it"},
