@@ -137,8 +137,7 @@ func (c trial) run(t *testing.T, proof string) {
 		t.Fatal(err)
 	}
 	settled(t, b)
-	// The end of a young connection is told, even if nothing was in flight; how old one becomes here is the machine's to say.
-	if failures := r.value(t, "tapline_shipper_connection_failures_total"); c.harmless && c.fault.Kind != devosink.FaultIdle && failures > 0 {
+	if failures := r.value(t, "tapline_shipper_connection_failures_total"); c.harmless && failures > 0 {
 		t.Errorf("%v connections failed", failures)
 	}
 	c.judge(t, sink, 2*half*rows)
