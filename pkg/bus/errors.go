@@ -35,7 +35,6 @@ var (
 // Codes of the server's answers that jetstream has no error value for.
 const (
 	codeStoreFailed   jetstream.ErrorCode = 10077
-	codeWrongSequence jetstream.ErrorCode = 10071
 	codeBatchTooLarge jetstream.ErrorCode = 10199
 )
 

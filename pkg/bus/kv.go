@@ -92,7 +92,7 @@ func (k *Bucket) failed(verb, key string, err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
 		err = ErrNotFound
-	case errors.Is(err, jetstream.ErrKeyExists), hasCode(err, codeWrongSequence):
+	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
 		err = ErrConflict
 	}
 	return fmt.Errorf("%s %s %s: %w", verb, k.name, key, err)

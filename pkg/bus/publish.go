@@ -90,7 +90,7 @@ func (b *Bus) PublishWindow(ctx context.Context, w Window) (sequence uint64, err
 
 func batchError(err error) error {
 	switch {
-	case hasCode(err, codeWrongSequence):
+	case hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence):
 		return ErrAlreadyStored
 	case hasCode(err, codeBatchTooLarge):
 		return ErrTooLarge

@@ -22,7 +22,6 @@ const (
 	Lease = 3 * time.Minute
 	// maxVersions bounds an entry; a threat that changes more often is asked about again.
 	maxVersions = 8
-	maxTries    = 50
 )
 
 // store is the bucket KNOWN.
@@ -200,7 +199,7 @@ func (m *Memory) Forget(ctx context.Context, call feed.Call, id string) error {
 }
 
 func (m *Memory) change(ctx context.Context, call feed.Call, id string, alter func(*taplinev1.Known) bool) error {
-	for range maxTries {
+	for race := (bus.Race{}); ; {
 		k, revision, err := m.read(ctx, call, id)
 		if err != nil {
 			return err
@@ -219,6 +218,8 @@ func (m *Memory) change(ctx context.Context, call feed.Call, id string, alter fu
 		if !errors.Is(err, bus.ErrConflict) {
 			return fmt.Errorf("known: %w", err)
 		}
+		if err := race.Lost(ctx); err != nil {
+			return fmt.Errorf("known: %s %s: %w", call, id, err)
+		}
 	}
-	return fmt.Errorf("known: %s %s: %w %d times in a row", call, id, bus.ErrConflict, maxTries)
 }

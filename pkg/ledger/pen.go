@@ -16,7 +16,6 @@ import (
 
 const (
 	writeTimeout = 15 * time.Second
-	maxTries     = 100
 	maxKept      = 64 // pages remembered between writings
 )
 
@@ -105,7 +104,7 @@ func (p *pen) flush(ctx context.Context, key string, d *draft) {
 func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	for range maxTries {
+	for race := (bus.Race{}); ; {
 		if d.page == nil {
 			if err := p.read(ctx, key, d); err != nil {
 				return err
@@ -128,8 +127,10 @@ func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) e
 		if !errors.Is(err, bus.ErrConflict) {
 			return fmt.Errorf("ledger: %w", err)
 		}
+		if err := race.Lost(ctx); err != nil {
+			return fmt.Errorf("ledger: %s: %w", key, err)
+		}
 	}
-	return fmt.Errorf("ledger: %s: %w %d times in a row", key, bus.ErrConflict, maxTries)
 }
 
 func (p *pen) read(ctx context.Context, key string, d *draft) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -179,13 +178,11 @@ func (b *Book) Forecast(ctx context.Context, pool feed.Pool) (Forecast, error) {
 // Limits are the limits the book keeps.
 func (b *Book) Limits() map[feed.Pool]int { return maps.Clone(b.limits) }
 
-const maxTries = 64
-
 // change reads, lets alter decide, and writes if it wants to, until nobody
 // comes between.
 func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, time.Time) bool) error {
 	key := Key(b.tenant, pool)
-	for try := range maxTries {
+	for race := (bus.Race{}); ; {
 		now := b.now()
 		state, revision, err := b.read(ctx, pool, now)
 		if err != nil {
@@ -206,17 +203,27 @@ func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, ti
 			step.At("quota.written")
 			return nil
 		}
-		if err := rest(ctx, try); err != nil {
+		if err := race.Lost(ctx); err != nil {
 			return fmt.Errorf("pool %s: %w", pool, err)
 		}
 	}
-	return fmt.Errorf("pool %s: %w %d times in a row", pool, bus.ErrConflict, maxTries)
 }
 
 func (b *Book) read(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
 	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
-	if errors.Is(err, bus.ErrNotFound) {
-		return Closed(now, b.margin), 0, b.keep(ctx, pool, now)
+	for race := (bus.Race{}); errors.Is(err, bus.ErrNotFound); {
+		err = b.keep(ctx, pool, now)
+		if err == nil {
+			return Closed(now, b.margin), 0, nil
+		}
+		if !errors.Is(err, bus.ErrConflict) {
+			return nil, 0, err
+		}
+		// It exists; a replica that is behind did not know.
+		if err := race.Lost(ctx); err != nil {
+			return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
+		}
+		entry, err = b.store.Get(ctx, Key(b.tenant, pool))
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
@@ -235,20 +242,8 @@ func (b *Book) keep(ctx context.Context, pool feed.Pool, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.store.Update(ctx, Key(b.tenant, pool), data, 0); err != nil && !errors.Is(err, bus.ErrConflict) {
+	if _, err := b.store.Update(ctx, Key(b.tenant, pool), data, 0); err != nil {
 		return fmt.Errorf("pool %s: %w", pool, err)
 	}
 	return nil
-}
-
-// rest waits a little longer after each lost race.
-func rest(ctx context.Context, try int) error {
-	timer := time.NewTimer(rand.N(time.Duration(min(try, 20)+1) * time.Millisecond)) //nolint:gosec // jitter needs no secrecy
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

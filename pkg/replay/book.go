@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	maxTries = 50
 	// maxOrders is below what one request may select; the bucket forgets orders a month after their last change.
 	maxOrders = 900
 )
@@ -130,7 +129,7 @@ func (b *Book) Change(ctx context.Context, id string, change func(*taplinev1.Rep
 
 // change tries first with what the caller knows.
 func (b *Book) change(ctx context.Context, id string, known *entry, change func(*taplinev1.Replay) error) (entry, error) {
-	for range maxTries {
+	for race := (bus.Race{}); ; {
 		var e entry
 		if known != nil {
 			e, known = entry{proto.CloneOf(known.replay), known.revision}, nil
@@ -158,6 +157,8 @@ func (b *Book) change(ctx context.Context, id string, known *entry, change func(
 		if !errors.Is(err, bus.ErrConflict) {
 			return entry{}, fmt.Errorf("replay %s: %w", id, err)
 		}
+		if err := race.Lost(ctx); err != nil {
+			return entry{}, fmt.Errorf("replay %s: %w", id, err)
+		}
 	}
-	return entry{}, fmt.Errorf("replay %s: %w %d times in a row", id, bus.ErrConflict, maxTries)
 }

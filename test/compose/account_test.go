@@ -127,6 +127,15 @@ func (a *account) settle(when string) {
 		a.s.t.Fatal("the simulator made nothing; the test would prove nothing")
 	}
 	var left []string
+	defer func() {
+		if len(left) > 0 {
+			a.s.t.Logf("%s: %d of %d records are not at the sink, among them %q", when, len(left), len(a.truth), left[:min(5, len(left))])
+			for _, args := range [][]string{{"status"}, {"verify"}} {
+				out, _ := a.s.tapctl(args...)
+				a.s.t.Logf("tapctl %s: %s", args[0], out)
+			}
+		}
+	}()
 	poll(a.s.t, "everything visible "+when+" at the sink", func() bool {
 		a.arrivals()
 		left = a.missing(at)

@@ -194,8 +194,6 @@ func (s *Sets) Commit(ctx context.Context) error {
 	return nil
 }
 
-const maxTries = 100
-
 func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 	pending := make([]uint64, 0, len(h.added)+len(h.more))
 	for _, e := range h.added {
@@ -204,14 +202,16 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 	for e := range h.more {
 		pending = append(pending, e)
 	}
-	for try := 0; len(pending) > 0; {
+	for race := (bus.Race{}); len(pending) > 0; {
 		last := len(h.chunks) - 1
 		room := s.chunk - len(h.chunks[last])/entrySize
 		part := pending[:min(room, len(pending))]
 		merged := merge(h.chunks[last], part)
 		rev, err := s.store.Update(ctx, s.key(key, last), merged, h.rev)
-		if errors.Is(err, bus.ErrConflict) && try < maxTries {
-			try++
+		if errors.Is(err, bus.ErrConflict) {
+			if err := race.Lost(ctx); err != nil {
+				return fmt.Errorf("note what was seen: %w", err)
+			}
 			if err := s.read(ctx, key, h); err != nil {
 				return err
 			}
