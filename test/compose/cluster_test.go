@@ -25,6 +25,7 @@ func TestCluster(t *testing.T) {
 			return docker(t, "inspect", "-f", "{{.State.Health.Status}}", id) == "healthy"
 		})
 	}
+	s.heal()
 	a.settle("after losing one server, then another")
 	verify(s)
 }

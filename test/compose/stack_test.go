@@ -182,6 +182,14 @@ func (s *stack) inject(fault string) {
 	}
 }
 
+// heal ends all that inject began.
+func (s *stack) heal() {
+	s.t.Helper()
+	if _, err := s.call(s.containers("tapsim")[0], http.MethodDelete, "8081/_sim/faults", ""); err != nil {
+		s.t.Fatalf("heal: %v", err)
+	}
+}
+
 // counter adds up the series of a counter in one container; -1 if it cannot be asked.
 func (s *stack) counter(container, name string) float64 {
 	data, err := s.get(container, "9090/metrics")
