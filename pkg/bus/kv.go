@@ -66,6 +66,47 @@ func (k *Bucket) Update(ctx context.Context, key string, value []byte, revision 
 	return next, nil
 }
 
+// Change is what [Bucket.UpdateAll] does to one key: as [Bucket.Update].
+type Change struct {
+	Key      string
+	Value    []byte
+	Revision uint64
+}
+
+// UpdateAll makes all the changes or none, with one sync of the disk for all of them. [ErrConflict]: at least one of the
+// keys was changed by somebody else. Any other error leaves the outcome unknown. The bucket must be one that
+// takes batches, and the changes at most 1000 to different keys.
+func (k *Bucket) UpdateAll(ctx context.Context, changes []Change) error {
+	p, err := jetstreamext.NewBatchPublisher(k.js, jetstreamext.BatchFlowControl{
+		AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
+	})
+	if err != nil {
+		return fmt.Errorf("update %d keys of %s: %w", len(changes), k.name, err)
+	}
+	for i, c := range changes {
+		subject, expected := k.prefix()+c.Key, jetstreamext.WithBatchExpectLastSequencePerSubject(c.Revision)
+		if i == len(changes)-1 {
+			_, err = p.Commit(ctx, subject, c.Value, expected)
+		} else {
+			err = p.Add(subject, c.Value, expected)
+		}
+		if err != nil {
+			// The server forgets an open batch by itself.
+			return fmt.Errorf("update %d keys of %s: %w", len(changes), k.name, errors.Join(conflict(err), p.Discard()))
+		}
+	}
+	return nil
+}
+
+func conflict(err error) error {
+	if hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence) || hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return ErrConflict
+	}
+	return err
+}
+
+func (k *Bucket) prefix() string { return "$KV." + k.name + "." }
+
 // Put writes a key whatever it was before.
 func (k *Bucket) Put(ctx context.Context, key string, value []byte) error {
 	if _, err := k.kv.Put(ctx, key, value); err != nil {
@@ -107,7 +148,7 @@ type Pair struct {
 // Select reads all keys that match any of the filters (wildcards as in subjects,
 // together at most 1000 keys) in one request.
 func (k *Bucket) Select(ctx context.Context, filters ...string) ([]Pair, error) {
-	prefix := "$KV." + k.name + "."
+	prefix := k.prefix()
 	subjects := make([]string, len(filters))
 	for i, f := range filters {
 		subjects[i] = prefix + f

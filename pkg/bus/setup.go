@@ -56,6 +56,11 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 		if _, err := b.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
 			return fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
 		}
+		if cfg.Bucket == BucketSeen {
+			if err := b.allowBatches(ctx, cfg.Bucket); err != nil {
+				return err
+			}
+		}
 		step.At("bus.bucket")
 	}
 	if fresh {
@@ -74,6 +79,20 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 			return err
 		}
 		step.At("bus.consumer")
+	}
+	return nil
+}
+
+// allowBatches lets a bucket take several changes at once, which its own configuration cannot say.
+func (b *Bus) allowBatches(ctx context.Context, bucket string) error {
+	stream, err := b.js.Stream(ctx, "KV_"+bucket)
+	if err != nil {
+		return fmt.Errorf("look up bucket %s: %w", bucket, err)
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.AllowAtomicPublish = true
+	if _, err := b.js.UpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("let bucket %s take batches: %w", bucket, err)
 	}
 	return nil
 }

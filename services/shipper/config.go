@@ -35,7 +35,7 @@ type Config struct {
 	Replay      replay.Config
 	TaplineID   bool          `env:"EVENT_TAPLINE_ID" envDefault:"true" usage:"add @tapline_id to every row, and @tapline_replay_id to one that a replay sends"`
 	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
-	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"33554432" usage:"bytes of rows sent and not confirmed, over all connections"`
+	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"67108864" usage:"bytes of rows sent and not confirmed, over all connections"`
 	MaxEvent    int           `env:"EVENT_MAX_BYTES" envDefault:"1048576" usage:"longer rows go to DEAD"`
 	Renew       time.Duration `env:"ALARM_CERTIFICATE" envDefault:"336h" usage:"alarm when Devo's certificate holds for less than this"`
 	Drain       time.Duration `env:"SHIPPER_DRAIN_TIMEOUT" envDefault:"10s" usage:"wait for confirmations when the program ends"`

@@ -17,6 +17,8 @@ import (
 // Limits are small enough for a test's disk.
 var Limits = bus.Limits{RawMaxBytes: 1 << 30, EventsMaxBytes: 1 << 30, Replicas: 1, AckWait: 15 * time.Second}
 
+var discard = slog.New(slog.DiscardHandler)
+
 // Start gives a connection to a fresh server with all streams, consumers and
 // buckets. Both end with the test.
 func Start(tb testing.TB, seeds ...bus.Seed) *bus.Bus {
@@ -31,7 +33,7 @@ func Start(tb testing.TB, seeds ...bus.Seed) *bus.Bus {
 // Server starts a server without streams. It ends with the test.
 func Server(tb testing.TB) *embedded.Server {
 	tb.Helper()
-	s, err := embedded.Start(embedded.Options{Dir: Dir(tb), NoSync: true, Log: slog.New(slog.DiscardHandler)})
+	s, err := embedded.Start(embedded.Options{Dir: Dir(tb), NoSync: true, Log: discard})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -13,5 +13,6 @@
 //
 // Order matters and is the caller's: publish first, then [Sets.Commit]. A crash
 // in between forgets, which costs duplicates and never loses; the fetcher
-// closes that gap from the stored batches.
+// closes that gap from the stored batches. The hours of a window are written in
+// batches, each all or nothing, and one by one when another job was faster.
 package seen

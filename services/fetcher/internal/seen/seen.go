@@ -9,7 +9,6 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
-	"github.com/tapline/tapline/pkg/step"
 )
 
 // chunkEntries is how many entries one key holds: 4 MB, half of what the bus
@@ -20,6 +19,7 @@ const chunkEntries = 500_000
 type store interface {
 	Get(ctx context.Context, key string) (bus.Entry, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	UpdateAll(ctx context.Context, changes []bus.Change) error
 }
 
 // Verdict says what a record is to those published before.
@@ -181,53 +181,4 @@ func (s *Sets) key(k hourKey, chunk int) string {
 		key += "." + strconv.Itoa(chunk)
 	}
 	return key
-}
-
-// Commit writes everything that was added. Call it once the records are
-// published. It may be repeated.
-func (s *Sets) Commit(ctx context.Context) error {
-	for key, h := range s.hours {
-		if err := s.commit(ctx, key, h); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
-	pending := make([]uint64, 0, len(h.added)+len(h.more))
-	for _, e := range h.added {
-		pending = append(pending, e)
-	}
-	for e := range h.more {
-		pending = append(pending, e)
-	}
-	for race := (bus.Race{}); len(pending) > 0; {
-		last := len(h.chunks) - 1
-		room := s.chunk - len(h.chunks[last])/entrySize
-		part := pending[:min(room, len(pending))]
-		merged := merge(h.chunks[last], part)
-		rev, err := s.store.Update(ctx, s.key(key, last), merged, h.rev)
-		if errors.Is(err, bus.ErrConflict) {
-			if err := race.Lost(ctx); err != nil {
-				return fmt.Errorf("note what was seen: %w", err)
-			}
-			if err := s.read(ctx, key, h); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("note what was seen: %w", err)
-		}
-		step.At("seen.written")
-		h.chunks[last], h.rev = merged, rev
-		pending = pending[len(part):]
-		if len(merged) >= s.chunk*entrySize {
-			h.chunks, h.rev = append(h.chunks, nil), 0
-		}
-	}
-	clear(h.added)
-	clear(h.more)
-	return nil
 }

@@ -37,6 +37,20 @@ func (m *memory) Update(_ context.Context, key string, value []byte, revision ui
 	return m.rev, nil
 }
 
+func (m *memory) UpdateAll(ctx context.Context, changes []bus.Change) error {
+	for _, c := range changes {
+		if m.values[c.Key].Revision != c.Revision {
+			return bus.ErrConflict
+		}
+	}
+	for _, c := range changes {
+		if _, err := m.Update(ctx, c.Key, c.Value, c.Revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // TestAgreesWithAMap runs jobs of several fetchers, one at a time, against a
 // plain map; chunks are tiny so that they fill up.
 func TestAgreesWithAMap(t *testing.T) {
