@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -101,6 +100,8 @@ func (w *world) act(ctx context.Context, a Action) error {
 		return w.powercut(ctx, a)
 	case full:
 		return w.fill(ctx, a)
+	case diskfull:
+		return w.fillDisk(ctx, a)
 	}
 	return errVerb
 }
@@ -208,32 +209,6 @@ func (w *world) replay(ctx context.Context, a Action) error {
 	out, err := cmd.CombinedOutput()
 	w.log("tapctl replay %s: %v %.200s", a.Arg, err, out)
 	return nil
-}
-
-// powercut copies the files of the broker between two of its instructions, kills it, and has it go on
-// from the copy: what it had only in memory is gone.
-func (w *world) powercut(ctx context.Context, a Action) error {
-	p := w.processes[broker]
-	store := filepath.Join(w.dir, "store")
-	p.signal(syscall.SIGSTOP)
-	if !sleep(ctx, 20*time.Millisecond) {
-		return nil
-	}
-	err := copyTree(store, store+".copy")
-	p.end(syscall.SIGKILL)
-	if err != nil {
-		return errors.Join(err, p.start())
-	}
-	if err := errors.Join(os.RemoveAll(store), os.Rename(store+".copy", store)); err != nil {
-		return fmt.Errorf("power cut: %w", err)
-	}
-	if a.Verb == corrupt {
-		if err := w.damage(a.Arg); err != nil {
-			return err
-		}
-	}
-	sleep(ctx, a.For)
-	return p.start()
 }
 
 // roomy are the limits of streams that never fill up.

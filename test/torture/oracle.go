@@ -39,6 +39,7 @@ type Result struct {
 	Blame          map[string]int
 	Problems       []string
 	Told           string // of a damaged stream: what the account says
+	Without        string // why the disk did not fill up, and power cuts lost only what was in memory
 }
 
 // Failed reports whether something is wrong.
@@ -53,6 +54,7 @@ func (w *world) judge(ctx context.Context, r *Result) {
 	start := time.Now()
 	missing := w.arrived(ctx, w.sim.Now(), patience)
 	r.Drain = time.Since(start).Round(time.Millisecond)
+	r.Without = w.without
 	r.Missing = len(missing)
 	told := w.verify(ctx)
 	switch {

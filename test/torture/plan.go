@@ -49,7 +49,8 @@ const (
 	scale    = "scale"    // one more replica for a while
 	jump     = "jump"     // the clock of a process is wrong for a while
 	renew    = "renew"    // new certificates of the sink, or a new secret of Proofpoint
-	powercut = "powercut" // the broker starts again from a copy of its files
+	powercut = "powercut" // the broker starts again from what it had synced
+	diskfull = "diskfull" // the disk of the broker has no room for a while
 	again    = "replay"   // tapctl orders that rows are sent or made again
 	full     = "full"     // a stream has no room for a while
 	corrupt  = "corrupt"  // the broker dies, and a byte of a stream has changed when it starts again
@@ -106,6 +107,7 @@ func choices(p Profile) []choice {
 		{jump, 6, processes, []string{"-2h", "-10m", "-45s", "45s", "10m", "2h"}, 5 * time.Second},
 		{renew, 4, []string{"certificates", "secret"}, nil, 0},
 		{powercut, 4, []string{broker}, nil, 2 * time.Second},
+		{diskfull, 3, []string{broker}, nil, 6 * time.Second},
 		{again, 4, []string{"order"}, []string{"--all", "--reprocess"}, 0},
 		{full, 3, []string{"EVENTS", "RAW"}, nil, 8 * time.Second},
 	}

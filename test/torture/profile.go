@@ -27,6 +27,7 @@ type Profile struct {
 	Malformed float64
 	Sweeps    string
 	InFlight  int           // bytes, as by default; 0 for few, and a sink that may break down
+	Disk      bool          // the broker's files are on a disk of their own, where the machine lets us make one
 	AckWait   time.Duration // times Factor well below the three minutes that a claim on an id holds
 }
 
@@ -37,7 +38,7 @@ func ProfileOf(seed uint64) Profile {
 	return Profile{
 		Sink: []string{Acked, Rotate, HTTP}[random.IntN(3)], Breaks: random.IntN(2) == 0, Factor: one(30, 60), Rate: one(0.1, 0.3),
 		Age: time.Duration(one(1, 3)) * time.Hour, Late: one(0, 0.05), Limit: int(one(1800, 1800, 300)), Forensics: random.IntN(2) == 0,
-		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second,
+		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second, Disk: true,
 	}
 }
 

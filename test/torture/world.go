@@ -43,6 +43,8 @@ type world struct {
 	proxies   map[string]*proxy // by link
 	processes map[string]*process
 	natsPort  int
+	disk      *disk  // of the broker; nil if it has none of its own
+	without   string // why it has none
 	servers   []*http.Server
 	wg        sync.WaitGroup
 
@@ -134,6 +136,12 @@ func (w *world) serve(ctx context.Context, h http.Handler) (addr string, err err
 
 // inside starts the broker and prepares the processes of the stages.
 func (w *world) inside() error {
+	if w.profile.Disk {
+		var err error
+		if w.disk, err = newDisk(filepath.Join(w.dir, "disk"), filepath.Join(w.dir, "store")); err != nil {
+			w.without = err.Error()
+		}
+	}
 	n := &process{name: broker, program: "natsserver", dir: w.dir, environ: func() []string { return nil }}
 	n.args = []string{filepath.Join(w.dir, "store"), "127.0.0.1:" + strconv.Itoa(w.natsPort)}
 	w.processes[broker] = n
@@ -213,6 +221,10 @@ func (w *world) close() error {
 	for _, p := range w.processes {
 		p.wg.Wait()
 	}
+	var disk error
+	if w.disk != nil {
+		disk = w.disk.close()
+	}
 	for _, p := range w.proxies {
 		p.close()
 	}
@@ -221,10 +233,10 @@ func (w *world) close() error {
 	}
 	w.wg.Wait()
 	if w.sink == nil {
-		return nil
+		return disk
 	}
 	if err := w.sink.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+		return errors.Join(disk, err)
 	}
-	return nil
+	return disk
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ type totals struct {
 	runs, failed, records, rows, missing, resent, reread int
 	length                                               time.Duration
 	tried, again                                         map[string]int
+	without                                              string
 }
 
 func newTotals() *totals { return &totals{tried: make(map[string]int), again: make(map[string]int)} }
@@ -26,6 +28,7 @@ func (t *totals) add(p torture.Plan, r *torture.Result) {
 	}
 	t.records, t.rows, t.missing, t.resent, t.reread = t.records+r.Records, t.rows+r.Rows, t.missing+r.Missing, t.resent+r.Resent, t.reread+r.Reread
 	t.length += p.Length
+	t.without = cmp.Or(t.without, r.Without)
 	for _, a := range p.Actions {
 		t.tried[a.Kind()]++
 	}
@@ -42,6 +45,9 @@ func (t *totals) add(p torture.Plan, r *torture.Result) {
 func (t *totals) print() {
 	fmt.Printf("%d runs, %s of torture, %d records, %d rows, %d missing, %d resent, %d read twice, %d runs failed\n\n",
 		t.runs, t.length, t.records, t.rows, t.missing, t.resent, t.reread, t.failed)
+	if t.without != "" {
+		fmt.Printf("no disk filled up, and power cuts lost only what was in memory: %s\n\n", t.without)
+	}
 	fmt.Println("| fault | times | rows that came again during it |")
 	fmt.Println("| --- | --- | --- |")
 	for _, kind := range slices.Sorted(maps.Keys(t.tried)) {
