@@ -98,13 +98,16 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := build(ctx, b.programs); err != nil {
 		return err
 	}
-	for class, count := range map[string]int{Drain: b.Rows, Through: b.Through} {
-		made, err := writeRows(ctx, filepath.Join(b.Dir, "rows-"+class), count)
+	for _, c := range []struct {
+		class string
+		count int
+	}{{Drain, b.Rows}, {Through, b.Through}} {
+		made, err := writeRows(ctx, filepath.Join(b.Dir, "rows-"+c.class), c.count)
 		if err != nil {
 			return err
 		}
-		b.Log("%s: %d rows of %d bytes", class, made.count, made.bytes/int64(made.count))
-		b.rows[class] = made
+		b.Log("%s: %d rows of %d bytes", c.class, made.count, made.bytes/int64(made.count))
+		b.rows[c.class] = made
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func options(t *testing.T) Options {
 		t.Fatal(err)
 	}
 	return Options{
-		Dir: t.TempDir(), Installed: interop.Installed(installed), Rows: 700, Through: 300, Runs: 1, Patience: time.Minute, Log: t.Logf,
+		Dir: t.TempDir(), Installed: interop.Installed(installed), Rows: 700, Through: 300, Runs: 2, Patience: time.Minute, Log: t.Logf,
 	}
 }
 

@@ -3,6 +3,7 @@ package compare
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Settings of rsyslog's queue. The one in memory is what it has by default; the one on disk is synced at each write, and so is
@@ -41,15 +42,14 @@ input(type="imfile" file="%s" tag="tapline" ruleset="ship" addMetadata="off")
 	}
 }
 
-// syslogNGDisk is the buffer that writes each row down before it is sent, and keeps it until it was.
-const syslogNGDisk = `disk-buffer(reliable(yes) disk-buf-size(4294967296) dir("%s"))`
+// syslogNGDisk is the buffer that writes each row down before it is sent, and keeps it until it was; it never syncs, and has
+// no setting for that.
+const syslogNGDisk = `disk-buffer(reliable(yes) disk-buf-size(4294967296) dir("DIR"))`
 
 // syslogNG reads the file, through its buffer. It may fetch and hold more rows at a time than by default.
 func syslogNG(buffer string) func(context.Context, scene) (*attempt, error) {
 	return func(ctx context.Context, s scene) (*attempt, error) {
-		if buffer != "" {
-			buffer = fmt.Sprintf(buffer, s.dir)
-		}
+		buffer := strings.ReplaceAll(buffer, "DIR", s.dir)
 		conf, err := s.write(fmt.Sprintf(`@version: 3.38
 options { log-msg-size(2097152); use-dns(no); dns-cache(no); time-reopen(1); stats-freq(0); };
 source s_file { file("%s" flags(no-parse) log-fetch-limit(1000) log-iw-size(10000)); };
