@@ -91,6 +91,6 @@ func versions(ctx context.Context, at interop.Installed) {
 		if err != nil && first == "" {
 			first = fmt.Sprintf("%s: %v", args[0], err)
 		}
-		fmt.Println(first)
+		fmt.Println(strings.TrimSuffix(first, " compiled with:"))
 	}
 }
