@@ -4,6 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 COUNT ?= 5
+ROWS ?= 200000
 SEED ?= 1
 SEEDS ?= 20
 MINUTES ?= 10
@@ -60,7 +61,7 @@ e2e: ## Run only the tests of the whole pipeline
 .PHONY: interop
 interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/interop
 	test/interop/install.sh $(CURDIR)/bin/interop
-	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/...
+	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/... ./test/compare
 
 .PHONY: compose-test
 compose-test: ## Test docker-compose.yml from outside; needs a Docker engine
@@ -97,6 +98,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside what was measured
 	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(COUNT) -p 1 -timeout 60m work 2>&1 | $(GO) run ./test/cmd/benchtable
+
+.PHONY: bench-compare
+bench-compare: ## Send the same ROWS (200000) with Tapline, rsyslog and syslog-ng COUNT (5) times and print the ratios
+	test/interop/install.sh $(CURDIR)/bin/interop
+	@$(GO) build -o bin/benchcompare ./test/cmd/benchcompare && bin/benchcompare --rows $(ROWS) --runs $(COUNT)
 
 .PHONY: day
 day: ## Simulate the first day of a collector, for docs/day.md

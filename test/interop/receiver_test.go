@@ -10,13 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tapline/tapline/services/devosink/devocert"
+	"github.com/tapline/tapline/test/interop"
 )
 
 // patience bounds every wait; only a failing test takes so long.
@@ -30,7 +30,7 @@ type product struct {
 	// config makes its configuration: take what comes over mutual TLS and append each line to a file as it is.
 	config func(setup) string
 	// command starts it with that configuration, in the foreground.
-	command func(root, config, dir string) []string
+	command func(at interop.Installed, config, dir string) []string
 }
 
 // setup is what a configuration needs.
@@ -60,8 +60,8 @@ ruleset(name="store" queue.type="Direct") {
 input(type="imtcp" address="127.0.0.1" port="%s" ruleset="store" supportOctetCountedFraming="off")
 `, s.dir, s.certs.Chain, s.certs.ServerCert, s.certs.ServerKey, s.out, s.port)
 		},
-		command: func(root, config, dir string) []string {
-			return []string{root + "/usr/sbin/rsyslogd", "-n", "-f", config, "-i", dir + "/pid", "-M", found(root, "imtcp.so")}
+		command: func(at interop.Installed, config, dir string) []string {
+			return []string{at.Program("rsyslogd"), "-n", "-f", config, "-i", dir + "/pid", "-M", at.Find("imtcp.so")}
 		},
 	},
 	"syslog-ng": {
@@ -78,25 +78,13 @@ destination d_file { file("%s" template("${MSG}\n") template-escape(no)); };
 log { source(s_devo); destination(d_file); flags(flow-control); };
 `, s.port, s.certs.Chain, s.certs.ServerCert, s.certs.ServerKey, s.out)
 		},
-		command: func(root, config, dir string) []string {
+		command: func(at interop.Installed, config, dir string) []string {
 			return []string{
-				root + "/usr/sbin/syslog-ng", "-F", "--stderr", "-f", config, "--module-path", found(root, "libafsocket.so"),
+				at.Program("syslog-ng"), "-F", "--stderr", "-f", config, "--module-path", at.Find("libafsocket.so"),
 				"-R", dir + "/persist", "-p", dir + "/pid", "-c", dir + "/control",
 			}
 		},
 	},
-}
-
-// found is the directory below root that has a file.
-func found(root, name string) string {
-	var dir string
-	_ = filepath.WalkDir(root, func(path string, _ os.DirEntry, _ error) error {
-		if filepath.Base(path) == name {
-			dir = filepath.Dir(path)
-		}
-		return nil
-	})
-	return dir
 }
 
 // receiver is one of the products at work.
@@ -137,8 +125,9 @@ func receive(t *testing.T, name string) *receiver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(root, ".stamp")); err != nil {
-		t.Fatalf("%v: run make interop", err)
+	at := interop.Installed(root)
+	if err := at.Check(); err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	set, err := devocert.New(devocert.Options{})
@@ -158,9 +147,7 @@ func receive(t *testing.T, name string) *receiver {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.args = products[name].command(root, config, dir)
-	libraries := []string{found(root, "libestr.so.0"), found(root, "libcap.so.2"), filepath.Dir(found(root, "libafsocket.so"))}
-	r.env = []string{"LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}
+	r.args, r.env = products[name].command(at, config, dir), at.Environ()
 	r.start(t)
 	t.Cleanup(func() {
 		r.end(syscall.SIGTERM)
