@@ -19,45 +19,40 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// parcel is one message of EVENTS in a lane's hands.
-type parcel struct {
-	delivery *bus.Delivery
-	events   batch.Events
-	bytes    int64
-	dead     int64 // rows that went to DEAD
-	part     bool  // of a replay: not all rows of the message, or to another sink
-	sent     time.Time
-}
-
 // unpack decodes a message and takes out what cannot be shipped. nil means that
 // nothing is left to ship and the message is settled.
 func (s *Shipper) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
-	p := &parcel{delivery: d}
+	p := newParcel(d)
 	if d.Attempts() > 1 {
 		s.metrics.repeated.Inc()
 	}
-	if err := s.decode(d, &p.events); err != nil {
+	if err := s.decode(d, p.events); err != nil {
 		return nil, s.bury(ctx, d, err)
 	}
 	p.bytes = int64(p.events.Size())
-	kept := p.events.Events[:0]
 	for i := range p.events.Events {
-		e := &p.events.Events[i]
-		reason := s.unfit(e)
-		if reason == nil {
-			kept = append(kept, *e)
-			continue
+		if reason := s.unfit(&p.events.Events[i]); reason != nil {
+			if err := s.buryEvent(ctx, p, i, reason); err != nil {
+				return nil, err
+			}
+			p.dead++
 		}
-		if err := s.buryEvent(ctx, p, i, reason); err != nil {
-			return nil, err
-		}
-		p.dead++
 	}
-	p.events.Events = kept
-	if len(kept) == 0 {
+	p.keep(s.fit)
+	if p.rows == 0 {
 		return nil, errors.Join(s.note(ctx, p), d.Ack())
 	}
 	return p, nil
+}
+
+// reload takes the rows of a parcel out of its message once more.
+func (s *Shipper) reload(p *parcel) error {
+	p.events = cargo.Get().(*batch.Events) //nolint:forcetypeassert // nothing else is in there
+	if err := s.decode(p.delivery, p.events); err != nil {
+		return err
+	}
+	p.keep(s.fit)
+	return nil
 }
 
 func (s *Shipper) decode(d *bus.Delivery, e *batch.Events) error {
@@ -73,6 +68,8 @@ func (s *Shipper) decode(d *bus.Delivery, e *batch.Events) error {
 	}
 	return nil
 }
+
+func (s *Shipper) fit(e *batch.Event) bool { return s.unfit(e) == nil }
 
 // unfit says why a row cannot be shipped.
 func (s *Shipper) unfit(e *batch.Event) error {
@@ -134,10 +131,9 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 			s.log.Debug("cannot ack", slog.Any("error", err))
 		}
 		step.At("shipper.acked")
-		s.canary.Confirmed(&p.events, p.sent)
-		n := len(p.events.Events)
+		s.canary.Confirmed(p.events, p.sent)
 		pulled := time.UnixMilli(p.events.Events[0].PullMS)
-		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(n))
+		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(p.rows))
 		s.metrics.confirm.Observe(time.Since(p.sent).Seconds())
 		lag := s.now().Sub(pulled).Seconds()
 		s.metrics.lag.Observe(lag)
@@ -159,7 +155,7 @@ func (s *Shipper) notes(order *taplinev1.ReplayOrder, parcels []*parcel) []ledge
 		}
 		notes = append(notes, ledger.Sent{JobID: p.events.JobID, Remaker: p.events.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
 			Part: p.events.Part, ReplayId: order.GetId(), Sink: order.GetSink(),
-			RawSequence: p.events.SourceSequence, Feed: p.events.Feed, Table: p.events.Table, Events: int64(len(p.events.Events)), Dead: p.dead,
+			RawSequence: p.events.SourceSequence, Feed: p.events.Feed, Table: p.events.Table, Events: int64(p.rows), Dead: p.dead,
 			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),
 		}})
 	}

@@ -108,17 +108,33 @@ func (l *lane) lasted() bool {
 	return l.worked || (!l.opened.IsZero() && time.Since(l.opened) > settled)
 }
 
+// send writes a parcel to the connection, after which its rows are only in the message.
+func (l *lane) send(c conn, p *parcel) error {
+	if p.empty {
+		if err := l.route.reload(p); err != nil {
+			return err
+		}
+	}
+	p.sent = time.Now()
+	if err := c.Send(p.events); err != nil {
+		return err
+	}
+	step.At("shipper.sent")
+	if l.route.reload != nil {
+		p.discard()
+	}
+	return nil
+}
+
 // sender sends what is pending, then pulls and sends until taking ends and all
 // is confirmed.
 func (l *lane) sender(take, ctx context.Context, c conn) error {
 	idle := time.Now()
 	for ctx.Err() == nil {
 		if p := l.unsent(); p != nil {
-			p.sent = time.Now()
-			if err := c.Send(&p.events); err != nil {
+			if err := l.send(c, p); err != nil {
 				return err
 			}
-			step.At("shipper.sent")
 			l.markSent(p)
 			idle = time.Now()
 			continue

@@ -124,8 +124,9 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 	if w.run.Settled(d.Sequence()) {
 		return nil, d.Ack()
 	}
-	p := &parcel{delivery: d, part: w.copies}
-	if err := w.decode(d, &p.events); err != nil { // it is in DEAD
+	p := newParcel(d)
+	p.part = w.copies
+	if err := w.decode(d, p.events); err != nil { // it is in DEAD
 		w.skip(ctx, d, replay.Tally{Dead: 1})
 		return nil, nil //nolint:nilerr // it is counted
 	}
@@ -135,7 +136,7 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 		return nil, nil
 	}
 	if !w.run.Order().GetAll() {
-		needless, err := w.needless(ctx, d, &p.events)
+		needless, err := w.needless(ctx, d, p.events)
 		if err != nil {
 			return nil, err
 		}
@@ -145,11 +146,11 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 		}
 	}
 	w.choose(p)
-	if len(p.events.Events) == 0 {
+	if p.rows == 0 {
 		w.skip(ctx, d, replay.Tally{Dead: uint64(p.dead)})
 		return nil, nil
 	}
-	w.run.Spend(len(p.events.Events))
+	w.run.Spend(p.rows)
 	return p, nil
 }
 
@@ -192,7 +193,7 @@ func (w *resending) choose(p *parcel) {
 		buf = appendMarked(buf, kept[i].JSON, w.mark)
 		kept[i].JSON = buf[start:len(buf):len(buf)]
 	}
-	p.events.Events, p.bytes = kept, int64(len(buf))
+	p.events.Events, p.rows, p.bytes = kept, len(kept), int64(len(buf))
 }
 
 // appendMarked appends a row with one more member before its last brace.
@@ -230,7 +231,7 @@ func (w *resending) settle(ctx context.Context, parcels []*parcel) {
 	settled := make([]skip, 0, len(parcels))
 	for _, p := range parcels {
 		settled = append(settled, skip{p.delivery, replay.Tally{
-			Sequence: p.delivery.Sequence(), Rows: uint64(len(p.events.Events)), Bytes: uint64(p.bytes), Dead: uint64(p.dead),
+			Sequence: p.delivery.Sequence(), Rows: uint64(p.rows), Bytes: uint64(p.bytes), Dead: uint64(p.dead),
 		}})
 	}
 	w.finish(ctx, settled)

@@ -14,6 +14,8 @@ type route struct {
 	open     opener
 	// unpack makes a parcel of a message; nil means that nothing is to be sent and the message is taken care of.
 	unpack func(ctx context.Context, d *bus.Delivery) (*parcel, error)
+	// reload takes the rows of a parcel that was sent out of its message again; nil if parcels keep them.
+	reload func(p *parcel) error
 	// settle acknowledges what the sink has confirmed.
 	settle func(ctx context.Context, parcels []*parcel)
 	// rest is how long nothing may be pulled.
@@ -26,7 +28,7 @@ type route struct {
 // live is the route of everything that the enricher makes.
 func (s *Shipper) live() *route {
 	return &route{
-		consumer: bus.ConsumerShipper, open: s.open, unpack: s.unpack, settle: s.settle,
+		consumer: bus.ConsumerShipper, open: s.open, unpack: s.unpack, reload: s.reload, settle: s.settle,
 		rest: func() time.Duration { return 0 }, failed: s.outage.failed, works: s.outage.works,
 	}
 }
