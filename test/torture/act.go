@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapsim"
@@ -145,6 +146,9 @@ func (w *world) actOnProcess(ctx context.Context, a Action) error {
 }
 
 func (w *world) faultAPI(ctx context.Context, a Action) error {
+	if status, err := strconv.Atoi(a.Arg); err == nil {
+		return w.refuseCalls(ctx, a, status)
+	}
 	f := tapsim.Fault{Kind: tapsim.FaultKind(a.Arg), Probability: 0.7}
 	switch f.Kind {
 	case tapsim.FaultStatus, tapsim.FaultHTML:
@@ -155,6 +159,19 @@ func (w *world) faultAPI(ctx context.Context, a Action) error {
 	}
 	if err := w.sim.Inject(f); err != nil {
 		return err
+	}
+	sleep(ctx, a.For)
+	w.sim.Clear()
+	return nil
+}
+
+// refuseCalls has the API answer a few calls of each kind with a status after which jobs wait for minutes. A list is not
+// answered with 404: that says that there is nothing in it.
+func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
+	for _, path := range []string{feed.SIEMAll.Path, "/v2/threat/summary/", "/v2/campaign/", "/v2/forensics"} {
+		if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: status, Path: path, Count: 2}); err != nil {
+			return err
+		}
 	}
 	sleep(ctx, a.For)
 	w.sim.Clear()
@@ -182,8 +199,11 @@ func (w *world) faultSink(ctx context.Context, a Action) error {
 // renew changes what lets the pipeline in somewhere. A secret is read at the start: the old one
 // is good until every fetcher has started again.
 func (w *world) renew(ctx context.Context, a Action) error {
-	if a.Target == "certificates" {
+	switch a.Target {
+	case "certificates":
 		return w.trust.renew()
+	case "password":
+		return w.newPassword(a.Arg)
 	}
 	w.gate.renew()
 	for _, name := range []string{"fetcher-0", "fetcher-1"} {
@@ -205,7 +225,7 @@ func (w *world) replay(ctx context.Context, a Action) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "bin", "tapctl"), "replay", "--from", "10m", "--detach", a.Arg) //nolint:gosec // our own program
-	cmd.Env = []string{"NATS_URL=nats://127.0.0.1:" + strconv.Itoa(w.natsPort)}
+	cmd.Env = append(w.users.environ(bus.UserAdmin), "NATS_URL=nats://127.0.0.1:"+strconv.Itoa(w.natsPort))
 	out, err := cmd.CombinedOutput()
 	w.log("tapctl replay %s: %v %.200s", a.Arg, err, out)
 	return nil
@@ -218,7 +238,9 @@ func (w *world) roomy() bus.Limits {
 
 // connect reaches the broker past all proxies.
 func (w *world) connect(ctx context.Context) (*bus.Bus, error) {
-	return bus.Connect(ctx, bus.Config{URL: "nats://127.0.0.1:" + strconv.Itoa(w.natsPort)}, "torture", slog.New(slog.DiscardHandler))
+	return bus.Connect(ctx, bus.Config{
+		URL: "nats://127.0.0.1:" + strconv.Itoa(w.natsPort), User: bus.UserAdmin, PasswordFile: w.users.file(bus.UserAdmin),
+	}, "torture", slog.New(slog.DiscardHandler))
 }
 
 func (w *world) setup(ctx context.Context, limits bus.Limits) error {

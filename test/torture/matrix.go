@@ -7,13 +7,17 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -25,23 +29,33 @@ type Crash struct {
 	Seed uint64
 	Step Step
 	Pass int    // which pass of the step is the last
+	From string // a step at which it is killed before, when Step is passed only after that; empty for none
 	Then string // a step at which it is killed once more, while it makes up for the first kill; empty for none
 }
 
 // String names it in reports.
 func (c Crash) String() string {
 	text := fmt.Sprintf("%s:%d seed %d", c.Step, c.Pass, c.Seed)
+	if c.From != "" {
+		text += ", after " + c.From
+	}
 	if c.Then != "" {
 		text += ", then " + c.Then
 	}
 	return text
 }
 
+// After are the steps that are passed only to make up for a kill, and where that kill has to be.
+func After() map[string]string { return map[string]string{"fetcher.completed": "fetcher.published"} }
+
 // CrashOf is the run with a number: the steps take turns, and the rest is drawn from the number. Some processes
 // are killed again at one of all the steps: some are passed only after a kill.
 func CrashOf(n int, steps, all []Step) Crash {
 	random := rand.New(rand.NewPCG(uint64(n), 2)) //nolint:gosec // it has to be the same each time
 	c := Crash{Seed: uint64(n), Step: steps[n%len(steps)], Pass: []int{1, 1, 2, 3, 5, 8}[random.IntN(6)]}
+	if c.From = After()[c.Step.Name]; c.From != "" {
+		return c
+	}
 	if random.IntN(3) > 0 {
 		return c
 	}
@@ -53,6 +67,18 @@ func CrashOf(n int, steps, all []Step) Crash {
 	}
 	c.Then = own[random.IntN(len(own))]
 	return c
+}
+
+// ends are the steps at which the starts of the process end.
+func (c Crash) ends() []string {
+	ends := []string{fmt.Sprintf("%s:%d", c.Step.Name, c.Pass)}
+	if c.From != "" {
+		ends = []string{fmt.Sprintf("%s:%d", c.From, c.Pass), c.Step.Name + ":1"}
+	}
+	if c.Then != "" {
+		ends = append(ends, c.Then+":1")
+	}
+	return ends
 }
 
 // CrashResult is what one run found.
@@ -93,10 +119,7 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 		victim = setup
 	}
 	if victim != nil {
-		victim.last = []string{fmt.Sprintf("%s:%d", c.Step.Name, c.Pass)}
-		if c.Then != "" {
-			victim.last = append(victim.last, c.Then+":1")
-		}
+		victim.last = c.ends()
 	}
 	w.rows.why = c.Step.String
 	if err := w.difficulties(); err != nil {
@@ -107,8 +130,12 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 			return fmt.Errorf("%s: %w", setup.name, errEnd)
 		}
 	}
-	if err := errors.Join(w.setup(ctx, w.roomy()), w.stranger(ctx), w.start(single())); err != nil {
+	if err := errors.Join(w.setup(ctx, w.roomy()), w.stranger(ctx), w.poison(ctx), w.start(single())); err != nil {
 		return err
+	}
+	if c.From != "" && victim != nil { // everything may be at the sink before it comes to that
+		for end := time.Now().Add(time.Minute); victim.killed() < len(c.ends()) && time.Now().Before(end) && sleep(ctx, 50*time.Millisecond); {
+		}
 	}
 	w.judge(ctx, &r.Result)
 	if victim != nil {
@@ -156,6 +183,30 @@ func (w *world) stranger(ctx context.Context) error {
 	}
 	j.Id = id.String()
 	return b.PublishJob(ctx, j)
+}
+
+// poison stores a record of which no row can be made, as no fetcher would. It is of no job, so that no account has it.
+func (w *world) poison(ctx context.Context) error {
+	b, err := w.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	now := w.sim.Now()
+	raw := batch.AppendRawHeader(nil, &batch.Raw{
+		Tenant: "main", Feed: string(feed.ClicksBlocked), JobID: "poison", Window: window.New(now.Add(-time.Hour), now),
+		PullID: strconv.FormatInt(now.UnixMilli(), 10), FetchedAt: now,
+	})
+	for i := range uint64(8) { // as many as the latest pass that is the last
+		raw = batch.AppendRecord(raw, &batch.Record{ID: identity.Named("poison", strconv.FormatUint(i, 10)), TimeMS: now.UnixMilli(), JSON: []byte(`["poison"]`)})
+	}
+	_, err = b.PublishWindow(ctx, bus.Window{
+		Tenant: "main", JobID: "poison",
+		Batches: func(yield func(bus.RawMessage, error) bool) {
+			yield(bus.RawMessage{Feed: string(feed.ClicksBlocked), Data: batch.Pack(nil, raw)}, nil)
+		},
+	})
+	return err
 }
 
 // run runs a program that ends by itself.

@@ -196,7 +196,7 @@ func (w *world) known(r *Result) {
 	}
 }
 
-// panics finds in a log what no program may say.
+// panics finds in a log what no program may say: that it panicked, or was denied what its work takes.
 func panics(path string) []string {
 	data, err := os.ReadFile(path)      //nolint:gosec // our own log
 	if errors.Is(err, fs.ErrNotExist) { // it never ran
@@ -207,7 +207,8 @@ func panics(path string) []string {
 	}
 	var found []string
 	for line := range strings.Lines(string(data)) {
-		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "WARNING: DATA RACE") {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "WARNING: DATA RACE") ||
+			strings.Contains(line, "ermissions Violation") || strings.Contains(line, "ermissions violation") {
 			found = append(found, strings.TrimSpace(line))
 		}
 	}

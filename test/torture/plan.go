@@ -48,7 +48,7 @@ const (
 	sink     = "sink"     // a fault of the simulated Devo
 	scale    = "scale"    // one more replica for a while
 	jump     = "jump"     // the clock of a process is wrong for a while
-	renew    = "renew"    // new certificates of the sink, or a new secret of Proofpoint
+	renew    = "renew"    // new certificates of the sink, a new secret of Proofpoint, or a new password of the broker
 	powercut = "powercut" // the broker starts again from what it had synced
 	diskfull = "diskfull" // the disk of the broker has no room for a while
 	again    = "replay"   // tapctl orders that rows are sent or made again
@@ -102,10 +102,12 @@ func choices(p Profile) []choice {
 		{tap, 14, []string{"api"}, kinds(
 			tapsim.FaultStatus, tapsim.FaultSlow, tapsim.FaultDrip, tapsim.FaultTruncated, tapsim.FaultCutJSON, tapsim.FaultHTML, tapsim.FaultReset,
 		), 5 * time.Second},
+		{tap, 3, []string{"api"}, []string{"401", "403", "404"}, 5 * time.Second},
 		{sink, 14, []string{"faults"}, kinds(sinkFaults...), 6 * time.Second},
 		{scale, 5, []string{"scheduler-2", "fetcher-2", "enricher-2", "shipper-2"}, nil, 15 * time.Second},
 		{jump, 6, processes, []string{"-2h", "-10m", "-45s", "45s", "10m", "2h"}, 5 * time.Second},
 		{renew, 4, []string{"certificates", "secret"}, nil, 0},
+		{renew, 3, []string{"password"}, []string{"scheduler", "fetcher", "enricher", "shipper"}, 0},
 		{powercut, 4, []string{broker}, nil, 2 * time.Second},
 		{diskfull, 3, []string{broker}, nil, 6 * time.Second},
 		{again, 4, []string{"order"}, []string{"--all", "--reprocess"}, 0},
@@ -149,7 +151,7 @@ func NewPlan(seed uint64, length time.Duration) Plan {
 			a.For = (time.Duration(random.Int64N(int64(c.longest))) + 10*time.Millisecond).Round(time.Millisecond)
 		}
 		thing := a.Target
-		if a.Verb == full { // it asks the broker
+		if a.Verb == full || a.Target == "password" { // it asks the broker
 			thing = broker
 		}
 		if at < busy[thing] {

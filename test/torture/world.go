@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapsim"
 )
@@ -43,6 +44,7 @@ type world struct {
 	proxies   map[string]*proxy // by link
 	processes map[string]*process
 	natsPort  int
+	users     *users // of the broker
 	disk      *disk  // of the broker; nil if it has none of its own
 	without   string // why it has none
 	servers   []*http.Server
@@ -136,14 +138,20 @@ func (w *world) serve(ctx context.Context, h http.Handler) (addr string, err err
 
 // inside starts the broker and prepares the processes of the stages.
 func (w *world) inside() error {
+	store, err := filepath.Abs(filepath.Join(w.dir, "store"))
+	if err != nil {
+		return fmt.Errorf("torture: %w", err)
+	}
 	if w.profile.Disk {
-		var err error
-		if w.disk, err = newDisk(filepath.Join(w.dir, "disk"), filepath.Join(w.dir, "store")); err != nil {
-			w.without = err.Error()
+		if w.disk, err = newDisk(filepath.Join(w.dir, "disk"), store); err != nil {
+			w.disk, w.without = nil, err.Error()
 		}
 	}
+	if w.users, err = newUsers(filepath.Join(w.dir, "nats"), store, w.natsPort); err != nil {
+		return err
+	}
 	n := &process{name: broker, program: "natsserver", dir: w.dir, environ: func() []string { return nil }}
-	n.args = []string{filepath.Join(w.dir, "store"), "127.0.0.1:" + strconv.Itoa(w.natsPort)}
+	n.args = []string{filepath.Join(w.dir, "nats", "nats.conf")}
 	w.processes[broker] = n
 	if err := n.start(); err != nil {
 		return err
@@ -172,6 +180,11 @@ func (w *world) environ(name string) []string {
 		"SHIPPER_MAX_INFLIGHT_BYTES=" + strconv.Itoa(max(inFlight, w.profile.InFlight)), "SHIPPER_DRAIN_TIMEOUT=5s",
 		"DEVO_CHAIN_FILE=" + files.Chain, "DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey, "DEVO_STALL_TIMEOUT=4s",
 	}
+	user, _, _ := strings.Cut(name, "-")
+	if name == setupProcess {
+		user = bus.UserAdmin
+	}
+	env = append(env, w.users.environ(user)...)
 	switch w.profile.Sink {
 	case Rotate:
 		return append(env, "DEVO_ADDRESS="+w.proxies["sink"].addr(), "DEVO_CONFIRM=rotate", "DEVO_ROTATE_AFTER=300ms")

@@ -36,8 +36,10 @@ func (s *settings) matrix(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	never := slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return reached[step] })
-	steps := slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return !reached[step] })
+	after := torture.After()
+	possible := func(step torture.Step) bool { return reached[step] || after[step.Name] != "" }
+	never := slices.DeleteFunc(slices.Clone(all), possible)
+	steps := slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return !possible(step) })
 	fmt.Printf("%d steps; passed only after a kill or never: %v\n", len(steps), never)
 	tallies := make(map[torture.Step]*tally)
 	for _, step := range steps {
