@@ -11,6 +11,7 @@ SHRINK ?= 0
 RUNS ?= 1000
 FACTOR ?= 72
 PARALLEL ?= 2
+MEASURE ?= rate tenants replicas memory
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -97,6 +98,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside what was measured
 	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(COUNT) -p 1 -timeout 60m work 2>&1 | $(GO) run ./test/cmd/benchtable
+
+.PHONY: scaling
+scaling: build ## Measure speed, processor and memory against records, tenants, replicas (MEASURE: all): the tables of docs/sizing.md
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/natsserver ./test/cmd/natsserver
+	@$(GO) run ./test/cmd/scaling $(MEASURE)
 
 .PHONY: day
 day: ## Simulate the first day of a collector, for docs/day.md
