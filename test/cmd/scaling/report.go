@@ -105,28 +105,39 @@ func replicas(w io.Writer, m model, points []point) {
 	}
 }
 
+// hand is what a program may have in hand at once, for each budget.
+type hand struct {
+	program, what string
+	of            func(budget) float64 // MiB
+	fitted        int                  // budgets from the smallest on that a line is laid through; a shipper does not use up the largest
+}
+
+var hands = []hand{
+	{"fetcher", "`FETCHER_SPOOL_MEMORY`", func(b budget) float64 { return float64(b.spool) / (1 << 20) }, 4},
+	{"enricher", "`ENRICHER_WORKERS` of `BATCH_BYTES`", func(b budget) float64 { return float64(b.workers) / 2 }, 4},
+	{"shipper", "`SHIPPER_MAX_INFLIGHT_BYTES`", func(b budget) float64 { return float64(b.inFlight) / (1 << 20) }, 3},
+}
+
 // memories sets the peak of each program beside a line through what it may have in hand.
 func memories(w io.Writer, points []point) {
-	header(w, "program", "what it may have in hand", "MiB of it", "peak MiB", "by the formula", "off by")
-	for _, kind := range []struct {
-		program, what string
-		of            func(budget) float64
-	}{
-		{"fetcher", "`FETCHER_SPOOL_MEMORY`", func(b budget) float64 { return float64(b.spool) / (1 << 20) }},
-		{"enricher", "`ENRICHER_WORKERS` of `BATCH_BYTES`", func(b budget) float64 { return float64(b.workers) / 2 }},
-		{"shipper", "`SHIPPER_MAX_INFLIGHT_BYTES`", func(b budget) float64 { return float64(b.inFlight) / (1 << 20) }},
-	} {
-		var hand, peak []float64
+	header(w, "program", "what it may have in hand", "MiB of it", "peak MiB", "by the formula", "off by", "load")
+	for _, h := range hands {
+		var xs, ys []float64
 		for _, p := range points {
 			i := slices.IndexFunc(budgets, func(b budget) bool { return b.name == p.Name })
-			hand, peak = append(hand, kind.of(budgets[i])), append(peak, p.Fill[0].Memory[kind.program])
+			xs, ys = append(xs, h.of(budgets[i])), append(ys, p.Fill[0].Memory[h.program])
 		}
-		a, b := line(hand, peak)
-		for i, x := range hand {
-			fmt.Fprintf(w, "| %s | %s | %.1f | %.0f | %.0f = %.0f + %.1f x %.1f | %+.0f %% |\n", kind.program, kind.what, x, peak[i], a+b*x, a, b, x, 100*((a+b*x)/peak[i]-1))
+		n := min(h.fitted, len(xs))
+		a, b := line(xs[:n], ys[:n])
+		for i, x := range xs {
+			formula := "left out |"
+			if i < n {
+				formula = fmt.Sprintf("%.0f = %.0f + %.1f x %.1f | %+.0f %%", a+b*x, a, b, x, 100*((a+b*x)/ys[i]-1))
+			}
+			fmt.Fprintf(w, "| %s | %s | %.1f | %.0f | %s | %s |\n", h.program, h.what, x, ys[i], formula, points[i].Load)
 		}
 	}
 	for _, p := range points {
-		fmt.Fprintf(w, "| natsserver | with the budgets %s | | %.0f | | |\n", p.Name, p.Fill[0].Memory["natsserver"])
+		fmt.Fprintf(w, "| natsserver | with the budgets %s | | %.0f | | | %s |\n", p.Name, p.Fill[0].Memory["natsserver"], p.Load)
 	}
 }
