@@ -12,6 +12,7 @@ SHRINK ?= 0
 RUNS ?= 1000
 FACTOR ?= 72
 PARALLEL ?= 2
+MEASURE ?= rate tenants replicas memory
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -103,6 +104,11 @@ bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside 
 bench-compare: ## Send the same ROWS (200000) with Tapline, rsyslog and syslog-ng COUNT (5) times and print the ratios
 	test/interop/install.sh $(CURDIR)/bin/interop
 	@$(GO) build -o bin/benchcompare ./test/cmd/benchcompare && bin/benchcompare --rows $(ROWS) --runs $(COUNT)
+
+.PHONY: scaling
+scaling: build ## Measure speed, processor and memory against records, tenants, replicas (MEASURE: all): the tables of docs/sizing.md
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/natsserver ./test/cmd/natsserver
+	@$(GO) run ./test/cmd/scaling $(MEASURE)
 
 .PHONY: day
 day: ## Simulate the first day of a collector, for docs/day.md

@@ -27,7 +27,8 @@ type Status struct {
 	Pools   []Pool    `json:"pools"`
 	Streams []Stream  `json:"streams"`
 	Sink    Sink      `json:"sink"`
-	Gaps    []Gap     `json:"gaps"` // lost and missing in the last nine days
+	Replays []Replay  `json:"replays"` // not over
+	Gaps    []Gap     `json:"gaps"`    // lost and missing in the last nine days
 	Alarms  []Alarm   `json:"alarms"`
 }
 
@@ -86,7 +87,7 @@ const recently = 6 * time.Hour
 
 // Status looks at everything.
 func (r *Reader) Status(ctx context.Context) (*Status, error) {
-	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Lists: []List{}, Gaps: []Gap{}, Alarms: []Alarm{}}
+	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Lists: []List{}, Replays: []Replay{}, Gaps: []Gap{}, Alarms: []Alarm{}}
 	sets, err := r.sets(ctx)
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	if err := r.expansion(ctx, s); err != nil {
 		return nil, err
 	}
-	for _, look := range []func(context.Context, *Status, []set) error{r.lanes, r.pools, r.streams, r.alarms} {
+	for _, look := range []func(context.Context, *Status, []set) error{r.lanes, r.pools, r.streams, r.replays, r.alarms} {
 		if err := look(ctx, s, sets); err != nil {
 			return nil, err
 		}

@@ -50,12 +50,31 @@ func printStatus(w io.Writer, s *overview.Status) {
 		}
 		printf(w, "%s\t%d\t%d\t%s\t%s\n", u.Name, u.Messages, u.Bytes, room, ago(s.At, u.Oldest))
 	}
+	printActive(w, s)
 	printf(w, "\nALARMS: %d\n", len(s.Alarms))
 	for _, a := range s.Alarms {
 		printf(w, "%s (%s, since %s): %s\n", a.Name, a.Stage, a.Since.Format(time.RFC3339), a.Detail)
 	}
 	printf(w, "\nGAPS IN NINE DAYS: %d\n", len(s.Gaps))
 	printGaps(w, s.Gaps)
+}
+
+// printActive says which replays are not over; the command replay ls lists the others, too.
+func printActive(w io.Writer, s *overview.Status) {
+	if len(s.Replays) > 0 {
+		printf(w, "\nREPLAY\tSTATE\tDONE\tMESSAGES\tROWS\tSINCE\n")
+	}
+	for _, r := range s.Replays {
+		kind := "sent"
+		if r.Reprocess {
+			kind = "made"
+		}
+		state := r.State
+		if r.Reason != "" {
+			state += " (" + r.Reason + ")"
+		}
+		printf(w, "%s\t%s\t%.0f %%\t%d of %d\t%d %s\t%s\n", r.ID, state, 100*r.Progress, r.Settled, r.Messages, r.Rows, kind, ago(s.At, r.Changed))
+	}
 }
 
 func printExpansion(w io.Writer, s *overview.Status) {

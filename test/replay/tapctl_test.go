@@ -174,3 +174,38 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%d rows", len(got))
 	}
 }
+
+// TestStatusListsReplays: those that are not over, and what holds them up.
+func TestStatusListsReplays(t *testing.T) {
+	t.Parallel()
+	p, _ := filled(t, 10, 10)
+	status := func() (all []view) {
+		t.Helper()
+		code, stdout, stderr := p.tapctl("status", "--output", "json")
+		var s struct{ Replays []view }
+		if err := json.Unmarshal([]byte(stdout), &s); code != 0 || err != nil || s.Replays == nil {
+			t.Fatalf("status %d, %v, %q, %q", code, err, stdout, stderr)
+		}
+		return s.Replays
+	}
+	if all := status(); len(all) != 0 {
+		t.Errorf("without an order: %+v", all)
+	}
+	var ordered view
+	if _, stdout, stderr := p.tapctl("replay", "--from", "1h", "--all", "--sink", "file", "--detach", "--output", "json"); json.Unmarshal([]byte(stdout), &ordered) != nil {
+		t.Fatalf("%q, %q", stdout, stderr)
+	}
+	p.ask("replay", "pause", ordered.ID)
+	if all := status(); len(all) != 1 || all[0].ID != ordered.ID || all[0].State != "paused" || all[0].Messages != 10 {
+		t.Errorf("of a paused order: %+v", all)
+	}
+	if _, stdout, _ := p.tapctl("status"); !strings.Contains(stdout, "REPLAY") || !strings.Contains(stdout, ordered.ID) || !strings.Contains(stdout, "0 of 10") {
+		t.Errorf("the screen does not name it: %q", stdout)
+	}
+	p.shipper()
+	p.ask("replay", "resume", ordered.ID)
+	p.done(ordered.ID)
+	if all := status(); len(all) != 0 {
+		t.Errorf("when it is done: %+v", all)
+	}
+}

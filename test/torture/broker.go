@@ -14,6 +14,8 @@ import (
 // powercut takes the broker's power away between two of its instructions: what it had not synced is gone. Without a disk of
 // its own, what it had only in memory.
 func (w *world) powercut(ctx context.Context, a Action) error {
+	w.power.Lock()
+	defer w.power.Unlock()
 	p := w.processes[broker]
 	store, snapshot := filepath.Join(w.dir, "store"), filepath.Join(w.dir, "snapshot")
 	p.signal(syscall.SIGSTOP)
@@ -56,6 +58,8 @@ func (w *world) fillDisk(ctx context.Context, a Action) error {
 	if w.disk == nil {
 		return nil
 	}
+	w.power.Lock()
+	defer w.power.Unlock()
 	p := w.processes[broker]
 	before := size(p.log())
 	w.disk.fillUp()

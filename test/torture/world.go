@@ -44,9 +44,10 @@ type world struct {
 	proxies   map[string]*proxy // by link
 	processes map[string]*process
 	natsPort  int
-	users     *users // of the broker
-	disk      *disk  // of the broker; nil if it has none of its own
-	without   string // why it has none
+	users     *users     // of the broker
+	disk      *disk      // of the broker; nil if it has none of its own
+	without   string     // why it has none
+	power     sync.Mutex // held while the broker's disk is unmounted, full or exchanged
 	servers   []*http.Server
 	wg        sync.WaitGroup
 
