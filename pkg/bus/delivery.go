@@ -105,7 +105,7 @@ func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscri
 // Next waits for a message. It ends with the error of ctx, or with [ErrClosed]
 // once the subscription is stopped. Any other error is passing; call again.
 func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
-	msg, err := s.messages.Next(jetstream.NextContext(ctx))
+	msg, err := s.next(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed):
 		return nil, ErrClosed
@@ -119,6 +119,23 @@ func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
 		return nil, fmt.Errorf("pull: %w", err)
 	}
 	return d, nil
+}
+
+// remindAfter is how long one wait of the client library lasts at first. When a message comes faster than the
+// library has noted that it asked for it (nats.go 1.55, pullSubscription.checkPending), it does not ask for the next one,
+// and would notice after two missing heartbeats, 30 seconds later. It looks again with each call.
+const remindAfter = 5 * time.Millisecond
+
+// next waits for a message in waits that double.
+func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
+	for wait := remindAfter; ; wait *= 2 {
+		brief, cancel := context.WithTimeout(ctx, wait)
+		msg, err := s.messages.Next(jetstream.NextContext(brief))
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return msg, err //nolint:wrapcheck // the caller tells them apart
+		}
+	}
 }
 
 // Stop ends the pulling and gives back at once what waits in this process. No

@@ -23,6 +23,7 @@ import (
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+	"github.com/tapline/tapline/services/fetcher/internal/seen"
 )
 
 // Flow is this stage's place in the chain.
@@ -85,6 +86,7 @@ type Fetcher struct {
 
 	// Set by open, before anything runs.
 	seen   *bus.Bucket
+	hints  seen.Hints
 	quota  *quota.Book
 	known  *known.Memory
 	ledger *ledger.Ledger

@@ -131,7 +131,7 @@ func (f *Fetcher) reserve(ctx context.Context, w *work) error {
 func (f *Fetcher) collect(w *work) *collector {
 	at := f.now()
 	c := &collector{
-		cfg: &f.cfg, id: w.id, sets: seen.Open(f.seen, f.cfg.Tenant.Name), hasher: identity.NewHasher(),
+		cfg: &f.cfg, id: w.id, sets: seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, job.LaneName(w.id.Lane)), hasher: identity.NewHasher(),
 		spool: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory),
 		head: batch.Raw{
 			Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Window: w.window,

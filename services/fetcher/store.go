@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -102,7 +103,7 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 	if err := proto.Unmarshal(marker, result); err != nil {
 		return bus.Permanent(fmt.Errorf("marker of job %s: %w", w.job.GetId(), err))
 	}
-	sets := seen.Open(f.seen, f.cfg.Tenant.Name)
+	sets := seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, job.LaneName(w.id.Lane))
 	var raw batch.Raw
 	for i := range uint64(result.GetBatches()) {
 		stored, err := f.bus.Message(ctx, bus.StreamRaw, sequence-1-i)

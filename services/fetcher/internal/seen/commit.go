@@ -22,6 +22,7 @@ const (
 // published. It may be repeated.
 func (s *Sets) Commit(ctx context.Context) error {
 	s.last = nil
+	s.hint()
 	var keys []hourKey
 	var changes []bus.Change
 	size := 0

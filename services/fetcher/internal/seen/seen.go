@@ -19,6 +19,7 @@ const chunkEntries = 500_000
 type store interface {
 	Get(ctx context.Context, key string) (bus.Entry, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
 	UpdateAll(ctx context.Context, changes []bus.Change) error
 }
 
@@ -40,6 +41,10 @@ type Sets struct {
 	hours  map[hourKey]*hour
 	last   *hour // records come in runs of one hour
 	lastID hourKey
+
+	hints *Hints
+	lane  string
+	ahead bool // the hints were followed
 }
 
 type hourKey struct {
@@ -55,9 +60,9 @@ type hour struct {
 	more   map[uint64]struct{} // further revisions of an identity in added
 }
 
-// Open begins a job's view.
-func Open(s store, tenant string) *Sets {
-	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, hours: make(map[hourKey]*hour)}
+// Open begins the view of a job in a lane. The hints may be those of other jobs.
+func Open(s store, tenant string, hints *Hints, lane string) *Sets {
+	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, hours: make(map[hourKey]*hour), hints: hints, lane: lane}
 }
 
 // AddUndated is [Sets.Add] for a record without a time of its own: it is kept with the hour
@@ -133,11 +138,16 @@ func (h *hour) add(e uint64) Verdict {
 	return verdict
 }
 
+func newHour() *hour {
+	return &hour{added: make(map[uint64]uint64), more: make(map[uint64]struct{})}
+}
+
 func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
+	s.readAhead(ctx)
 	if h := s.hours[key]; h != nil {
 		return h, nil
 	}
-	h := &hour{added: make(map[uint64]uint64), more: make(map[uint64]struct{})}
+	h := newHour()
 	if err := s.read(ctx, key, h); err != nil {
 		return nil, err
 	}

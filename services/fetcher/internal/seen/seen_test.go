@@ -19,9 +19,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type memory struct {
 	values map[string]bus.Entry
 	rev    uint64
+
+	gets, selects int
 }
 
 func (m *memory) Get(_ context.Context, key string) (bus.Entry, error) {
+	m.gets++
 	if e, ok := m.values[key]; ok {
 		return e, nil
 	}
@@ -51,15 +54,27 @@ func (m *memory) UpdateAll(ctx context.Context, changes []bus.Change) error {
 	return nil
 }
 
+// Select gives what there is of the keys, but sometimes lacks one, as a bus with a limit might.
+func (m *memory) Select(_ context.Context, filters ...string) (pairs []bus.Pair, err error) {
+	m.selects++
+	for i, key := range filters {
+		if e, ok := m.values[key]; ok && i%5 != 4 {
+			pairs = append(pairs, bus.Pair{Key: key, Entry: e})
+		}
+	}
+	return pairs, nil
+}
+
 // TestAgreesWithAMap runs jobs of several fetchers, one at a time, against a
 // plain map; chunks are tiny so that they fill up.
 func TestAgreesWithAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		store := &memory{values: map[string]bus.Entry{}}
+		var hints Hints
 		published := map[string]map[uint64]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "jobs") {
-			sets := Open(store, "main")
+			sets := Open(store, "main", &hints, "live")
 			sets.chunk = 5
 			for range rapid.IntRange(0, 30).Draw(t, "records") {
 				f := rapid.SampledFrom(feed.SIEM()[:2]).Draw(t, "feed")
@@ -98,7 +113,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, second := Open(bucket, "main"), Open(bucket, "main")
+	first, second := Open(bucket, "main", &Hints{}, "live"), Open(bucket, "main", &Hints{}, "live")
 	for i := range uint64(100) {
 		for n, sets := range []*Sets{first, second} {
 			if _, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, (2*i+uint64(n))<<30, 1); err != nil {
@@ -111,7 +126,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	third := Open(bucket, "main")
+	third := Open(bucket, "main", &Hints{}, "live")
 	for i := range uint64(200) {
 		if v, err := third.Add(t.Context(), feed.ClicksBlocked, 1, i<<30, 1); err != nil || v != Duplicate {
 			t.Fatalf("record %d: verdict %d, %v", i, v, err)
@@ -121,7 +136,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 
 func BenchmarkAdd(b *testing.B) {
 	store := &memory{values: map[string]bus.Entry{}}
-	fill := Open(store, "main")
+	fill := Open(store, "main", &Hints{}, "live")
 	for i := range uint64(100_000) {
 		if _, err := fill.Add(b.Context(), feed.MessagesBlocked, 1, i*0x9e3779b97f4a7c15, i); err != nil {
 			b.Fatal(err)
@@ -130,12 +145,43 @@ func BenchmarkAdd(b *testing.B) {
 	if err := fill.Commit(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	sets := Open(store, "main")
+	sets := Open(store, "main", &Hints{}, "live")
 	i := uint64(0)
 	for b.Loop() {
 		if _, err := sets.Add(b.Context(), feed.MessagesBlocked, 1, (i%100_000)*0x9e3779b97f4a7c15, i%100_000); err != nil {
 			b.Fatal(err)
 		}
 		i++
+	}
+}
+
+// TestTheNextJobReadsAhead: it asks once for all hours that the last one touched, and takes what is new in them.
+func TestTheNextJobReadsAhead(t *testing.T) {
+	t.Parallel()
+	store := &memory{values: map[string]bus.Entry{}}
+	var hints Hints
+	const hours = 100
+	job := func(lane string, id uint64, want Verdict) (gets, selects int) {
+		t.Helper()
+		store.gets, store.selects = 0, 0
+		sets := Open(store, "main", &hints, lane)
+		for hour := range int64(hours) {
+			if got, err := sets.Add(t.Context(), feed.ClicksBlocked, hour*3_600_000, id, 7<<50); err != nil || got != want {
+				t.Fatalf("hour %d: verdict %d, %v; want %d", hour, got, err, want)
+			}
+		}
+		if err := sets.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return store.gets, store.selects
+	}
+	if gets, selects := job("backfill", 1<<40, New); gets != hours || selects != 0 {
+		t.Errorf("the first job asked for %d single hours and %d lists", gets, selects)
+	}
+	if gets, selects := job("live", 2<<40, New); gets != hours || selects != 0 {
+		t.Errorf("the first job of another lane asked for %d single hours and %d lists", gets, selects)
+	}
+	if gets, selects := job("backfill", 2<<40, Duplicate); gets != hours/5 || selects != 1 {
+		t.Errorf("the second job asked for %d single hours, of which the list lacked %d, and %d lists", gets, hours/5, selects)
 	}
 }

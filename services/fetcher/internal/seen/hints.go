@@ -1,0 +1,81 @@
+package seen
+
+import (
+	"context"
+	"sync"
+)
+
+// What is read ahead at most: more keys the bus does not give at once, and more bytes would wait in memory for records
+// that may not come.
+const (
+	hintKeys  = 900
+	hintBytes = 16 << 20
+)
+
+// Hints say which hours the last job of each lane touched: the next one will touch most of them, too, and can read them in
+// one request. What is in them is always read anew, so that a hint cannot be wrong, only useless. The zero value is
+// ready; it is safe for concurrent use.
+type Hints struct {
+	mu    sync.Mutex
+	lanes map[string][]hourKey
+}
+
+func (h *Hints) of(lane string) []hourKey {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lanes[lane]
+}
+
+func (h *Hints) set(lane string, keys []hourKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lanes == nil {
+		h.lanes = make(map[string][]hourKey)
+	}
+	h.lanes[lane] = keys
+}
+
+// readAhead follows the hints once. What it does not bring is read when it is needed: hours that the answer lacks, ones of several chunks, and
+// all of them when it fails.
+func (s *Sets) readAhead(ctx context.Context) {
+	if s.ahead {
+		return
+	}
+	s.ahead = true
+	keys := s.hints.of(s.lane)
+	if len(keys) < 2 {
+		return
+	}
+	names, hours := make([]string, len(keys)), make(map[string]hourKey, len(keys))
+	for i, key := range keys {
+		names[i] = s.key(key, 0)
+		hours[names[i]] = key
+	}
+	pairs, err := s.store.Select(ctx, names...)
+	if err != nil {
+		return
+	}
+	for _, pair := range pairs {
+		if len(pair.Value)%entrySize != 0 || len(pair.Value) >= s.chunk*entrySize {
+			continue
+		}
+		h := newHour()
+		h.chunks, h.rev = [][]byte{pair.Value}, pair.Revision
+		s.hours[hours[pair.Key]] = h
+	}
+}
+
+// hint remembers which hours this job touched.
+func (s *Sets) hint() {
+	keys, size := make([]hourKey, 0, len(s.hours)), 0
+	for key, h := range s.hours {
+		if len(h.added) > 0 {
+			keys = append(keys, key)
+			size += len(h.chunks[len(h.chunks)-1])
+		}
+	}
+	if len(keys) > hintKeys || size > hintBytes {
+		keys = nil
+	}
+	s.hints.set(s.lane, keys)
+}
