@@ -22,7 +22,7 @@ import (
 
 // patience bounds the wait for everything to arrive after the world is healed: pauses after
 // failures last up to minutes. Only a failing run takes so long.
-const patience = 6 * time.Minute
+const patience = 8 * time.Minute
 
 // Result is what a run found.
 type Result struct {

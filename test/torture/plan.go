@@ -102,7 +102,7 @@ func choices(p Profile) []choice {
 		{tap, 14, []string{"api"}, kinds(
 			tapsim.FaultStatus, tapsim.FaultSlow, tapsim.FaultDrip, tapsim.FaultTruncated, tapsim.FaultCutJSON, tapsim.FaultHTML, tapsim.FaultReset,
 		), 5 * time.Second},
-		{tap, 3, []string{"api"}, []string{"401", "403", "404"}, 5 * time.Second},
+		{tap, 3, []string{"api"}, []string{"401", "403"}, 5 * time.Second},
 		{sink, 14, []string{"faults"}, kinds(sinkFaults...), 6 * time.Second},
 		{scale, 5, []string{"scheduler-2", "fetcher-2", "enricher-2", "shipper-2"}, nil, 15 * time.Second},
 		{jump, 6, processes, []string{"-2h", "-10m", "-45s", "45s", "10m", "2h"}, 5 * time.Second},
