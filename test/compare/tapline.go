@@ -54,6 +54,8 @@ func taplineThrough(ctx context.Context, s scene) (*attempt, error) {
 	return a, nil
 }
 
+var errNotUp = errors.New("it does not listen after 30 s")
+
 // broker starts a NATS server with default settings, synced at each write, and makes what Tapline needs.
 func broker(ctx context.Context, s scene) (*attempt, *bus.Bus, error) {
 	a := &attempt{}
@@ -66,8 +68,10 @@ func broker(ctx context.Context, s scene) (*attempt, *bus.Bus, error) {
 		return a, nil, err
 	}
 	var d net.Dialer
-	err = poll(ctx, func() (bool, error) {
-		conn, err := d.DialContext(ctx, "tcp", address)
+	patient, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errNotUp)
+	defer cancel()
+	err = poll(patient, func() (bool, error) {
+		conn, err := d.DialContext(patient, "tcp", address)
 		if err != nil {
 			return false, nil //nolint:nilerr // it does not listen yet
 		}
