@@ -121,14 +121,17 @@ func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
 	return d, nil
 }
 
-// remindAfter is how long one wait of the client library lasts at first. When a message comes faster than the
+// How long one wait of the client library lasts, at first and at most. When a message comes faster than the
 // library has noted that it asked for it (nats.go 1.55, pullSubscription.checkPending), it does not ask for the next one,
 // and would notice after two missing heartbeats, 30 seconds later. It looks again with each call.
-const remindAfter = 5 * time.Millisecond
+const (
+	remindAfter = 5 * time.Millisecond
+	remindMost  = 2 * time.Second
+)
 
 // next waits for a message in waits that double.
 func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
-	for wait := remindAfter; ; wait *= 2 {
+	for wait := remindAfter; ; wait = min(2*wait, remindMost) {
 		brief, cancel := context.WithTimeout(ctx, wait)
 		msg, err := s.messages.Next(jetstream.NextContext(brief))
 		cancel()

@@ -131,13 +131,13 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 			s.log.Debug("cannot ack", slog.Any("error", err))
 		}
 		step.At("shipper.acked")
-		s.canary.Confirmed(p.events, p.sent)
-		pulled := time.UnixMilli(p.events.Events[0].PullMS)
-		s.metrics.confirmed.WithLabelValues(p.events.Table).Add(float64(p.rows))
+		s.canary.Confirmed(p.head, p.sent)
+		pulled := time.UnixMilli(p.head.Events[0].PullMS)
+		s.metrics.confirmed.WithLabelValues(p.head.Table).Add(float64(p.rows))
 		s.metrics.confirm.Observe(time.Since(p.sent).Seconds())
 		lag := s.now().Sub(pulled).Seconds()
 		s.metrics.lag.Observe(lag)
-		s.metrics.lastLag.WithLabelValues(p.events.Table).Set(lag)
+		s.metrics.lastLag.WithLabelValues(p.head.Table).Set(lag)
 	}
 }
 
@@ -150,12 +150,12 @@ func (s *Shipper) note(ctx context.Context, parcels ...*parcel) error {
 func (s *Shipper) notes(order *taplinev1.ReplayOrder, parcels []*parcel) []ledger.Sent {
 	notes := make([]ledger.Sent, 0, len(parcels))
 	for _, p := range parcels {
-		if _, err := job.Parse(p.events.JobID); err != nil {
+		if _, err := job.Parse(p.head.JobID); err != nil {
 			continue
 		}
-		notes = append(notes, ledger.Sent{JobID: p.events.JobID, Remaker: p.events.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
-			Part: p.events.Part, ReplayId: order.GetId(), Sink: order.GetSink(),
-			RawSequence: p.events.SourceSequence, Feed: p.events.Feed, Table: p.events.Table, Events: int64(p.rows), Dead: p.dead,
+		notes = append(notes, ledger.Sent{JobID: p.head.JobID, Remaker: p.head.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
+			Part: p.head.Part, ReplayId: order.GetId(), Sink: order.GetSink(),
+			RawSequence: p.head.SourceSequence, Feed: p.head.Feed, Table: p.head.Table, Events: int64(p.rows), Dead: p.dead,
 			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),
 		}})
 	}

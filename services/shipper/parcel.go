@@ -13,13 +13,16 @@ import (
 // parcel is one message of EVENTS in a lane's hands.
 type parcel struct {
 	delivery *bus.Delivery
-	events   *batch.Events
-	rows     int // to be sent
-	bytes    int64
-	dead     int64 // rows that went to DEAD
-	part     bool  // of a replay: not all rows of the message, or to another sink
-	empty    bool  // the rows were sent and are only in the message
-	sent     time.Time
+	events   *batch.Events // for the goroutine that sends
+	// head is all but the rows, of which it has one as a sample. A sink may confirm what was sent before the sender
+	// has gone on, so whoever settles looks at this and not at events.
+	head  *batch.Events
+	rows  int // to be sent
+	bytes int64
+	dead  int64 // rows that went to DEAD
+	part  bool  // of a replay: not all rows of the message, or to another sink
+	empty bool  // the rows were sent and are only in the message
+	sent  time.Time
 }
 
 // cargo holds decoded batches for use again.
@@ -37,19 +40,30 @@ func (p *parcel) keep(wanted func(*batch.Event) bool) {
 			kept = append(kept, *e)
 		}
 	}
-	p.events.Events, p.rows, p.empty = kept, len(kept), false
+	p.events.Events, p.empty = kept, false
+	if p.head == nil {
+		p.summarize()
+	}
 }
 
-// discard gives up the rows that were sent, but for one as a sample. The message, which is many times smaller,
-// keeps them for a connection that breaks.
-func (p *parcel) discard() {
+// summarize makes the head, once the rows are chosen.
+func (p *parcel) summarize() {
 	full := p.events
-	sample := full.Events[rand.N(len(full.Events))] //nolint:gosec // a sample needs no secrecy
-	sample.ID, sample.JSON = nil, bytes.Clone(sample.JSON)
-	p.events = &batch.Events{
+	p.rows = len(full.Events)
+	p.head = &batch.Events{
 		Tenant: full.Tenant, Table: full.Table, Feed: full.Feed, JobID: full.JobID, SourceSequence: full.SourceSequence,
-		Generation: full.Generation, Part: full.Part, Extra: full.Extra, ReprocessID: full.ReprocessID, Events: []batch.Event{sample},
+		Generation: full.Generation, Part: full.Part, Extra: full.Extra, ReprocessID: full.ReprocessID,
 	}
-	p.empty = true
-	cargo.Put(full)
+	if p.rows > 0 {
+		sample := full.Events[rand.N(p.rows)] //nolint:gosec // a sample needs no secrecy
+		sample.ID, sample.JSON = nil, bytes.Clone(sample.JSON)
+		p.head.Events = []batch.Event{sample}
+	}
+}
+
+// discard gives up the rows that were sent. The message, which is many times smaller, keeps them for a connection
+// that breaks.
+func (p *parcel) discard() {
+	cargo.Put(p.events)
+	p.events, p.empty = nil, true
 }

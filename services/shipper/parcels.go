@@ -106,7 +106,7 @@ func (l *lane) markSent(p *parcel) {
 	l.mu.Lock()
 	l.sent++
 	l.mu.Unlock()
-	l.metrics.shipped.WithLabelValues(p.events.Table).Add(float64(p.rows))
+	l.metrics.shipped.WithLabelValues(p.head.Table).Add(float64(p.rows))
 	l.metrics.bytes.Add(float64(p.bytes))
 	signal(l.didSend)
 }

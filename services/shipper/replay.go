@@ -193,7 +193,8 @@ func (w *resending) choose(p *parcel) {
 		buf = appendMarked(buf, kept[i].JSON, w.mark)
 		kept[i].JSON = buf[start:len(buf):len(buf)]
 	}
-	p.events.Events, p.rows, p.bytes = kept, len(kept), int64(len(buf))
+	p.events.Events, p.bytes = kept, int64(len(buf))
+	p.summarize()
 }
 
 // appendMarked appends a row with one more member before its last brace.
