@@ -31,12 +31,17 @@ func TestAWeekOfEverything(t *testing.T) {
 	// From the reservation of a call to its arrival the clock runs on: the margin allows a real second for it.
 	p := w.run(t, "NATS_LISTEN="+address, "QUOTA_MARGIN=1h", "TAP_FORENSICS=true", "EXPAND_RETRY_DELAY=10ms", "TAP_TIMEOUT=10s",
 		"ALARM_FRESHNESS=168h", "ALARM_CLOCK_SKEW=168h", "EXPAND_REFRESH=480h")
+	var at time.Time
 	for day := range 7 {
 		poll(t, "a day", func() bool { return w.sim.Now().Sub(w.sim.Epoch()) > time.Duration(day+1)*24*time.Hour })
+		// A simulated hour in a second is more than one lane of a busy machine gets through: each evening the
+		// clock waits for it, or the lane is days behind in the end.
+		clock.begin()
+		at = w.sim.Now().Add(-8 * time.Hour) // windows and lists lag behind
+		w.complete(t, at)
+		w.expanded(t, at)
+		clock.end()
 	}
-	at := w.sim.Now().Add(-8 * time.Hour) // windows and lists lag behind a clock that makes an hour in a second
-	w.complete(t, at)
-	w.expanded(t, at)
 	for pool, q := range w.sim.Status().Quota {
 		if q.Refused > 0 || q.Used > q.Limit {
 			t.Errorf("pool %s: %+v", pool, q)
