@@ -19,7 +19,10 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	bustest.Main()
+	goleak.VerifyTestMain(m)
+}
 
 var hour = window.New(time.Date(2026, 3, 11, 8, 0, 0, 0, time.UTC), time.Date(2026, 3, 11, 9, 0, 0, 0, time.UTC))
 
@@ -260,5 +263,34 @@ func until(t *testing.T, check func() error) {
 			t.Fatalf("still: %v", err)
 		case <-tick.C:
 		}
+	}
+}
+
+// TestAListOfKeysIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is not.
+func TestAListOfKeysIsWholeOrAnError(t *testing.T) {
+	t.Parallel()
+	const keys = 900
+	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketSeen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := make([]bus.Change, keys)
+	for i := range changes {
+		changes[i] = bus.Change{Key: fmt.Sprintf("main.%d", i), Value: []byte("value")}
+	}
+	if err := bucket.UpdateAll(t.Context(), changes); err != nil {
+		t.Fatal(err)
+	}
+	for patience := time.Duration(0); ; patience += 50*time.Microsecond + patience/8 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		listed, err := bucket.Keys(ctx, "main.*")
+		cancel()
+		if err != nil {
+			continue
+		}
+		if len(listed) != keys {
+			t.Fatalf("after %s: %d of %d keys, and no error", patience, len(listed), keys)
+		}
+		return
 	}
 }

@@ -82,7 +82,9 @@ const keeps = "keep"
 type Subscription struct {
 	bus      *Bus
 	consumer jetstream.Consumer
+	prefetch int
 	messages jetstream.MessagesContext
+	quiet    time.Duration // waited since the last message
 	stop     sync.Once
 }
 
@@ -95,11 +97,20 @@ func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscri
 	if err != nil {
 		return nil, missing(err, "consumer", c.Name)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
-	if err != nil {
+	s := &Subscription{bus: b, consumer: consumer, prefetch: prefetch}
+	if err := s.begin(); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", c.Name, err)
 	}
-	return &Subscription{bus: b, consumer: consumer, messages: messages}, nil
+	return s, nil
+}
+
+func (s *Subscription) begin() error {
+	messages, err := s.consumer.Messages(jetstream.PullMaxMessages(s.prefetch))
+	if err != nil {
+		return err //nolint:wrapcheck // the callers say what for
+	}
+	s.messages, s.quiet = messages, 0
+	return nil
 }
 
 // Next waits for a message. It ends with the error of ctx, or with [ErrClosed]
@@ -129,29 +140,59 @@ const (
 	remindMost  = 2 * time.Second
 )
 
+// renewAfter is how long a subscription waits for a message before it asks anew. A server that is killed takes with
+// it what it was about to answer, and a client that is connected to another one of the cluster is not told: it goes
+// on waiting. The library finds out by missing heartbeats, but only within one wait of more than 30 seconds.
+const renewAfter = 10 * time.Second
+
 // next waits for a message in waits that double.
 func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 	for wait := remindAfter; ; wait = min(2*wait, remindMost) {
+		if err := s.renew(); err != nil {
+			return nil, err
+		}
+		began := time.Now()
 		brief, cancel := context.WithTimeout(ctx, wait)
 		msg, err := s.messages.Next(jetstream.NextContext(brief))
 		cancel()
+		if err == nil {
+			s.quiet = 0
+			return msg, nil
+		}
+		s.quiet += time.Since(began)
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return msg, err //nolint:wrapcheck // the caller tells them apart
+			return nil, err //nolint:wrapcheck // the caller tells them apart
 		}
 	}
+}
+
+// renew asks anew when nothing has come for a while. What the old request still brings is given back.
+func (s *Subscription) renew() error {
+	if s.quiet < renewAfter || !s.bus.nc.IsConnected() {
+		return nil
+	}
+	old := s.messages
+	if err := s.begin(); err != nil {
+		return err
+	}
+	giveBack(old, jetstream.NextMaxWait(time.Second)) // what comes later than that comes again when AckWait is over
+	return nil
 }
 
 // Stop ends the pulling and gives back at once what waits in this process. No
 // Next may be running.
 func (s *Subscription) Stop() {
-	s.stop.Do(func() {
-		s.messages.Drain()
-		for {
-			msg, err := s.messages.Next()
-			if err != nil {
-				return
-			}
-			_ = msg.NakWithDelay(time.Millisecond) // else it comes again when AckWait is over
+	s.stop.Do(func() { giveBack(s.messages) })
+}
+
+// giveBack ends the pulling. What has come already goes to somebody else at once.
+func giveBack(messages jetstream.MessagesContext, wait ...jetstream.NextOpt) {
+	messages.Drain()
+	for {
+		msg, err := messages.Next(wait...)
+		if err != nil {
+			return
 		}
-	})
+		_ = msg.NakWithDelay(time.Millisecond) // else it comes again when AckWait is over
+	}
 }

@@ -115,18 +115,41 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte) error {
 	return nil
 }
 
+// keysPatience is how long the server may leave a list of keys unfinished without a word. The library asks again after
+// two missing heartbeats of five seconds.
+const keysPatience = 30 * time.Second
+
 // Keys lists the keys that match any of the filters. It makes a consumer on the server:
-// for tools and the setup, not for stages.
+// for tools and the setup, not for stages. The list is whole, or there is an error.
 func (k *Bucket) Keys(ctx context.Context, filters ...string) ([]string, error) {
-	lister, err := k.kv.ListKeysFiltered(ctx, filters...)
+	watcher, err := k.kv.WatchFiltered(ctx, filters, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
 	if err != nil {
 		return nil, fmt.Errorf("list keys of %s: %w", k.name, err)
 	}
-	var keys []string
-	for key := range lister.Keys() {
-		keys = append(keys, key)
+	defer func() {
+		_ = watcher.Stop() // fails when it has ended
+		for range watcher.Updates() {
+		} // its goroutine may wait for a reader
+	}()
+	patience := time.NewTimer(keysPatience)
+	defer patience.Stop()
+	for keys := []string(nil); ; {
+		select {
+		case e, open := <-watcher.Updates():
+			switch {
+			case !open:
+				return nil, fmt.Errorf("list keys of %s: %w", k.name, errors.Join(ErrClosed, ctx.Err()))
+			case e == nil: // all were said
+				return keys, nil
+			}
+			keys = append(keys, e.Key())
+			patience.Reset(keysPatience)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("list keys of %s: %w", k.name, ctx.Err())
+		case <-patience.C:
+			return nil, fmt.Errorf("list keys of %s: no answer for %s: %w", k.name, keysPatience, context.DeadlineExceeded)
+		}
 	}
-	return keys, nil
 }
 
 func (k *Bucket) failed(verb, key string, err error) error {

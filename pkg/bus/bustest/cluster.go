@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,17 +13,24 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
+// nodes of a cluster that keep everything; one may fail.
+const nodes = 3
+
 // Cluster gives a connection to each of three servers that keep every stream three times. They end with the test.
 func Cluster(tb testing.TB) []*bus.Bus {
 	tb.Helper()
-	const nodes = 3
-	var routes []*url.URL
-	for _, port := range ports(tb, nodes) {
-		routes = append(routes, &url.URL{Scheme: "nats-route", Host: fmt.Sprintf("127.0.0.1:%d", port)})
-	}
+	routes := ports(tb, nodes)
 	servers := make([]*server.Server, nodes)
 	for i := range servers {
-		servers[i] = node(tb, i, routes)
+		s, err := node{Index: i, Dir: Dir(tb), Port: server.RANDOM_PORT, Routes: routes}.start()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() {
+			s.Shutdown()
+			s.WaitForShutdown()
+		})
+		servers[i] = s
 	}
 	connections := make([]*bus.Bus, nodes)
 	for i, s := range servers {
@@ -32,13 +40,20 @@ func Cluster(tb testing.TB) []*bus.Bus {
 		}
 		tb.Cleanup(connections[i].Close)
 	}
+	setUp(tb, connections[0])
+	return connections
+}
+
+// setUp waits until the servers have elected a leader.
+func setUp(tb testing.TB, b *bus.Bus) {
+	tb.Helper()
 	limits := Limits
 	limits.Replicas = nodes
 	deadline := time.Now().Add(time.Minute)
-	for { // the servers elect a leader first
-		err := connections[0].Setup(tb.Context(), limits, nil)
+	for {
+		err := b.Setup(tb.Context(), limits, nil)
 		if err == nil {
-			return connections
+			return
 		}
 		if time.Now().After(deadline) {
 			tb.Fatalf("set up the cluster: %v", err)
@@ -46,26 +61,31 @@ func Cluster(tb testing.TB) []*bus.Bus {
 	}
 }
 
-func node(tb testing.TB, i int, routes []*url.URL) *server.Server {
-	tb.Helper()
-	_, port, _ := net.SplitHostPort(routes[i].Host)
-	o := &server.Options{
-		ServerName: fmt.Sprintf("node-%d", i), JetStream: true, StoreDir: Dir(tb), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		Cluster: server.ClusterOpts{Name: "tapline", Host: "127.0.0.1"}, Routes: routes, JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
+// node is one server of a cluster.
+type node struct {
+	Index  int
+	Dir    string
+	Port   int // for clients
+	Routes []int
+}
+
+func (n node) name() string { return "node-" + strconv.Itoa(n.Index) }
+
+func (n node) start() (*server.Server, error) {
+	var routes []*url.URL
+	for _, port := range n.Routes {
+		routes = append(routes, &url.URL{Scheme: "nats-route", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
 	}
-	if _, err := fmt.Sscan(port, &o.Cluster.Port); err != nil {
-		tb.Fatal(err)
-	}
-	s, err := server.NewServer(o)
+	s, err := server.NewServer(&server.Options{
+		ServerName: n.name(), JetStream: true, StoreDir: n.Dir, Host: "127.0.0.1", Port: n.Port, NoSigs: true, NoLog: true,
+		Cluster: server.ClusterOpts{Name: "tapline", Host: "127.0.0.1", Port: n.Routes[n.Index]}, Routes: routes,
+		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
+	})
 	if err != nil {
-		tb.Fatal(err)
+		return nil, fmt.Errorf("start %s: %w", n.name(), err)
 	}
 	s.Start()
-	tb.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
+	return s, nil
 }
 
 // ports that are free now.
