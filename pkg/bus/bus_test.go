@@ -266,8 +266,8 @@ func until(t *testing.T, check func() error) {
 	}
 }
 
-// TestAListOfKeysIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is not.
-func TestAListOfKeysIsWholeOrAnError(t *testing.T) {
+// TestAListIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is not.
+func TestAListIsWholeOrAnError(t *testing.T) {
 	t.Parallel()
 	const keys = 900
 	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketSeen)
@@ -276,21 +276,37 @@ func TestAListOfKeysIsWholeOrAnError(t *testing.T) {
 	}
 	changes := make([]bus.Change, keys)
 	for i := range changes {
-		changes[i] = bus.Change{Key: fmt.Sprintf("main.%d", i), Value: []byte("value")}
+		changes[i] = bus.Change{Key: fmt.Sprintf("main.%d", i), Value: make([]byte, 1000)}
 	}
 	if err := bucket.UpdateAll(t.Context(), changes); err != nil {
 		t.Fatal(err)
 	}
-	for patience := time.Duration(0); ; patience += 50*time.Microsecond + patience/8 {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		listed, err := bucket.Keys(ctx, "main.*")
-		cancel()
-		if err != nil {
-			continue
-		}
-		if len(listed) != keys {
-			t.Fatalf("after %s: %d of %d keys, and no error", patience, len(listed), keys)
-		}
-		return
+	for name, list := range map[string]func(context.Context) (int, error){
+		"keys": func(ctx context.Context) (int, error) {
+			listed, err := bucket.Keys(ctx, "main.*")
+			return len(listed), err
+		},
+		"keys and values": func(ctx context.Context) (int, error) {
+			pairs, err := bucket.Select(ctx, "main.*")
+			return len(pairs), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for patience := time.Duration(0); ; patience += 50*time.Microsecond + patience/8 {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				listed, err := list(ctx)
+				cancel()
+				if err != nil {
+					continue
+				}
+				if listed != keys {
+					t.Fatalf("after %s: %d of %d, and no error", patience, listed, keys)
+				}
+				return
+			}
+		})
+	}
+	if pairs, err := bucket.Select(t.Context(), "others.*"); err != nil || len(pairs) != 0 {
+		t.Errorf("keys that do not exist: %d, %v", len(pairs), err)
 	}
 }

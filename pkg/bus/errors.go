@@ -1,10 +1,12 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -22,6 +24,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: somebody else changed the key first.
 	ErrConflict = errors.New("key was changed by somebody else")
+	// ErrIncomplete: the server's answer was cut short, by time or by size.
+	ErrIncomplete = errors.New("answer is incomplete")
 	// ErrClosed: the subscription ended.
 	ErrClosed = errors.New("subscription is closed")
 	// ErrServerTooOld: the server lacks atomic batches.
@@ -36,6 +40,9 @@ var (
 const (
 	codeStoreFailed   jetstream.ErrorCode = 10077
 	codeBatchTooLarge jetstream.ErrorCode = 10199
+	codeNoPeers       jetstream.ErrorCode = 10005
+	codeNotAvailable  jetstream.ErrorCode = 10008
+	codeNotLeader     jetstream.ErrorCode = 10009
 )
 
 func hasCode(err error, code jetstream.ErrorCode) bool {
@@ -73,3 +80,9 @@ func (e *retryError) Unwrap() error { return e.err }
 
 // RetryAfter marks err: the message is delivered again after the delay.
 func RetryAfter(err error, delay time.Duration) error { return &retryError{err, delay} }
+
+// passing tells what servers say, or do not say, before they have a leader.
+func passing(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse) || hasCode(err, codeNoPeers) || hasCode(err, codeNotAvailable) || hasCode(err, codeNotLeader)
+}

@@ -169,8 +169,10 @@ type Pair struct {
 }
 
 // Select reads all keys that match any of the filters (wildcards as in subjects,
-// together at most 1000 keys) in one request.
+// together at most 1000 keys) in one request. It gives all of them, or an error.
 func (k *Bucket) Select(ctx context.Context, filters ...string) ([]Pair, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	prefix := k.prefix()
 	subjects := make([]string, len(filters))
 	for i, f := range filters {
@@ -181,16 +183,21 @@ func (k *Bucket) Select(ctx context.Context, filters ...string) ([]Pair, error) 
 		return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
 	}
 	var pairs []Pair
+	toCome := "all" // an answer that is cut short by time or size looks like one that ended, but for this
 	for msg, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
+		if toCome == "all" && errors.Is(err, jetstreamext.ErrNoMessages) {
 			return nil, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
 		}
+		toCome = msg.Header.Get("Nats-Num-Pending")
 		if msg.Header.Get("KV-Operation") == "" {
 			pairs = append(pairs, Pair{msg.Subject[len(prefix):], Entry{msg.Data, msg.Sequence, msg.Time}})
 		}
+	}
+	if toCome != "0" {
+		return nil, fmt.Errorf("read keys of %s: the answer ended with %s to come: %w", k.name, toCome, errors.Join(ErrIncomplete, ctx.Err()))
 	}
 	return pairs, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -36,11 +37,28 @@ type Seed struct {
 
 // Setup makes every stream, consumer and bucket, or brings those that exist up
 // to date. Running it again changes nothing. Seeds are written only when there
-// are no streams at all yet; a seed that is missing later stays missing.
+// are no streams at all yet; a seed that is missing later stays missing. Servers that
+// have just been started elect their leaders first; it waits a minute for them.
 func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := supported(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
+	began := time.Now()
+	for told := false; ; told = true {
+		err := b.setup(ctx, limits, seeds)
+		if err == nil || !passing(err) || ctx.Err() != nil || time.Since(began) > setupPatience {
+			return err
+		}
+		if !told {
+			b.log.Warn("wait for the NATS servers to agree", slog.Any("error", err))
+		}
+		pause(ctx, time.Second)
+	}
+}
+
+const setupPatience = time.Minute
+
+func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	fresh := true
 	for _, cfg := range streams(limits) {
 		switch _, err := b.js.Stream(ctx, cfg.Name); {

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -44,20 +43,12 @@ func Cluster(tb testing.TB) []*bus.Bus {
 	return connections
 }
 
-// setUp waits until the servers have elected a leader.
 func setUp(tb testing.TB, b *bus.Bus) {
 	tb.Helper()
 	limits := Limits
 	limits.Replicas = nodes
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := b.Setup(tb.Context(), limits, nil)
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("set up the cluster: %v", err)
-		}
+	if err := b.Setup(tb.Context(), limits, nil); err != nil {
+		tb.Fatalf("set up the cluster: %v", err)
 	}
 }
 
