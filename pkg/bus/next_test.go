@@ -16,7 +16,7 @@ import (
 // bookkeeping, and would notice only when heartbeats are missing, 30 seconds later.
 func TestEveryMessageIsAskedFor(t *testing.T) {
 	t.Parallel()
-	const messages = 20_000
+	const messages = 6_000
 	b := bustest.Start(t)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 25*time.Second, errors.New("the test's patience ended"))
 	defer cancel()

@@ -48,7 +48,7 @@ var trials = []trial{
 	{fault: devosink.Fault{Kind: devosink.FaultFIN, Bytes: 1, Count: 2}},
 	{fault: devosink.Fault{Kind: devosink.FaultFIN, Bytes: 2_011, Count: 3}},
 	{fault: devosink.Fault{Kind: devosink.FaultBareFIN, Bytes: 2_011, Count: 3}},
-	{fault: devosink.Fault{Kind: devosink.FaultIdle, Delay: 5 * time.Second}, harmless: true},
+	{fault: devosink.Fault{Kind: devosink.FaultIdle, Delay: 15 * time.Second}, harmless: true},
 	{fault: devosink.Fault{Kind: devosink.FaultStall, Bytes: 2_011}, proofs: []string{"acked", "rotate"}},
 	{fault: devosink.Fault{Kind: devosink.FaultSlow, Delay: time.Millisecond}, proofs: []string{"acked"}, harmless: true},
 	{fault: devosink.Fault{Kind: devosink.FaultDiscard}, loses: true, harmless: true},

@@ -102,7 +102,11 @@ func TestWhatHasAgedOut(t *testing.T) {
 	p := newPlace(t)
 	p.enricher()
 	p.shipper()
-	p.publish(feed.ClicksBlocked, 5, 10)
+	p.publish(feed.ClicksBlocked, 1, 10)
+	p.settled() // the first window has the first place
+	for i := range 4 {
+		p.window(feed.ClicksBlocked, i+1, 10)
+	}
 	p.settled()
 	for sequence := range uint64(2) { // as age would
 		if err := p.Delete(t.Context(), bus.StreamEvents, sequence+1); err != nil {
