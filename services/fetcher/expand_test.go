@@ -2,6 +2,7 @@ package fetcher_test
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -290,4 +291,35 @@ func TestOneCallForOneID(t *testing.T) {
 	if f := b.record(t, again).GetFeeds()[0]; f.GetKnown() != 1 || f.GetReceived() != 0 {
 		t.Errorf("again: %v", f)
 	}
+}
+
+// TestWhatWaitsIsMeasured in each lane, also what no scheduler has planned.
+func TestWhatWaitsIsMeasured(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil, bus.Seed{Bucket: bus.BucketQuota, Key: "other.siem"}) // no call can be made
+	for i, id := range b.threats(t, 3) {
+		b.plan(t, b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, uint32(i), id))
+	}
+	b.plan(t, b.job(b.window, 0))
+	b.start(t)
+	poll(t, func() bool {
+		return maps.Equal(b.waiting(t), map[string]float64{"live": 0, "sweep": 0, "backfill": 1, "list": 0, "expand": 3, "retry": 0})
+	})
+}
+
+func (b *bench) waiting(t *testing.T) map[string]float64 {
+	t.Helper()
+	families, err := b.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lanes := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "tapline_fetcher_jobs_waiting" {
+				lanes[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	return lanes
 }

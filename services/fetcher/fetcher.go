@@ -34,6 +34,7 @@ type transport interface {
 	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
 	Take(ctx context.Context, c bus.Consumption, handle bus.Handler) (bool, error)
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
 	stored
 	publisher
 }
@@ -124,13 +125,10 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	f.health.OK(Flow.Stage)
 	defer f.api.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	lanes := []bus.Consumer{
-		bus.ConsumerFetcherLive, bus.ConsumerFetcherSweep, bus.ConsumerFetcherBackfill,
-		bus.ConsumerFetcherList, bus.ConsumerFetcherExpand, bus.ConsumerFetcherRetry,
+	for _, lane := range lanes {
+		group.Go(func() error { return f.bus.Consume(ctx, f.consumption(lane.consumer), f.handle) })
 	}
-	for _, consumer := range lanes {
-		group.Go(func() error { return f.bus.Consume(ctx, f.consumption(consumer), f.handle) })
-	}
+	group.Go(func() error { return f.watchLanes(ctx) })
 	for _, call := range []feed.Call{feed.CallThreatForensics, feed.CallCampaignForensics} {
 		group.Go(func() error { return f.drain(ctx, call) })
 	}

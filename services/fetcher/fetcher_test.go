@@ -33,11 +33,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is a fetcher's surroundings.
 type bench struct {
-	sim    *tapsim.Sim
-	bus    *bus.Bus
-	url    string
-	window window.Window // an hour in the past
-	done   chan struct{} // closed when the fetcher started last has ended
+	sim     *tapsim.Sim
+	bus     *bus.Bus
+	url     string
+	window  window.Window        // an hour in the past
+	done    chan struct{}        // closed when the fetcher started last has ended
+	metrics *prometheus.Registry // of that fetcher
 }
 
 func newBench(t *testing.T, change func(*tapsim.Config), seeds ...bus.Seed) *bench {
@@ -69,7 +70,8 @@ func (b *bench) start(t *testing.T, environ ...string) (stop func() error) {
 	if err := config.Load(&c, environ); err != nil {
 		t.Fatal(err)
 	}
-	f, err := fetcher.New(c, fetcher.Deps{Bus: b.bus, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Now: b.sim.Now})
+	b.metrics = prometheus.NewRegistry()
+	f, err := fetcher.New(c, fetcher.Deps{Bus: b.bus, Log: slog.New(slog.DiscardHandler), Metrics: b.metrics, Now: b.sim.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

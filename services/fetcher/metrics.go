@@ -14,6 +14,7 @@ type metrics struct {
 	bytes    prometheus.Counter
 	duration prometheus.Histogram
 	skew     prometheus.Gauge
+	waiting  *prometheus.GaugeVec     // by lane
 	late     *prometheus.CounterVec   // by feed
 	lateness *prometheus.HistogramVec // by feed
 }
@@ -40,11 +41,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_fetcher_lateness_seconds", Help: "How long after the end of its window a record that only a sweep found was found.",
 			Buckets: []float64{600, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 16 * 3600, 86400, 2 * 86400, 4 * 86400},
 		}, []string{"feed"}),
+		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tapline_fetcher_jobs_waiting", Help: "Jobs in a lane that wait or are in work, at all fetchers together.",
+		}, []string{"lane"}),
 		skew: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_clock_skew_seconds", Help: "How far the local clock is ahead of Proofpoint's.",
 		}),
 	}
-	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.skew, m.late, m.lateness)
+	r.MustRegister(m.calls, m.records, m.bytes, m.duration, m.skew, m.late, m.lateness, m.waiting)
 	m.zero()
 	return m
 }

@@ -182,7 +182,7 @@ func (s *Scheduler) note(p *planning, out plan.Output, supply quota.Forecast) {
 	for _, j := range p.state.GetOutstanding() {
 		waiting[job.LaneName(j.GetLane())]++
 	}
-	for _, lane := range job.Lanes() {
+	for _, lane := range job.SIEMLanes() {
 		s.metrics.outstanding.WithLabelValues(lane).Set(float64(waiting[lane]))
 	}
 	s.metrics.headLag.Set(p.now.Sub(p.state.GetLiveHead().AsTime()).Seconds())

@@ -28,7 +28,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_scheduler_jobs_planned_total", Help: "Jobs planned.",
 		}, []string{"lane"}),
 		outstanding: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tapline_scheduler_jobs_outstanding", Help: "Jobs planned and not known to be done.",
+			Name: "tapline_scheduler_jobs_outstanding", Help: "Jobs that the scheduler planned and does not know to be done; tapline_fetcher_jobs_waiting has those of others, too.",
 		}, []string{"lane"}),
 		headLag: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_scheduler_head_lag_seconds", Help: "How far the end of the last live window is behind Proofpoint's clock.",
