@@ -20,7 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	bustest.Main()
+	if bustest.Main() {
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -40,7 +40,7 @@ const (
 
 // Consume hands messages to the handler until ctx ends, then lets the work in
 // hand finish within the grace period and returns nil. An error means that the
-// consumer cannot be used.
+// consumer cannot be used, or that the connection was closed.
 func (b *Bus) Consume(ctx context.Context, c Consumption, handle Handler) error {
 	if c.Grace == 0 {
 		c.Grace = 10 * time.Second
@@ -68,6 +68,9 @@ func (b *Bus) Consume(ctx context.Context, c Consumption, handle Handler) error 
 		wg.Go(func() { b.worker(ctx, work, c, sub, handle) })
 	}
 	wg.Wait()
+	if ctx.Err() == nil { // a lane that nobody reads must not look like one in which nothing waits
+		return fmt.Errorf("consume %s: %w", c.Consumer.Name, ErrClosed)
+	}
 	return nil
 }
 
@@ -85,7 +88,7 @@ func (b *Bus) worker(take, work context.Context, c Consumption, sub *Subscriptio
 		case errors.Is(err, context.DeadlineExceeded), take.Err() != nil && d == nil:
 			continue
 		case err != nil:
-			c.Log.Debug("cannot pull", slog.String("consumer", c.Consumer.Name), slog.Any("error", err))
+			c.Log.Warn("cannot pull", slog.String("consumer", c.Consumer.Name), slog.Any("error", err))
 			pause(take, firstBackoff)
 			continue
 		}

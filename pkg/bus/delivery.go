@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -85,7 +83,8 @@ type Subscription struct {
 	prefetch int
 	messages jetstream.MessagesContext
 	quiet    time.Duration // waited since the last message
-	stop     sync.Once
+	broken   bool          // the server ended messages
+	stopped  bool
 }
 
 // AckWait is how long a delivery may stay without a sign of life.
@@ -109,7 +108,7 @@ func (s *Subscription) begin() error {
 	if err != nil {
 		return err //nolint:wrapcheck // the callers say what for
 	}
-	s.messages, s.quiet = messages, 0
+	s.messages, s.quiet, s.broken = messages, 0, false
 	return nil
 }
 
@@ -118,7 +117,7 @@ func (s *Subscription) begin() error {
 func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
 	msg, err := s.next(ctx)
 	switch {
-	case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed):
+	case err != nil && (s.stopped || s.bus.nc.IsClosed()):
 		return nil, ErrClosed
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -161,38 +160,44 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 		}
 		s.quiet += time.Since(began)
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			s.broken = ctx.Err() == nil
 			return nil, err //nolint:wrapcheck // the caller tells them apart
 		}
 	}
 }
 
-// renew asks anew when nothing has come for a while. What the old request still brings is given back.
+// renew asks anew when nothing has come for a while, and when the server has ended what there was, as for a consumer
+// that was deleted and may be there again. What the old request still brings is given back.
 func (s *Subscription) renew() error {
-	if s.quiet < renewAfter || !s.bus.nc.IsConnected() {
+	if s.stopped || !s.broken && s.quiet < renewAfter || !s.bus.nc.IsConnected() {
 		return nil
 	}
 	old := s.messages
 	if err := s.begin(); err != nil {
 		return err
 	}
-	giveBack(old, jetstream.NextMaxWait(time.Second)) // what comes later than that comes again when AckWait is over
+	giveBack(old)
 	return nil
 }
 
 // Stop ends the pulling and gives back at once what waits in this process. No
 // Next may be running.
 func (s *Subscription) Stop() {
-	s.stop.Do(func() { giveBack(s.messages) })
+	if !s.stopped {
+		s.stopped = true
+		giveBack(s.messages)
+	}
 }
 
-// giveBack ends the pulling. What has come already goes to somebody else at once.
-func giveBack(messages jetstream.MessagesContext, wait ...jetstream.NextOpt) {
+// giveBack ends the pulling. What has come already goes to somebody else at once; what comes later than in a second
+// comes again when AckWait is over.
+func giveBack(messages jetstream.MessagesContext) {
 	messages.Drain()
 	for {
-		msg, err := messages.Next(wait...)
+		msg, err := messages.Next(jetstream.NextMaxWait(time.Second))
 		if err != nil {
 			return
 		}
-		_ = msg.NakWithDelay(time.Millisecond) // else it comes again when AckWait is over
+		_ = msg.NakWithDelay(time.Millisecond)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -80,6 +81,52 @@ func TestAKilledServer(t *testing.T) {
 			_ = d.Ack() // what is lost with the server comes once more
 		case ctx.Err() != nil:
 			t.Fatalf("%d of %d messages came: %v", len(seen), messages, context.Cause(ctx))
+		}
+	}
+}
+
+// TestAConsumerThatWasMadeAgain: a server that says the consumer is deleted ends what waits for its messages, but not the lane.
+func TestAConsumerThatWasMadeAgain(t *testing.T) {
+	t.Parallel()
+	server := bustest.Server(t)
+	b := bustest.Connect(t, server)
+	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
+		t.Fatal(err)
+	}
+	worked := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var lane sync.WaitGroup
+	lane.Go(func() {
+		err := b.Consume(ctx, bus.Consumption{Stage: "test", Tenant: "main", Consumer: bus.ConsumerFetcherLive, Log: slog.New(slog.DiscardHandler)},
+			func(context.Context, *bus.Delivery) error { worked <- struct{}{}; return nil })
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	defer lane.Wait()
+	defer cancel()
+	for pass := range 3 {
+		j := job()
+		j.Pass = uint32(pass)
+		j.Id = fmt.Sprintf("main/all/20260311T080000Z/20260311T090000Z/live/%d", pass)
+		if err := b.PublishJob(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-worked:
+		case <-time.After(time.Minute):
+			t.Fatalf("job %d waited in vain", pass)
+		}
+		until(t, func() error { // the worker waits for the next
+			left, err := b.Backlog(t.Context(), bus.ConsumerFetcherLive)
+			if err == nil && left.InWork > 0 {
+				err = errors.New("in work")
+			}
+			return err
+		})
+		bustest.Publish(t, server, "$JS.API.CONSUMER.DELETE.JOBS."+bus.ConsumerFetcherLive.Name, nil)
+		if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (l *lane) pull(ctx context.Context) error {
 	d, err := l.sub.Next(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			l.log.Debug("cannot pull", slog.Any("error", err))
+			l.log.Warn("cannot pull", slog.Any("error", err))
 			l.pause(ctx, time.Second)
 		}
 		return err

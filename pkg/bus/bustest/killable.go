@@ -16,27 +16,26 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// nodeVariable makes a test's program a server of a cluster; see [Main].
-const nodeVariable = "TAPLINE_TEST_NODE"
+// nodeArgument is the first argument of a test's program that is to be a server; the second describes it.
+const nodeArgument = "tapline-test-node"
 
-// Main belongs at the beginning of TestMain of a package that uses [StartKillable]. In a process that was started
-// to be a server it does not return.
-func Main() {
-	described, is := os.LookupEnv(nodeVariable)
-	if !is {
-		return
+// Main belongs at the beginning of TestMain of a package that uses [StartKillable]. It reports whether this process was
+// started to be a server; then it has been one, and TestMain should return.
+func Main() bool {
+	if len(os.Args) != 3 || os.Args[1] != nodeArgument {
+		return false
 	}
 	var n node
-	err := json.Unmarshal([]byte(described), &n)
+	err := json.Unmarshal([]byte(os.Args[2]), &n)
 	if err == nil {
 		_, err = n.start()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return true
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test, also with one that is killed
-	os.Exit(0)
+	return true
 }
 
 // Killable is a cluster of three processes. A server that is shut down takes leave of its clients; these need not.
@@ -75,8 +74,7 @@ func process(tb testing.TB, n node) *exec.Cmd {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // the test itself; ended below
-	cmd.Env = append(os.Environ(), nodeVariable+"="+string(described))
+	cmd := exec.Command(os.Args[0], nodeArgument, string(described)) //nolint:gosec,noctx // the test itself; ended below
 	cmd.Stderr = os.Stderr
 	if _, err := cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)
