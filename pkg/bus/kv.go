@@ -126,11 +126,7 @@ func (k *Bucket) Keys(ctx context.Context, filters ...string) ([]string, error) 
 	if err != nil {
 		return nil, fmt.Errorf("list keys of %s: %w", k.name, err)
 	}
-	defer func() {
-		_ = watcher.Stop() // fails when it has ended
-		for range watcher.Updates() {
-		} // its goroutine may wait for a reader
-	}()
+	defer dismiss(watcher)
 	patience := time.NewTimer(keysPatience)
 	defer patience.Stop()
 	for keys := []string(nil); ; {
@@ -148,6 +144,22 @@ func (k *Bucket) Keys(ctx context.Context, filters ...string) ([]string, error) 
 			return nil, fmt.Errorf("list keys of %s: %w", k.name, ctx.Err())
 		case <-patience.C:
 			return nil, fmt.Errorf("list keys of %s: no answer for %s: %w", k.name, keysPatience, context.DeadlineExceeded)
+		}
+	}
+}
+
+// dismiss ends a watcher. Its goroutine may be waiting for a reader; it closes the channel when it ends, unless
+// the connection has ended before it.
+func dismiss(watcher jetstream.KeyWatcher) {
+	_ = watcher.Stop() // fails when it has ended
+	for rest := time.After(time.Second); ; {
+		select {
+		case _, open := <-watcher.Updates():
+			if !open {
+				return
+			}
+		case <-rest:
+			return
 		}
 	}
 }

@@ -31,12 +31,17 @@ var Flow = bus.Flow{Stage: "fetcher", Consumes: bus.StreamJobs, Emits: bus.Strea
 
 // transport is what the fetcher needs of the bus.
 type transport interface {
-	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
-	Take(ctx context.Context, c bus.Consumption, handle bus.Handler) (bool, error)
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
-	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
+	queue
 	stored
 	publisher
+}
+
+// queue hands out jobs.
+type queue interface {
+	Consume(ctx context.Context, c bus.Consumption, handle bus.Handler) error
+	Take(ctx context.Context, c bus.Consumption, handle bus.Handler) (bool, error)
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
 }
 
 // stored reads what an earlier run of a job left in RAW.

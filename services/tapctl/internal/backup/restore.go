@@ -145,18 +145,41 @@ func free(ctx context.Context, b *bus.Bus, force bool) error {
 	return nil
 }
 
+// A server may still be clearing away what an interrupted restore left, and then refuses the next.
+const (
+	restoreTries = 5
+	restoreRest  = time.Second
+)
+
 func (p *Part) restore(ctx context.Context, b *bus.Bus, o Order) error {
+	for try := 1; ; try++ {
+		err := p.put(ctx, b, o)
+		if err == nil {
+			o.Tell(*p)
+			return nil
+		}
+		if try == restoreTries || ctx.Err() != nil || errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrSnapshot) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(restoreRest):
+		}
+		if err := b.Remove(ctx, p.Stream); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *Part) put(ctx context.Context, b *bus.Bus, o Order) error {
 	f, err := os.Open(filepath.Join(o.Dir, p.File))
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer f.Close()
 	// Names of letters are places in RAW and EVENTS, and places after the backup are taken anew.
-	if err := b.Restore(ctx, p.Snapshot, bus.Restoring{Limits: o.Limits, Forget: p.Stream == bus.StreamDead}, f); err != nil {
-		return err
-	}
-	o.Tell(*p)
-	return nil
+	return b.Restore(ctx, p.Snapshot, bus.Restoring{Limits: o.Limits, Forget: p.Stream == bus.StreamDead}, f)
 }
 
 // closePools closes every pool for as long as calls count that were made after the memory of them was taken.
