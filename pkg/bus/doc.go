@@ -21,6 +21,10 @@
 //     error decides what happens: nil acks; [Permanent] stores the message in DEAD
 //     and then ends it; [RetryAfter] waits; anything else waits longer each time.
 //     Acks are not durable for about 100 ms, so every handler is idempotent.
+//   - A lane never waits for ever while messages wait: a [Subscription] asks the server
+//     again in every slice of its wait, anew after ten seconds, and when it was told that
+//     the consumer is gone. When it can no longer ask, Consume ends with an error.
+//   - A list ([Bucket.Select], [Bucket.Keys]) is whole, or there is an error.
 //   - An order to replay has a durable consumer of its own ([ReplayConsumer],
 //     [ReprocessConsumer]), which tools make and remove; stages only pull from it.
 //   - Two contexts: the one given to Consume stops taking messages; the one a handler
