@@ -59,6 +59,18 @@ command may end, and be run again, at any moment.`,
 	return cmd
 }
 
+// opener gives access to the orders.
+type opener func(ctx context.Context, c Config, b *bus.Bus) (*replay.Book, error)
+
+// awaited opens the orders for a command that waits, from its first question on.
+func awaited(ctx context.Context, c Config, b *bus.Bus) (book *replay.Book, err error) {
+	err = patiently(ctx, func() error {
+		book, err = replays(ctx, c, b)
+		return err
+	})
+	return book, err
+}
+
 // replays opens the orders.
 func replays(ctx context.Context, c Config, b *bus.Bus) (*replay.Book, error) {
 	bucket, err := b.Bucket(ctx, bus.BucketReplay)
@@ -109,7 +121,7 @@ func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], func(ctx context.Context, b *bus.Bus, book *replay.Book) error {
+			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, book *replay.Book) error {
 				r, err := do(ctx, b, book, args[0])
 				if err != nil {
 					return err
@@ -125,12 +137,12 @@ func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 }
 
 // aReplay runs a command about one order, and says what is wrong with the id if that is the reason.
-func (t *tool) aReplay(cmd *cobra.Command, id string, work func(ctx context.Context, b *bus.Bus, book *replay.Book) error) error {
+func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, book *replay.Book) error) error {
 	if !bus.ValidTenant(id) { // the same alphabet
 		return config.Invalid("ID", id, "want the id of a replay: see tapctl replay ls")
 	}
 	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
-		book, err := replays(ctx, c, b)
+		book, err := open(ctx, c, b)
 		if err != nil {
 			return err
 		}
@@ -173,7 +185,7 @@ func (t *tool) replayWait() *cobra.Command {
 	return &cobra.Command{
 		Use: "wait ID", Short: "Show the progress of a replay until it ends", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], func(ctx context.Context, b *bus.Bus, book *replay.Book) error {
+			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, book *replay.Book) error {
 				return t.follow(ctx, b, book, args[0])
 			})
 		},

@@ -188,21 +188,20 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, book *replay.Book, id st
 // follow shows the progress until the end.
 func (t *tool) follow(ctx context.Context, b *bus.Bus, book *replay.Book, id string) error {
 	bar := t.newBar()
-	began, told, seen := time.Now(), false, time.Now()
+	began, told := time.Now(), false
 	for {
-		r, err := book.Get(ctx, id)
-		switch {
-		case ctx.Err() != nil:
-			bar.end()
-			return t.leave(id)
-		case errors.Is(err, bus.ErrNotFound), err != nil && time.Since(seen) > patience:
-			bar.end()
+		var r *taplinev1.Replay
+		err := patiently(ctx, func() (err error) {
+			r, err = book.Get(ctx, id)
 			return err
-		case err != nil: // a restart of the server is no reason to give up
-			rest(ctx, lookEvery)
-			continue
+		})
+		if err != nil {
+			bar.end()
+			if ctx.Err() != nil {
+				return t.leave(id)
+			}
+			return err
 		}
-		seen = time.Now()
 		v := viewOf(r)
 		if replay.Over(r) {
 			bar.end()
@@ -228,7 +227,7 @@ func (t *tool) leave(id string) error {
 
 // result prints an order as it is; one that was not done makes the exit status.
 func (t *tool) result(ctx context.Context, b *bus.Bus, r *taplinev1.Replay) error {
-	if err := tidy(ctx, b, r); err != nil {
+	if err := patiently(ctx, func() error { return tidy(ctx, b, r) }); err != nil {
 		return err
 	}
 	v := viewOf(r)
@@ -242,6 +241,16 @@ func (t *tool) result(ctx context.Context, b *bus.Bus, r *taplinev1.Replay) erro
 		return errFound
 	}
 	return nil
+}
+
+// patiently repeats a question that got no answer: a restart of the server is no reason to give up.
+func patiently(ctx context.Context, ask func() error) error {
+	for began := time.Now(); ; {
+		err := ask()
+		if err == nil || errors.Is(err, bus.ErrNotFound) || errors.Is(err, bus.ErrNotSetUp) || time.Since(began) > patience || !rest(ctx, lookEvery) {
+			return err
+		}
+	}
 }
 
 // rest waits and reports whether there is a reason to go on.

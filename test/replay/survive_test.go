@@ -1,18 +1,24 @@
 package replay_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/devosink/devocert"
+	"github.com/tapline/tapline/services/tapctl"
 )
 
 // TestKilledInMidReplay: shippers are killed again and again, and what a last one brings to its end is complete.
@@ -146,10 +152,16 @@ func TestTheServerRestarts(t *testing.T) {
 	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
 	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
 	waited := make(chan string, 1)
+	said, errs := &firstWord{begun: make(chan struct{})}, &bytes.Buffer{}
 	go func() {
-		code, stdout, stderr := p.tapctl("replay", "wait", v.ID)
-		waited <- fmt.Sprint(code, stdout, stderr)
+		code := tapctl.Execute(context.WithoutCancel(t.Context()), tapctl.Process{Args: []string{"replay", "wait", v.ID}, Environ: []string{"NATS_URL=" + p.url}, Stdout: said, Stderr: errs})
+		waited <- fmt.Sprint(code, said, errs)
 	}()
+	select {
+	case <-said.begun:
+	case code := <-waited:
+		t.Fatalf("the command that waited: %s", code)
+	}
 	p.restart()
 	if now := p.ask("replay", "show", v.ID); now.State == "done" {
 		t.Fatalf("too fast to prove anything: %+v", now)
@@ -163,6 +175,79 @@ func TestTheServerRestarts(t *testing.T) {
 	if got := count(rows(t, p.fileOf(v.ID))); !maps.Equal(distinct(got), distinct(first)) {
 		t.Errorf("%d different rows, want %d", len(got), len(first))
 	}
+}
+
+// firstWord is output that tells when it begins.
+type firstWord struct {
+	bytes.Buffer
+	begun chan struct{}
+	once  sync.Once
+}
+
+func (w *firstWord) Write(b []byte) (int, error) {
+	defer w.once.Do(func() { close(w.begun) })
+	return w.Buffer.Write(b)
+}
+
+// TestAQuestionThatGoesDownWithTheServer: a command that waits asks again, and if it was the very first question.
+func TestAQuestionThatGoesDownWithTheServer(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 2, 20)
+	p.shipper()
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--detach")
+	url, swallowed := swallow(t, p.url, "$JS.API.STREAM.INFO.KV_"+bus.BucketReplay)
+	var out, errs bytes.Buffer
+	code := tapctl.Execute(t.Context(), tapctl.Process{Args: []string{"replay", "wait", v.ID}, Environ: []string{"NATS_URL=" + url}, Stdout: &out, Stderr: &errs})
+	if code != 0 || !strings.Contains(out.String(), "2 of 2 messages") {
+		t.Errorf("status %d: %s%s", code, &out, &errs)
+	}
+	if !swallowed() {
+		t.Error("the question was never asked")
+	}
+	if v = p.done(v.ID); v.Rows != len(first) {
+		t.Errorf("%+v", v)
+	}
+}
+
+// swallow is a way to the server that ends, once, with the first connection that says something, and takes it along.
+func swallow(t *testing.T, server, something string) (url string, swallowed func() bool) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done atomic.Bool
+	var ways sync.WaitGroup
+	ways.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			ways.Go(func() {
+				defer client.Close()                                              //nolint:errcheck // a test's connection
+				up, err := net.Dial("tcp", strings.TrimPrefix(server, "nats://")) //nolint:noctx // the same
+				if err != nil {
+					return
+				}
+				ways.Go(func() {
+					_, _ = io.Copy(client, up)
+					_ = client.Close()
+				})
+				defer up.Close() //nolint:errcheck // the same
+				for b := make([]byte, 64<<10); ; {
+					n, err := client.Read(b)
+					if err != nil || bytes.Contains(b[:n], []byte(something)) && done.CompareAndSwap(false, true) {
+						return
+					}
+					_, _ = up.Write(b[:n])
+				}
+			})
+		}
+	})
+	t.Cleanup(ways.Wait)
+	t.Cleanup(func() { _ = ln.Close() })
+	return "nats://" + ln.Addr().String(), done.Load
 }
 
 // TestASinkThatIsAway: nothing is pulled meanwhile, tapctl says why, and everything arrives when it is back.
