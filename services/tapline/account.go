@@ -15,7 +15,7 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// settleFor bounds the wait for what was visible when the time was over.
+// settleFor bounds the wait for what was visible when the time was over, from the last of it that arrived.
 const settleFor = 2 * time.Minute
 
 // Account compares what a simulated Proofpoint has made with what a simulated
@@ -24,7 +24,7 @@ type Account struct {
 	Generated  int `json:"generated"`  // records created from the start of collection to the end of the demo
 	Visible    int `json:"visible"`    // those of them that could be read by then
 	Delivered  int `json:"delivered"`  // those of the visible that are at the sink
-	Missing    int `json:"missing"`    // visible and, after a minute to settle, not at the sink
+	Missing    int `json:"missing"`    // visible and, after all patience, not at the sink
 	Duplicates int `json:"duplicates"` // rows at the sink beyond the first of each record
 	Dead       int `json:"dead"`       // records in DEAD
 	// Threats and campaigns that the visible records name, and those of them without a row.
@@ -150,7 +150,10 @@ func (s *stand) watch(ctx context.Context, o DemoOptions, screen *screen) Accoun
 	for result.Missing+result.Unnamed > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
 		screen.settling(result)
 		screen.follow(ctx, time.Second)
-		result = s.account.settle(s.sim, over)
+		before := result
+		if result = s.account.settle(s.sim, over); result.Missing+result.Unnamed < before.Missing+before.Unnamed {
+			deadline = time.Now().Add(settleFor) // a slow machine loses nothing
+		}
 	}
 	result.Dead = int(screen.sum("tapline_fetcher_records_total", labels{"fate": "dead"}) + screen.sum("tapline_enricher_records_dead_total", nil) +
 		screen.sum("tapline_shipper_events_dead_total", nil))

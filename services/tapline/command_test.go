@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func execute(t *testing.T, args, environ []string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a mistake that is not noticed would run for ever
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a mistake that is not noticed would run for ever
 	defer cancel()
 	code = tapline.Execute(ctx, tapline.Process{Args: args, Environ: environ, Stdout: &out, Stderr: &err})
 	return code, out.String(), err.String()
