@@ -75,7 +75,7 @@ func (s stand) open(t *testing.T) *tls.Conn {
 
 func (s stand) await(t *testing.T, enough func(devosink.Snapshot) bool) devosink.Snapshot {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	snap, err := s.WaitFor(ctx, enough)
 	if err != nil {
@@ -162,7 +162,7 @@ func TestFaults(t *testing.T) {
 		t.Helper()
 		conn := s.open(t)
 		_, _ = io.WriteString(conn, lines(50)) // it may break already here
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		_, err := conn.Read(make([]byte, 1))

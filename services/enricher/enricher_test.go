@@ -148,7 +148,7 @@ func TestBadInputGoesToDead(t *testing.T) {
 // letters waits for so many dead letters and gives their reasons.
 func letters(t *testing.T, b *bus.Bus, n uint64) (reasons []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

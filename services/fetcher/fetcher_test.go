@@ -105,7 +105,7 @@ func (b *bench) ended(t *testing.T, stop func() error) error {
 	t.Helper()
 	select {
 	case <-b.done:
-	case <-time.After(40 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("Run did not end by itself")
 	}
 	return stop()
@@ -144,7 +144,7 @@ func (b *bench) record(t *testing.T, job *taplinev1.Job) *taplinev1.WindowRecord
 
 func poll(t *testing.T, check func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

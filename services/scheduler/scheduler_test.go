@@ -224,7 +224,7 @@ func TestLongAbsenceIsWrittenDown(t *testing.T) {
 
 func poll(t *testing.T, check func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

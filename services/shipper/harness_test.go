@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	table    = "mail.proofpoint.tapsiem_v2.clicksblocked"
 	pulled   = 1773216000123
 )

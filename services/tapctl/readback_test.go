@@ -33,7 +33,7 @@ import (
 )
 
 const (
-	patience = 60 * time.Second
+	patience = 3 * time.Minute
 	table    = "mail.proofpoint.tapsiem_v2.clicksblocked"
 	devToken = "f0e1d2c3b4a5968778695a4b3c2d1e0f"
 )

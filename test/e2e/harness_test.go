@@ -29,7 +29,7 @@ import (
 )
 
 // patience bounds every wait; only a failing test takes so long.
-const patience = 90 * time.Second
+const patience = 5 * time.Minute
 
 // world is everything around a pipeline.
 type world struct {
