@@ -90,9 +90,13 @@ type Subscription struct {
 // AckWait is how long a delivery may stay without a sign of life.
 func (s *Subscription) AckWait() time.Duration { return s.consumer.CachedInfo().Config.AckWait }
 
-// Subscribe begins to pull. prefetch bounds the messages that wait in this process.
+// Subscribe begins to pull. prefetch bounds the messages that wait in this process. It asks as patiently as [Bus.Bucket].
 func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscription, error) {
-	consumer, err := b.js.Consumer(ctx, c.Stream, c.Name)
+	var consumer jetstream.Consumer
+	err := b.patiently(ctx, startPatience, func() (err error) {
+		consumer, err = b.js.Consumer(ctx, c.Stream, c.Name)
+		return err
+	})
 	if err != nil {
 		return nil, missing(err, "consumer", c.Name)
 	}

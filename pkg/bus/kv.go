@@ -24,9 +24,13 @@ type Bucket struct {
 	name string
 }
 
-// Bucket opens a bucket that setup made.
+// Bucket opens a bucket that setup made. A question that a server took down with it is asked again, for some twenty seconds.
 func (b *Bus) Bucket(ctx context.Context, name string) (*Bucket, error) {
-	kv, err := b.js.KeyValue(ctx, name)
+	var kv jetstream.KeyValue
+	err := b.patiently(ctx, startPatience, func() (err error) {
+		kv, err = b.js.KeyValue(ctx, name)
+		return err
+	})
 	if err != nil {
 		return nil, missing(err, "bucket", name)
 	}

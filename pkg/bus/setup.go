@@ -43,20 +43,28 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := supported(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
+	return b.patiently(ctx, setupPatience, func() error { return b.setup(ctx, limits, seeds) })
+}
+
+// patiently repeats what may be repeated as long as servers start, or have taken a question down with them.
+func (b *Bus) patiently(ctx context.Context, patience time.Duration, work func() error) error {
 	began := time.Now()
 	for told := false; ; told = true {
-		err := b.setup(ctx, limits, seeds)
-		if err == nil || !passing(err) || ctx.Err() != nil || time.Since(began) > setupPatience {
+		err := work()
+		if err == nil || !passing(err) || ctx.Err() != nil || time.Since(began) > patience {
 			return err
 		}
 		if !told {
-			b.log.Warn("wait for the NATS servers to agree", slog.Any("error", err))
+			b.log.Warn("wait for the NATS server", slog.Any("error", err))
 		}
 		pause(ctx, time.Second)
 	}
 }
 
-const setupPatience = time.Minute
+const (
+	setupPatience = time.Minute      // three servers that start together
+	startPatience = 20 * time.Second // one that starts again, for a stage that starts
+)
 
 func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	fresh := true

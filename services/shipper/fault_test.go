@@ -102,7 +102,7 @@ func (c trial) run(t *testing.T, proof string) {
 	t.Helper()
 	const half, rows = 20, 30
 	sink, environ := endpoint(t, devosink.Full)
-	environ = append(environ, "DEVO_STALL_TIMEOUT=2s", "DEVO_SETTLE=1s")
+	environ = append(environ, "DEVO_STALL_TIMEOUT=4s", "DEVO_SETTLE=2s")
 	environ = append(environ, proofs[proof]...)
 	if proof == "http" {
 		server := httptest.NewServer(sink.Ingest("corp", httpToken))

@@ -7,26 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acked asks the kernel how many bytes of this connection the other end's
-// kernel has acknowledged (the count includes the SYN), and whether its window is closed: its buffer
-// is full of what its program has not read.
-func acked(raw syscall.RawConn) (passed int64, closed bool, err error) {
+// ask asks the kernel about this connection.
+func ask(raw syscall.RawConn) (said, error) {
 	var info *unix.TCPInfo
+	var err error
 	if e := raw.Control(func(fd uintptr) {
 		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	}); e != nil {
-		return 0, false, fmt.Errorf("ask the kernel: %w", e)
+		return said{}, fmt.Errorf("ask the kernel: %w", e)
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("ask the kernel: %w", err)
+		return said{}, fmt.Errorf("ask the kernel: %w", err)
 	}
-	return int64(info.Bytes_acked) - 1, info.Snd_wnd == 0, nil
+	return said{
+		acked: int64(info.Bytes_acked) - 1, received: int64(info.Bytes_received), closed: info.Snd_wnd == 0,
+		open: info.State == unix.BPF_TCP_ESTABLISHED,
+	}, nil
 }
 
 // heard reports whether the other end's kernel has acknowledged so many bytes.
 func heard(raw syscall.RawConn, bytes int64) bool {
-	passed, _, err := acked(raw)
-	return err == nil && passed >= bytes
+	s, err := ask(raw)
+	return err == nil && s.acked >= bytes
 }
 
 // setUserTimeout lets the kernel give up a connection whose data nobody

@@ -10,7 +10,7 @@ import (
 // errNoProof: this system does not tell what was acknowledged.
 var errNoProof = errors.New("DEVO_CONFIRM=acked needs Linux: use DEVO_CONFIRM=rotate here")
 
-func acked(syscall.RawConn) (int64, bool, error) { return 0, false, errNoProof }
+func ask(syscall.RawConn) (said, error) { return said{}, errNoProof }
 
 // heard takes the other end's word for it.
 func heard(syscall.RawConn, int64) bool { return true }

@@ -25,7 +25,7 @@ const (
 
 // objection is how long the other side has to refuse a connection: with TLS 1.3 it judges our
 // certificate after the handshake has ended for us.
-const objection = 5 * time.Second
+const objection = 30 * time.Second
 
 // Dialer opens connections to Devo.
 type Dialer struct {
@@ -80,6 +80,15 @@ type mark struct {
 
 // Open connects and shakes hands.
 func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
+	c, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	go c.read()
+	return c, nil
+}
+
+func (d *Dialer) connect(ctx context.Context) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3}}
@@ -101,7 +110,6 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 	if err := c.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to Devo at %s: %w", d.cfg.Address, err), tcp.Close())
 	}
-	go c.read()
 	return c, nil
 }
 
@@ -115,7 +123,7 @@ func (c *Conn) prepare(ctx context.Context) error {
 		return fmt.Errorf("set the time-out of the connection: %w", err)
 	}
 	if c.cfg.Confirm == ConfirmAcked {
-		if _, _, err := acked(raw); err != nil {
+		if _, err := ask(raw); err != nil {
 			return err
 		}
 	}
@@ -282,16 +290,17 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		passed, closed, err := acked(c.raw)
+		asked := time.Now()
+		s, err := ask(c.raw)
 		if err != nil {
 			c.fail(err)
 			return 0, err
 		}
-		if n := c.confirmed(passed, closed, time.Now()); n > 0 {
+		if n := c.confirmed(s, asked); n > 0 {
 			return n, nil
 		}
-		if passed > best {
-			best, progress = passed, time.Now()
+		if s.acked > best {
+			best, progress = s.acked, time.Now()
 		} else if time.Since(progress) > c.cfg.StallTimeout {
 			c.fail(errStalled)
 			return 0, errStalled
@@ -308,22 +317,33 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	}
 }
 
-// confirmed takes out of the list the marks that were passed long enough ago. While the other side's window is
-// closed nothing gets older: its program does not read. And a certificate may still be refused
-// for a while if nothing shows that it was taken.
-func (c *Conn) confirmed(passed int64, closed bool, now time.Time) (n int) {
-	judged := c.admitted.Load() || now.Sub(c.shaken) >= objection
+// said is what the kernel knows of a connection.
+type said struct {
+	acked    int64 // bytes of ours that the other kernel has
+	received int64 // bytes of theirs, read or not
+	closed   bool  // the other window: its buffer is full of what its program has not read
+	open     bool  // neither side has ended it
+}
+
+// confirmed takes out of the list the marks that were passed long enough before the kernel was asked. While the other
+// side's window is closed nothing gets older: its program does not read. A certificate may still be refused for a while
+// if nothing shows that it was taken. And time counts only if nothing has come meanwhile that we have not looked at: a
+// process that stood still would otherwise take its own silence for the other side's consent.
+func (c *Conn) confirmed(s said, asked time.Time) (n int) {
+	judged := c.admitted.Load() || asked.Sub(c.shaken) >= objection
+	attended := s.open && s.received <= c.cipher.attended.Load()
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.marks {
 		m := &c.marks[i]
-		if m.count > passed {
+		if m.count > s.acked {
 			break
 		}
-		if m.acked.IsZero() || closed {
+		if m.acked.IsZero() || s.closed {
 			m.acked = now
 		}
-		if judged && now.Sub(m.acked) >= c.cfg.Settle {
+		if judged && attended && asked.Sub(m.acked) >= c.cfg.Settle {
 			n++
 		}
 	}

@@ -3,6 +3,7 @@ package devo
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // countedConn collects the records of TLS into large writes and counts what it is
@@ -14,6 +15,17 @@ type countedConn struct {
 	buf    []byte
 	count  int64 // bytes given so far
 	direct bool  // during handshake and close, when the other side waits
+
+	received int64        // of the goroutine that reads
+	attended atomic.Int64 // bytes received that were dealt with
+}
+
+// Read takes what came before for dealt with: whoever asks for more has no whole TLS record left.
+func (c *countedConn) Read(p []byte) (int, error) {
+	c.attended.Store(c.received)
+	n, err := c.Conn.Read(p)
+	c.received += int64(n)
+	return n, err
 }
 
 const collect = 256 << 10
