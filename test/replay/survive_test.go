@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -232,6 +234,21 @@ func TestAnOrderWhoseAnswerIsLost(t *testing.T) {
 	}
 	if all[0].State != "done" || all[0].Rows != len(first) {
 		t.Errorf("%+v", all[0])
+	}
+}
+
+// TestABackupWhoseServerRestarts ends, and says so; it waited ten minutes for an answer that could not come.
+func TestABackupWhoseServerRestarts(t *testing.T) {
+	t.Parallel()
+	p, _ := filled(t, 2, 20)
+	url, swallowed := swallow(t, p.url, "$JS.API.STREAM.SNAPSHOT.", never)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var errs bytes.Buffer
+	dir := filepath.Join(t.TempDir(), "backup")
+	code := tapctl.Execute(ctx, tapctl.Process{Args: []string{"backup", dir}, Environ: []string{"NATS_URL=" + url}, Stdout: io.Discard, Stderr: &errs})
+	if ctx.Err() != nil || code != 1 || !swallowed() || !strings.Contains(errs.String(), "lost the NATS server") {
+		t.Errorf("status %d, %v: %s", code, ctx.Err(), &errs)
 	}
 }
 
