@@ -41,6 +41,9 @@ const (
 const (
 	lasts = 3 * time.Minute
 	renew = time.Minute
+	// again is when a writing that failed is repeated.
+	again        = 10 * time.Second
+	writeTimeout = 5 * time.Second
 )
 
 // store is the bucket STATE.
@@ -58,11 +61,14 @@ type Board struct {
 
 	mu     sync.Mutex
 	raised map[Name]*taplinev1.Alarm
+	latest map[Name]*taplinev1.Alarm // what is to stand in STATE
+
+	writing sync.Mutex // held while something is written, so that nothing older comes after it
 }
 
 // New opens the board of a stage.
 func New(s store, tenant, stage string, log *slog.Logger, gauge *prometheus.GaugeVec) *Board {
-	return &Board{store: s, tenant: tenant, stage: stage, log: log, gauge: gauge, raised: make(map[Name]*taplinev1.Alarm)}
+	return &Board{store: s, tenant: tenant, stage: stage, log: log, gauge: gauge, raised: make(map[Name]*taplinev1.Alarm), latest: make(map[Name]*taplinev1.Alarm)}
 }
 
 // Gauge makes the metric, or finds it when another stage of the process has made it.
@@ -117,7 +123,7 @@ func (b *Board) set(ctx context.Context, name Name, detail string, d time.Durati
 		b.log.Error("alarm", slog.String("alarm", string(name)), slog.String("detail", detail))
 	}
 	if due {
-		b.write(ctx, a)
+		b.write(ctx, a, a.GetUntil().AsTime())
 	}
 }
 
@@ -131,8 +137,9 @@ func (b *Board) Clear(ctx context.Context, name Name) {
 		return
 	}
 	b.ended(a)
+	until := a.GetUntil().AsTime()
 	a.Until = timestamppb.Now()
-	b.write(ctx, a)
+	b.write(ctx, a, until)
 }
 
 // lapse ends an alarm that was not renewed in time, in metric and log as in STATE.
@@ -155,17 +162,37 @@ func (b *Board) ended(a *taplinev1.Alarm) {
 	b.log.Info("alarm is over", slog.String("alarm", a.GetName()), slog.Duration("after", time.Since(a.GetSince().AsTime()).Round(time.Second)))
 }
 
-// write may fail: metric and log have said it, and it is renewed.
-func (b *Board) write(ctx context.Context, a *taplinev1.Alarm) {
+// write may fail: metric and log have said it. It is repeated as long as that matters, since an alarm that is held may
+// be told only once.
+func (b *Board) write(ctx context.Context, a *taplinev1.Alarm, until time.Time) {
+	b.mu.Lock()
+	b.latest[Name(a.GetName())] = a
+	b.mu.Unlock()
+	if err := b.put(context.WithoutCancel(ctx), a, until); err != nil {
+		b.log.Debug("cannot write an alarm now", slog.String("alarm", a.GetName()), slog.Any("error", err))
+	}
+}
+
+func (b *Board) put(ctx context.Context, a *taplinev1.Alarm, until time.Time) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	name := Name(a.GetName())
+	b.mu.Lock()
+	newest := b.latest[name] == a
+	b.mu.Unlock()
+	if !newest {
+		return nil
+	}
 	data, err := proto.Marshal(a)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
-		err = b.store.Put(ctx, Key(b.tenant, Name(a.GetName())), data)
+		err = b.store.Put(ctx, Key(b.tenant, name), data)
 	}
-	if err != nil {
-		b.log.Debug("cannot write an alarm", slog.String("alarm", a.GetName()), slog.Any("error", err))
+	if err != nil && time.Until(until) > again {
+		time.AfterFunc(again, func() { _ = b.put(ctx, a, until) }) // it is told already
 	}
+	return err
 }
 
 // selector is the bucket STATE for [Read].

@@ -3,9 +3,12 @@ package alarm_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,4 +105,80 @@ func TestHeldAlarmEndsInTime(t *testing.T) {
 	if v := testutil.ToFloat64(gauge.WithLabelValues("lost")); v != 1 {
 		t.Errorf("the metric is %v when the alarm begins again", v)
 	}
+}
+
+// TestAWritingThatFails: an alarm that is held is told once, and stands in STATE all the same when the server was
+// away at that moment; so does its end.
+func TestAWritingThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := &away{kept: make(map[string][]byte), failures: 2}
+		b := alarm.New(state, "main", "scheduler", slog.New(slog.DiscardHandler), alarm.Gauge(prometheus.NewRegistry()))
+		holds := func() int {
+			list, err := alarm.Read(t.Context(), state, "main", time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		b.Hold(t.Context(), alarm.Lost, "two hours", time.Hour)
+		if n := holds(); n != 0 {
+			t.Fatalf("%d alarms were written to nobody", n)
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if n := holds(); n != 1 {
+			t.Errorf("%d alarms a minute later, want 1", n)
+		}
+		state.fail(2)
+		b.Clear(t.Context(), alarm.Lost)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if n := holds(); n != 0 {
+			t.Errorf("%d alarms a minute after the end", n)
+		}
+		state.fail(1)
+		b.Hold(t.Context(), alarm.Lost, "again", time.Hour)
+		b.Clear(t.Context(), alarm.Lost) // before the first writing is repeated
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if n := holds(); n != 0 {
+			t.Errorf("%d alarms, though it was over before it could be written", n)
+		}
+	})
+}
+
+// away is a bucket that is away for some writings.
+type away struct {
+	mu       sync.Mutex
+	kept     map[string][]byte
+	failures int
+}
+
+func (a *away) fail(times int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failures = times
+}
+
+var errAway = errors.New("away")
+
+func (a *away) Put(_ context.Context, key string, value []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failures > 0 {
+		a.failures--
+		return errAway
+	}
+	a.kept[key] = value
+	return nil
+}
+
+func (a *away) Select(context.Context, ...string) (pairs []bus.Pair, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, value := range a.kept {
+		pairs = append(pairs, bus.Pair{Key: key, Entry: bus.Entry{Value: value}})
+	}
+	return pairs, nil
 }

@@ -94,16 +94,30 @@ const scanWait = 10 * time.Second
 // errUnfinished says that a scan did not see everything.
 var errUnfinished = errors.New("the server sends no more, though there is more")
 
-// interrupted tells a stream whose rest has aged out meanwhile from a server that has stopped.
-func interrupted(ctx context.Context, consumer jetstream.Consumer, s Selection) error {
+// interrupted tells a stream whose rest has aged out meanwhile from a server that has stopped, and from a way on
+// which something is lost or late: what the server has sent is not pending there, whether it has come or not.
+func interrupted(ctx context.Context, consumer jetstream.Consumer, s Selection, seen uint64) error {
 	info, err := consumer.Info(ctx)
-	if err == nil && info.NumPending > 0 {
+	if err == nil && (info.NumPending > 0 || info.Delivered.Consumer > 0 && info.Delivered.Stream > seen) {
 		err = errUnfinished
 	}
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", s.stream, err)
 	}
 	return nil
+}
+
+// await waits for a message as long as a scan does. The library may find before that the server is silent; it then makes
+// its consumer again, as often as that takes and whatever the context says, unless it is stopped.
+func await(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	next, cancel := context.WithTimeout(ctx, scanWait)
+	defer cancel()
+	defer context.AfterFunc(next, messages.Stop)()
+	msg, err := messages.Next(jetstream.NextContext(next))
+	if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+		err = errors.Join(errUnfinished, ctx.Err())
+	}
+	return msg, err //nolint:wrapcheck // the caller says what for
 }
 
 // Scan visits what is stored, oldest first, until visit returns false. What is
@@ -125,12 +139,11 @@ func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, e
 		return fmt.Errorf("scan %s: %w", s.stream, err)
 	}
 	defer messages.Stop()
+	seen := uint64(0)
 	for range info.NumPending {
-		next, cancel := context.WithTimeout(ctx, scanWait)
-		msg, err := messages.Next(jetstream.NextContext(next))
-		cancel()
+		msg, err := await(ctx, messages)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return interrupted(ctx, consumer, s)
+			return interrupted(ctx, consumer, s, seen)
 		}
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", s.stream, err)
@@ -139,10 +152,11 @@ func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, e
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", s.stream, err)
 		}
-		if s.last > 0 && meta.Sequence.Stream > s.last {
+		seen = meta.Sequence.Stream
+		if s.last > 0 && seen > s.last {
 			return nil
 		}
-		more, err := visit(Stored{msg.Subject(), meta.Sequence.Stream, meta.Timestamp, msg.Data()})
+		more, err := visit(Stored{msg.Subject(), seen, meta.Timestamp, msg.Data()})
 		if err != nil || !more {
 			return err
 		}

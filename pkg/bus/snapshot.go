@@ -82,9 +82,32 @@ type apiError struct {
 	Error *jetstream.APIError `json:"error"`
 }
 
+// errLost says that the connection ended while the server was about to answer.
+var errLost = errors.New("lost the NATS server")
+
+// unbroken gives a context that ends when the connection does: what was about to come then never comes, and a
+// snapshot whose middle is lost is none.
+func (b *Bus) unbroken(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	lost := b.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	go func() {
+		select {
+		case <-lost:
+			end(errLost)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		end(nil)
+		b.nc.RemoveStatusListener(lost)
+	}
+}
+
 // Snapshot writes a stream as it is at a moment, with its consumers and what they have acknowledged, in the server's form.
 // The server checks its messages first.
 func (b *Bus) Snapshot(ctx context.Context, stream string, w io.Writer) (Snapshot, error) {
+	ctx, end := b.unbroken(ctx)
+	defer end()
 	inbox := b.nc.NewInbox()
 	sub, err := b.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -129,7 +152,16 @@ func (b *Bus) Snapshot(ctx context.Context, stream string, w io.Writer) (Snapsho
 func next(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, chunkWait)
 	defer cancel()
-	return sub.NextMsgWithContext(ctx)
+	msg, err := sub.NextMsgWithContext(ctx)
+	return msg, why(ctx, err)
+}
+
+// why tells the end of a context by its cause.
+func why(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errLost) {
+		return errLost
+	}
+	return err
 }
 
 // api asks the server and reads its answer. A snapshot begins with a check, which takes its time.
@@ -142,7 +174,7 @@ func (b *Bus) api(ctx context.Context, subject string, request, answer any) erro
 	defer cancel()
 	msg, err := b.nc.RequestWithContext(ctx, subject, data)
 	if err != nil {
-		return err
+		return why(ctx, err)
 	}
 	return understand(msg.Data, answer)
 }
@@ -169,6 +201,8 @@ type Restoring struct {
 
 // Restore makes a stream of a snapshot, with its consumers. The stream must not exist ([ErrExists]).
 func (b *Bus) Restore(ctx context.Context, s Snapshot, o Restoring, r io.Reader) error {
+	ctx, end := b.unbroken(ctx)
+	defer end()
 	var config map[string]any
 	if err := json.Unmarshal(s.Config, &config); err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -231,7 +265,7 @@ func (b *Bus) hand(ctx context.Context, subject string, chunk []byte, wait time.
 	defer cancel()
 	msg, err := b.nc.RequestWithContext(ctx, subject, chunk)
 	if err != nil {
-		return nil, err
+		return nil, why(ctx, err)
 	}
 	return msg.Data, nil
 }

@@ -70,7 +70,7 @@ const (
 	// planned, and "alarm.<tenant>.<name>", what is wrong at the moment.
 	BucketState = "STATE"
 	// BucketKnown: "<tenant>.<call>.<id>", what was asked about an id and when, and
-	// "<tenant>.attacked.<list>", who is attacked most.
+	// "<tenant>.attacked.<day>.<list>", who is attacked most.
 	BucketKnown = "KNOWN"
 	// BucketReplay: "<tenant>.<id>", orders to send or make rows again, and how far each is.
 	BucketReplay = "REPLAY"

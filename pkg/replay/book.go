@@ -50,13 +50,14 @@ func NewID(now time.Time) string {
 
 func (b *Book) key(id string) string { return b.tenant + "." + id }
 
-// Give writes an order for the first time. Its consumer must exist.
+// Give writes an order for the first time. Its consumer must exist. It may be repeated when it is not known whether
+// the order was written; an order that goes on already is given back as it is.
 func (b *Book) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.Replay, error) {
 	all, err := b.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(all) >= maxOrders {
+	if len(all) >= maxOrders && !slices.ContainsFunc(all, func(r *taplinev1.Replay) bool { return r.GetOrder().GetId() == o.GetId() }) {
 		return nil, ErrTooMany
 	}
 	r := &taplinev1.Replay{Order: o, State: ordered, ChangedAt: timestamppb.Now()}
@@ -64,7 +65,11 @@ func (b *Book) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.R
 	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", o.GetId(), err)
 	}
-	if _, err := b.store.Create(ctx, b.key(o.GetId()), data); err != nil {
+	_, err = b.store.Create(ctx, b.key(o.GetId()), data)
+	if errors.Is(err, bus.ErrConflict) { // ids differ by chance, so it is this one
+		return b.Get(ctx, o.GetId())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", o.GetId(), err)
 	}
 	return r, nil

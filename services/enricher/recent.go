@@ -100,7 +100,7 @@ func (a *attacked) learn(ctx context.Context, sequence uint64, raw *batch.Raw) e
 			value = binary.BigEndian.AppendUint64(value, identity.Named(strings.ToLower(e)))
 		}
 	}
-	if err := a.store.Put(ctx, a.tenant+".attacked."+strconv.FormatUint(sequence, 10), value); err != nil {
+	if err := a.store.Put(ctx, a.key(raw.FetchedAt, strconv.FormatUint(sequence, 10)), value); err != nil {
 		return fmt.Errorf("note who is attacked: %w", err)
 	}
 	a.mu.Lock()
@@ -109,12 +109,21 @@ func (a *attacked) learn(ctx context.Context, sequence uint64, raw *batch.Raw) e
 	return nil
 }
 
+// key is where a list is kept. Its day is in it: the lists of a month are more than one request may read.
+func (a *attacked) key(fetched time.Time, list string) string {
+	return a.tenant + ".attacked." + fetched.UTC().Format("20060102") + "." + list
+}
+
 // any reports whether one of the addresses is of somebody who is attacked most.
 func (a *attacked) any(ctx context.Context, addresses []string) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now := a.now(); now.Sub(a.read) > attackedRead {
-		pairs, err := a.store.Select(ctx, a.tenant+".attacked.*")
+		var days []string
+		for day := now.Add(-attackedFor); !day.After(now.Add(24 * time.Hour)); day = day.Add(24 * time.Hour) {
+			days = append(days, a.key(day, "*"))
+		}
+		pairs, err := a.store.Select(ctx, days...)
 		if err != nil {
 			return false, fmt.Errorf("read who is attacked: %w", err)
 		}

@@ -55,11 +55,27 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
 	if err := b.MakeReplay(ctx, replay.Consumer(o), replay.Selection(o), o.GetFirstSequence()); err != nil {
 		return err
 	}
-	if _, err := book.Give(ctx, o); err != nil {
-		return errors.Join(err, b.RemoveReplay(context.WithoutCancel(ctx), replay.Consumer(o)))
+	if err := give(ctx, b, book, o); err != nil {
+		return err
 	}
 	t.announce(o)
 	return t.started(ctx, b, book, o.GetId(), w.detach)
+}
+
+// give writes the order, again when no answer comes: one that was written goes on, and whoever ordered it
+// must know.
+func give(ctx context.Context, b *bus.Bus, book *replay.Book, o *taplinev1.ReplayOrder) error {
+	err := patiently(ctx, func() error {
+		_, err := book.Give(ctx, o)
+		return err
+	})
+	if errors.Is(err, replay.ErrTooMany) {
+		return errors.Join(err, b.RemoveReplay(context.WithoutCancel(ctx), replay.Consumer(o)))
+	}
+	if err != nil { // its consumer stays for it
+		return fmt.Errorf("it is not known whether the replay was ordered, tapctl replay show %s tells: %w", o.GetId(), err)
+	}
+	return nil
 }
 
 // parse reads the command line; everything that can be wrong without a look at the bus is told here.

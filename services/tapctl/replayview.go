@@ -168,7 +168,11 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, book *replay.Book, id st
 	}
 	deadline := time.Now().Add(nobodyAfter)
 	for {
-		r, err := book.Get(ctx, id)
+		var r *taplinev1.Replay
+		err := patiently(ctx, func() (err error) {
+			r, err = book.Get(ctx, id)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -247,7 +251,8 @@ func (t *tool) result(ctx context.Context, b *bus.Bus, r *taplinev1.Replay) erro
 func patiently(ctx context.Context, ask func() error) error {
 	for began := time.Now(); ; {
 		err := ask()
-		if err == nil || errors.Is(err, bus.ErrNotFound) || errors.Is(err, bus.ErrNotSetUp) || time.Since(began) > patience || !rest(ctx, lookEvery) {
+		if err == nil || errors.Is(err, bus.ErrNotFound) || errors.Is(err, bus.ErrNotSetUp) || errors.Is(err, replay.ErrTooMany) ||
+			time.Since(began) > patience || !rest(ctx, lookEvery) {
 			return err
 		}
 	}

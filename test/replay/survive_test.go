@@ -3,6 +3,7 @@ package replay_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -195,7 +197,7 @@ func TestAQuestionThatGoesDownWithTheServer(t *testing.T) {
 	p, first := filled(t, 2, 20)
 	p.shipper()
 	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--detach")
-	url, swallowed := swallow(t, p.url, "$JS.API.STREAM.INFO.KV_"+bus.BucketReplay)
+	url, swallowed := swallow(t, p.url, "$JS.API.STREAM.INFO.KV_"+bus.BucketReplay, never)
 	var out, errs bytes.Buffer
 	code := tapctl.Execute(t.Context(), tapctl.Process{Args: []string{"replay", "wait", v.ID}, Environ: []string{"NATS_URL=" + url}, Stdout: &out, Stderr: &errs})
 	if code != 0 || !strings.Contains(out.String(), "2 of 2 messages") {
@@ -209,8 +211,53 @@ func TestAQuestionThatGoesDownWithTheServer(t *testing.T) {
 	}
 }
 
-// swallow is a way to the server that ends, once, with the first connection that says something, and takes it along.
-func swallow(t *testing.T, server, something string) (url string, swallowed func() bool) {
+// TestAnOrderWhoseAnswerIsLost is given once, and the command knows.
+func TestAnOrderWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	p, first := filled(t, 2, 20)
+	p.shipper()
+	url, swallowed := swallow(t, p.url, never, `"stream":"KV_`+bus.BucketReplay+`"`)
+	var out, errs bytes.Buffer
+	code := tapctl.Execute(t.Context(), tapctl.Process{
+		Args: []string{"replay", "--from", "1h", "--sink", "file", "--all"}, Environ: []string{"NATS_URL=" + url}, Stdout: &out, Stderr: &errs,
+	})
+	if code != 0 || !strings.Contains(out.String(), "2 of 2 messages") {
+		t.Errorf("status %d: %s%s", code, &out, &errs)
+	}
+	if !swallowed() {
+		t.Error("there was no answer to lose")
+	}
+	_, listed, _ := p.tapctl("replay", "ls", "--output", "json")
+	var all []view
+	if err := json.Unmarshal([]byte(listed), &all); err != nil || len(all) != 1 {
+		t.Fatalf("%v: want one replay: %s", err, listed)
+	}
+	if all[0].State != "done" || all[0].Rows != len(first) {
+		t.Errorf("%+v", all[0])
+	}
+}
+
+// TestABackupWhoseServerRestarts ends, and says so; it waited ten minutes for an answer that could not come.
+func TestABackupWhoseServerRestarts(t *testing.T) {
+	t.Parallel()
+	p, _ := filled(t, 2, 20)
+	url, swallowed := swallow(t, p.url, "$JS.API.STREAM.SNAPSHOT.", never)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var errs bytes.Buffer
+	dir := filepath.Join(t.TempDir(), "backup")
+	code := tapctl.Execute(ctx, tapctl.Process{Args: []string{"backup", dir}, Environ: []string{"NATS_URL=" + url}, Stdout: io.Discard, Stderr: &errs})
+	if ctx.Err() != nil || code != 1 || !swallowed() || !strings.Contains(errs.String(), "lost the NATS server") {
+		t.Errorf("status %d, %v: %s", code, ctx.Err(), &errs)
+	}
+}
+
+// never is what neither side says.
+const never = "\r\nnever\r\n"
+
+// swallow is a way to the server that ends, once, with the first connection on which the client asks something or the server
+// answers something, and takes it along.
+func swallow(t *testing.T, server, question, answer string) (url string, swallowed func() bool) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the test
 	if err != nil {
@@ -230,18 +277,21 @@ func swallow(t *testing.T, server, something string) (url string, swallowed func
 				if err != nil {
 					return
 				}
+				carry := func(to, from net.Conn, something string) {
+					for b := make([]byte, 64<<10); ; {
+						n, err := from.Read(b)
+						if err != nil || bytes.Contains(b[:n], []byte(something)) && done.CompareAndSwap(false, true) {
+							return
+						}
+						_, _ = to.Write(b[:n])
+					}
+				}
 				ways.Go(func() {
-					_, _ = io.Copy(client, up)
+					carry(client, up, answer)
 					_ = client.Close()
 				})
 				defer up.Close() //nolint:errcheck // the same
-				for b := make([]byte, 64<<10); ; {
-					n, err := client.Read(b)
-					if err != nil || bytes.Contains(b[:n], []byte(something)) && done.CompareAndSwap(false, true) {
-						return
-					}
-					_, _ = up.Write(b[:n])
-				}
+				carry(up, client, question)
 			})
 		}
 	})
