@@ -90,7 +90,7 @@ func (b *Bus) PublishWindow(ctx context.Context, w Window) (sequence uint64, err
 
 func batchError(err error) error {
 	switch {
-	case hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence):
+	case errors.Is(conflict(err), ErrConflict):
 		return ErrAlreadyStored
 	case hasCode(err, codeBatchTooLarge):
 		return ErrTooLarge

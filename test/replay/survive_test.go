@@ -272,7 +272,7 @@ func swallow(t *testing.T, server, question, answer string) (url string, swallow
 				return
 			}
 			ways.Go(func() {
-				defer client.Close()                                              //nolint:errcheck // a test's connection
+				defer client.Close()                                             
 				up, err := net.Dial("tcp", strings.TrimPrefix(server, "nats://")) //nolint:noctx // the same
 				if err != nil {
 					return
@@ -290,7 +290,7 @@ func swallow(t *testing.T, server, question, answer string) (url string, swallow
 					carry(client, up, answer)
 					_ = client.Close()
 				})
-				defer up.Close() //nolint:errcheck // the same
+				defer up.Close()
 				carry(up, client, question)
 			})
 		}
