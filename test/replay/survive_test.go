@@ -272,7 +272,7 @@ func swallow(t *testing.T, server, question, answer string) (url string, swallow
 				return
 			}
 			ways.Go(func() {
-				defer client.Close()                                             
+				defer client.Close()
 				up, err := net.Dial("tcp", strings.TrimPrefix(server, "nats://")) //nolint:noctx // the same
 				if err != nil {
 					return
