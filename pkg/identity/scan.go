@@ -35,22 +35,6 @@ type scanner struct {
 
 func (s *scanner) reset(text []byte) { s.text, s.pos, s.scratch = text, 0, s.scratch[:0] }
 
-// record hashes the top-level object and notes the members that identity needs.
-func (h *Hasher) record() (uint64, error) {
-	h.space()
-	if h.peek() != '{' {
-		return 0, h.unexpected("an object")
-	}
-	sum, err := h.object(h.topMember, 1)
-	if err != nil {
-		return 0, err
-	}
-	if h.space(); h.pos != len(h.text) {
-		return 0, h.unexpected("the end")
-	}
-	return sum, nil
-}
-
 // topMember hashes the value of a member of the record itself.
 func (h *Hasher) topMember(key []byte) (uint64, error) {
 	switch string(key) {
