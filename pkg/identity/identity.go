@@ -46,12 +46,39 @@ func NewHasher() *Hasher { return &Hasher{} }
 // SIEM computes the identity of a click or message record. With [ErrNoIdentity]
 // the content hash and the time are valid all the same.
 func (h *Hasher) SIEM(f feed.Feed, record []byte) (Identity, error) {
-	h.reset(record)
-	h.fields = fields{recipients: h.recipients[:0]}
-	sum, err := h.record()
+	sum, err := h.first(record)
 	if err != nil {
 		return Identity{}, err
 	}
+	if h.space(); h.pos != len(h.text) {
+		return Identity{}, h.unexpected("the end")
+	}
+	return h.identity(f, sum)
+}
+
+// First is [Hasher.SIEM] for the record that text begins with; n is where it ends. Both tell the same of it, so that
+// a reader need not look for the end of a record before.
+func (h *Hasher) First(f feed.Feed, text []byte) (id Identity, n int, err error) {
+	sum, err := h.first(text)
+	if err != nil {
+		return Identity{}, 0, err
+	}
+	id, err = h.identity(f, sum)
+	return id, h.pos, err
+}
+
+// first hashes the object that text begins with, and notes its members that identity needs.
+func (h *Hasher) first(text []byte) (sum uint64, err error) {
+	h.reset(text)
+	h.fields = fields{recipients: h.recipients[:0]}
+	if h.space(); h.peek() != '{' {
+		return 0, h.unexpected("an object")
+	}
+	return h.object(h.topMember, 1)
+}
+
+// identity is that of the record that was hashed.
+func (h *Hasher) identity(f feed.Feed, sum uint64) (Identity, error) {
 	id := Identity{Hash: sum, TimeMS: millis(h.when)}
 	if !h.appendKey(f) {
 		return id, ErrNoIdentity

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/bits"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -33,22 +34,6 @@ type scanner struct {
 }
 
 func (s *scanner) reset(text []byte) { s.text, s.pos, s.scratch = text, 0, s.scratch[:0] }
-
-// record hashes the top-level object and notes the members that identity needs.
-func (h *Hasher) record() (uint64, error) {
-	h.space()
-	if h.peek() != '{' {
-		return 0, h.unexpected("an object")
-	}
-	sum, err := h.object(h.topMember, 1)
-	if err != nil {
-		return 0, err
-	}
-	if h.space(); h.pos != len(h.text) {
-		return 0, h.unexpected("the end")
-	}
-	return sum, nil
-}
 
 // topMember hashes the value of a member of the record itself.
 func (h *Hasher) topMember(key []byte) (uint64, error) {
@@ -206,8 +191,9 @@ func (s *scanner) next(closing byte, first bool) (done bool, err error) {
 
 // str reads a string and gives its unescaped text, which stays valid for this record.
 func (s *scanner) str() ([]byte, error) {
-	start, escaped := s.pos, false
-	for i := start + 1; ; {
+	start, mark := s.pos, len(s.scratch)
+	run, long := start+1, false // where the text behind the last escape begins; whether one was longer than two bytes
+	for i := run; ; {
 		i += jsonline.Special(s.text[i:])
 		if i == len(s.text) {
 			return nil, fmt.Errorf("%w: a string at byte %d does not end", ErrNotJSON, start)
@@ -215,17 +201,29 @@ func (s *scanner) str() ([]byte, error) {
 		switch s.text[i] {
 		case '"':
 			s.pos = i + 1
-			if !escaped {
-				return s.text[start+1 : i], nil
+			switch {
+			case run == start+1:
+				return s.text[run:i], nil
+			case long || !utf8.Valid(s.text[start:i]):
+				// An error means bytes that are not UTF-8; they were replaced, which is deterministic.
+				s.scratch, _ = jsontext.AppendUnquote(s.scratch[:mark], s.text[start:s.pos])
+			default:
+				s.scratch = append(s.scratch, s.text[run:i]...)
 			}
-			return s.unescape(s.text[start:s.pos]), nil
+			return s.scratch[mark:len(s.scratch):len(s.scratch)], nil
 		case '\\':
 			n := escape(s.text[i:])
-			if n == 0 {
+			switch n {
+			case 0:
 				s.pos = i
 				return nil, s.unexpected("an escape")
+			case 2:
+				s.scratch = append(append(s.scratch, s.text[run:i]...), unescaped[s.text[i+1]])
+			default:
+				long = true
 			}
-			i, escaped = i+n, true
+			i += n
+			run = i
 		default:
 			s.pos = i
 			return nil, s.unexpected("a character that needs no escape")
@@ -233,33 +231,26 @@ func (s *scanner) str() ([]byte, error) {
 	}
 }
 
-func (s *scanner) unescape(quoted []byte) []byte {
-	mark := len(s.scratch)
-	// An error means bytes that are not UTF-8; they were replaced, which is deterministic.
-	s.scratch, _ = jsontext.AppendUnquote(s.scratch, quoted)
-	return s.scratch[mark:len(s.scratch):len(s.scratch)]
-}
+// unescaped is what the escapes of two bytes stand for, by the second.
+var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
 // escape is the length of the escape sequence that text begins with, 0 if it is none.
 func escape(text []byte) int {
 	if len(text) < 2 {
 		return 0
 	}
-	switch text[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	if unescaped[text[1]] != 0 {
 		return 2
-	case 'u':
-		if len(text) < 6 {
+	}
+	if text[1] != 'u' || len(text) < 6 {
+		return 0
+	}
+	for _, c := range text[2:6] {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
 			return 0
 		}
-		for _, c := range text[2:6] {
-			if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
-				return 0
-			}
-		}
-		return 6
 	}
-	return 0
+	return 6
 }
 
 // scalar reports whether the text is null, true, false or a number.

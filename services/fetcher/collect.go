@@ -112,6 +112,9 @@ func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
 	if c.id.Call != feed.CallSIEM {
 		return c.entry(r)
 	}
+	if id := r.Identity; id != nil {
+		return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
+	}
 	id, err := c.hasher.SIEM(r.Feed, r.JSON)
 	if errors.Is(err, identity.ErrNoIdentity) {
 		return byContent(r), nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/window"
 )
 
@@ -81,6 +82,9 @@ type Record struct {
 	// JSON is the element as received. It may be used only during the call. Its strings and brackets
 	// match; whether it is valid JSON inside shows when it is identified.
 	JSON []byte
+	// Identity is that of a record which was identified to find its end, and so is known to be valid; else nil.
+	// It may be used only during the call.
+	Identity *identity.Identity
 	// Malformed says why the element is not a record; nil for a good one.
 	Malformed error
 }

@@ -10,6 +10,7 @@
 // serves. An array that is missing or null is empty. Anything else fails the
 // call as a whole. An array element that is not a JSON object, while the
 // framing around it holds, is handed over as malformed, and the rest goes on.
+// A good click or message that is all in memory is not framed but identified, which tells its end, too.
 //
 // A list is split in the same way, and what stands around its entries is handed over beside them. An answer about one
 // id is taken whole; one that is larger than a record may be is malformed.

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 )
 
 // visitError carries an error of visit through the splitter.
@@ -24,18 +25,22 @@ type splitter struct {
 	arrays arrays
 	visit  func(Record) error
 	known  bool // something was there that only such a response has
+
+	hasher   *identity.Hasher // nil if records are only framed
+	identity identity.Identity
 }
 
 // arrays says which arrays of an envelope hold records.
 type arrays struct {
 	feeds map[string]feed.Feed // by key
 	end   string               // a key that proves a response although there is no array
+	siem  bool                 // they hold clicks and messages, which are identified on the way
 	// other, if set, gets the members around the arrays.
 	other func(key, value []byte) error
 }
 
 func siemArrays(feeds []feed.Feed) arrays {
-	a := arrays{feeds: make(map[string]feed.Feed, len(feeds)), end: "queryEndTime"}
+	a := arrays{feeds: make(map[string]feed.Feed, len(feeds)), end: "queryEndTime", siem: true}
 	for _, f := range feeds {
 		a.feeds[string(f)] = f
 	}
@@ -46,6 +51,9 @@ func siemArrays(feeds []feed.Feed) arrays {
 func split(r io.Reader, a arrays, maxRecord int, visit func(Record) error) error {
 	s := &splitter{stream: newStream(r, maxRecord), arrays: a, visit: visit}
 	defer s.release()
+	if a.siem {
+		s.hasher = identity.NewHasher()
+	}
 	if err := s.envelope(); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("%w: %w", errTruncated, err)
@@ -145,16 +153,46 @@ func (s *splitter) array(f feed.Feed, wanted bool) error {
 				return err
 			}
 		}
-		element, err := s.frame()
+		if !wanted {
+			_, err = s.frame()
+		} else {
+			err = s.element(f)
+		}
 		if err != nil {
 			return err
 		}
-		if wanted {
-			if err := s.visit(record(f, element)); err != nil {
-				return &visitError{err}
-			}
-		}
 	}
+}
+
+// element visits one element. One look at its bytes is enough when it is good and all in memory: its identity tells
+// where it ends. Any other is framed first.
+func (s *splitter) element(f feed.Feed) error {
+	r, ok := s.identified(f)
+	if !ok {
+		e, err := s.frame()
+		if err != nil {
+			return err
+		}
+		r = record(f, e)
+	}
+	if err := s.visit(r); err != nil {
+		return &visitError{err}
+	}
+	return nil
+}
+
+func (s *splitter) identified(f feed.Feed) (r Record, ok bool) {
+	text := s.buf[s.pos:s.end]
+	if s.hasher == nil || text[0] != '{' {
+		return Record{}, false
+	}
+	id, n, err := s.hasher.First(f, text)
+	if err != nil {
+		return Record{}, false
+	}
+	s.identity = id
+	s.pos += n
+	return Record{Feed: f, JSON: text[:n], Identity: &s.identity}, true
 }
 
 var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
