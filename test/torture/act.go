@@ -183,6 +183,8 @@ func (w *world) faultSink(ctx context.Context, a Action) error {
 	switch f.Kind {
 	case devosink.FaultReset, devosink.FaultFIN, devosink.FaultStall:
 		f.Bytes = a.At.Milliseconds() % 50_000
+	case devosink.FaultCut: // rows have a few hundred bytes to a few thousand
+		f.Bytes = 50 + a.At.Milliseconds()%1500
 	case devosink.FaultSlow:
 		f.Delay = 100 * time.Millisecond
 	case devosink.FaultStatus:
@@ -224,11 +226,17 @@ func (w *world) renew(ctx context.Context, a Action) error {
 func (w *world) replay(ctx context.Context, a Action) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "bin", "tapctl"), "replay", "--from", "10m", "--detach", a.Arg) //nolint:gosec // our own program
-	cmd.Env = append(w.users.environ(bus.UserAdmin), "NATS_URL=nats://127.0.0.1:"+strconv.Itoa(w.natsPort))
+	cmd := w.tapctl(ctx, "replay", "--from", "10m", "--detach", a.Arg)
 	out, err := cmd.CombinedOutput()
 	w.log("tapctl replay %s: %v %.200s", a.Arg, err, out)
 	return nil
+}
+
+// tapctl is a call of the program that reaches the broker past all proxies.
+func (w *world) tapctl(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "bin", "tapctl"), args...) //nolint:gosec // our own program
+	cmd.Env = append(w.users.environ(bus.UserAdmin), "NATS_URL=nats://127.0.0.1:"+strconv.Itoa(w.natsPort))
+	return cmd
 }
 
 // roomy are the limits of streams that never fill up.

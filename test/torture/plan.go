@@ -92,7 +92,7 @@ func choices(p Profile) []choice {
 		sinkFaults = []devosink.FaultKind{devosink.FaultStatus, devosink.FaultLost, devosink.FaultReset, devosink.FaultSlow}
 		links = append(links, "sink", "sink")
 	}
-	return []choice{
+	list := []choice{
 		{kill, 30, append(all, broker, broker), nil, 3 * time.Second},
 		{term, 8, processes, nil, 2 * time.Second},
 		{pause, 12, all, nil, 6 * time.Second},
@@ -113,6 +113,10 @@ func choices(p Profile) []choice {
 		{again, 4, []string{"order"}, []string{"--all", "--reprocess"}, 0},
 		{full, 3, []string{"EVENTS", "RAW"}, nil, 8 * time.Second},
 	}
+	if p.Lies {
+		list = append(list, choice{sink, 20, []string{"faults"}, kinds(devosink.FaultDiscard, devosink.FaultCut, devosink.FaultTwice), 6 * time.Second})
+	}
+	return list
 }
 
 func kinds[K ~string](list ...K) []string {
