@@ -166,7 +166,8 @@ func (w *world) faultAPI(ctx context.Context, a Action) error {
 }
 
 // refuseCalls has the API answer a few calls of each kind with a status after which jobs wait for minutes. A list is not
-// answered with 404: that says that there is nothing in it.
+// answered with 404: that says that there is nothing in it. After a 404 of windows they wait by the clock of the world, after a 429 until
+// the day's calls come back, as far as others seem to have used them.
 func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
 	for _, path := range []string{feed.SIEMAll.Path, "/v2/threat/summary/", "/v2/campaign/", "/v2/forensics"} {
 		if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: status, Path: path, Count: 2}); err != nil {

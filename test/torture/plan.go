@@ -113,8 +113,16 @@ func choices(p Profile) []choice {
 		{again, 4, []string{"order"}, []string{"--all", "--reprocess"}, 0},
 		{full, 3, []string{"EVENTS", "RAW"}, nil, 8 * time.Second},
 	}
+	return append(list, oddities(p)...)
+}
+
+// oddities can happen in some kinds of worlds only.
+func oddities(p Profile) (list []choice) {
 	if p.Lies {
 		list = append(list, choice{sink, 20, []string{"faults"}, kinds(devosink.FaultDiscard, devosink.FaultCut, devosink.FaultTwice), 6 * time.Second})
+	}
+	if p.Odd {
+		list = append(list, choice{tap, 4, []string{"api"}, []string{"404", "429"}, 5 * time.Second})
 	}
 	return list
 }
