@@ -35,6 +35,9 @@ type tapctlOf struct {
 	*embedded.Server
 	bus  *bus.Bus
 	path string
+	url  string // empty if the program is its own server
+	// passes are those of a step that are killed at, if it is passed so often: there are ten parts.
+	passes []int
 }
 
 func newTapctl(t *testing.T, path string) *tapctlOf {
@@ -44,7 +47,7 @@ func newTapctl(t *testing.T, path string) *tapctlOf {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	p := &tapctlOf{Server: s, bus: bustest.Connect(t, s), path: path}
+	p := &tapctlOf{Server: s, bus: bustest.Connect(t, s), path: path, url: s.URL(), passes: []int{1, 4, 10}}
 	if err := p.bus.Setup(t.Context(), bustest.Limits, quota.Seeds("main")); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +65,7 @@ type outcome struct {
 func (p *tapctlOf) run(t *testing.T, environ []string, after time.Duration, args ...string) outcome {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), p.path, args...)
-	cmd.Env = append([]string{"NATS_URL=" + p.URL()}, environ...)
+	cmd.Env = append([]string{"NATS_URL=" + p.url}, environ...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -166,9 +169,6 @@ func (p *tapctlOf) fill(t *testing.T) {
 	}
 }
 
-// passes are those of a step that are killed at, if it is passed so often: there are ten parts.
-func passes() []int { return []int{1, 4, 10} }
-
 // moments is how often a process is killed at random.
 const moments = 6
 
@@ -199,7 +199,7 @@ func stepsOf(t *testing.T, prefix string) (names []string) {
 func (p *tapctlOf) killed(t *testing.T, prefix string, args func() []string, judge func(where string, o outcome)) {
 	t.Helper()
 	for _, name := range stepsOf(t, prefix) {
-		for _, pass := range passes() {
+		for _, pass := range p.passes {
 			where := fmt.Sprintf("%s:%d", name, pass)
 			o := p.run(t, []string{"TAPLINE_KILL=" + where}, 0, args()...)
 			judge(where, o)
@@ -255,32 +255,53 @@ func TestAKilledBackup(t *testing.T) {
 	if whole == "" {
 		t.Fatal("no backup is whole")
 	}
-	restoreKilled(t, path, whole, source)
-}
-
-// restoreKilled kills what restores a backup.
-func restoreKilled(t *testing.T, path, dir string, source *tapctlOf) {
-	t.Helper()
-	stopped := time.Now().UTC().Format(time.RFC3339Nano)
-	order := []string{"restore", dir, "--force", "--stopped", stopped}
+	order := []string{"restore", whole, "--force", "--stopped", time.Now().UTC().Format(time.RFC3339Nano)}
 	clean := newTapctl(t, path)
-	told := clean.must(t, order...)
-	want := clean.contents(t)
+	told, want := clean.must(t, order...), clean.contents(t)
 	if have, was := parts(want), parts(source.contents(t)); have[bus.StreamEvents] != was[bus.StreamEvents] || have["KV_"+bus.BucketState] != was["KV_"+bus.BucketState] {
 		t.Error("what was restored is not what was backed up")
 	}
-	if !strings.Contains(told, "is closed until") || !strings.Contains(told, "letters about messages that are not in the backup") {
+	if !strings.Contains(told, closes) || !strings.Contains(told, "letters about messages that are not in the backup") {
 		t.Errorf("restore says %s", told)
 	}
-	target := newTapctl(t, path)
-	target.killed(t, "restore.", func() []string { return order }, func(where string, o outcome) {
+	t.Run("of a server", func(t *testing.T) {
+		t.Parallel()
+		target := newTapctl(t, path)
+		target.restoreKilled(t, order, want, target.contents)
+	})
+	t.Run("of a data directory", func(t *testing.T) { // tapctl is the server, too, which is killed with it
+		t.Parallel()
+		target, data := &tapctlOf{path: path, passes: []int{1}}, filepath.Join(bustest.Dir(t), "data")
+		target.restoreKilled(t, append(order, "--data-dir", data), want, func(t *testing.T) string {
+			t.Helper()
+			s, err := embedded.Start(embedded.Options{Dir: filepath.Join(data, "nats"), Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Stop()
+			b, err := s.Connect("test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			return (&tapctlOf{Server: s, bus: b}).contents(t)
+		})
+	})
+}
+
+// closes is what a restore says of each pool that it closes.
+const closes = "is closed until"
+
+// restoreKilled kills what restores a backup.
+func (p *tapctlOf) restoreKilled(t *testing.T, order []string, want string, contents func(*testing.T) string) {
+	t.Helper()
+	p.killed(t, "restore.", func() []string { return order }, func(where string, o outcome) {
 		if o.killed {
-			again := target.must(t, order...)
-			if !strings.Contains(again, "is closed until") {
+			if again := p.must(t, order...); !strings.Contains(again, closes) {
 				t.Errorf("killed at %s: the next one closes no pool: %s", where, again)
 			}
 		}
-		if have := target.contents(t); have != want {
+		if have := contents(t); have != want {
 			t.Fatalf("killed at %s, and done again: %s", where, difference(have, want))
 		}
 	})
