@@ -100,7 +100,7 @@ func (w *world) readBack(ctx context.Context, r *Result) {
 	defer cancel()
 	a := &account{named: make(map[string]bool), replays: make(map[string]bool)}
 	for {
-		if a.why = w.compare(ctx, r, a); a.why == nil || !sleep(ctx, 200*time.Millisecond) {
+		if a.why = w.compare(ctx, r, a); a.why == nil || !sleep(ctx, time.Second) {
 			break
 		}
 		w.log("read back: %v", a.why)
