@@ -137,13 +137,17 @@ func (w *world) compare(ctx context.Context, r *Result, a *account) error {
 	if (status == 0) != (missing == 0) || (missing == 0) != (len(c.Missing) == 0) || (missing == 0) != (len(c.Repair) == 0) {
 		r.problem("read back: status %d, %d rows missing, %d named, %d repairs", status, missing, len(c.Missing), len(c.Repair))
 	}
+	var there []string
 	for i := range c.Missing {
 		name := nameOf(c.Missing[i].Table, c.Missing[i].ID)
 		a.named[name] = true
 		if at := w.rows.came(name); !at.IsZero() && at.Before(began.Add(-queryDelay)) {
-			r.problem("read back: %s is called missing, and came at %s", name, at)
+			there = append(there, name)
 		}
 		delete(absent, name)
+	}
+	if len(there) > 0 {
+		r.problem("read back: %d rows are called missing and are there, such as %s", len(there), there[0])
 	}
 	maps.DeleteFunc(absent, func(name string, _ bool) bool { return !w.rows.came(name).IsZero() })
 	if missing > len(c.Missing) { // the list has an end
