@@ -84,10 +84,11 @@ func (c *comparison) sums() (missing, doubled int) {
 type account struct {
 	named   map[string]bool // rows that were called missing
 	replays map[string]bool // ids of the repairs
-	why     error           // why the last round is not the end
+	until   uint64          // the last place in EVENTS when this began
 }
 
 var (
+	errBehind  = errors.New("rows are on their way that were stored before this began")
 	errMissing = errors.New("rows are missing")
 	errBlind   = errors.New("rows are missing that the comparison does not name")
 )
@@ -99,14 +100,13 @@ func (w *world) readBack(ctx context.Context, r *Result) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	a := &account{named: make(map[string]bool), replays: make(map[string]bool)}
-	for {
-		if a.why = w.compare(ctx, r, a); a.why == nil || !sleep(ctx, time.Second) {
-			break
-		}
-		w.log("read back: %v", a.why)
+	err := w.compare(ctx, r, a)
+	for err != nil && sleep(ctx, time.Second) {
+		w.log("read back: %v", err)
+		err = w.compare(ctx, r, a)
 	}
-	if a.why != nil {
-		r.problem("read back: %v", a.why)
+	if err != nil {
+		r.problem("read back: %v", err)
 	}
 	if dropped := w.sink.Snapshot().Dropped; dropped > 0 {
 		r.problem("the sink has forgotten %d rows", dropped)
@@ -121,7 +121,7 @@ func (w *world) readBack(ctx context.Context, r *Result) {
 
 // compare makes one round. The error says why it cannot be the last one.
 func (w *world) compare(ctx context.Context, r *Result, a *account) error {
-	absent, err := w.absent(ctx)
+	absent, err := w.absent(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -209,8 +209,9 @@ func (w *world) ask(ctx context.Context, v any, args ...string) (status int, err
 	return status, nil
 }
 
-// absent are the rows that the shippers have acknowledged and the sink does not have.
-func (w *world) absent(ctx context.Context) (map[string]bool, error) {
+// absent are the rows that the shippers have acknowledged and the sink does not have. All that was stored when it is called first must
+// be acknowledged.
+func (w *world) absent(ctx context.Context, a *account) (map[string]bool, error) {
 	b, err := w.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -219,6 +220,16 @@ func (w *world) absent(ctx context.Context) (map[string]bool, error) {
 	backlog, err := b.Backlog(ctx, bus.ConsumerShipper)
 	if err != nil {
 		return nil, err
+	}
+	if a.until == 0 {
+		usage, err := b.Usage(ctx, bus.StreamEvents)
+		if err != nil {
+			return nil, err
+		}
+		a.until = usage.Last
+	}
+	if backlog.Done < a.until {
+		return nil, fmt.Errorf("%w: %d of %d", errBehind, backlog.Done, a.until)
 	}
 	names := make(map[string]bool)
 	var rows batch.Events
@@ -240,7 +251,12 @@ func (w *world) absent(ctx context.Context) (map[string]bool, error) {
 	if err != nil || len(names) == 0 {
 		return names, err
 	}
-	return names, b.Scan(ctx, bus.Dead("main", "shipper"), func(m bus.Stored) (bool, error) {
+	return names, withoutDead(ctx, b, names)
+}
+
+// withoutDead takes out the rows that the shippers have sent to DEAD.
+func withoutDead(ctx context.Context, b *bus.Bus, names map[string]bool) error {
+	return b.Scan(ctx, bus.Dead("main", "shipper"), func(m bus.Stored) (bool, error) {
 		letter := &taplinev1.DeadLetter{}
 		if err := proto.Unmarshal(m.Data, letter); err != nil {
 			return false, err
