@@ -7,7 +7,7 @@
 //
 //	TAPLINE_KILL=fetcher.published:3   kill this process (SIGKILL) at the third pass of that step
 //	TAPLINE_STEPS=FILE                 append the name of each step to FILE when it is passed first
-//	TAPLINE_CLOCK=FILE                 take the time from FILE, see [Clock]
+//	TAPLINE_CLOCK=FILE                 take the time from FILE, see [Clock] and [Wait]
 //
 // A new step needs nothing but its line: the crash matrix finds it in the code.
 package step

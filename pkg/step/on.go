@@ -72,9 +72,34 @@ type rate struct {
 	read        time.Time
 }
 
+// load reads the clock's file.
+func (r *rate) load(path string) error {
+	data, err := os.ReadFile(path) //nolint:gosec // the test names it
+	if err != nil {
+		return err
+	}
+	next := rate{}
+	if _, err := fmt.Sscan(string(data), &next.real, &next.shown, &next.factor); err != nil {
+		return err
+	}
+	*r = next
+	return nil
+}
+
+func clockFile() string { return os.Getenv("TAPLINE_CLOCK") } //nolint:forbidigo // the same
+
+// Wait is how long a wait of d, by the clock of TAPLINE_CLOCK, takes by the system's.
+func Wait(d time.Duration) time.Duration {
+	var r rate
+	if path := clockFile(); path == "" || r.load(path) != nil || r.factor <= 0 {
+		return d
+	}
+	return time.Duration(float64(d) / r.factor)
+}
+
 // Clock reads TAPLINE_CLOCK now and then. It is nil without one.
 func Clock() func() time.Time {
-	path := os.Getenv("TAPLINE_CLOCK") //nolint:forbidigo // the same
+	path := clockFile()
 	if path == "" {
 		return nil
 	}
@@ -85,14 +110,7 @@ func Clock() func() time.Time {
 		defer mu.Unlock()
 		now := time.Now()
 		if r.factor == 0 || now.Sub(r.read) > rereadAfter {
-			data, err := os.ReadFile(path) //nolint:gosec // the test names it
-			var next rate
-			if err == nil {
-				_, err = fmt.Sscan(string(data), &next.real, &next.shown, &next.factor)
-			}
-			if err == nil {
-				r = next
-			} else if r.factor == 0 {
+			if err := r.load(path); err != nil && r.factor == 0 {
 				panic("TAPLINE_CLOCK: " + err.Error())
 			}
 			r.read = now

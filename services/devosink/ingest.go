@@ -63,9 +63,11 @@ func (s *Sink) ingest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, line := range lines {
-		s.putLine(r, c, line)
-		if s.strike(c, FaultTwice, 0) != nil {
-			s.putLine(r, c, line)
+		for _, part := range c.fit(Frame{Raw: line, Kind: Line}) {
+			s.putLine(r, c, part)
+			if s.strike(c, FaultTwice, 0) != nil {
+				s.putLine(r, c, part)
+			}
 		}
 	}
 	s.store.announce()
@@ -98,10 +100,10 @@ func (s *Sink) lines(r *http.Request) (lines [][]byte, err error) {
 
 var errNoEvents = errors.New("the body has no events")
 
-func (s *Sink) putLine(r *http.Request, c *connection, line []byte) {
+func (s *Sink) putLine(r *http.Request, c *connection, line Frame) {
 	now := time.Now().UTC()
-	e := Event{Received: now, Date: now, Connection: c.number, Subject: r.PathValue("domain"), Frame: Frame{Raw: line, Kind: Line}, Message: line}
-	h := Header{Priority: -1, Date: now, Host: []byte(r.PathValue("host")), Tag: []byte(r.PathValue("tag")), Message: line}
+	e := Event{Received: now, Date: now, Connection: c.number, Subject: r.PathValue("domain"), Frame: line, Message: line.Raw}
+	h := Header{Priority: -1, Date: now, Host: []byte(r.PathValue("host")), Tag: []byte(r.PathValue("tag")), Message: line.Raw}
 	s.store.add(&e, &h)
 	if s.cfg.OnEvent != nil {
 		e.Tag, e.Host = r.PathValue("tag"), r.PathValue("host")

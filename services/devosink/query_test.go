@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,38 @@ func ask(t *testing.T, url, token, body string) (status int, answer string) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	return resp.StatusCode, string(text)
+}
+
+// TestIngestLies: what a lying endpoint does to a connection it does to a request, too.
+func TestIngestLies(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[devosink.Fault][]string{
+		{Kind: devosink.FaultDiscard}: nil, {Kind: devosink.FaultTwice}: {"one", "one", "three", "three"},
+		{Kind: devosink.FaultCut, Bytes: 3}: {"one", "thr"}, {Kind: devosink.FaultDrop, Bytes: 3}: {"one"},
+	} {
+		sink, err := devosink.New(devosink.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(sink.Ingest("corp", "t"))
+		if err := sink.Inject(fault); err != nil {
+			t.Fatal(err)
+		}
+		if status, _ := ask(t, server.URL+"/stream/corp/token!t/h/my.app.a", "", "one\nthree\n"); status != http.StatusOK {
+			t.Errorf("%v: status %d", fault, status)
+		}
+		var have []string
+		for _, e := range sink.Events("my.app.a") {
+			have = append(have, string(e.Message))
+		}
+		if !slices.Equal(have, want) {
+			t.Errorf("%v: the sink has %q, not %q", fault, have, want)
+		}
+		server.Close()
+		if err := sink.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestQuery: a query finds what a table was sent, not before the delay is over, and only for who may ask.

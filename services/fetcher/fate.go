@@ -66,7 +66,7 @@ func (f *Fetcher) judge(ctx context.Context, w *work, api *proofpoint.APIError, 
 		return f.pause(w, api, 0)
 	default:
 		f.log.Error("Proofpoint answers in a way nobody expects; the window waits", slog.Any("error", api))
-		return bus.RetryAfter(api, probeOddAnswer)
+		return bus.RetryAfter(api, step.Wait(probeOddAnswer))
 	}
 }
 

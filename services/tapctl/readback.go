@@ -77,7 +77,7 @@ func (t *tool) readBack(cmd *cobra.Command, f *readbackFlags) error {
 		return err
 	}
 	defer devo.Close()
-	from, to, err := f.span(time.Now().UTC(), c.Query.Settle)
+	from, to, err := f.span(t.Now().UTC(), c.Query.Settle)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (t *tool) readBack(cmd *cobra.Command, f *readbackFlags) error {
 			return err
 		}
 		report, err := readback.Comparison{
-			Bus: b, Ledger: ledger.New(pages), Devo: devo, Tenant: common.Tenant.Name, From: from, To: to, Settle: c.Query.Settle, Now: time.Now,
+			Bus: b, Ledger: ledger.New(pages), Devo: devo, Tenant: common.Tenant.Name, From: from, To: to, Settle: c.Query.Settle, Now: t.Now,
 		}.Run(ctx)
 		if err != nil {
 			return err

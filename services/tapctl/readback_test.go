@@ -262,6 +262,22 @@ func TestVerifyDevo(t *testing.T) {
 	}
 }
 
+// TestVerifyDevoOfARowThatIsCut: a row of which Devo stored only a part is missing, though that part has its name.
+func TestVerifyDevoOfARowThatIsCut(t *testing.T) {
+	t.Parallel()
+	d := newDelivery(t)
+	if err := d.sink.Inject(devosink.Fault{Kind: devosink.FaultCut, Bytes: 500}); err != nil {
+		t.Fatal(err)
+	}
+	d.publish(`{"@tapline_id":"`+name(1)+`","rest":"`+strings.Repeat("x", 500)+`"}`, `{"@tapline_id":"`+name(2)+`"}`)
+	if events := d.sink.Events(table); len(events) != 2 || !strings.Contains(string(events[0].Message), name(1)) {
+		t.Fatalf("the sink has %+v", events)
+	}
+	if got := d.compare(3); len(got.Missing) != 1 || got.Missing[0].ID != name(1) {
+		t.Errorf("missing %+v", got.Missing)
+	}
+}
+
 func TestVerifyDevoRefusals(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t)

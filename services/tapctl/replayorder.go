@@ -25,7 +25,7 @@ var sinks = []string{"devo", "devo-http", "file", "stdout"}
 
 // order checks a wish against what the streams have, then gives the order, or only counts.
 func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
-	now := time.Now()
+	now := t.Now()
 	o, from, to, err := w.parse(c.Tenant.Name, now)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type Config struct {
 type Process struct {
 	Args, Environ  []string
 	Stdout, Stderr io.Writer
+	Now            func() time.Time // what the stages take for the time; the system's clock if nil
 }
 
 // tool is the state of one invocation.
@@ -43,6 +44,9 @@ type tool struct {
 // Execute runs the command line and returns the exit status.
 func Execute(ctx context.Context, p Process) int {
 	t := &tool{Process: p}
+	if t.Now == nil {
+		t.Now = time.Now
+	}
 	root := &cobra.Command{
 		Use: "tapctl", Short: "Operates Tapline", SilenceErrors: true, SilenceUsage: true, Version: program.Version(),
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -130,7 +134,7 @@ func (t *tool) connected(cmd *cobra.Command, work func(ctx context.Context, c Co
 // reading runs a command that looks at what the stages keep.
 func (t *tool) reading(cmd *cobra.Command, work func(ctx context.Context, r *overview.Reader, b *bus.Bus) error) error {
 	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
-		r, err := overview.Open(ctx, b, c.Tenant.Name, c.Quota, time.Now)
+		r, err := overview.Open(ctx, b, c.Tenant.Name, c.Quota, t.Now)
 		if err != nil {
 			return err
 		}

@@ -166,7 +166,8 @@ func (w *world) faultAPI(ctx context.Context, a Action) error {
 }
 
 // refuseCalls has the API answer a few calls of each kind with a status after which jobs wait for minutes. A list is not
-// answered with 404: that says that there is nothing in it.
+// answered with 404: that says that there is nothing in it. After a 404 of windows they wait by the clock of the world, after a 429 until
+// the day's calls come back, as far as others seem to have used them.
 func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
 	for _, path := range []string{feed.SIEMAll.Path, "/v2/threat/summary/", "/v2/campaign/", "/v2/forensics"} {
 		if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: status, Path: path, Count: 2}); err != nil {
@@ -183,6 +184,8 @@ func (w *world) faultSink(ctx context.Context, a Action) error {
 	switch f.Kind {
 	case devosink.FaultReset, devosink.FaultFIN, devosink.FaultStall:
 		f.Bytes = a.At.Milliseconds() % 50_000
+	case devosink.FaultCut: // rows have a few hundred bytes to a few thousand
+		f.Bytes = 50 + a.At.Milliseconds()%1500
 	case devosink.FaultSlow:
 		f.Delay = 100 * time.Millisecond
 	case devosink.FaultStatus:
@@ -224,11 +227,17 @@ func (w *world) renew(ctx context.Context, a Action) error {
 func (w *world) replay(ctx context.Context, a Action) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "bin", "tapctl"), "replay", "--from", "10m", "--detach", a.Arg) //nolint:gosec // our own program
-	cmd.Env = append(w.users.environ(bus.UserAdmin), "NATS_URL=nats://127.0.0.1:"+strconv.Itoa(w.natsPort))
+	cmd := w.tapctl(ctx, "replay", "--from", "10m", "--detach", a.Arg)
 	out, err := cmd.CombinedOutput()
 	w.log("tapctl replay %s: %v %.200s", a.Arg, err, out)
 	return nil
+}
+
+// tapctl is a call of the program that reaches the broker past all proxies.
+func (w *world) tapctl(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "bin", "tapctl"), args...) //nolint:gosec // our own program
+	cmd.Env = append(w.users.environ(bus.UserAdmin), "NATS_URL=nats://127.0.0.1:"+strconv.Itoa(w.natsPort))
+	return cmd
 }
 
 // roomy are the limits of streams that never fill up.

@@ -27,6 +27,17 @@ func Root() (string, error) {
 
 // Build compiles the programs under test into dir, with their steps switched on.
 func Build(ctx context.Context, dir string) error {
+	folders := []string{"./test/cmd/natsserver"}
+	for _, name := range []string{"scheduler", "fetcher", "enricher", "shipper", "tapctl"} {
+		folders = append(folders, folderOf(name))
+	}
+	return build(ctx, dir, folders)
+}
+
+// folderOf is where the program of a service is.
+func folderOf(name string) string { return "./services/" + name + "/cmd/" + name }
+
+func build(ctx context.Context, dir string, folders []string) error {
 	root, err := Root()
 	if err != nil {
 		return err
@@ -34,11 +45,7 @@ func Build(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("build the programs: %w", err)
 	}
-	args := []string{"build", "-tags", "torture", "-o", dir}
-	for _, name := range []string{"scheduler", "fetcher", "enricher", "shipper", "tapctl"} {
-		args = append(args, "./services/"+name+"/cmd/"+name)
-	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./test/cmd/natsserver")...) //nolint:gosec // our own programs
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-tags", "torture", "-o", dir}, folders...)...) //nolint:gosec // our own programs
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w: %s", err, strings.TrimSpace(string(out)))

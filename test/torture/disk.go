@@ -134,7 +134,10 @@ func (d *disk) loseUnsynced(snapshot string) error {
 	if err := os.Rename(snapshot, d.file); err != nil {
 		return fmt.Errorf("power cut: %w", err)
 	}
-	return d.mount()
+	if err := d.mount(); err != nil {
+		return err
+	}
+	return d.free() // that it was freed may not have been synced
 }
 
 func (d *disk) ballast() string { return filepath.Join(d.dir, "ballast") }

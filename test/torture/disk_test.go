@@ -58,4 +58,15 @@ func TestDiskLosesWhatIsNotSynced(t *testing.T) {
 	if err := errors.Join(d.free(), write("more", true)); err != nil {
 		t.Errorf("a freed disk: %v", err)
 	}
+	d.fillUp()
+	dir, err := os.Open(d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close(), d.free(), d.snapshot(t.Context(), snapshot), d.loseUnsynced(snapshot)); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("after", true); err != nil {
+		t.Errorf("a disk whose power was cut after it was freed: %v", err)
+	}
 }

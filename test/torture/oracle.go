@@ -35,6 +35,7 @@ type Result struct {
 	Resent, Reread int
 	Replayed       int           // rows that tapctl ordered
 	Drain          time.Duration // from healed to complete
+	ReadBack       ReadBack      // in a world whose sink may lie
 	Exits          int           // of processes, of their own accord
 	Blame          map[string]int
 	Problems       []string
@@ -52,6 +53,9 @@ func (r *Result) problem(format string, args ...any) {
 // judge waits until everything visible now is at the sink, then looks at all that must hold.
 func (w *world) judge(ctx context.Context, r *Result) {
 	start := time.Now()
+	if w.profile.Lies {
+		w.readBack(ctx, r)
+	}
 	missing := w.arrived(ctx, w.sim.Now(), patience)
 	r.Drain = time.Since(start).Round(time.Millisecond)
 	r.Without = w.without
@@ -74,7 +78,7 @@ func (w *world) judge(ctx context.Context, r *Result) {
 	}
 	r.Rows, r.Records, r.Resent, r.Reread = w.rows.counts()
 	w.rows.mu.Lock()
-	r.Blame, r.Replayed = w.rows.blame, w.rows.ordered
+	r.Blame, r.Replayed = w.rows.blame, w.rows.ordered-r.ReadBack.Repaired
 	for _, p := range w.rows.problems {
 		r.problem("%s", p)
 	}

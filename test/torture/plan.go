@@ -92,7 +92,7 @@ func choices(p Profile) []choice {
 		sinkFaults = []devosink.FaultKind{devosink.FaultStatus, devosink.FaultLost, devosink.FaultReset, devosink.FaultSlow}
 		links = append(links, "sink", "sink")
 	}
-	return []choice{
+	list := []choice{
 		{kill, 30, append(all, broker, broker), nil, 3 * time.Second},
 		{term, 8, processes, nil, 2 * time.Second},
 		{pause, 12, all, nil, 6 * time.Second},
@@ -113,6 +113,20 @@ func choices(p Profile) []choice {
 		{again, 4, []string{"order"}, []string{"--all", "--reprocess"}, 0},
 		{full, 3, []string{"EVENTS", "RAW"}, nil, 8 * time.Second},
 	}
+	return special(p, list)
+}
+
+// special are the choices of kinds of worlds that are not as most are. Where the sink may lie nothing is sent again by chance, which would
+// mend what the comparison is to find, and no credential is refused, after which there is nothing to lose for five minutes.
+func special(p Profile, list []choice) []choice {
+	if p.Lies {
+		list = slices.DeleteFunc(list, func(c choice) bool { return c.verb == again || slices.Contains(c.args, "401") })
+		list = append(list, choice{sink, 20, []string{"faults"}, kinds(devosink.FaultDiscard, devosink.FaultCut, devosink.FaultTwice), 6 * time.Second})
+	}
+	if p.Odd {
+		list = append(list, choice{tap, 4, []string{"api"}, []string{"404", "429"}, 5 * time.Second})
+	}
+	return list
 }
 
 func kinds[K ~string](list ...K) []string {

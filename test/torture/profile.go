@@ -29,21 +29,26 @@ type Profile struct {
 	InFlight  int           // bytes, as by default; 0 for few, and a sink that may break down
 	Disk      bool          // the broker's files are on a disk of their own, where the machine lets us make one
 	AckWait   time.Duration // times Factor well below the three minutes that a claim on an id holds
+	Odd       bool          // Proofpoint answers some calls with 404 or 429 for no good reason
+	Lies      bool          // the sink may confirm what it does not store, or stores cut or twice
 }
 
-// ProfileOf is the kind of world of a seed.
+// ProfileOf is the kind of world of a seed. In every fourth, from 1 on, the sink may lie. In every fourth, from 3 on, there are odd
+// answers, if there are calls enough: a 429 takes all that are left for the day.
 func ProfileOf(seed uint64) Profile {
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be the same each time
 	one := func(list ...float64) float64 { return list[random.IntN(len(list))] }
-	return Profile{
+	p := Profile{
 		Sink: []string{Acked, Rotate, HTTP}[random.IntN(3)], Breaks: random.IntN(2) == 0, Factor: one(30, 60), Rate: one(0.1, 0.3),
 		Age: time.Duration(one(1, 3)) * time.Hour, Late: one(0, 0.05), Limit: int(one(1800, 1800, 300)), Forensics: random.IntN(2) == 0,
-		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second, Disk: true,
+		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second, Disk: true, Lies: seed%4 == 1,
 	}
+	p.Odd = seed%4 == 3 && p.Limit >= 1800
+	return p
 }
 
 // String describes it in a line.
 func (p Profile) String() string {
-	return fmt.Sprintf("sink %s (breaks %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, forensics %t, batches of %d",
-		p.Sink, p.Breaks, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Forensics, p.Batch)
+	return fmt.Sprintf("sink %s (breaks %t, lies %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, odd answers %t, forensics %t, batches of %d",
+		p.Sink, p.Breaks, p.Lies, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Odd, p.Forensics, p.Batch)
 }

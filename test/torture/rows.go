@@ -42,13 +42,20 @@ type rows struct {
 	resent, reread int
 	resentBytes    int
 	ordered        int // that a replay sent, or made again
-	problems       []string
-	why            func() string // what happens at the moment
-	blame          map[string]int
+	// Of a sink that may lie: when a row came first, by name, and the rows of each replay. There, rows of replays are as good as others.
+	stored   map[string]time.Time
+	replays  map[string]int
+	problems []string
+	why      func() string // what happens at the moment
+	blame    map[string]int
 }
 
-func newRows() *rows {
-	return &rows{siem: make(map[string]*record), derived: make(map[string]bool), others: make(map[string]*record), blame: make(map[string]int), why: func() string { return "" }}
+func newRows(lies bool) *rows {
+	r := &rows{siem: make(map[string]*record), derived: make(map[string]bool), others: make(map[string]*record), blame: make(map[string]int), why: func() string { return "" }}
+	if lies {
+		r.stored, r.replays = make(map[string]time.Time), make(map[string]int)
+	}
+	return r
 }
 
 var feedOf = func() map[string]feed.Feed {
@@ -92,9 +99,12 @@ func (r *rows) take(e devosink.Event) error {
 	if err := json.Unmarshal(e.Message, &h); err != nil || len(h.TaplineID) != 32 || len(h.Pull) != 13 {
 		return fmt.Errorf("%w of %s: %w: %.200q", errRow, f, err, e.Message)
 	}
+	if r.stored != nil {
+		r.keep(e, &h)
+	}
 	if h.Replay != "" || h.Reprocess != "" {
 		r.ordered++
-		return nil
+		return r.stand(f, &h, e)
 	}
 	if !f.IsSIEM() {
 		if h.Found == nil {
@@ -122,6 +132,44 @@ func (r *rows) take(e devosink.Event) error {
 		r.sentAgain(key, have, e)
 	default:
 		r.readAgain(key, have.pull, h.Pull)
+	}
+	return nil
+}
+
+// keep notes that a row is there.
+func (r *rows) keep(e devosink.Event, h *head) {
+	name := nameOf(e.Tag, h.TaplineID)
+	if r.stored[name].IsZero() {
+		r.stored[name] = e.Received
+	}
+	if h.Replay != "" {
+		r.replays[h.Replay]++
+	}
+}
+
+// nameOf is how a row is called: by its table and its @tapline_id.
+func nameOf(table, id string) string { return table + " " + id }
+
+// stand lets a row of a replay stand for one that a sink, which lies, has not stored.
+func (r *rows) stand(f feed.Feed, h *head, e devosink.Event) error {
+	if r.stored == nil {
+		return nil
+	}
+	if !f.IsSIEM() {
+		if h.Found == nil {
+			r.derived[string(f)+" id:"+h.ID] = true
+		}
+		return nil
+	}
+	key, err := tapsim.NaturalKey(f, e.Message)
+	if err != nil {
+		return err
+	}
+	key = string(f) + " " + key
+	if have := r.siem[key]; have == nil {
+		r.siem[key] = &record{id: h.TaplineID, pull: h.Pull, rows: 1, first: arrivalOf(e)}
+	} else if have.id != h.TaplineID {
+		return fmt.Errorf("%w: %s has the ids %s and %s", errRow, key, have.id, h.TaplineID)
 	}
 	return nil
 }

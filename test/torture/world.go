@@ -40,6 +40,7 @@ type world struct {
 	trust *trust
 	clock clock
 	rows  *rows
+	query string // URL of the sink's query API, if it may lie
 
 	proxies   map[string]*proxy // by link
 	processes map[string]*process
@@ -60,7 +61,7 @@ type world struct {
 // pipeline runs yet.
 func newWorld(ctx context.Context, dir string, seed uint64, p Profile, log func(string, ...any)) (*world, error) {
 	w := &world{
-		profile: p, seed: seed, dir: dir, log: log, rows: newRows(), proxies: make(map[string]*proxy), processes: make(map[string]*process),
+		profile: p, seed: seed, dir: dir, log: log, rows: newRows(p.Lies), proxies: make(map[string]*proxy), processes: make(map[string]*process),
 	}
 	if err := w.outside(ctx); err != nil {
 		return nil, errors.Join(err, w.close())
@@ -88,8 +89,7 @@ func (w *world) outside(ctx context.Context) error {
 	if w.trust, err = newTrust(filepath.Join(w.dir, "certs")); err != nil {
 		return err
 	}
-	conf := w.trust.server()
-	if w.sink, err = devosink.New(devosink.Config{TLS: conf, Mode: devosink.Count, OnEvent: w.rows.arrive}); err != nil {
+	if err := w.openSink(ctx); err != nil {
 		return err
 	}
 	w.gate = newGate(w.sim)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/program"
+	"github.com/tapline/tapline/pkg/step"
 )
 
 // format is raised when an older program must not read what is written.
@@ -93,11 +94,13 @@ func Take(ctx context.Context, b source, dir string, tell func(Part)) (*Manifest
 	if m.Floors, err = b.Floors(ctx); err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
 	}
+	step.At("backup.begun")
 	for _, stream := range bus.Parts() {
 		p := Part{Stream: stream, File: strings.TrimPrefix(stream, "KV_"), At: time.Now().UTC()}
 		if err := p.take(ctx, b, dir); err != nil {
 			return nil, fmt.Errorf("backup: %w", err)
 		}
+		step.At("backup.part")
 		m.Parts = append(m.Parts, p)
 		tell(p)
 	}
@@ -124,6 +127,7 @@ func (p *Part) take(ctx context.Context, b source, dir string) (err error) {
 	}
 	sum, size := sha256.New(), &counter{}
 	p.Snapshot, err = b.Snapshot(ctx, p.Stream, io.MultiWriter(f, sum, size))
+	step.At("backup.copied")
 	if err == nil {
 		err = f.Sync()
 	}
@@ -145,9 +149,11 @@ func (m *Manifest) write(dir string) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
+	step.At("backup.listed")
 	if err := os.Rename(f.Name(), filepath.Join(dir, manifestName)); err != nil {
 		return err
 	}
+	step.At("backup.whole")
 	d, err := os.Open(dir) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -76,6 +77,7 @@ func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
 		if err := b.Remove(ctx, p.Stream); err != nil {
 			return nil, err
 		}
+		step.At("restore.removed")
 	}
 	calls := m.part(quotaPart)
 	if err := calls.restore(ctx, b, o); err != nil {
@@ -84,6 +86,7 @@ func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
 	if r.Closed, err = closePools(ctx, b, o, calls.At); err != nil {
 		return nil, err
 	}
+	step.At("restore.closed")
 	for i := range m.Parts {
 		if p := &m.Parts[i]; p != calls {
 			if err := p.restore(ctx, b, o); err != nil {
@@ -94,6 +97,7 @@ func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
 	if err := b.Setup(ctx, o.Limits, nil); err != nil {
 		return nil, err
 	}
+	step.At("restore.setup")
 	if err := rewind(ctx, b, m.Floors); err != nil {
 		return nil, err
 	}
@@ -115,6 +119,7 @@ func rewind(ctx context.Context, b *bus.Bus, floors []bus.Floor) error {
 		if err := b.Rewind(ctx, f); err != nil {
 			return err
 		}
+		step.At("restore.rewound")
 	}
 	return nil
 }
@@ -155,6 +160,7 @@ func (p *Part) restore(ctx context.Context, b *bus.Bus, o Order) error {
 	for try := 1; ; try++ {
 		err := p.put(ctx, b, o)
 		if err == nil {
+			step.At("restore.part")
 			o.Tell(*p)
 			return nil
 		}
@@ -234,6 +240,7 @@ func prune(ctx context.Context, b *bus.Bus, m *Manifest) (int, error) {
 		if err := b.Delete(ctx, bus.StreamDead, sequence); err != nil {
 			return 0, err
 		}
+		step.At("restore.pruned")
 	}
 	return len(strays), nil
 }
@@ -263,6 +270,7 @@ func (r *Restored) account(ctx context.Context, b *bus.Bus) error {
 		if err != nil {
 			return err
 		}
+		step.At("restore.accounted")
 		r.Ledger.Jobs += found.Jobs
 		r.Ledger.Made += found.Made
 		r.Ledger.Confirmed += found.Confirmed

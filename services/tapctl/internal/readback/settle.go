@@ -1,6 +1,7 @@
 package readback
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -90,7 +91,7 @@ func (r *run) ask(ctx context.Context, table string, s *slice, to time.Time) err
 		}
 		err := r.Devo.Rows(ctx, q, func(text []byte) error {
 			name, ok := nameOf(text)
-			if !ok {
+			if !ok || !bytes.HasSuffix(bytes.TrimSpace(text), []byte{'}'}) { // what Devo has cut is not there
 				return nil
 			}
 			row, ok := s.rows[name]

@@ -1,0 +1,50 @@
+package bustest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapline/tapline/pkg/bus/embedded"
+)
+
+// Message is what a stream has at one place.
+type Message struct {
+	Sequence        uint64
+	Subject, Header string
+	Data            []byte
+}
+
+// Messages gives everything in a stream, with no part of the bus between.
+func Messages(tb testing.TB, s *embedded.Server, stream string) []Message {
+	tb.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	from, err := js.Stream(tb.Context(), stream)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var list []Message
+	at := from.CachedInfo().State
+	for sequence := max(at.FirstSeq, 1); sequence <= at.LastSeq; sequence++ {
+		m, err := from.GetMsg(tb.Context(), sequence)
+		if errors.Is(err, jetstream.ErrMsgNotFound) { // deleted, or replaced
+			continue
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		list = append(list, Message{sequence, m.Subject, fmt.Sprint(m.Header), m.Data})
+	}
+	return list
+}
