@@ -25,7 +25,7 @@ const (
 
 // objection is how long the other side has to refuse a connection: with TLS 1.3 it judges our
 // certificate after the handshake has ended for us.
-const objection = 30 * time.Second
+const objection = 10 * time.Second
 
 // Dialer opens connections to Devo.
 type Dialer struct {
