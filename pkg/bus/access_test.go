@@ -233,6 +233,16 @@ func as(t *testing.T, server *bustest.Guarded, user, name string) *bus.Bus {
 	return b
 }
 
+// TestSetupSaysWhatIsDenied: a server that does not allow something is not one that will answer later.
+func TestSetupSaysWhatIsDenied(t *testing.T) {
+	t.Parallel()
+	b := as(t, bustest.StartGuarded(t, deployed), "fetcher", "fetcher")
+	err := b.Setup(t.Context(), bustest.Limits, nil)
+	if err == nil || !strings.Contains(err.Error(), "permissions violation") || !strings.Contains(err.Error(), "$JS.API.") {
+		t.Errorf("setup as a fetcher: %v", err)
+	}
+}
+
 // TestConfiguredAsEmbedded: what holds for the server inside of tapline holds for that of docker-compose.yml.
 func TestConfiguredAsEmbedded(t *testing.T) {
 	t.Parallel()

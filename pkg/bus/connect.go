@@ -32,6 +32,7 @@ type Bus struct {
 	watch  atomic.Pointer[func(connected bool)]
 	// refused says that the server does not take the password, and that this is in the log.
 	refused atomic.Bool
+	denial  atomic.Pointer[error] // the last thing that the server did not allow
 }
 
 // Connect reaches the server of the configuration. It waits for a server that is not
@@ -112,6 +113,9 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrAuthorization) && b.refused.Swap(true) {
 				return // told once for each outage
+			}
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				b.denial.Store(&err)
 			}
 			attrs := []any{slog.Any("error", err)}
 			if sub != nil {

@@ -48,9 +48,12 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 
 // patiently repeats what may be repeated as long as servers start, or have taken a question down with them.
 func (b *Bus) patiently(ctx context.Context, patience time.Duration, work func() error) error {
-	began := time.Now()
+	began, before := time.Now(), b.denial.Load()
 	for told := false; ; told = true {
 		err := work()
+		if denial := b.denial.Load(); err != nil && denial != before {
+			return fmt.Errorf("%w: %w", err, *denial) // the right will not come by waiting
+		}
 		if err == nil || !passing(err) || ctx.Err() != nil || time.Since(began) > patience {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/tapline/tapline/pkg/step"
 )
 
 const (
@@ -28,7 +30,7 @@ func newGate(now func() time.Time) *gate { return &gate{now: now} }
 func (g *gate) rest() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return max(g.until.Sub(g.now()), 0)
+	return step.Wait(max(g.until.Sub(g.now()), 0))
 }
 
 // success ends the rest. It reports whether there was one.
