@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/freeport"
 )
 
 // taplineDrain has all rows in EVENTS before the shipper starts, with variables that are not as by default.
@@ -59,7 +61,7 @@ var errNotUp = errors.New("it does not listen after 30 s")
 // broker starts a NATS server with default settings, synced at each write, and makes what Tapline needs.
 func broker(ctx context.Context, s scene) (*attempt, *bus.Bus, error) {
 	a := &attempt{}
-	address, err := freeAddress(ctx)
+	address, err := freeAddress()
 	if err != nil {
 		return a, nil, err
 	}
@@ -155,13 +157,9 @@ func (e *events) ship(ctx context.Context, s scene, a *attempt, extra ...string)
 	}, extra...)})
 }
 
-func freeAddress(ctx context.Context) (string, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a port: %w", err)
-	}
-	return ln.Addr().String(), ln.Close()
+func freeAddress() (string, error) {
+	port, err := freeport.Find()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
 // poll checks again and again until it is content, fails, or ctx ends.

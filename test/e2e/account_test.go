@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/freeport"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/services/tapctl"
 	"github.com/tapline/tapline/services/tapsim"
@@ -52,13 +54,11 @@ func (o operator) try(v any, args ...string) bool {
 
 func freeAddress(tb testing.TB) string {
 	tb.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // line is what the test looks at in a line of the ledger.

@@ -10,11 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/tapline/tapline/pkg/freeport"
 	"github.com/tapline/tapline/services/devosink/devocert"
 	"github.com/tapline/tapline/test/interop"
 )
@@ -193,13 +195,11 @@ func (r *receiver) size() int64 {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // poll checks again and again until it is content or patience ends.

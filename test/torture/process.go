@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tapline/tapline/pkg/freeport"
 )
 
 // process is one program that is kept running, as an operating system would, unless
@@ -60,7 +61,7 @@ func (p *process) spawn() error {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	defer log.Close() // the process has its own
-	if p.port, err = freePort(); err != nil {
+	if p.port, err = freeport.Find(); err != nil {
 		return err
 	}
 	path := filepath.Join(p.dir, "bin", p.program)
@@ -173,19 +174,6 @@ func (p *process) running() <-chan struct{} {
 		return nil
 	}
 	return p.done
-}
-
-func freePort() (int, error) {
-	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	defer ln.Close()
-	addr, ok := ln.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("find a port: %w", net.ErrClosed)
-	}
-	return addr.Port, nil
 }
 
 // gauges are what must not grow in a process.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/freeport"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapsim"
 )
@@ -101,7 +102,7 @@ func (w *world) outside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.natsPort, err = freePort(); err != nil {
+	if w.natsPort, err = freeport.Find(); err != nil {
 		return err
 	}
 	behindSink := w.sink.Addr()

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/freeport"
 )
 
 // nodes of a cluster that keep everything; one may fail.
@@ -82,13 +84,14 @@ func (n node) start() (*server.Server, error) {
 // ports that are free now.
 func ports(tb testing.TB, n int) (free []int) {
 	tb.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	for len(free) < n {
+		port, err := freeport.Find()
 		if err != nil {
 			tb.Fatal(err)
 		}
-		defer l.Close()
-		free = append(free, l.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // a TCP listener
+		if !slices.Contains(free, port) {
+			free = append(free, port)
+		}
 	}
 	return free
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tapline/tapline/pkg/freeport"
 	"github.com/tapline/tapline/services/devosink/devocert"
 )
 
@@ -71,7 +72,7 @@ func (p *pipeline) outside(ctx context.Context) ([]string, error) {
 	}
 	var ports [3]int
 	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = freeport.Find(); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +145,7 @@ func (p *pipeline) slow(ctx context.Context) error {
 
 // inside starts what is measured: one process, or a server and the stages.
 func (p *pipeline) inside(ctx context.Context, env []string) error {
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tapline/tapline/pkg/freeport"
 )
 
 // process is one program that runs until stop.
@@ -28,7 +29,7 @@ type process struct {
 
 // start runs a program with nothing in its environment but env.
 func start(bin, dir, program string, env []string, args ...string) (*process, error) {
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -160,16 +161,3 @@ func get(ctx context.Context, url string) ([]byte, error) {
 }
 
 func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-
-func freePort() (int, error) {
-	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	return strconv.Atoi(port)
-}
