@@ -21,13 +21,13 @@ import (
 	"github.com/tapline/tapline/test/simulate"
 )
 
-// TestMain runs one case of each kind, another one each time: it is nine days long. -rapid.checks=N runs more.
+// TestMain runs two cases, other ones each time: each is nine days long. -rapid.checks=N runs more.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
 	if !given {
-		if err := flag.Set("rapid.checks", "1"); err != nil {
+		if err := flag.Set("rapid.checks", "2"); err != nil {
 			panic(err)
 		}
 	}
