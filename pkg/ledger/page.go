@@ -63,7 +63,7 @@ func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 			return
 		}
 		if w.GetAttempts() == 0 { // derived from the marker, which does not know
-			w.Attempts, w.SkewMs = have.GetAttempts(), have.GetSkewMs()
+			w.Attempts = have.GetAttempts()
 		}
 		page.Windows[i] = w
 		return

@@ -13,7 +13,7 @@
 //   - Every instant between the start and the head is in a window that was read, in an
 //     outstanding job, in the rest of backfill, or in a range given up as lost.
 //   - Each hour is read again at each of the configured ages that it had not reached at its first
-//     reading. The last of these sweeps is repeated until it finds nothing; then the
+//     reading, by Proofpoint's clock, whatever the planner's clock said when it was planned. The last of these sweeps is repeated until it finds nothing; then the
 //     hour is sealed. What could not be swept before Proofpoint ceased to serve it is
 //     lost, though it was read: late records of it may be missing. See sweep.go.
 //   - Windows of outstanding jobs do not meet: two calls that return the same record at

@@ -135,8 +135,7 @@ func (p *planner) settle() {
 func (p *planner) parts(j *taplinev1.Job) []*taplinev1.Job {
 	w := span(j)
 	if j.GetOverlap() > 0 {
-		w.Start = w.Start.Add(time.Duration(j.GetOverlap()) * time.Second)
-		return []*taplinev1.Job{p.like(j, w, j.GetFeeds())}
+		return []*taplinev1.Job{p.like(j, own(j), j.GetFeeds())}
 	}
 	if first, second, ok := w.Halves(); ok {
 		return []*taplinev1.Job{p.like(j, first, j.GetFeeds()), p.like(j, second, j.GetFeeds())}
@@ -219,9 +218,12 @@ func (p *planner) backfill() {
 	}
 }
 
+// waiting counts the jobs of a lane that could be done. What was planned too early by a clock that was ahead must
+// not hold up the rest until it is time.
 func (p *planner) waiting(lane taplinev1.Lane) (n int) {
 	for _, j := range p.s.GetOutstanding() {
-		if j.GetLane() == lane {
+		due := span(j).End.Add(time.Duration(j.GetPass()) * time.Minute)
+		if j.GetLane() == lane && !due.After(p.in.Now) {
 			n++
 		}
 	}
@@ -249,6 +251,13 @@ func (p *planner) like(j *taplinev1.Job, w window.Window, feeds []string) *tapli
 // span is a job's window. Jobs in the state are the planner's own.
 func span(j *taplinev1.Job) window.Window {
 	return window.New(j.GetWindow().GetStart().AsTime(), j.GetWindow().GetEnd().AsTime())
+}
+
+// own is a job's window without what was read before.
+func own(j *taplinev1.Job) window.Window {
+	w := span(j)
+	w.Start = w.Start.Add(time.Duration(j.GetOverlap()) * time.Second)
+	return w
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -114,12 +114,17 @@ func jump(s *taplinev1.SweepState) {
 	}
 }
 
-// extras reads windows once more whose last sweep still found something.
+// extras sweeps windows besides: their last sweep still found something, or a pass left them out wrongly.
 func (p *planner) extras() {
 	p.s.Extras = slices.DeleteFunc(p.s.GetExtras(), func(x *taplinev1.Extra) bool {
 		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
 		if w.Start.Before(p.oldest) {
-			p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
+			switch final := p.final(); {
+			case x.GetPass() > final:
+				p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
+			case x.GetPass() == final:
+				p.unswept(w, x.GetFeeds())
+			}
 			return true
 		}
 		if p.in.Now.Sub(w.End) < time.Duration(x.GetPass())*time.Minute || p.busy(w) || !p.maySweep() {
@@ -145,15 +150,11 @@ func (p *planner) busy(w window.Window) bool {
 
 // read decides what is next for a window that was read: another sweep, or the seal.
 func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
-	w := span(j)
 	if j.GetPass() == 0 {
-		const reason = "its first reading was later than any sweep"
-		p.seal(w.Within(window.New(w.Start, p.frontier())), j.GetFeeds(), reason)
-		for _, skip := range p.pass(p.final()).GetSkips() {
-			p.seal(w.Within(window.New(skip.GetStart().AsTime(), skip.GetEnd().AsTime())), j.GetFeeds(), reason)
-		}
+		p.first(j, outcome)
 		return
 	}
+	w := span(j)
 	if j.GetPass() < p.final() {
 		return
 	}
@@ -172,6 +173,44 @@ func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
 	}
 }
 
+// first decides it for a first reading. A pass leaves out what is planned at its age or later. When
+// it turns out to be read before that age all the same, since the clock of the plan was ahead, the
+// window is swept besides.
+func (p *planner) first(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
+	const reason = "its first reading was later than any sweep"
+	w := own(j)
+	at := outcome.GetReadAt().AsTime()
+	for _, s := range p.s.GetSweeps() {
+		out := leftOut(s, w)
+		switch age := time.Duration(s.GetPass()) * time.Minute; {
+		case len(out) == 0:
+		case at.Sub(w.End) < age:
+			p.s.Extras = append(p.s.Extras, &taplinev1.Extra{Window: w.Proto(), Pass: s.GetPass(), Feeds: j.GetFeeds()})
+		case s.GetPass() == p.final():
+			for _, part := range out {
+				p.seal(part, j.GetFeeds(), reason)
+			}
+		}
+	}
+	if p.final() == 0 {
+		p.seal(w, j.GetFeeds(), reason)
+	}
+}
+
+// leftOut is what a pass does not come to, or no more.
+func leftOut(s *taplinev1.SweepState, w window.Window) (parts []window.Window) {
+	out := []window.Window{window.New(w.Start, s.GetNext().AsTime())}
+	for _, skip := range s.GetSkips() {
+		out = append(out, window.New(skip.GetStart().AsTime(), skip.GetEnd().AsTime()))
+	}
+	for _, o := range out {
+		if part := w.Within(o); !part.Empty() {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
 // whatIsRead visits the parts of a span that are read, feed by feed; the rest is decided when it is.
 func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f string)) {
 	unread := []window.Window{window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())}
@@ -184,9 +223,7 @@ func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f s
 		}
 		for _, j := range p.s.GetOutstanding() {
 			if j.GetPass() == 0 && slices.Contains(j.GetFeeds(), f) {
-				own := span(j)
-				own.Start = own.Start.Add(time.Duration(j.GetOverlap()) * time.Second)
-				of = append(of, own)
+				of = append(of, own(j))
 			}
 		}
 		for _, part := range w.Missing(of) {

@@ -35,7 +35,7 @@ func TestEveryPassSweepsEveryHourOnce(t *testing.T) {
 			}
 			s = proto.CloneOf(s) // a restart
 			for _, j := range plan.Step(c, s, plan.Input{Now: now, Outcomes: outcomes}).New {
-				outcomes[j.GetId()] = fetched(0)
+				outcomes[j.GetId()] = fetched(now, 0)
 				if j.GetLane() != taplinev1.Lane_LANE_SWEEP {
 					for _, age := range c.Sweeps {
 						own := span(j)
@@ -92,13 +92,13 @@ func TestEveryPassSweepsEveryHourOnce(t *testing.T) {
 func run(c plan.Config, s *taplinev1.PlanState, from, to time.Time, published func(*taplinev1.Job) int64) (sealed []plan.Range, sweeps []*taplinev1.Job) {
 	outcomes := map[string]*taplinev1.WindowRecord{}
 	for _, j := range s.GetOutstanding() {
-		outcomes[j.GetId()] = fetched(published(j))
+		outcomes[j.GetId()] = fetched(from, published(j))
 	}
 	for now := from; now.Before(to); now = now.Add(10 * time.Minute) {
 		out := plan.Step(c, s, plan.Input{Now: now, Outcomes: outcomes})
 		sealed = append(sealed, out.Sealed...)
 		for _, j := range out.New {
-			outcomes[j.GetId()] = fetched(published(j))
+			outcomes[j.GetId()] = fetched(now, published(j))
 			if j.GetLane() == taplinev1.Lane_LANE_SWEEP {
 				sweeps = append(sweeps, j)
 			}
@@ -203,5 +203,50 @@ func TestSweepSkipsWhatIsNoLongerServed(t *testing.T) {
 		if next := sweep.GetNext().AsTime(); next.Before(now.Add(-window.Lookback)) {
 			t.Errorf("the next sweep after %d minutes starts at %s", sweep.GetPass(), next)
 		}
+	}
+}
+
+// TestAClockThatIsAhead: a planner that is two hours ahead takes windows for older than they are when they are read. Each
+// is swept all the same.
+func TestAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string]window.Window{
+		"at the beginning": window.New(epoch, epoch.Add(90*time.Minute)),
+		"later":            window.New(epoch.Add(3*time.Hour), epoch.Add(5*time.Hour)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := config()
+			c.Start = epoch.Add(-2 * time.Hour)
+			clock := func(now time.Time) time.Time {
+				if wrong.Meets(window.New(now, now.Add(time.Second))) {
+					return now.Add(2 * time.Hour)
+				}
+				return now
+			}
+			s := plan.Start(c, clock(epoch))
+			outcomes := map[string]*taplinev1.WindowRecord{}
+			read := map[time.Duration][]window.Window{}
+			for now := epoch; now.Before(epoch.Add(12 * time.Hour)); now = now.Add(time.Minute) {
+				plan.Step(c, s, plan.Input{Now: clock(now), Outcomes: outcomes})
+				for _, j := range s.GetOutstanding() {
+					w := span(j)
+					if now.Sub(w.End) < time.Duration(j.GetPass())*time.Minute || outcomes[j.GetId()] != nil {
+						continue
+					}
+					outcomes[j.GetId()] = fetched(now, 0)
+					for _, age := range c.Sweeps[:2] {
+						if since := now.Sub(w.End); age <= since && since < age+2*time.Hour {
+							read[age] = append(read[age], w)
+						}
+					}
+				}
+			}
+			for age, windows := range read {
+				if missing := window.New(s.GetStart().AsTime(), epoch.Add(12*time.Hour-age-2*time.Hour)).Missing(windows); len(missing) > 0 {
+					t.Errorf("not read at the age of %s: %s", age, missing)
+				}
+			}
+		})
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/quota"
@@ -130,20 +132,20 @@ func (r *imaginedSet) step(at, start time.Time) {
 			break
 		}
 		r.answer.Calls[job.LaneName(j.GetLane())]++
-		r.outcomes[j.GetId()] = &taplinev1.WindowRecord{JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED}
+		r.outcomes[j.GetId()] = &taplinev1.WindowRecord{JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, ReadAt: timestamppb.New(at)}
 		if end := span(j).End; j.GetLane() == taplinev1.Lane_LANE_LIVE {
 			r.gaps = append(r.gaps, end.Sub(r.head))
 			r.head = end
 		}
 	}
-	done := !r.s.GetBackfillNext().AsTime().Before(r.s.GetBackfillEnd().AsTime()) && r.waiting(taplinev1.Lane_LANE_BACKFILL) == 0
+	done := !r.s.GetBackfillNext().AsTime().Before(r.s.GetBackfillEnd().AsTime()) && r.waiting(at, taplinev1.Lane_LANE_BACKFILL) == 0
 	if done && r.answer.Backfill < 0 {
 		r.answer.Backfill = at.Sub(start)
 	}
 }
 
-func (r *imaginedSet) waiting(lane taplinev1.Lane) int {
-	return (&planner{s: r.s}).waiting(lane)
+func (r *imaginedSet) waiting(at time.Time, lane taplinev1.Lane) int {
+	return (&planner{s: r.s, in: Input{Now: at}}).waiting(lane)
 }
 
 func (r *imaginedSet) finish() SetAnswer {

@@ -14,7 +14,8 @@
 //  1. Is the marker of the job in RAW? Then an earlier run stored it: complete
 //     SEEN from the stored batches, write LEDGER, ack. Does LEDGER say that it was split or
 //     lost? Then ack.
-//  2. Reserve a unit of the pool. None left: the job waits on the bus.
+//  2. Is it due? A scheduler whose clock is ahead plans windows before their end and sweeps before their age: they wait on
+//     the bus, and a window that has begun is cut (due.go). Then reserve a unit of the pool. None left: the job waits, too.
 //  3. Call, splitting the body into records as it comes. Records seen before are counted and
 //     dropped; the others go into batches in a spool (memory, then a file). A body
 //     that breaks off, or is not what it should be, discards all of it.

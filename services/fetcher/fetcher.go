@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,6 +85,7 @@ type Fetcher struct {
 	metrics *metrics
 	health  *telemetry.Health
 	now     func() time.Time
+	clock   atomic.Pointer[measured]
 	gate    *gate         // for SIEM records
 	side    *gate         // for the rest, which must not hold them up
 	polite  *rate.Limiter // of calls without a limit
@@ -187,15 +189,4 @@ func (f *Fetcher) check(ctx context.Context) error {
 	}
 	f.log.Warn("cannot check the credential; trying on", slog.Any("error", err))
 	return nil
-}
-
-// note measures how far the local clock is from Proofpoint's. The Date header
-// has a precision of a second.
-func (f *Fetcher) note(r proofpoint.Response) (skew time.Duration) {
-	if r.ServerTime.IsZero() {
-		return 0
-	}
-	skew = r.Skew.Truncate(time.Second)
-	f.metrics.skew.Set(skew.Seconds())
-	return skew
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is a fetcher's surroundings.
 type bench struct {
+	ahead   atomic.Int64 // nanoseconds, of the fetcher's clock
 	sim     *tapsim.Sim
 	bus     *bus.Bus
 	url     string
@@ -61,6 +64,8 @@ func newBench(t *testing.T, change func(*tapsim.Config), seeds ...bus.Seed) *ben
 	return &bench{sim: sim, bus: bustest.Start(t, seeds...), url: server.URL, window: window.New(end.Add(-time.Hour), end)}
 }
 
+func (b *bench) now() time.Time { return b.sim.Now().Add(time.Duration(b.ahead.Load())) }
+
 // start runs a fetcher until the test ends or the returned function is called,
 // which gives what Run returned.
 func (b *bench) start(t *testing.T, environ ...string) (stop func() error) {
@@ -71,7 +76,7 @@ func (b *bench) start(t *testing.T, environ ...string) (stop func() error) {
 		t.Fatal(err)
 	}
 	b.metrics = prometheus.NewRegistry()
-	f, err := fetcher.New(c, fetcher.Deps{Bus: b.bus, Log: slog.New(slog.DiscardHandler), Metrics: b.metrics, Now: b.sim.Now})
+	f, err := fetcher.New(c, fetcher.Deps{Bus: b.bus, Log: slog.New(slog.DiscardHandler), Metrics: b.metrics, Now: b.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +118,7 @@ func (b *bench) ended(t *testing.T, stop func() error) error {
 
 func (b *bench) job(w window.Window, pass uint32) *taplinev1.Job {
 	return &taplinev1.Job{
-		Id: "main/all/" + w.Compact("/") + "/backfill/" + string(rune('0'+pass)), Tenant: "main", Feeds: feed.Names(feed.SIEM()),
+		Id: "main/all/" + w.Compact("/") + "/backfill/" + strconv.Itoa(int(pass)), Tenant: "main", Feeds: feed.Names(feed.SIEM()),
 		Window: w.Proto(), Lane: taplinev1.Lane_LANE_BACKFILL, Pass: pass, PlannedAt: timestamppb.Now(),
 	}
 }
@@ -346,7 +351,8 @@ func TestUnusableJobsGoToDead(t *testing.T) {
 	long := b.job(window.New(b.window.Start, b.window.End.Add(time.Hour)), 0)
 	odd := b.job(window.New(b.window.Start, b.window.End.Add(-time.Minute)), 0)
 	odd.Feeds = []string{"nonsense"}
-	for _, job := range []*taplinev1.Job{stranger, long, odd} {
+	old := b.job(window.New(b.window.Start, b.window.End.Add(-2*time.Minute)), 7*24*60+1)
+	for _, job := range []*taplinev1.Job{stranger, long, odd, old} {
 		b.plan(t, job)
 	}
 	good := b.job(b.window, 0)
@@ -355,7 +361,7 @@ func TestUnusableJobsGoToDead(t *testing.T) {
 	b.record(t, good)
 	poll(t, func() bool {
 		usage, err := b.bus.Usage(t.Context(), bus.StreamDead)
-		return err == nil && usage.Messages == 3
+		return err == nil && usage.Messages == 4
 	})
 }
 

@@ -67,6 +67,9 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if rest := f.gateOf(w).rest(); rest > 0 {
 		return bus.RetryAfter(errResting, rest)
 	}
+	if held, err := f.hold(ctx, w); held {
+		return err
+	}
 	if w.id.Call != feed.CallSIEM && w.id.Call.PageSize() == 0 {
 		return f.expand(ctx, w)
 	}
@@ -100,6 +103,9 @@ func (f *Fetcher) decode(data []byte) (*work, error) {
 	}
 	if id.Call == feed.CallSIEM && !servable(id.Window) {
 		return nil, fmt.Errorf("%w: window %s spans %s, and Proofpoint serves 30s to 1h", errBadJob, id.Window, id.Window.Span())
+	}
+	if id.Call == feed.CallSIEM && id.Pass > uint32(window.Lookback/time.Minute) {
+		return nil, fmt.Errorf("%w: pass %d is of an age that Proofpoint no longer serves, %s", errBadJob, id.Pass, window.Lookback)
 	}
 	if _, err := job.Parse(order.GetId()); err != nil || id.String() != order.GetId() {
 		return nil, fmt.Errorf("%w: id %q does not say what the job is, %s", errBadJob, order.GetId(), id)
@@ -175,6 +181,9 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	}
 	step.At("fetcher.called")
 	f.works(ctx, w)
+	if err := premature(w, response.AskedAt); err != nil {
+		return err
+	}
 	return f.store(ctx, w, c, response, skew)
 }
 

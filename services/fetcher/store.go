@@ -42,6 +42,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
 		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status),
 		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
+		SkewMs: skew.Milliseconds(), ReadAt: timestamppb.New(r.AskedAt),
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
@@ -71,7 +72,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 		return err
 	}
 	step.At("fetcher.remembered")
-	return f.record(ctx, w, result, account{sequence, skew})
+	return f.record(ctx, w, result, sequence)
 }
 
 // total is the size of a whole list, if the response says it.
@@ -124,7 +125,7 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 		return err
 	}
 	step.At("fetcher.completed")
-	return f.record(ctx, w, result, account{sequence, 0})
+	return f.record(ctx, w, result, sequence)
 }
 
 // remember notes that the records of a stored batch are published.
@@ -148,16 +149,10 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 	return nil
 }
 
-// account is what the ledger wants to know besides the marker.
-type account struct {
-	marker uint64        // its sequence
-	skew   time.Duration // of the local clock
-}
-
-// record writes the account of a fetched window into the ledger.
-func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, a account) error {
-	record := ledger.Fetched(result, a.marker)
-	record.Attempts, record.SkewMs = uint32(w.attempts), a.skew.Milliseconds()
+// record writes the account of a fetched window into the ledger. marker is the sequence of its result.
+func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, marker uint64) error {
+	record := ledger.Fetched(result, marker)
+	record.Attempts = uint32(w.attempts)
 	return f.ledger.Read(ctx, record)
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/quota"
@@ -48,6 +50,7 @@ type worker struct {
 	w      *World
 	lane   taplinev1.Lane
 	order  *order
+	asked  time.Time
 	until  time.Time
 	status int
 	body   []byte
@@ -84,6 +87,10 @@ func (k *worker) begin(ctx context.Context, o *order) error {
 	if err != nil {
 		return fmt.Errorf("simulate: %w", err)
 	}
+	if due := id.Window.End.Add(time.Duration(id.Pass) * time.Minute); due.After(w.now) {
+		w.hold(o, id.Window, due)
+		return nil
+	}
 	pool := id.Set.Endpoint().Pool
 	before, err := w.book.Look(ctx, pool)
 	if err != nil {
@@ -99,6 +106,7 @@ func (k *worker) begin(ctx context.Context, o *order) error {
 	}
 	o.taken, k.order = true, o
 	o.attempts++
+	k.asked = w.now
 	k.status, k.body = w.get(ctx, id.Set.Endpoint().Path, id.Window)
 	took := w.o.Response + w.Slow
 	if took > timeout {
@@ -110,6 +118,19 @@ func (k *worker) begin(ctx context.Context, o *order) error {
 		w.problem("429 for %s, and nobody else calls", o.job.GetId())
 	}
 	return nil
+}
+
+// hold puts off what a scheduler planned too early, as the fetcher does.
+func (w *World) hold(o *order, span window.Window, due time.Time) {
+	_, _, halves := span.Halves()
+	if o.job.GetPass() == 0 && halves && due.Sub(w.now) > 5*time.Minute && w.now.After(span.Start) {
+		w.outcomes[o.job.GetId()] = &taplinev1.WindowRecord{
+			JobId: o.job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_SPLIT, SkewMs: w.Skew.Milliseconds(),
+		}
+		w.remove(o)
+		return
+	}
+	o.notBefore = w.now.Add(min(due.Sub(w.now), time.Minute))
 }
 
 // shared reports whether others called in the last 24 hours.
@@ -137,7 +158,7 @@ func (k *worker) finish(ctx context.Context) error {
 	k.order, o.taken = nil, false
 	switch {
 	case k.status == http.StatusOK:
-		if err := w.store(o.job, k.body); err != nil {
+		if err := w.store(o.job, k.body, k.asked); err != nil {
 			return err
 		}
 		w.remove(o)
@@ -189,12 +210,14 @@ func (w *World) remove(o *order) {
 }
 
 // store takes what is new.
-func (w *World) store(j *taplinev1.Job, body []byte) error {
+func (w *World) store(j *taplinev1.Job, body []byte, asked time.Time) error {
 	var answer map[string]json.RawMessage
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return fmt.Errorf("simulate: %w", err)
 	}
-	outcome := &taplinev1.WindowRecord{JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: w.Skew.Milliseconds()}
+	outcome := &taplinev1.WindowRecord{
+		JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: w.Skew.Milliseconds(), ReadAt: timestamppb.New(asked),
+	}
 	for _, name := range j.GetFeeds() {
 		var records []json.RawMessage
 		if err := json.Unmarshal(answer[name], &records); err != nil {
@@ -234,7 +257,7 @@ func (k *worker) kill(stored bool) {
 	o := k.order
 	k.order, o.taken, o.notBefore = nil, false, k.w.now.Add(ackWait)
 	if stored && k.status == http.StatusOK {
-		if err := k.w.store(o.job, k.body); err != nil {
+		if err := k.w.store(o.job, k.body, k.asked); err != nil {
 			k.w.problem("%v", err)
 		}
 	}

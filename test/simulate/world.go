@@ -36,6 +36,7 @@ type Options struct {
 // between two calls of Run.
 type World struct {
 	Skew  time.Duration // of the collector's clock against Proofpoint's
+	Ahead time.Duration // of the schedulers' clock against the collector's, which they know nothing of
 	Down  bool          // Proofpoint answers 503
 	Slow  time.Duration // what a call takes on top
 	Off   bool          // no process of the collector runs
@@ -151,7 +152,7 @@ func (w *World) Kill(stored bool) {
 
 // advance is one look of one scheduler. It plans on a copy, as the real one does.
 func (w *World) advance(ctx context.Context) error {
-	state := plan.Start(w.cfg, w.local())
+	state := plan.Start(w.cfg, w.local().Add(w.Ahead))
 	if w.Plans != nil {
 		state = proto.CloneOf(w.Plans)
 	}
@@ -164,7 +165,7 @@ func (w *World) advance(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("simulate: %w", err)
 	}
-	now := w.local().Add(-time.Duration(state.GetSkewMs()) * time.Millisecond)
+	now := w.local().Add(w.Ahead - time.Duration(state.GetSkewMs())*time.Millisecond)
 	out := plan.Step(w.cfg, state, plan.Input{Now: now, Outcomes: w.outcomes, Supply: &supply})
 	w.cadence = out.Cadence
 	w.note(w.Sealed, out.Sealed)

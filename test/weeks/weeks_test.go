@@ -188,7 +188,7 @@ func TestWeeks(t *testing.T) {
 // disturb is one thing that happens, for a while.
 func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 	short := min(span, 3*time.Hour)
-	switch rapid.SampledFrom([]string{"nothing", "kill", "restart", "outage", "slow", "others", "clock"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"nothing", "kill", "restart", "outage", "slow", "others", "clock", "ahead"}).Draw(t, "event") {
 	case "kill":
 		for range 5 {
 			run(t, w, span/5)
@@ -210,10 +210,45 @@ func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 		w.Slow = 0
 	case "others":
 		w.Others(context.Background(), rapid.IntRange(1, 100).Draw(t, "calls"))
+	case "ahead":
+		w.Ahead = rapid.SampledFrom([]time.Duration{-3 * time.Hour, 2 * time.Hour, 30 * time.Hour}).Draw(t, "by")
+		run(t, w, short)
+		w.Ahead = 0
 	case "clock":
 		w.Skew += time.Duration(rapid.IntRange(-20, 20).Draw(t, "step")) * time.Second
 	}
 	run(t, w, span)
+}
+
+// TestASchedulerThatIsAhead plans windows before they have ended and takes them for older than any sweep. They are
+// swept all the same, and live reading does not wait for the end of what was planned.
+func TestASchedulerThatIsAhead(t *testing.T) {
+	t.Parallel()
+	for _, by := range []time.Duration{2 * time.Hour, 30 * time.Hour} {
+		o := options(5, 1800)
+		o.Step, o.Sim.LateFraction = time.Minute, 0.3
+		w, err := simulate.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, w, day)
+		from := w.Now()
+		for range 10 {
+			w.Ahead = by
+			run(t, w, time.Hour)
+			w.Ahead = 0
+			run(t, w, time.Hour)
+		}
+		to := w.Now()
+		run(t, w, 3*day)
+		judge(t, w, o)
+		for truth := range w.Sim.Truth(from, to) {
+			at := w.Deliveries[string(truth.Feed)+" "+truth.Key]
+			if punctual := truth.Visible.Sub(truth.Created) < time.Minute; punctual && at[0].Sub(truth.Visible) > 10*time.Minute {
+				t.Errorf("%s ahead: %s was visible at %s and delivered at %s", by, truth.Key, truth.Visible, at[0])
+			}
+		}
+	}
 }
 
 // TestAbsenceOfNineDays: what fell off the edge is lost and says so; the rest is read.

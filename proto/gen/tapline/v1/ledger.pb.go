@@ -209,7 +209,9 @@ type WindowRecord struct {
 	Batches        uint32        `protobuf:"varint,10,opt,name=batches,proto3" json:"batches,omitempty"`
 	Feeds          []*FeedResult `protobuf:"bytes,11,rep,name=feeds,proto3" json:"feeds,omitempty"`
 	// Of a page of a list: entries of the whole list as the response has it; 0 if it does not say.
-	Total         int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
+	Total int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
+	// When the call was made, by Proofpoint's clock.
+	ReadAt        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -326,6 +328,13 @@ func (x *WindowRecord) GetTotal() int64 {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *WindowRecord) GetReadAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadAt
+	}
+	return nil
 }
 
 // BatchRecord is what became of one RAW batch on its way to one table.
@@ -900,7 +909,8 @@ type PlanState struct {
 	SkewMs int64 `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
 	// How far each sweep has come, one entry for each pass.
 	Sweeps []*SweepState `protobuf:"bytes,6,rep,name=sweeps,proto3" json:"sweeps,omitempty"`
-	// Windows whose last sweep still found something, and when they are read again.
+	// Windows that are swept besides: their last sweep still found something, or a pass left them out
+	// for a first reading that turned out to be too early.
 	Extras []*Extra `protobuf:"bytes,7,rep,name=extras,proto3" json:"extras,omitempty"`
 	// Where collection began.
 	Start         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
@@ -1001,7 +1011,8 @@ type SweepState struct {
 	Pass uint32 `protobuf:"varint,1,opt,name=pass,proto3" json:"pass,omitempty"`
 	// Start of the next window to sweep.
 	Next *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
-	// What was read for the first time at this age or later, and needs no such sweep.
+	// What was planned for the first time at this age or later, and needs no such sweep. If it is
+	// read before that age all the same, since the clock of the plan was wrong, an extra makes up for it.
 	Skips         []*Window `protobuf:"bytes,3,rep,name=skips,proto3" json:"skips,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1134,7 +1145,7 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
 	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\x12/\n" +
 	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
-	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\x91\x03\n" +
+	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\xc6\x03\n" +
 	"\fWindowRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
@@ -1149,7 +1160,8 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\abatches\x18\n" +
 	" \x01(\rR\abatches\x12,\n" +
 	"\x05feeds\x18\v \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\x12\x14\n" +
-	"\x05total\x18\f \x01(\x03R\x05total\"\xd4\x02\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\x123\n" +
+	"\aread_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\"\xd4\x02\n" +
 	"\vBatchRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x14\n" +
@@ -1268,31 +1280,32 @@ var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	0,  // 7: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
 	12, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
 	13, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	6,  // 10: tapline.v1.Known.versions:type_name -> tapline.v1.Version
-	12, // 11: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
-	12, // 12: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
-	12, // 13: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
-	12, // 14: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
-	14, // 15: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
-	12, // 16: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
-	15, // 17: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 18: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	12, // 19: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	12, // 20: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	12, // 21: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	12, // 22: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	14, // 23: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	10, // 24: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	11, // 25: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	12, // 26: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	12, // 27: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	15, // 28: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	15, // 29: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	12, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
+	6,  // 11: tapline.v1.Known.versions:type_name -> tapline.v1.Version
+	12, // 12: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	12, // 13: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	12, // 14: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	12, // 15: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	14, // 16: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	12, // 17: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	15, // 18: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 19: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	12, // 20: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	12, // 21: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	12, // 22: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	12, // 23: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	14, // 24: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	10, // 25: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	11, // 26: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	12, // 27: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	12, // 28: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	15, // 29: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	15, // 30: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }

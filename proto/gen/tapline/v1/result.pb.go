@@ -41,7 +41,11 @@ type WindowResult struct {
 	// RawBatch messages stored in the atomic batch right before the marker.
 	Batches uint32 `protobuf:"varint,11,opt,name=batches,proto3" json:"batches,omitempty"`
 	// Of a page of a list: entries of the whole list as the response has it; 0 if it does not say.
-	Total         int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
+	Total int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
+	// How far the clock of fetched_at was ahead of Proofpoint's at the call, milliseconds.
+	SkewMs int64 `protobuf:"zigzag64,13,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
+	// When the call was made, by Proofpoint's clock.
+	ReadAt        *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +162,20 @@ func (x *WindowResult) GetTotal() int64 {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *WindowResult) GetSkewMs() int64 {
+	if x != nil {
+		return x.SkewMs
+	}
+	return 0
+}
+
+func (x *WindowResult) GetReadAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadAt
+	}
+	return nil
 }
 
 // FeedResult is one feed's part of a job. received = duplicate + published + dead.
@@ -286,7 +304,7 @@ var File_tapline_v1_result_proto protoreflect.FileDescriptor
 const file_tapline_v1_result_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/result.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x83\x03\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xd1\x03\n" +
 	"\fWindowResult\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12*\n" +
@@ -301,7 +319,9 @@ const file_tapline_v1_result_proto_rawDesc = "" +
 	"\x05feeds\x18\n" +
 	" \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\x12\x18\n" +
 	"\abatches\x18\v \x01(\rR\abatches\x12\x14\n" +
-	"\x05total\x18\f \x01(\x03R\x05total\"\x96\x02\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\x12\x17\n" +
+	"\askew_ms\x18\r \x01(\x12R\x06skewMs\x123\n" +
+	"\aread_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\"\x96\x02\n" +
 	"\n" +
 	"FeedResult\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x1a\n" +
@@ -342,11 +362,12 @@ var file_tapline_v1_result_proto_depIdxs = []int32{
 	3, // 1: tapline.v1.WindowResult.lane:type_name -> tapline.v1.Lane
 	4, // 2: tapline.v1.WindowResult.fetched_at:type_name -> google.protobuf.Timestamp
 	1, // 3: tapline.v1.WindowResult.feeds:type_name -> tapline.v1.FeedResult
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 4: tapline.v1.WindowResult.read_at:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_result_proto_init() }

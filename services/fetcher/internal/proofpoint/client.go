@@ -97,6 +97,7 @@ type Response struct {
 	Status     int           // 0 when there was none
 	Bytes      int64         // of the body, decompressed
 	ServerTime time.Time     // the Date header; zero if there was none
+	AskedAt    time.Time     // when the call was made, by the clock of that header; by the local one if there was none
 	Skew       time.Duration // how far the local clock was ahead of it when it arrived
 	Duration   time.Duration // from the request to the end of the body
 }
@@ -160,6 +161,7 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 	req.SetBasicAuth(c.client.cfg.Principal, c.client.cfg.Secret.Reveal())
 	req.Header.Set("Accept-Encoding", "gzip")
 	req.Header.Set("User-Agent", c.client.cfg.UserAgent)
+	c.response.AskedAt = c.client.cfg.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.broken(ctx, Network, err)
@@ -168,6 +170,7 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 	c.response.Status = resp.StatusCode
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		c.response.ServerTime = at
+		c.response.AskedAt = at.Add(-time.Since(c.began))
 		c.response.Skew = c.client.cfg.Now().Sub(at)
 	}
 	b := &body{source: resp.Body, touch: func() { watch.Reset(c.client.cfg.IdleTimeout) }}

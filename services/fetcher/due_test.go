@@ -1,0 +1,94 @@
+package fetcher_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+func (b *bench) unknown(t *testing.T, job *taplinev1.Job) {
+	t.Helper()
+	bucket, err := b.bus.Bucket(t.Context(), bus.BucketLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := ledger.New(bucket).Outcomes(t.Context(), job.GetId())
+	if err != nil || len(known) > 0 {
+		t.Errorf("%s: %v %v, want nothing known", job.GetId(), known, err)
+	}
+}
+
+// sweepIn is a sweep that is due after a while.
+func (b *bench) sweepIn(wait time.Duration) *taplinev1.Job {
+	end := b.sim.Now().Add(wait - 10*time.Minute).Truncate(time.Second)
+	return b.job(window.New(end.Add(-time.Minute), end), 10)
+}
+
+// TestWhatIsNotDueIsNotCalled: a scheduler whose clock is ahead plans too early. That costs no calls, and a
+// sweep is one of the age it says.
+func TestWhatIsNotDueIsNotCalled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.start(t)
+	end := b.sim.Now().Add(time.Hour).Truncate(time.Second)
+	future := b.job(window.New(end.Add(-30*time.Minute), end), 0)
+	sweep, soon, past := b.sweepIn(5 * time.Minute), b.sweepIn(4*time.Second), b.job(b.window, 0)
+	for _, job := range []*taplinev1.Job{future, sweep, soon, past} { // one after the other, in one lane
+		b.plan(t, job)
+	}
+	b.record(t, past)
+	due := soon.GetWindow().GetEnd().AsTime().Add(10 * time.Minute)
+	// The Date header is up to a second behind.
+	if at := b.record(t, soon).GetReadAt().AsTime(); at.Before(due.Add(-2 * time.Second)) {
+		t.Errorf("a sweep that is due at %s was made at %s", due, at)
+	}
+	b.unknown(t, future)
+	b.unknown(t, sweep)
+	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 2 {
+		t.Errorf("%d calls, want 2", calls)
+	}
+}
+
+// TestAWindowThatHasBegunIsCut: its first half need not wait for the end of the second.
+func TestAWindowThatHasBegunIsCut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.start(t)
+	now := b.sim.Now().Truncate(time.Second)
+	job := b.job(window.New(now.Add(-10*time.Minute), now.Add(40*time.Minute)), 0)
+	b.plan(t, job)
+	if r := b.record(t, job); r.GetState() != taplinev1.WindowState_WINDOW_STATE_SPLIT {
+		t.Errorf("%v", r)
+	}
+	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 0 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+// TestAClockThatJumps: the answer tells that a sweep was called too early. It counts for nothing.
+func TestAClockThatJumps(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.start(t)
+	first, sweep, last := b.job(b.window, 0), b.sweepIn(5 * time.Minute), b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start), 0)
+	b.plan(t, first)
+	b.record(t, first)
+	b.ahead.Store(int64(2 * time.Hour))
+	calls := func() int { return b.sim.Status().Quota[feed.PoolSIEM].Used }
+	b.plan(t, sweep)
+	poll(t, func() bool { return calls() == 2 }) // it tells the time
+	b.plan(t, last)
+	r := b.record(t, last)
+	if n := calls(); n != 3 {
+		t.Errorf("%d calls, want 3", n)
+	}
+	b.unknown(t, sweep)
+	if off := r.GetReadAt().AsTime().Sub(b.sim.Now()).Abs(); r.GetSkewMs() != 2*3600*1000 || off > time.Hour {
+		t.Errorf("read at %s with a clock that is %d ms ahead, at %s", r.GetReadAt().AsTime(), r.GetSkewMs(), b.sim.Now())
+	}
+}
