@@ -37,7 +37,7 @@ func TestWhatIsNotDueIsNotCalled(t *testing.T) {
 	b.start(t)
 	end := b.sim.Now().Add(time.Hour).Truncate(time.Second)
 	future := b.job(window.New(end.Add(-30*time.Minute), end), 0)
-	sweep, soon, past := b.sweepIn(5 * time.Minute), b.sweepIn(4*time.Second), b.job(b.window, 0)
+	sweep, soon, past := b.sweepIn(5*time.Minute), b.sweepIn(4*time.Second), b.job(b.window, 0)
 	for _, job := range []*taplinev1.Job{future, sweep, soon, past} { // one after the other, in one lane
 		b.plan(t, job)
 	}
@@ -75,7 +75,7 @@ func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.start(t)
-	first, sweep, last := b.job(b.window, 0), b.sweepIn(5 * time.Minute), b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start), 0)
+	first, sweep, last := b.job(b.window, 0), b.sweepIn(5*time.Minute), b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start), 0)
 	b.plan(t, first)
 	b.record(t, first)
 	b.ahead.Store(int64(2 * time.Hour))
