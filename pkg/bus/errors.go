@@ -34,6 +34,8 @@ var (
 	ErrImmutable = errors.New("setting cannot be changed in place")
 	// ErrNotSetUp: a stream, consumer or bucket is missing.
 	ErrNotSetUp = errors.New("the bus is not set up: run tapctl setup")
+	// ErrRestoring: some streams are of a backup, and others are not.
+	ErrRestoring = errors.New("a restore is not finished: run tapctl restore again, with --force")
 )
 
 // Codes of the server's answers that jetstream has no error value for.

@@ -38,7 +38,7 @@ type Seed struct {
 // Setup makes every stream, consumer and bucket, or brings those that exist up
 // to date. Running it again changes nothing. Seeds are written only when there
 // are no streams at all yet; a seed that is missing later stays missing. Servers that
-// have just been started elect their leaders first; it waits a minute for them.
+// have just been started elect their leaders first; it waits a minute for them. [ErrRestoring]: see [Bus.Fence].
 func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := supported(b.nc.ConnectedServerVersion()); err != nil {
 		return err
@@ -70,6 +70,9 @@ const (
 )
 
 func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
+	if err := b.unfenced(ctx); err != nil {
+		return err
+	}
 	fresh := true
 	for _, cfg := range streams(limits) {
 		switch _, err := b.js.Stream(ctx, cfg.Name); {

@@ -79,6 +79,34 @@ func TestNothingWorksBeforeSetup(t *testing.T) {
 	}
 }
 
+// TestSetupDuringARestore: what is missing is the restore's to make.
+func TestSetupDuringARestore(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	for range 2 { // a restore that is done again finds its own mark
+		if err := b.Fence(t.Context(), bustest.Limits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Remove(t.Context(), bus.StreamRaw); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Setup(t.Context(), bustest.Limits, nil); !errors.Is(err, bus.ErrRestoring) {
+		t.Errorf("setup in between: %v", err)
+	}
+	if _, err := b.Usage(t.Context(), bus.StreamRaw); !errors.Is(err, bus.ErrNotSetUp) {
+		t.Errorf("a stream that the restore has not made: %v", err)
+	}
+	for range 2 {
+		if err := b.Unfence(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTwoProcessesDoNotShareADirectory(t *testing.T) {
 	t.Parallel()
 	o := embedded.Options{Dir: bustest.Dir(t), NoSync: true, Log: slog.New(slog.DiscardHandler)}

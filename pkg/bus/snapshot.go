@@ -278,24 +278,6 @@ func (b *Bus) Remove(ctx context.Context, stream string) error {
 	return nil
 }
 
-// Pulled reports whether somebody is pulling from a stream at the moment: a stage runs.
-func (b *Bus) Pulled(ctx context.Context, stream string) (consumer string, err error) {
-	s, err := b.js.Stream(ctx, stream)
-	if err != nil {
-		return "", missing(err, "stream", stream)
-	}
-	infos := s.ListConsumers(ctx)
-	for info := range infos.Info() {
-		if info.NumWaiting > 0 {
-			consumer = info.Name
-		}
-	}
-	if err := infos.Err(); err != nil {
-		return "", fmt.Errorf("look at %s: %w", stream, err)
-	}
-	return consumer, nil
-}
-
 // ServerVersion is that of the NATS server.
 func (b *Bus) ServerVersion() string { return b.nc.ConnectedServerVersion() }
 

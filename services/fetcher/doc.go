@@ -21,7 +21,8 @@
 //     that breaks off, or is not what it should be, discards all of it.
 //  4. Store malformed records in DEAD, under names that a repetition gives again.
 //  5. Store all batches and the marker in one atomic batch.
-//  6. Write SEEN, then LEDGER, then ack.
+//  6. Write SEEN, then LEDGER, then ack. A job that Proofpoint calls wrong in itself goes to DEAD, then
+//     is noted as lost in LEDGER, then acked.
 //
 // A job for ids (expand.go) claims each of them in KNOWN, asks, and stores all answers together; it
 // writes KNOWN instead of SEEN. Of several ids those that fail are first published as jobs of their own;

@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -109,11 +112,23 @@ func (f *Fetcher) tooOld(ctx context.Context, w *work, api *proofpoint.APIError,
 	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0)
 }
 
+// giveUp ends a job that is wrong in itself: first its letter, and then the note, behind which no run looks at the
+// job again. The letter's name is the same whenever that is repeated.
 func (f *Fetcher) giveUp(ctx context.Context, w *work, api *proofpoint.APIError) error {
-	if err := f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0); err != nil {
+	order, err := proto.MarshalOptions{Deterministic: true}.Marshal(w.job)
+	if err != nil {
+		return fmt.Errorf("encode job %s: %w", w.job.GetId(), err)
+	}
+	letter := &taplinev1.DeadLetter{
+		Tenant: f.cfg.Tenant.Name, Stage: Flow.Stage, Reason: api.Error(), Payload: order, Source: w.job.GetId(),
+		Attempts: uint64(w.attempts), DiedAt: timestamppb.New(f.now()),
+	}
+	if err := f.bus.PublishDead(ctx, letter, deadID(letter)); err != nil {
 		return err
 	}
-	return bus.Permanent(api)
+	step.At("fetcher.dead")
+	f.log.Error("a job went to DEAD", slog.String("job", w.job.GetId()), slog.Any("error", api))
+	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0)
 }
 
 // halve cuts a window that failed often enough on its own; before that, or when it cannot

@@ -243,55 +243,6 @@ func TestSecondReadBringsNothingNew(t *testing.T) {
 	}
 }
 
-// TestCrashAfterPublication: the marker is there, SEEN and LEDGER are not.
-func TestCrashAfterPublication(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	job := b.job(b.window, 0)
-	stop := b.start(t)
-	b.plan(t, job)
-	b.record(t, job)
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	// As if the crash had come before: forget what was written after RAW.
-	forget(t, b.bus)
-	b.plan(t, job)
-	b.start(t)
-	b.record(t, job)
-	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 1 {
-		t.Errorf("%d calls; the second run should have found the marker", calls)
-	}
-	again := b.job(b.window, 1)
-	b.plan(t, again)
-	b.record(t, again)
-	for _, r := range func() []*taplinev1.FeedResult { _, r := b.marker(t, again.GetId()); return r.GetFeeds() }() {
-		if r.GetPublished() != 0 {
-			t.Errorf("SEEN was not completed: %v", r)
-		}
-	}
-}
-
-// forget empties the keys of SEEN and LEDGER.
-func forget(t *testing.T, b *bus.Bus) {
-	t.Helper()
-	for _, name := range []string{bus.BucketSeen, bus.BucketLedger} {
-		bucket, err := b.Bucket(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys, err := bucket.Keys(t.Context(), ">")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, key := range keys {
-			if err := bucket.Put(t.Context(), key, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
 func TestWindowThatFailsIsCut(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -74,6 +74,7 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 			}
 			return fmt.Errorf("write the plan of %s: %w", p.cfg.Set, err)
 		}
+		s.count(out.Lost, out.Sealed)
 	}
 	step.At("scheduler.state")
 	p.state, p.now = state, now
@@ -138,7 +139,6 @@ func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 		if err := put(r, taplinev1.WindowState_WINDOW_STATE_LOST); err != nil {
 			return err
 		}
-		s.metrics.lost.Add(r.Span().Seconds() * float64(len(r.Feeds)))
 		s.alarms.Hold(ctx, alarm.Lost, r.String()+" cannot be read any more: "+r.Reason, lostFor)
 		s.log.Error("a range is lost", slog.Any("feeds", r.Feeds), slog.String("range", r.Interval()), slog.String("reason", r.Reason))
 	}
@@ -146,9 +146,19 @@ func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 		if err := put(r, taplinev1.WindowState_WINDOW_STATE_SEALED); err != nil {
 			return err
 		}
-		s.metrics.sealed.Add(r.Span().Seconds() * float64(len(r.Feeds)))
 	}
 	return nil
+}
+
+// count tells the metrics of ranges, once the state has forgotten them: until then any scheduler may find them
+// again, and writes them into the same place of the ledger.
+func (s *Scheduler) count(lost, sealed []plan.Range) {
+	for _, r := range lost {
+		s.metrics.lost.Add(r.Span().Seconds() * float64(len(r.Feeds)))
+	}
+	for _, r := range sealed {
+		s.metrics.sealed.Add(r.Span().Seconds() * float64(len(r.Feeds)))
+	}
 }
 
 // publish offers outstanding jobs to the bus, each now and then until it is done.

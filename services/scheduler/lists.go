@@ -86,13 +86,9 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 	if s.now().Before(l.idle) {
 		return nil
 	}
-	state := &taplinev1.ListState{}
-	entry, err := s.state.Get(ctx, l.key)
-	if err != nil && !errors.Is(err, bus.ErrNotFound) {
-		return fmt.Errorf("read the state of list %s: %w", l.cfg.Name(), err)
-	}
-	if err := proto.Unmarshal(entry.Value, state); err != nil {
-		return fmt.Errorf("state of list %s in %s is not readable: %w", l.cfg.Name(), bus.BucketState, err)
+	state, revision, err := s.readList(ctx, l)
+	if err != nil {
+		return err
 	}
 	var outcome *taplinev1.WindowRecord
 	if j := state.GetOutstanding(); j != nil {
@@ -106,19 +102,22 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 	}
 	before := proto.CloneOf(state)
 	out := plan.StepList(l.cfg, state, s.now().Add(-time.Duration(state.GetSkewMs())*time.Millisecond), outcome)
+	var lost []plan.Range
 	if out.Lost != nil {
-		if err := s.ranges(ctx, plan.Output{Lost: []plan.Range{*out.Lost}}); err != nil {
-			return err
-		}
+		lost = append(lost, *out.Lost)
+	}
+	if err := s.ranges(ctx, plan.Output{Lost: lost}); err != nil {
+		return err
 	}
 	if !proto.Equal(before, state) {
-		err := s.keep(ctx, l, state, entry.Revision)
+		err := s.keep(ctx, l, state, revision)
 		if errors.Is(err, bus.ErrConflict) {
 			return nil // another scheduler was faster; its plan is as good
 		}
 		if err != nil {
 			return err
 		}
+		s.count(lost, nil)
 	}
 	step.At("scheduler.list")
 	if out.Note != "" {
@@ -131,6 +130,19 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		l.idle = state.GetDue().AsTime()
 	}
 	return s.offer(ctx, l, state.GetOutstanding())
+}
+
+// readList reads the state of a list, which is empty at first.
+func (s *Scheduler) readList(ctx context.Context, l *listing) (*taplinev1.ListState, uint64, error) {
+	entry, err := s.state.Get(ctx, l.key)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return nil, 0, fmt.Errorf("read the state of list %s: %w", l.cfg.Name(), err)
+	}
+	state := &taplinev1.ListState{}
+	if err := proto.Unmarshal(entry.Value, state); err != nil {
+		return nil, 0, fmt.Errorf("state of list %s in %s is not readable: %w", l.cfg.Name(), bus.BucketState, err)
+	}
+	return state, entry.Revision, nil
 }
 
 // keep writes the state of a list.

@@ -29,11 +29,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // start runs a scheduler until the test ends or stop is called.
 func start(t *testing.T, b *bus.Bus, now func() time.Time, environ ...string) (stop func()) {
 	t.Helper()
+	return measured(t, b, prometheus.NewRegistry(), now, environ...)
+}
+
+// measured is start with metrics that somebody reads.
+func measured(t *testing.T, b *bus.Bus, r *prometheus.Registry, now func() time.Time, environ ...string) (stop func()) {
+	t.Helper()
 	var c scheduler.Config
 	if err := config.Load(&c, append([]string{"SCHEDULER_TICK=5ms"}, environ...)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := scheduler.New(c, scheduler.Deps{Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Now: now})
+	s, err := scheduler.New(c, scheduler.Deps{Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: r, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

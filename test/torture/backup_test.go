@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -121,11 +122,13 @@ func (p *tapctlOf) contents(t *testing.T) string {
 			fmt.Fprintf(&text, "%s %s\n", key, messages[key])
 		}
 	}
-	left, err := p.bus.Backlog(t.Context(), bus.ConsumerShipper)
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []bus.Consumer{bus.ConsumerShipper, bus.ConsumerEnricher} {
+		left, err := p.bus.Backlog(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "%s: %d done, %d wait, %d in work\n", c.Name, left.Done, left.Waiting, left.InWork)
 	}
-	fmt.Fprintf(&text, "shipper: %d done, %d wait, %d in work\n", left.Done, left.Waiting, left.InWork)
 	return text.String()
 }
 
@@ -153,12 +156,34 @@ func (p *tapctlOf) fill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub, err := p.bus.Subscribe(t.Context(), bus.ConsumerShipper, 1)
+	raw := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: string(feed.ClicksBlocked), JobID: id.String(), Window: id.Window})
+	marker, err := proto.Marshal(&taplinev1.WindowResult{JobId: id.String(), Tenant: "main", Window: id.Window.Proto(), Lane: id.Lane, Batches: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.bus.PublishWindow(t.Context(), bus.Window{Tenant: "main", JobID: id.String(), Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
+		for range 10 {
+			if !yield(bus.RawMessage{Feed: string(feed.ClicksBlocked), Data: batch.Pack(nil, raw)}, nil) {
+				return
+			}
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.work(t, bus.ConsumerShipper, 20)
+	p.work(t, bus.ConsumerEnricher, 10)
+}
+
+// work acknowledges messages.
+func (p *tapctlOf) work(t *testing.T, c bus.Consumer, n int) {
+	t.Helper()
+	sub, err := p.bus.Subscribe(t.Context(), c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sub.Stop()
-	for range 20 {
+	for range n {
 		d, err := sub.Next(t.Context())
 		if err == nil {
 			err = d.Ack()
@@ -166,6 +191,23 @@ func (p *tapctlOf) fill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// busy makes a backup one during which the enricher worked: it had done less when the backup began.
+func busy(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, "manifest.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	floor := regexp.MustCompile(`("consumer": "enricher",\s*"done": )10\b`)
+	if !floor.Match(data) {
+		t.Fatalf("no floor of an enricher in %s", data)
+	}
+	if err := os.WriteFile(path, floor.ReplaceAll(data, []byte("${1}3")), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -255,6 +297,7 @@ func TestAKilledBackup(t *testing.T) {
 	if whole == "" {
 		t.Fatal("no backup is whole")
 	}
+	busy(t, whole)
 	order := []string{"restore", whole, "--force", "--stopped", time.Now().UTC().Format(time.RFC3339Nano)}
 	clean := newTapctl(t, path)
 	told, want := clean.must(t, order...), clean.contents(t)
@@ -297,6 +340,7 @@ func (p *tapctlOf) restoreKilled(t *testing.T, order []string, want string, cont
 	t.Helper()
 	p.killed(t, "restore.", func() []string { return order }, func(where string, o outcome) {
 		if o.killed {
+			p.startedAfter(t, where, want)
 			if again := p.must(t, order...); !strings.Contains(again, closes) {
 				t.Errorf("killed at %s: the next one closes no pool: %s", where, again)
 			}
@@ -305,6 +349,30 @@ func (p *tapctlOf) restoreKilled(t *testing.T, order []string, want string, cont
 			t.Fatalf("killed at %s, and done again: %s", where, difference(have, want))
 		}
 	})
+}
+
+// startedAfter does what a host does that starts again after a restore was killed. Either all is in its place, but for what the
+// ledger derives, or there is no ledger, without which no stage begins, and setup makes none.
+func (p *tapctlOf) startedAfter(t *testing.T, where, want string) {
+	t.Helper()
+	if p.url == "" {
+		return
+	}
+	setup := p.run(t, nil, 0, "setup")
+	if _, err := p.bus.Bucket(t.Context(), bus.BucketLedger); errors.Is(err, bus.ErrNotSetUp) {
+		if setup.status == 0 || !strings.Contains(setup.said, "run tapctl restore again") {
+			t.Errorf("killed at %s: setup says %+v", where, setup)
+		}
+		return
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	have, wanted := parts(p.contents(t)), parts(want)
+	for _, name := range bus.Parts() {
+		if name != "KV_"+bus.BucketLedger && have[name] != wanted[name] {
+			t.Errorf("killed at %s, and set up: %s", where, difference(have[name], wanted[name]))
+		}
+	}
 }
 
 // difference is the first line of contents that is not as it should be.

@@ -48,3 +48,26 @@ func Messages(tb testing.TB, s *embedded.Server, stream string) []Message {
 	}
 	return list
 }
+
+// Refuse lets a stream, or the one of a bucket, take nothing until the next setup. What is in it can be read.
+func Refuse(tb testing.TB, s *embedded.Server, stream string) {
+	tb.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	full, err := js.Stream(tb.Context(), stream)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg := full.CachedInfo().Config
+	cfg.MaxMsgSize = 1
+	if _, err := js.UpdateStream(tb.Context(), cfg); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapline/tapline/pkg/bus"
 )
@@ -118,4 +119,32 @@ func (k *Killable) Lead(tb testing.TB, c bus.Consumer, i int) {
 		}
 		_, _ = k.nc.Request("$JS.API.CONSUMER.LEADER.STEPDOWN."+consumer, []byte(`{"placement":{"preferred":"`+want+`"}}`), time.Second)
 	}
+}
+
+// Strand kills the only server that knows of a consumer; its stream lives on.
+func (k *Killable) Strand(tb testing.TB, c bus.Consumer, i int) {
+	tb.Helper()
+	k.Lead(tb, c, i)
+	js, err := jetstream.New(k.nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	consumer, err := js.Consumer(tb.Context(), c.Stream, c.Name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg := consumer.CachedInfo().Config
+	cfg.Replicas = 1
+	if _, err := js.UpdateConsumer(tb.Context(), c.Stream, cfg); err != nil {
+		tb.Fatal(err)
+	}
+	for info := consumer.CachedInfo(); len(info.Cluster.Replicas) > 0; {
+		if next, err := consumer.Info(tb.Context()); err == nil { // between two leaders nobody answers
+			info = next
+		}
+	}
+	if leader := consumer.CachedInfo().Cluster.Leader; leader != (node{Index: i}).name() {
+		tb.Fatalf("%s is left with %s", c.Name, leader)
+	}
+	k.Kill(tb, i)
 }

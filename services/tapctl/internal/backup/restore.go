@@ -21,8 +21,11 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// quotaPart is the memory of calls.
-const quotaPart = "KV_" + bus.BucketQuota
+// Parts that have a place of their own in a restore: the memory of calls, and what every stage opens when it begins.
+const (
+	quotaPart  = "KV_" + bus.BucketQuota
+	ledgerPart = "KV_" + bus.BucketLedger
+)
 
 // ErrRunning says that a stage runs while its streams are to be replaced.
 var ErrRunning = errors.New("a stage is running")
@@ -57,6 +60,10 @@ type Closed struct {
 // Restore replaces the streams and buckets by those of a backup. No stage may run. It may be repeated when it
 // was interrupted, with Force.
 //
+// Whenever it is killed, nothing begins to work with the streams of a backup and those of before, or fresh ones: a
+// fence keeps setup from making what is missing, and LEDGER, without which no stage begins, is the first to go and the
+// last to come.
+//
 // QUOTA comes first and is closed at once: an older memory of calls than the truth would make too many. Consumers whose
 // stream was taken after what they write go back to where they were when the backup began. Letters in DEAD about messages
 // that are not in the backup go; their places will be taken by others. At last the ledger is derived
@@ -72,51 +79,71 @@ func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
 	if err := free(ctx, b, o.Force); err != nil {
 		return nil, err
 	}
+	if err := b.Fence(ctx, o.Limits); err != nil {
+		return nil, err
+	}
+	step.At("restore.fenced")
 	r := &Restored{Manifest: m}
-	for _, p := range m.Parts {
-		if err := b.Remove(ctx, p.Stream); err != nil {
-			return nil, err
-		}
-		step.At("restore.removed")
-	}
-	calls := m.part(quotaPart)
-	if err := calls.restore(ctx, b, o); err != nil {
+	if err := r.replace(ctx, b, o); err != nil {
 		return nil, err
 	}
-	if r.Closed, err = closePools(ctx, b, o, calls.At); err != nil {
+	if err := b.Unfence(ctx); err != nil {
 		return nil, err
 	}
-	step.At("restore.closed")
-	for i := range m.Parts {
-		if p := &m.Parts[i]; p != calls {
-			if err := p.restore(ctx, b, o); err != nil {
-				return nil, err
-			}
-		}
-	}
+	step.At("restore.whole")
 	if err := b.Setup(ctx, o.Limits, nil); err != nil {
 		return nil, err
 	}
 	step.At("restore.setup")
-	if err := rewind(ctx, b, m.Floors); err != nil {
-		return nil, err
-	}
-	if r.Strays, err = prune(ctx, b, m); err != nil {
-		return nil, err
-	}
 	return r, r.account(ctx, b)
 }
 
-// rewind lets consumers do again what the backup may have only a part of.
-func rewind(ctx context.Context, b *bus.Bus, floors []bus.Floor) error {
-	shipper, err := b.Backlog(ctx, bus.ConsumerShipper)
-	if err != nil {
+// replace puts every part into its place.
+func (r *Restored) replace(ctx context.Context, b *bus.Bus, o Order) error {
+	for _, stream := range append([]string{ledgerPart}, bus.Parts()...) {
+		if err := b.Remove(ctx, stream); err != nil {
+			return err
+		}
+		step.At("restore.removed")
+	}
+	calls, pages := r.part(quotaPart), r.part(ledgerPart)
+	if err := calls.restore(ctx, b, o); err != nil {
 		return err
 	}
-	// What was confirmed out of turn may stand in no account; the rest is entered by its place below the floor.
-	floors = append(slices.Clone(floors), bus.Floor{Stream: bus.StreamEvents, Consumer: shipper.Consumer, Done: shipper.Done})
+	var err error
+	if r.Closed, err = closePools(ctx, b, o, calls.At); err != nil {
+		return err
+	}
+	step.At("restore.closed")
+	for i := range r.Parts {
+		if p := &r.Parts[i]; p != calls && p != pages {
+			if err := p.restore(ctx, b, o); err != nil {
+				return err
+			}
+		}
+	}
+	if err := rewind(ctx, b, r.Floors); err != nil {
+		return err
+	}
+	if r.Strays, err = prune(ctx, b, r.Manifest); err != nil {
+		return err
+	}
+	return pages.restore(ctx, b, o)
+}
+
+// rewind lets consumers do again what the backup may have only a part of. One that is not in the backup is made by
+// setup, and begins at the beginning.
+func rewind(ctx context.Context, b *bus.Bus, floors []bus.Floor) error {
+	shipper, err := b.Backlog(ctx, bus.ConsumerShipper)
+	switch {
+	case err == nil:
+		// What was confirmed out of turn may stand in no account; the rest is entered by its place below the floor.
+		floors = append(slices.Clone(floors), bus.Floor{Stream: bus.StreamEvents, Consumer: shipper.Consumer, Done: shipper.Done})
+	case !errors.Is(err, bus.ErrNotSetUp):
+		return err
+	}
 	for _, f := range floors {
-		if err := b.Rewind(ctx, f); err != nil {
+		if err := b.Rewind(ctx, f); err != nil && !errors.Is(err, bus.ErrNotSetUp) {
 			return err
 		}
 		step.At("restore.rewound")
