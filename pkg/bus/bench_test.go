@@ -43,7 +43,7 @@ func BenchmarkPublishJob(b *testing.B) {
 // BenchmarkPublishWindow stores the batches of one job with their marker, durably.
 func BenchmarkPublishWindow(b *testing.B) {
 	const size = 256 << 10
-	for _, n := range []int{1, 16, 128} {
+	for _, n := range []int{0, 1, 16, 128} {
 		b.Run(fmt.Sprintf("batches=%d", n), func(b *testing.B) {
 			conn := durable(b)
 			data := bytes.Repeat([]byte("0123456789abcdef"), size/16)

@@ -101,6 +101,35 @@ func TestWindowIsStoredOnceWithItsMarker(t *testing.T) {
 	}
 }
 
+// TestEmptyWindowIsOneMessage, and no less stored once than others: also after a run that had batches, and before one.
+func TestEmptyWindowIsOneMessage(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	empty := bus.Window{Tenant: "main", JobID: job().GetId(), Batches: batches(0), Marker: []byte("nothing")}
+	seq, err := b.PublishWindow(t.Context(), empty)
+	if err != nil || seq != 1 {
+		t.Fatalf("sequence %d, %v", seq, err)
+	}
+	full := empty
+	full.Batches, full.Marker = batches(2), []byte("account")
+	for _, w := range []bus.Window{empty, full} {
+		if _, err := b.PublishWindow(t.Context(), w); !errors.Is(err, bus.ErrAlreadyStored) {
+			t.Errorf("%s after it: %v", w.Marker, err)
+		}
+	}
+	full.JobID += "0"
+	if _, err := b.PublishWindow(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	empty.JobID = full.JobID
+	if _, err := b.PublishWindow(t.Context(), empty); !errors.Is(err, bus.ErrAlreadyStored) {
+		t.Errorf("nothing after batches: %v", err)
+	}
+	if usage, err := b.Usage(t.Context(), bus.StreamRaw); err != nil || usage.Messages != 4 {
+		t.Errorf("RAW holds %d messages, %v; want two markers and two batches", usage.Messages, err)
+	}
+}
+
 func TestAbandonedWindowLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -58,34 +58,49 @@ type Window struct {
 // many messages of at most 512 KiB each.
 const ackEvery = 16
 
-// PublishWindow stores all batches and the marker, or nothing, and returns the
-// sequence of the marker. [ErrAlreadyStored]: an earlier call stored this job.
+// PublishWindow stores all batches and the marker in one atomic batch, or nothing, and returns the
+// sequence of the marker. Without batches the marker is an ordinary message. [ErrAlreadyStored]: an earlier call stored this job.
 // [ErrTooLarge]: more batches than the server takes. Any other error leaves
 // the outcome unknown; the same call may be repeated.
 func (b *Bus) PublishWindow(ctx context.Context, w Window) (sequence uint64, err error) {
 	ctx, end := b.publishing(ctx, "store "+StreamRaw, w.JobID)
 	defer func() { end(err) }()
-	p, err := jetstreamext.NewBatchPublisher(b.js, jetstreamext.BatchFlowControl{
-		AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
-	})
-	if err != nil {
-		return 0, fmt.Errorf("begin batch of job %s: %w", w.JobID, err)
-	}
+	mark := markSubject(w.Tenant, w.JobID)
+	var p jetstreamext.BatchPublisher
 	for msg, err := range w.Batches {
+		if err == nil && p == nil {
+			p, err = jetstreamext.NewBatchPublisher(b.js, jetstreamext.BatchFlowControl{
+				AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
+			})
+		}
 		if err == nil {
 			err = p.AddMsg(message(ctx, rawSubject(w.Tenant, msg.Feed), msg.Data))
 		}
 		if err != nil {
-			// The server forgets an open batch by itself.
-			return 0, fmt.Errorf("batch of job %s: %w", w.JobID, errors.Join(batchError(err), p.Discard()))
+			return 0, fmt.Errorf("batch of job %s: %w", w.JobID, errors.Join(batchError(err), discard(p)))
 		}
 		step.At("bus.added")
 	}
-	ack, err := p.Commit(ctx, markSubject(w.Tenant, w.JobID), w.Marker, jetstreamext.WithBatchExpectLastSequencePerSubject(0))
+	if p == nil { // nothing to keep together: an atomic batch would have the server make files for one message
+		ack, err := b.js.PublishMsg(ctx, message(ctx, mark, w.Marker), jetstream.WithExpectLastSequencePerSubject(0))
+		if err != nil {
+			return 0, fmt.Errorf("store marker of job %s: %w", w.JobID, batchError(err))
+		}
+		return ack.Sequence, nil
+	}
+	ack, err := p.Commit(ctx, mark, w.Marker, jetstreamext.WithBatchExpectLastSequencePerSubject(0))
 	if err != nil {
 		return 0, fmt.Errorf("commit batch of job %s: %w", w.JobID, batchError(err))
 	}
 	return ack.Sequence, nil
+}
+
+// discard ends an open batch on this side; the server forgets it by itself.
+func discard(p jetstreamext.BatchPublisher) error {
+	if p == nil {
+		return nil
+	}
+	return p.Discard()
 }
 
 func batchError(err error) error {

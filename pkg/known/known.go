@@ -157,20 +157,22 @@ func (m *Memory) Claim(ctx context.Context, call feed.Call, t *taplinev1.Target,
 	return result, err
 }
 
-// Settle notes an answer and ends the claim. hash is that of the content that was
-// published, or 0 when none was.
-func (m *Memory) Settle(ctx context.Context, call feed.Call, t *taplinev1.Target, hash uint64) error {
-	return m.change(ctx, call, t.GetId(), func(k *taplinev1.Known) bool {
+// Settle notes an answer about an id and ends the claim, in one writing for all the targets that it answers. hash is that
+// of the content that was published, or 0 when none was.
+func (m *Memory) Settle(ctx context.Context, call feed.Call, id string, hash uint64, targets ...*taplinev1.Target) error {
+	return m.change(ctx, call, id, func(k *taplinev1.Known) bool {
 		k.Owner, k.OwnerUntil, k.Failures = "", nil, 0
 		if hash != 0 {
 			k.Hash = hash
 		}
-		k.Versions = slices.DeleteFunc(k.GetVersions(), func(v *taplinev1.Version) bool {
-			return v.GetStatus() == t.GetStatus() && v.GetCampaign() == t.GetCampaign()
-		})
-		k.Versions = append(k.Versions, &taplinev1.Version{
-			Status: t.GetStatus(), Campaign: t.GetCampaign(), Updated: t.GetUpdated(), At: timestamppb.New(m.now()),
-		})
+		for _, t := range targets {
+			k.Versions = slices.DeleteFunc(k.GetVersions(), func(v *taplinev1.Version) bool {
+				return v.GetStatus() == t.GetStatus() && v.GetCampaign() == t.GetCampaign()
+			})
+			k.Versions = append(k.Versions, &taplinev1.Version{
+				Status: t.GetStatus(), Campaign: t.GetCampaign(), Updated: t.GetUpdated(), At: timestamppb.New(m.now()),
+			})
+		}
 		k.Versions = k.Versions[max(0, len(k.GetVersions())-maxVersions):]
 		return true
 	})

@@ -221,3 +221,41 @@ func TestWhatRecordsNameIsOrderedOnce(t *testing.T) {
 		t.Errorf("ordered %v, want %v", got, want)
 	}
 }
+
+// TestBatchesSideBySideOrderOnce what all of them name.
+func TestBatchesSideBySideOrderOnce(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	const siemJob = "main/all/20260311T080000Z/20260311T090000Z/live/0"
+	const batches, threats = 24, 12
+	var records []string
+	for i := range threats {
+		records = append(records, fmt.Sprintf(`{"id":"%d","threatID":"t%d","threatStatus":"active"}`, i, i))
+	}
+	all := make([][]byte, batches)
+	for i := range all {
+		all[i] = answer(t, about{siemJob, feed.ClicksBlocked, nil, ""}, records...)
+	}
+	publish(t, b, siemJob, all...)
+	run(t, b, "ENRICHER_EXPANDERS=8")
+	arrives(t, b, bus.ConsumerExpander, func(left bus.Backlog) bool { return left.Done >= batches })
+	bucket, err := b.Bucket(t.Context(), bus.BucketLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := bucket.Get(t.Context(), ledger.Key(ledger.PartWant, "main", time.Date(2026, 3, 11, 8, 0, 0, 0, time.UTC)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := ledger.DecodePage(entry.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ordered, known uint32
+	for _, w := range page.GetWants() {
+		ordered, known = ordered+w.GetOrdered(), known+w.GetKnown()
+	}
+	if ordered != threats || known != (batches-1)*threats {
+		t.Errorf("%d were ordered and %d known, want %d and %d", ordered, known, threats, (batches-1)*threats)
+	}
+}

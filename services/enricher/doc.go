@@ -18,7 +18,7 @@
 // each with the figures of their list, threats and campaigns as they are. Such rows carry @tapline_generation.
 //
 // Names (expand.go) are looked up in this process's memory, then in KNOWN; what is new, has changed or is linked to
-// another campaign is ordered. A batch is acknowledged for its names when the jobs are stored; their ids
+// another campaign is ordered. Batches side by side that name the same wait for each other, so that it is ordered once. A batch is acknowledged for its names when the jobs are stored; their ids
 // say which batch they come from, so a repetition orders nothing twice.
 //
 // Orders to make rows again (reprocess.go, package replay) read RAW with a consumer of their own. Their rows go into

@@ -28,11 +28,12 @@ type expander struct {
 	*Enricher
 	known    *known.Memory
 	recent   *recent
+	turns    *turns
 	attacked *attacked
 }
 
 func newExpander(e *Enricher, answers *bus.Bucket) *expander {
-	return &expander{e, known.Open(answers, e.cfg.Tenant.Name, e.cfg.Known, e.now), newRecent(), &attacked{store: answers, tenant: e.cfg.Tenant.Name, now: e.now}}
+	return &expander{e, known.Open(answers, e.cfg.Tenant.Name, e.cfg.Known, e.now), newRecent(), newTurns(), &attacked{store: answers, tenant: e.cfg.Tenant.Name, now: e.now}}
 }
 
 // wish is one thing to ask Proofpoint for.
@@ -68,6 +69,11 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 	if len(wishes) == 0 {
 		return nil
 	}
+	taken, err := x.takeTurns(ctx, wishes)
+	defer x.turns.giveBack(taken)
+	if err != nil {
+		return err
+	}
 	want := &taplinev1.WantRecord{RawSequence: d.Sequence(), Named: uint32(len(wishes))}
 	if err := x.order(ctx, d, &raw, wishes, want); err != nil {
 		return err
@@ -80,6 +86,20 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 		return nil
 	}
 	return x.ledger.Want(ctx, raw.JobID, want)
+}
+
+// takeTurns waits until no other batch orders what this one may have to order. Give back what it took, also after an error.
+func (x *expander) takeTurns(ctx context.Context, wishes map[string]*wish) (taken []string, err error) {
+	for _, key := range slices.Sorted(maps.Keys(wishes)) {
+		if x.recent.has(key, x.now()) {
+			continue
+		}
+		if err := x.turns.take(ctx, key); err != nil {
+			return taken, err
+		}
+		taken = append(taken, key)
+	}
+	return taken, nil
 }
 
 // order publishes the jobs of the wishes that are not known, and counts.

@@ -60,6 +60,44 @@ func (r *recent) add(key string, at time.Time) {
 	}
 }
 
+// turns let one batch at a time order a thing, so that batches side by side which name the same new threat
+// order it once: the others find it in recent. Each takes its things in one order of all, so that no two wait for each other.
+type turns struct {
+	mu    sync.Mutex
+	taken map[string]chan struct{} // closed when the thing is given back
+}
+
+func newTurns() *turns { return &turns{taken: make(map[string]chan struct{})} }
+
+// take waits until nobody has the thing.
+func (t *turns) take(ctx context.Context, key string) error {
+	for {
+		t.mu.Lock()
+		theirs := t.taken[key]
+		if theirs == nil {
+			t.taken[key] = make(chan struct{})
+			t.mu.Unlock()
+			return nil
+		}
+		t.mu.Unlock()
+		select {
+		case <-theirs:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// giveBack ends the turns of things that were taken.
+func (t *turns) giveBack(keys []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range keys {
+		close(t.taken[key])
+		delete(t.taken, key)
+	}
+}
+
 const (
 	attackedFor  = 48 * time.Hour   // two snapshots
 	attackedRead = 10 * time.Minute // how often the shared memory is read

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,10 +22,10 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
-// answered is a target that has an answer, or never will.
+// answered is an id that has an answer, or never will.
 type answered struct {
-	target *taplinev1.Target
-	hash   uint64 // of what is published; 0 if nothing is
+	targets []*taplinev1.Target // of the id: all that the answer is about
+	hash    uint64              // of what is published; 0 if nothing is
 }
 
 // whenBusy is how long such a job waits; a dead owner's claim ends by itself.
@@ -120,10 +121,8 @@ func (c *collector) take(q *question, answer []byte) error {
 	if rec.Target, err = proto.Marshal(q.target); err != nil {
 		return fmt.Errorf("encode target %s: %w", q.target.GetId(), err)
 	}
-	for _, t := range q.same {
-		c.answers = append(c.answers, answered{t, rec.Hash})
-	}
-	c.answers = append(c.answers, answered{q.target, rec.Hash})
+	// The last is what was asked, which may know a campaign that no record does. It stays even when there are too many.
+	c.answers = append(c.answers, answered{append(slices.Clone(q.same), q.target), rec.Hash})
 	if rec.Hash == q.hash {
 		fc.result.Duplicate++
 		return nil
@@ -159,7 +158,7 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 		result.Received++
 		result.Dead++
 		c.dead = append(c.dead, f.obituary(w, q, failures))
-		c.answers = append(c.answers, answered{q.target, 0}) // it is not ordered again for a while
+		c.answers = append(c.answers, answered{[]*taplinev1.Target{q.target}, 0}) // it is not ordered again for a while
 		return nil
 	}
 	return bus.RetryAfter(q.err, f.delay(failures))
@@ -205,10 +204,11 @@ func (f *Fetcher) settle(ctx context.Context, w *work, answers []answered) error
 	group.SetLimit(f.cfg.Expand.Calls)
 	for _, a := range answers {
 		group.Go(func() error {
-			if !feed.Askable(a.target.GetId()) {
+			id := a.targets[0].GetId()
+			if !feed.Askable(id) {
 				return nil
 			}
-			return f.known.Settle(ctx, w.id.Call, a.target, a.hash)
+			return f.known.Settle(ctx, w.id.Call, id, a.hash, a.targets...)
 		})
 	}
 	return group.Wait()

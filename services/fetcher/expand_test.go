@@ -285,6 +285,13 @@ func TestOneCallForOneID(t *testing.T) {
 	if err := proto.Unmarshal(b.stored(t, r)[0].Target, target); err != nil || target.GetCampaign() != tapsim.RevisedCampaign {
 		t.Errorf("asked about %v, %v", target, err)
 	}
+	memory, err := b.bus.Bucket(t.Context(), bus.BucketKnown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := memory.Get(t.Context(), known.Key("main", feed.CallThreat, id)); err != nil || e.Revision != 2 {
+		t.Errorf("KNOWN was written %d times, %v; want once for the claim and once for the answer", e.Revision, err)
+	}
 	again := b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, 8, id, id, id)
 	again.Targets = order.GetTargets()
 	b.plan(t, again)

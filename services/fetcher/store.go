@@ -142,7 +142,7 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 		if err := proto.Unmarshal(r.Target, target); err != nil {
 			return bus.Permanent(fmt.Errorf("target in a batch of job %s: %w", w.job.GetId(), err))
 		}
-		if err := f.known.Settle(ctx, w.id.Call, target, r.Hash); err != nil {
+		if err := f.known.Settle(ctx, w.id.Call, target.GetId(), r.Hash, target); err != nil {
 			return err
 		}
 	}

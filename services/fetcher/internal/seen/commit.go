@@ -18,53 +18,82 @@ const (
 	batchBytes = 8 << 20
 )
 
+// batchTries is how often a batch is lost before its hours are written one by one. The next try is lost only to a job
+// that writes within the few milliseconds since the last reading.
+const batchTries = 8
+
 // Commit writes everything that was added. Call it once the records are
 // published. It may be repeated.
 func (s *Sets) Commit(ctx context.Context) error {
 	s.last = nil
 	s.hint()
 	var keys []hourKey
-	var changes []bus.Change
 	size := 0
 	for key, h := range s.hours {
-		pending := h.pending()
-		if len(pending) == 0 {
+		n := len(h.added) + len(h.more)
+		if n == 0 {
 			continue
 		}
-		last := len(h.chunks) - 1
-		if len(h.chunks[last])/entrySize+len(pending) >= s.chunk { // more than one key
-			if err := s.commit(ctx, key, h); err != nil {
+		keys = append(keys, key)
+		if size += len(h.tail()) + n*entrySize; size >= batchBytes || len(keys) == batchKeys {
+			if err := s.commitAll(ctx, keys); err != nil {
 				return err
 			}
-			continue
-		}
-		merged := merge(h.chunks[last], pending)
-		keys, changes = append(keys, key), append(changes, bus.Change{Key: s.key(key, last), Value: merged, Revision: h.rev})
-		if size += len(merged); size >= batchBytes || len(changes) == batchKeys {
-			if err := s.commitAll(ctx, keys, changes); err != nil {
-				return err
-			}
-			keys, changes, size = keys[:0], changes[:0], 0
+			keys, size = keys[:0], 0
 		}
 	}
-	return s.commitAll(ctx, keys, changes)
+	return s.commitAll(ctx, keys)
 }
 
-// commitAll writes the hours in one batch, and one by one when that does not succeed.
-func (s *Sets) commitAll(ctx context.Context, keys []hourKey, changes []bus.Change) error {
-	if len(changes) > 1 && s.store.UpdateAll(ctx, changes) == nil {
-		step.At("seen.written")
-		for _, key := range keys {
-			delete(s.hours, key) // it would have to be read again for its revision
+// commitAll writes hours in one batch. When another job was faster at any of them, they are read again in one request
+// and written in the next batch: one by one each would cost a sync of the disk, and would be lost again to
+// a job that does the same. That is left for what a batch cannot do.
+func (s *Sets) commitAll(ctx context.Context, keys []hourKey) error {
+	for race, tries := (bus.Race{}), 0; tries < batchTries; tries++ {
+		fitting, changes := s.changes(keys)
+		if len(changes) < 2 {
+			break
 		}
-		return nil
-	}
-	for _, key := range keys {
-		if err := s.commit(ctx, key, s.hours[key]); err != nil {
+		err := s.store.UpdateAll(ctx, changes)
+		if err == nil {
+			step.At("seen.written")
+			for _, key := range fitting {
+				delete(s.hours, key) // it would have to be read again for its revision
+			}
+			break
+		}
+		if !errors.Is(err, bus.ErrConflict) {
+			break
+		}
+		if err := race.Lost(ctx); err != nil {
+			return fmt.Errorf("note what was seen: %w", err)
+		}
+		if err := s.readAgain(ctx, fitting); err != nil {
 			return err
 		}
 	}
+	for _, key := range keys {
+		if h := s.hours[key]; h != nil {
+			if err := s.commit(ctx, key, h); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// changes are those of hours whose new entries fit into one key, and which hours that are.
+func (s *Sets) changes(keys []hourKey) (fitting []hourKey, changes []bus.Change) {
+	for _, key := range keys {
+		h := s.hours[key]
+		pending := h.pending()
+		if len(h.tail())/entrySize+len(pending) >= s.chunk {
+			continue
+		}
+		change := bus.Change{Key: s.key(key, len(h.chunks)-1), Value: merge(h.tail(), pending), Revision: h.rev}
+		fitting, changes = append(fitting, key), append(changes, change)
+	}
+	return fitting, changes
 }
 
 // pending are the entries that are not written yet.

@@ -14,5 +14,6 @@
 // Order matters and is the caller's: publish first, then [Sets.Commit]. A crash
 // in between forgets, which costs duplicates and never loses; the fetcher
 // closes that gap from the stored batches. The hours of a window are written in
-// batches, each all or nothing, and one by one when another job was faster.
+// batches, each all or nothing. When another job was faster at one of them, they are read and written again in
+// batches, too, and one by one only when that was lost several times.
 package seen

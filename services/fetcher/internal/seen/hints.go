@@ -56,7 +56,7 @@ func (s *Sets) readAhead(ctx context.Context) {
 		return
 	}
 	for _, pair := range pairs {
-		if len(pair.Value)%entrySize != 0 || len(pair.Value) >= s.chunk*entrySize {
+		if !s.open(pair.Value) {
 			continue
 		}
 		h := newHour()
@@ -71,7 +71,7 @@ func (s *Sets) hint() {
 	for key, h := range s.hours {
 		if len(h.added) > 0 {
 			keys = append(keys, key)
-			size += len(h.chunks[len(h.chunks)-1])
+			size += len(h.tail())
 		}
 	}
 	if len(keys) > hintKeys || size > hintBytes {

@@ -138,6 +138,9 @@ func (h *hour) add(e uint64) Verdict {
 	return verdict
 }
 
+// tail is the last chunk.
+func (h *hour) tail() []byte { return h.chunks[len(h.chunks)-1] }
+
 func newHour() *hour {
 	return &hour{added: make(map[uint64]uint64), more: make(map[uint64]struct{})}
 }
@@ -180,6 +183,38 @@ func (s *Sets) read(ctx context.Context, key hourKey, h *hour) error {
 			return nil
 		}
 	}
+}
+
+// readAgain reads the last chunks of hours in one request. What the answer lacks, and what is not the last chunk any more,
+// is read one by one, and so are all of them when it fails.
+func (s *Sets) readAgain(ctx context.Context, keys []hourKey) error {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = s.key(key, len(s.hours[key].chunks)-1)
+	}
+	stored := make(map[string]bus.Entry, len(keys))
+	if pairs, err := s.store.Select(ctx, names...); err == nil {
+		for _, pair := range pairs {
+			stored[pair.Key] = pair.Entry
+		}
+	}
+	for i, key := range keys {
+		h := s.hours[key]
+		entry, ok := stored[names[i]]
+		if !ok || !s.open(entry.Value) {
+			if err := s.read(ctx, key, h); err != nil {
+				return err
+			}
+			continue
+		}
+		h.chunks[len(h.chunks)-1], h.rev = entry.Value, entry.Revision
+	}
+	return nil
+}
+
+// open reports whether a value is a list that is not full.
+func (s *Sets) open(value []byte) bool {
+	return len(value)%entrySize == 0 && len(value) < s.chunk*entrySize
 }
 
 var errMalformed = errors.New("SEEN entry is not a list of 8-byte entries")

@@ -20,7 +20,9 @@ type memory struct {
 	values map[string]bus.Entry
 	rev    uint64
 
-	gets, selects int
+	gets, selects, updates, batches int
+
+	before func() // each batch; nil for nothing
 }
 
 func (m *memory) Get(_ context.Context, key string) (bus.Entry, error) {
@@ -32,24 +34,31 @@ func (m *memory) Get(_ context.Context, key string) (bus.Entry, error) {
 }
 
 func (m *memory) Update(_ context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	m.updates++
 	if m.values[key].Revision != revision {
 		return 0, bus.ErrConflict
 	}
-	m.rev++
-	m.values[key] = bus.Entry{Value: value, Revision: m.rev}
-	return m.rev, nil
+	return m.put(key, value), nil
 }
 
-func (m *memory) UpdateAll(ctx context.Context, changes []bus.Change) error {
+func (m *memory) put(key string, value []byte) (revision uint64) {
+	m.rev++
+	m.values[key] = bus.Entry{Value: value, Revision: m.rev}
+	return m.rev
+}
+
+func (m *memory) UpdateAll(_ context.Context, changes []bus.Change) error {
+	m.batches++
+	if m.before != nil {
+		m.before()
+	}
 	for _, c := range changes {
 		if m.values[c.Key].Revision != c.Revision {
 			return bus.ErrConflict
 		}
 	}
 	for _, c := range changes {
-		if _, err := m.Update(ctx, c.Key, c.Value, c.Revision); err != nil {
-			return err
-		}
+		m.put(c.Key, c.Value)
 	}
 	return nil
 }

@@ -1,0 +1,65 @@
+package enricher
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestOneTurnAtATime: batches that want overlapping things all get them, each thing one batch at a time.
+func TestOneTurnAtATime(t *testing.T) {
+	t.Parallel()
+	turns, known := newTurns(), newRecent()
+	var mu sync.Mutex
+	ordered := make(map[string]int)
+	var batches sync.WaitGroup
+	for _, keys := range [][]string{{"a", "b", "c"}, {"b", "c", "d"}, {"a", "d"}, {"a", "b", "c", "d"}, {"c"}} {
+		batches.Go(func() {
+			for _, key := range slices.Sorted(slices.Values(keys)) {
+				if err := turns.take(t.Context(), key); err != nil {
+					t.Error(err)
+				}
+			}
+			defer turns.giveBack(keys)
+			for _, key := range keys {
+				if known.has(key, time.Unix(0, 0)) {
+					continue
+				}
+				mu.Lock()
+				ordered[key]++
+				mu.Unlock()
+				known.add(key, time.Unix(0, 0))
+			}
+		})
+	}
+	batches.Wait()
+	for _, key := range []string{"a", "b", "c", "d"} {
+		if ordered[key] != 1 {
+			t.Errorf("%s was ordered %d times", key, ordered[key])
+		}
+	}
+	if len(turns.taken) != 0 {
+		t.Errorf("%d things were not given back", len(turns.taken))
+	}
+}
+
+// TestATurnIsNotAwaitedForEver: who is told to stop does, and the thing stays with who has it.
+func TestATurnIsNotAwaitedForEver(t *testing.T) {
+	t.Parallel()
+	turns := newTurns()
+	if err := turns.take(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := turns.take(ctx, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("waited: %v", err)
+	}
+	turns.giveBack([]string{"a"})
+	if err := turns.take(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+}
