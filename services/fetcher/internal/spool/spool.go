@@ -18,7 +18,7 @@ type Spool struct {
 	dir    string
 	limit  int
 	items  []item
-	memory []byte
+	memory int // bytes of batches in memory
 	file   *os.File
 	out    *bufio.Writer
 	size   int64 // of the file
@@ -27,7 +27,9 @@ type Spool struct {
 type item struct {
 	label  string
 	length int
-	onDisk bool
+	// data is the batch, nil if it is in the file. Each has memory of its own: one slice that grows
+	// to a few megabytes leaves several times as much behind on its way.
+	data []byte
 }
 
 // Open makes an empty spool. Batches of more than limit bytes in total go to
@@ -36,15 +38,14 @@ func Open(dir string, limit int) *Spool { return &Spool{dir: dir, limit: limit} 
 
 // Add appends a batch; the data is copied.
 func (s *Spool) Add(label string, data []byte) error {
-	onDisk := s.file != nil || len(s.memory)+len(data) > s.limit
-	if onDisk {
-		if err := s.write(data); err != nil {
-			return fmt.Errorf("spool a batch: %w", err)
-		}
-	} else {
-		s.memory = append(s.memory, data...)
+	it := item{label: label, length: len(data)}
+	if s.file == nil && s.memory+len(data) <= s.limit {
+		it.data = append(make([]byte, 0, len(data)), data...) // not nil, even of nothing
+		s.memory += len(data)
+	} else if err := s.write(data); err != nil {
+		return fmt.Errorf("spool a batch: %w", err)
 	}
-	s.items = append(s.items, item{label, len(data), onDisk})
+	s.items = append(s.items, it)
 	return nil
 }
 
@@ -76,7 +77,6 @@ func (s *Spool) Len() int { return len(s.items) }
 // Each reads the batches in order, as often as wanted, until yield says stop.
 // The data is valid during the call.
 func (s *Spool) Each(yield func(label string, data []byte) bool) error {
-	memory := s.memory
 	var disk *bufio.Reader
 	if s.file != nil {
 		if err := s.out.Flush(); err != nil {
@@ -86,11 +86,10 @@ func (s *Spool) Each(yield func(label string, data []byte) bool) error {
 	}
 	var buf []byte
 	for _, it := range s.items {
-		if !it.onDisk {
-			if !yield(it.label, memory[:it.length:it.length]) {
+		if it.data != nil {
+			if !yield(it.label, it.data) {
 				return nil
 			}
-			memory = memory[it.length:]
 			continue
 		}
 		if cap(buf) < it.length {
