@@ -60,6 +60,7 @@ func (p Process) run() *cobra.Command {
 				Telemetry: func(c Config) telemetry.Config { return c.Telemetry },
 				Traces:    otlp.Traces,
 				Run: func(ctx context.Context, c Config, rt program.Runtime) error {
+					defer thrifty(rt.Environ)()
 					return Run(ctx, c, rt, nil)
 				},
 			}
