@@ -228,7 +228,10 @@ func TestQuietConnectionsAreEnded(t *testing.T) {
 			for i := range 3 {
 				fill(t, b, 10*i, 1, 10)
 				settled(t, b)
-				poll(t, "the end of the connection", func() bool { return sink.Snapshot().Open == 0 })
+				poll(t, "the end of the connection", func() bool { // that has been seen: the kernel confirms before the sink accepts
+					snap := sink.Snapshot()
+					return snap.Events == int64(10*(i+1)) && snap.Open == 0
+				})
 				if n := sink.Snapshot().Connections; n != int64(i+1) {
 					t.Errorf("%d connections after %d uses", n, i+1)
 				}
