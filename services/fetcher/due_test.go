@@ -73,6 +73,16 @@ func TestAWindowThatHasBegunIsCut(t *testing.T) {
 	}
 }
 
+// measuredTwoHours fails unless the clock of a call is known to have been two hours ahead. How long a busy machine
+// takes from one line to the next does not count.
+func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.WindowRecord) {
+	t.Helper()
+	skew, off := time.Duration(r.GetSkewMs())*time.Millisecond, r.GetReadAt().AsTime().Sub(b.sim.Now())
+	if skew.Round(time.Hour) != 2*time.Hour || off.Round(time.Hour) != 0 {
+		t.Errorf("read at %s with a clock that is %s ahead, at %s", r.GetReadAt().AsTime(), skew, b.sim.Now())
+	}
+}
+
 // TestAClockThatJumps: the answer tells that a sweep was called too early. It counts for nothing.
 func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
@@ -91,9 +101,7 @@ func TestAClockThatJumps(t *testing.T) {
 		t.Errorf("%d calls, want 3", n)
 	}
 	b.unknown(t, sweep)
-	if off := r.GetReadAt().AsTime().Sub(b.sim.Now()).Abs(); r.GetSkewMs() != 2*3600*1000 || off > time.Hour {
-		t.Errorf("read at %s with a clock that is %d ms ahead, at %s", r.GetReadAt().AsTime(), r.GetSkewMs(), b.sim.Now())
-	}
+	b.measuredTwoHours(t, r)
 }
 
 // dateless gives answers without a Date header.
@@ -153,7 +161,5 @@ func TestAClockThatWasMeasuredBefore(t *testing.T) {
 	job := b.job(b.window, 0)
 	b.plan(t, job)
 	r := b.record(t, job)
-	if off := r.GetReadAt().AsTime().Sub(b.sim.Now()).Abs(); r.GetSkewMs() != 2*3600*1000 || off > time.Hour {
-		t.Errorf("read at %s with a clock that is %d ms ahead, at %s", r.GetReadAt().AsTime(), r.GetSkewMs(), b.sim.Now())
-	}
+	b.measuredTwoHours(t, r)
 }
