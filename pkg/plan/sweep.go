@@ -64,31 +64,83 @@ func (p *planner) frontier() time.Time {
 // sweep plans to read each hour again when it has reached the age of each pass:
 // Proofpoint makes some records visible long after their creation. What was
 // published before is recognised and dropped by the fetcher.
+//
+// What is due first comes first, whatever its pass. By a clock that is ahead sweeps are planned before their time, and each
+// keeps a place until then: if one pass always went before another, its places would never be free for the other.
 func (p *planner) sweep() {
-	for _, age := range p.c.Sweeps {
-		state := p.pass(minutes(age))
-		for p.maySweep() {
-			jump(state)
-			next := state.GetNext().AsTime()
-			if next.Before(p.oldest) { // no longer served; it was read when it was
-				if state.GetPass() == p.final() {
-					p.whatIsRead(window.New(next, p.oldest), func(part window.Window, f string) { p.unswept(part, []string{f}) })
-				}
-				next = p.oldest
-				state.Next = timestamppb.New(next)
-			}
-			w := window.New(next, next.Truncate(time.Hour).Add(time.Hour))
-			if w.Span() < window.MinSpan { // what was skipped ends right before the hour
-				w.Start = w.End.Add(-window.MinSpan)
-			}
-			if w.End.After(p.s.GetLiveHead().AsTime()) || p.in.Now.Sub(w.End) < age || p.busy(w) {
-				break
-			}
-			p.add(w, taplinev1.Lane_LANE_SWEEP, state.GetPass())
-			state.Next = timestamppb.New(w.End)
+	p.expire()
+	for p.maySweep() && p.sweepNext() {
+	}
+}
+
+// expire gives up sweeps of what is no longer served; it was read when it was.
+func (p *planner) expire() {
+	final := p.final()
+	for _, state := range p.s.GetSweeps() {
+		jump(state)
+		next := state.GetNext().AsTime()
+		if !next.Before(p.oldest) {
+			continue
+		}
+		if state.GetPass() == final {
+			p.whatIsRead(window.New(next, p.oldest), func(part window.Window, f string) { p.unswept(part, []string{f}) })
+		}
+		state.Next = timestamppb.New(p.oldest)
+	}
+	p.s.Extras = slices.DeleteFunc(p.s.GetExtras(), func(x *taplinev1.Extra) bool {
+		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
+		if !w.Start.Before(p.oldest) {
+			return false
+		}
+		switch {
+		case x.GetPass() > final:
+			p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
+		case x.GetPass() == final:
+			p.unswept(w, x.GetFeeds())
+		}
+		return true
+	})
+}
+
+// sweepNext plans the sweep that is due first, if one is.
+func (p *planner) sweepNext() bool {
+	var best *taplinev1.Job
+	var taken func()
+	first := p.in.Now.Add(1)
+	offer := func(w window.Window, pass uint32, feeds []string, take func()) {
+		due := w.End.Add(time.Duration(pass) * time.Minute)
+		if due.Before(first) && !p.busy(w) {
+			first, taken = due, take
+			best = &taplinev1.Job{Lane: taplinev1.Lane_LANE_SWEEP, Pass: pass, Feeds: feeds, Window: w.Proto()}
 		}
 	}
-	p.extras()
+	for _, state := range p.s.GetSweeps() {
+		if w := upcoming(state); !w.End.After(p.s.GetLiveHead().AsTime()) {
+			offer(w, state.GetPass(), feed.Names(p.c.Set), func() { state.Next = timestamppb.New(w.End) })
+		}
+	}
+	// Windows that are swept besides: their last sweep still found something, or a pass left them out wrongly.
+	for i, x := range p.s.GetExtras() {
+		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
+		offer(w, x.GetPass(), x.GetFeeds(), func() { p.s.Extras = slices.Delete(p.s.GetExtras(), i, i+1) })
+	}
+	if best == nil {
+		return false
+	}
+	taken()
+	p.s.Outstanding = append(p.s.Outstanding, p.like(best, span(best), best.GetFeeds()))
+	return true
+}
+
+// upcoming is what a pass sweeps next.
+func upcoming(s *taplinev1.SweepState) window.Window {
+	jump(s)
+	next := s.GetNext().AsTime()
+	w := window.New(next, next.Truncate(time.Hour).Add(time.Hour))
+	if w.Span() < window.MinSpan { // what was skipped ends right before the hour
+		w.Start = w.End.Add(-window.MinSpan)
+	}
+	return w
 }
 
 // skip notes that a first reading comes so late that it is as good as a sweep.
@@ -112,28 +164,6 @@ func jump(s *taplinev1.SweepState) {
 		s.Next = timestamppb.New(later(s.GetNext().AsTime(), s.GetSkips()[0].GetEnd().AsTime()))
 		s.Skips = s.Skips[1:]
 	}
-}
-
-// extras sweeps windows besides: their last sweep still found something, or a pass left them out wrongly.
-func (p *planner) extras() {
-	p.s.Extras = slices.DeleteFunc(p.s.GetExtras(), func(x *taplinev1.Extra) bool {
-		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
-		if w.Start.Before(p.oldest) {
-			switch final := p.final(); {
-			case x.GetPass() > final:
-				p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
-			case x.GetPass() == final:
-				p.unswept(w, x.GetFeeds())
-			}
-			return true
-		}
-		if p.in.Now.Sub(w.End) < time.Duration(x.GetPass())*time.Minute || p.busy(w) || !p.maySweep() {
-			return false
-		}
-		j := p.like(&taplinev1.Job{Lane: taplinev1.Lane_LANE_SWEEP, Pass: x.GetPass()}, w, x.GetFeeds())
-		p.s.Outstanding = append(p.s.Outstanding, j)
-		return true
-	})
 }
 
 func (p *planner) maySweep() bool {

@@ -250,3 +250,42 @@ func TestAClockThatIsAhead(t *testing.T) {
 		})
 	}
 }
+
+// TestAClockThatStaysAhead: sweeps are planned before their time for good, and wait for it. No pass keeps another from
+// its turn.
+func TestAClockThatStaysAhead(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{2 * time.Hour, 30 * time.Hour} {
+		c := config()
+		c.Start = epoch
+		s := plan.Start(c, epoch.Add(ahead))
+		outcomes := map[string]*taplinev1.WindowRecord{}
+		swept := map[time.Duration][]window.Window{}
+		end := epoch.Add(60 * time.Hour)
+		for now := epoch; now.Before(end); now = now.Add(3 * time.Minute) {
+			plan.Step(c, s, plan.Input{Now: now.Add(ahead), Outcomes: outcomes})
+			for _, j := range s.GetOutstanding() {
+				w, age := span(j), time.Duration(j.GetPass())*time.Minute
+				since := now.Sub(w.End) - age
+				if outcomes[j.GetId()] != nil {
+					continue
+				}
+				_, _, halves := w.Halves()
+				switch {
+				case since >= 0:
+					outcomes[j.GetId()] = fetched(now, 0)
+					if since < 3*time.Hour {
+						swept[age] = append(swept[age], w)
+					}
+				case age == 0 && since < -5*time.Minute && now.After(w.Start) && halves: // as the fetcher does
+					outcomes[j.GetId()] = split()
+				}
+			}
+		}
+		for _, age := range c.Sweeps {
+			if missing := window.New(epoch, end.Add(-age-4*time.Hour)).Missing(swept[age]); len(missing) > 0 {
+				t.Errorf("%s ahead: not swept at the age of %s, or hours later: %d parts, first %s", ahead, age, len(missing), missing[0])
+			}
+		}
+	}
+}

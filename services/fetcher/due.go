@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/step"
@@ -14,8 +16,8 @@ import (
 const (
 	// clockHolds is how long a measured clock is relied on. Then a call is made that measures it again.
 	clockHolds = 5 * time.Minute
-	// inaccurate is how far the times of a call may be off: the Date header has whole
-	// seconds, and it is not known when in the course of an answer a server takes it.
+	// inaccurate is how far the Date header may be off: it has whole seconds, and it is not known
+	// when in the course of an answer a server takes it.
 	inaccurate = time.Minute
 	// coarse is how long a window that has begun waits for its end as a whole.
 	coarse = 5 * time.Minute
@@ -29,25 +31,47 @@ type measured struct {
 
 // note measures how far the local clock is from Proofpoint's. The Date header
 // has a precision of a second.
-func (f *Fetcher) note(r proofpoint.Response) (skew time.Duration) {
+func (f *Fetcher) note(r proofpoint.Response) {
 	if r.ServerTime.IsZero() {
-		return 0
+		return
 	}
-	skew = r.Skew.Truncate(time.Second)
-	f.clock.Store(&measured{skew: skew, at: f.now()})
+	skew := r.Skew.Truncate(time.Second)
+	f.clock.Store(&measured{skew: skew, at: f.local()})
 	f.metrics.skew.Set(skew.Seconds())
-	return skew
+}
+
+// local is what the local clock shows. With its monotonic reading, one that was set would look as if it had gone on.
+func (f *Fetcher) local() time.Time { return f.now().Round(0) }
+
+// skew is how far the local clock was ahead when that was measured last, 0 if it never was. No answer, and one without
+// a Date header, tell nothing new: they are not the word that the clock is right.
+func (f *Fetcher) skew() time.Duration {
+	if clock := f.clock.Load(); clock != nil {
+		return clock.skew
+	}
+	return 0
 }
 
 // theirs is the time by Proofpoint's clock. It is not known when none was measured lately, or the
 // local one has jumped.
 func (f *Fetcher) theirs() (now time.Time, known bool) {
-	local, clock := f.now(), f.clock.Load()
+	local, clock := f.local(), f.clock.Load()
 	if clock == nil {
 		return local, false
 	}
 	since := local.Sub(clock.at)
 	return local.Add(-clock.skew), since >= 0 && since <= clockHolds
+}
+
+// readAt is when a call was made, by Proofpoint's clock; nil for a job of several calls.
+func (f *Fetcher) readAt(r proofpoint.Response) *timestamppb.Timestamp {
+	switch {
+	case r.AskedAt.IsZero():
+		return nil
+	case r.ServerTime.IsZero():
+		return timestamppb.New(r.AskedAt.Add(-f.skew()))
+	}
+	return timestamppb.New(r.AskedAt)
 }
 
 // due is when a job may be done, by Proofpoint's clock: its window has ended, and is as old as its
@@ -65,15 +89,16 @@ func (f *Fetcher) hold(ctx context.Context, w *work) (held bool, err error) {
 		return false, nil
 	}
 	if w.id.Pass == 0 && wait > coarse && now.After(w.window.Start) && w.divisible() {
-		return true, f.split(ctx, w, "it was planned before its end", f.clock.Load().skew)
+		return true, f.split(ctx, w, "it was planned before its end")
 	}
 	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errNotDue, wait), step.Wait(min(wait, longestWait)))
 }
 
-// premature refuses the answer to a call that turned out to be too early, when the clock was not known before.
-func premature(w *work, asked time.Time) error {
-	wait := w.due().Sub(asked)
-	if w.id.Call != feed.CallSIEM || wait <= inaccurate {
+// premature refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
+// Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end.
+func premature(w *work, answered time.Time) error {
+	wait := w.due().Sub(answered)
+	if w.id.Call != feed.CallSIEM || answered.IsZero() || wait <= inaccurate {
 		return nil
 	}
 	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errNotDue, wait), step.Wait(min(wait, longestWait)))

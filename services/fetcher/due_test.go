@@ -1,6 +1,9 @@
 package fetcher_test
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +73,16 @@ func TestAWindowThatHasBegunIsCut(t *testing.T) {
 	}
 }
 
+// measuredTwoHours fails unless the clock of a call is known to have been two hours ahead. How long a busy machine
+// takes from one line to the next does not count.
+func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.WindowRecord) {
+	t.Helper()
+	skew, off := time.Duration(r.GetSkewMs())*time.Millisecond, r.GetReadAt().AsTime().Sub(b.sim.Now())
+	if skew.Round(time.Hour) != 2*time.Hour || off.Round(time.Hour) != 0 {
+		t.Errorf("read at %s with a clock that is %s ahead, at %s", r.GetReadAt().AsTime(), skew, b.sim.Now())
+	}
+}
+
 // TestAClockThatJumps: the answer tells that a sweep was called too early. It counts for nothing.
 func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
@@ -88,7 +101,65 @@ func TestAClockThatJumps(t *testing.T) {
 		t.Errorf("%d calls, want 3", n)
 	}
 	b.unknown(t, sweep)
-	if off := r.GetReadAt().AsTime().Sub(b.sim.Now()).Abs(); r.GetSkewMs() != 2*3600*1000 || off > time.Hour {
-		t.Errorf("read at %s with a clock that is %d ms ahead, at %s", r.GetReadAt().AsTime(), r.GetSkewMs(), b.sim.Now())
+	b.measuredTwoHours(t, r)
+}
+
+// dateless gives answers without a Date header.
+type dateless struct{ http.ResponseWriter }
+
+func (d dateless) WriteHeader(status int) {
+	d.Header()["Date"] = nil
+	d.ResponseWriter.WriteHeader(status)
+}
+
+func (d dateless) Write(p []byte) (int, error) {
+	d.Header()["Date"] = nil
+	return d.ResponseWriter.Write(p)
+}
+
+// withhold takes the Date header out of the answers to calls for such paths.
+func (b *bench) withhold(t *testing.T, prefix string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			w = dateless{w}
+		}
+		b.sim.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	b.url = server.URL
+}
+
+// TestAnswersThatDoNotTellTheTime: the local clock, which is behind, is no reason to refuse them; each would be called
+// for again and again.
+func TestAnswersThatDoNotTellTheTime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.withhold(t, "/")
+	b.ahead.Store(int64(-3 * time.Hour))
+	b.start(t)
+	first, sweep := b.job(b.window, 0), b.sweepIn(-time.Minute)
+	for _, job := range []*taplinev1.Job{first, sweep} {
+		b.plan(t, job)
+		if r := b.record(t, job); r.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED || r.GetSkewMs() != 0 {
+			t.Errorf("%v", r)
+		}
 	}
+	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 2 {
+		t.Errorf("%d calls, want 2", calls)
+	}
+}
+
+// TestAClockThatWasMeasuredBefore: an answer that does not tell the time does not say that the local clock is right. The
+// scheduler would plan ahead.
+func TestAClockThatWasMeasuredBefore(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.withhold(t, "/v2/siem")
+	b.ahead.Store(int64(2 * time.Hour))
+	b.start(t)
+	job := b.job(b.window, 0)
+	b.plan(t, job)
+	r := b.record(t, job)
+	b.measuredTwoHours(t, r)
 }

@@ -66,7 +66,7 @@ func (f *Fetcher) expand(ctx context.Context, w *work) error {
 			return err
 		}
 	}
-	return f.store(ctx, w, c, last, 0)
+	return f.store(ctx, w, c, last)
 }
 
 // hopeless ends a job of which nothing can be stored because of something that is not the
@@ -99,7 +99,7 @@ func (f *Fetcher) hopeless(ctx context.Context, w *work, questions []*question) 
 		return bus.RetryAfter(cause, min(exhausted.Wait, longestWait))
 	}
 	if api, ok := errors.AsType[*proofpoint.APIError](cause); ok {
-		return f.judge(ctx, w, api, 0)
+		return f.judge(ctx, w, api)
 	}
 	return cause
 }

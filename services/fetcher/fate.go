@@ -30,18 +30,18 @@ const (
 )
 
 // fate says what a failed call means for its job.
-func (f *Fetcher) fate(ctx context.Context, w *work, err error, skew time.Duration) error {
+func (f *Fetcher) fate(ctx context.Context, w *work, err error) error {
 	var api *proofpoint.APIError
 	if !errors.As(err, &api) { // SEEN, the spool: nothing is wrong with the call
 		f.metrics.calls.WithLabelValues(w.endpoint.Path, "not-stored").Inc()
 		return err
 	}
 	f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
-	return f.judge(ctx, w, api, skew)
+	return f.judge(ctx, w, api)
 }
 
 // judge is fate for a call that is counted.
-func (f *Fetcher) judge(ctx context.Context, w *work, api *proofpoint.APIError, skew time.Duration) error {
+func (f *Fetcher) judge(ctx context.Context, w *work, api *proofpoint.APIError) error {
 	switch api.Kind {
 	case proofpoint.Canceled:
 		return api
@@ -56,15 +56,15 @@ func (f *Fetcher) judge(ctx context.Context, w *work, api *proofpoint.APIError, 
 	case proofpoint.StillCurrent:
 		return bus.RetryAfter(api, untilPast)
 	case proofpoint.TooFarPast:
-		return f.tooOld(ctx, w, api, skew)
+		return f.tooOld(ctx, w, api)
 	case proofpoint.TooShort, proofpoint.TooLong, proofpoint.EndBeforeStart:
 		return f.giveUp(ctx, w, api) // the job itself is wrong, and will be tomorrow
 	case proofpoint.Timeout:
 		f.rest(w, api, 0)
-		return f.halve(ctx, w, api, 1, skew)
+		return f.halve(ctx, w, api, 1)
 	case proofpoint.ServerError, proofpoint.Truncated, proofpoint.Malformed:
 		f.rest(w, api, 0)
-		return f.halve(ctx, w, api, splitAfter, skew)
+		return f.halve(ctx, w, api, splitAfter)
 	case proofpoint.Network:
 		return f.pause(w, api, 0)
 	default:
@@ -104,12 +104,12 @@ func (f *Fetcher) refused(ctx context.Context, w *work, api *proofpoint.APIError
 
 // tooOld gives up what Proofpoint no longer serves. The second half of a window
 // may still be served, so the window is cut first.
-func (f *Fetcher) tooOld(ctx context.Context, w *work, api *proofpoint.APIError, skew time.Duration) error {
+func (f *Fetcher) tooOld(ctx context.Context, w *work, api *proofpoint.APIError) error {
 	if _, _, ok := w.window.Halves(); w.id.Call == feed.CallSIEM && (ok || w.job.GetOverlap() > 0) {
-		return f.split(ctx, w, api.Error(), skew)
+		return f.split(ctx, w, api.Error())
 	}
 	f.log.Error("a window is lost", slog.Int("error_id", api.Kind.DevoID()), slog.String("window", w.window.String()), slog.Any("error", api))
-	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0)
+	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error())
 }
 
 // giveUp ends a job that is wrong in itself: first its letter, and then the note, behind which no run looks at the
@@ -128,32 +128,32 @@ func (f *Fetcher) giveUp(ctx context.Context, w *work, api *proofpoint.APIError)
 	}
 	step.At("fetcher.dead")
 	f.log.Error("a job went to DEAD", slog.String("job", w.job.GetId()), slog.Any("error", api))
-	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error(), 0)
+	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_LOST, api.Error())
 }
 
 // halve cuts a window that failed often enough on its own; before that, or when it cannot
 // be cut, it is called again after the rest.
-func (f *Fetcher) halve(ctx context.Context, w *work, api *proofpoint.APIError, after int, skew time.Duration) error {
+func (f *Fetcher) halve(ctx context.Context, w *work, api *proofpoint.APIError, after int) error {
 	due := w.attempts >= splitAnyway || (w.attempts >= after && f.gateOf(w).alone())
 	if w.divisible() && due {
-		return f.split(ctx, w, api.Error(), skew)
+		return f.split(ctx, w, api.Error())
 	}
 	return bus.RetryAfter(api, f.gateOf(w).rest())
 }
 
 // split tells the scheduler to plan the parts.
-func (f *Fetcher) split(ctx context.Context, w *work, reason string, skew time.Duration) error {
+func (f *Fetcher) split(ctx context.Context, w *work, reason string) error {
 	if !w.divisible() {
 		return bus.RetryAfter(fmt.Errorf("%w: %s cannot be cut: %s", errBadJob, w.window, reason), longestWait)
 	}
 	f.log.Info("a window is cut", slog.String("window", w.window.String()), slog.String("reason", reason))
-	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_SPLIT, reason, skew)
+	return f.conclude(ctx, w, taplinev1.WindowState_WINDOW_STATE_SPLIT, reason)
 }
 
 // conclude writes a state other than fetched into the ledger.
-func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowState, reason string, skew time.Duration) error {
+func (f *Fetcher) conclude(ctx context.Context, w *work, state taplinev1.WindowState, reason string) error {
 	err := f.ledger.Read(ctx, &taplinev1.WindowRecord{
-		JobId: w.job.GetId(), State: state, Attempts: uint32(w.attempts), Reason: reason, SkewMs: skew.Milliseconds(),
+		JobId: w.job.GetId(), State: state, Attempts: uint32(w.attempts), Reason: reason, SkewMs: f.skew().Milliseconds(),
 	})
 	step.At("fetcher.concluded")
 	return err

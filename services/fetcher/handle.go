@@ -173,18 +173,18 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	c := f.collect(w)
 	defer f.discard(c)
 	response, err := f.read(ctx, w, c)
-	skew := f.note(response)
+	f.note(response)
 	f.metrics.bytes.Add(float64(response.Bytes))
 	f.metrics.duration.Observe(response.Duration.Seconds())
 	if err != nil {
-		return f.fate(ctx, w, err, skew)
+		return f.fate(ctx, w, err)
 	}
 	step.At("fetcher.called")
 	f.works(ctx, w)
-	if err := premature(w, response.AskedAt); err != nil {
+	if err := premature(w, response.ServerTime); err != nil {
 		return err
 	}
-	return f.store(ctx, w, c, response, skew)
+	return f.store(ctx, w, c, response)
 }
 
 // works notes that Proofpoint answers.

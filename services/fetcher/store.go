@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -27,7 +26,7 @@ import (
 
 // store makes the outcome of a call durable: DEAD, then RAW with the marker, then
 // SEEN and LEDGER.
-func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint.Response, skew time.Duration) error {
+func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint.Response) error {
 	results, err := c.finish()
 	if err != nil {
 		return err
@@ -42,7 +41,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
 		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status),
 		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
-		SkewMs: skew.Milliseconds(), ReadAt: timestamppb.New(r.AskedAt),
+		SkewMs: f.skew().Milliseconds(), ReadAt: f.readAt(r),
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
@@ -60,7 +59,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 		}
 		return f.complete(ctx, w, sequence, marker)
 	case errors.Is(err, bus.ErrTooLarge):
-		return f.split(ctx, w, err.Error(), skew)
+		return f.split(ctx, w, err.Error())
 	case errors.Is(err, bus.ErrFull):
 		return bus.RetryAfter(err, longestWait)
 	case err != nil:
@@ -160,7 +159,7 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowR
 func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.WindowResult, r *taplinev1.FeedResult) {
 	late := r.GetPublished() - r.GetRevision()
 	f.metrics.late.WithLabelValues(r.GetFeed()).Add(float64(late))
-	lateness := result.GetFetchedAt().AsTime().Sub(job.GetWindow().GetEnd().AsTime()).Seconds()
+	lateness := result.GetReadAt().AsTime().Sub(job.GetWindow().GetEnd().AsTime()).Seconds()
 	for range late {
 		f.metrics.lateness.WithLabelValues(r.GetFeed()).Observe(lateness)
 	}
