@@ -29,7 +29,7 @@ const (
 	Lost        Name = "lost"                 // something unread is no longer served
 	Refused     Name = "credential-refused"   // Proofpoint does not know the credential (401)
 	Forbidden   Name = "credential-forbidden" // the credential may not read this (403)
-	ClockSkew   Name = "clock-skew"           // the local clock is off
+	ClockSkew   Name = "clock-skew"           // a clock is off
 	Ledger      Name = "ledger"               // the account does not add up
 	Sink        Name = "sink"                 // the sink does not take rows
 	StreamFull  Name = "stream-full"          // planning is held back for want of room

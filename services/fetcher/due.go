@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/step"
@@ -87,6 +88,9 @@ func (f *Fetcher) hold(ctx context.Context, w *work) (held bool, err error) {
 	wait := w.due().Sub(now)
 	if w.id.Call != feed.CallSIEM || !known || wait <= 0 {
 		return false, nil
+	}
+	if wait > inaccurate { // nobody else can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
+		f.alarms.Hold(ctx, alarm.ClockSkew, fmt.Sprintf("the clock of a scheduler is ahead: it planned %s %s before it is due", w.job.GetId(), wait.Round(time.Second)), longestWait+time.Minute)
 	}
 	if w.id.Pass == 0 && wait > coarse && now.After(w.window.Start) && w.divisible() {
 		return true, f.split(ctx, w, "it was planned before its end")

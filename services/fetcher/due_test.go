@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
@@ -24,6 +25,19 @@ func (b *bench) unknown(t *testing.T, job *taplinev1.Job) {
 	if err != nil || len(known) > 0 {
 		t.Errorf("%s: %v %v, want nothing known", job.GetId(), known, err)
 	}
+}
+
+func (b *bench) alarms(t *testing.T) []*taplinev1.Alarm {
+	t.Helper()
+	state, err := b.bus.Bucket(t.Context(), bus.BucketState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raised, err := alarm.Read(t.Context(), state, "main", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raised
 }
 
 // sweepIn is a sweep that is due after a while.
@@ -49,6 +63,9 @@ func TestWhatIsNotDueIsNotCalled(t *testing.T) {
 	// The Date header is up to a second behind.
 	if at := b.record(t, soon).GetReadAt().AsTime(); at.Before(due.Add(-2 * time.Second)) {
 		t.Errorf("a sweep that is due at %s was made at %s", due, at)
+	}
+	if raised := b.alarms(t); len(raised) != 1 || raised[0].GetName() != string(alarm.ClockSkew) {
+		t.Errorf("alarms %v", raised)
 	}
 	b.unknown(t, future)
 	b.unknown(t, sweep)
