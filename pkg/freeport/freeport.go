@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 )
 
 // The ports lie below those that the system gives to outgoing connections and to listeners that do not care (32768
@@ -17,15 +18,33 @@ const (
 	tries  = 100
 )
 
-// Find gives a port of the loopback interface on which nobody listens.
+// held are the ports that this process has found: a UDP socket of the same number for each. Whoever looks for a
+// port tries for that first, in whatever process; the kernel gives it back when the process ends.
+var held sync.Map
+
+// Find gives a port of the loopback interface on which nobody listens. No other Find on the machine gives it again, even while its server
+// is away, until this process has ended or says [Release].
 func Find() (int, error) {
 	var err error
 	for range tries {
 		port := lowest + rand.IntN(count) //nolint:gosec // chance is only there to keep out of each other's way
+		var hold *net.UDPConn
+		if hold, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err != nil {
+			continue
+		}
 		var ln *net.TCPListener
 		if ln, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err == nil {
+			held.Store(port, hold)
 			return port, ln.Close()
 		}
+		_ = hold.Close() // nothing was written
 	}
 	return 0, fmt.Errorf("find a port: %w", err)
+}
+
+// Release lets others have a port.
+func Release(port int) {
+	if hold, ok := held.LoadAndDelete(port); ok {
+		_ = hold.(*net.UDPConn).Close() //nolint:forcetypeassert // nothing else is stored
+	}
 }

@@ -235,7 +235,9 @@ func (w *world) close() error {
 	}
 	for _, p := range w.processes {
 		p.wg.Wait()
+		freeport.Release(p.port)
 	}
+	freeport.Release(w.natsPort)
 	var disk error
 	if w.disk != nil {
 		disk = w.disk.close()
