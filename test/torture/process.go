@@ -60,7 +60,7 @@ func (p *process) spawn() error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	defer log.Close() // the process has its own
+	defer log.Close()        // the process has its own
 	freeport.Release(p.port) // of the run before
 	if p.port, err = freeport.Find(); err != nil {
 		return err
