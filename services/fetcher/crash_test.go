@@ -1,6 +1,7 @@
 package fetcher_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -110,5 +112,40 @@ func TestALostJobHasALetter(t *testing.T) {
 		}
 		forget(t, b.bus)
 		b.plan(t, job)
+	}
+}
+
+// TestAWindowThatWasCutDuringTheCall: this process stood still in the call, and another took the window for one that
+// cannot be read. What the parts read, it must not bring once more.
+func TestAWindowThatWasCutDuringTheCall(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	job := b.job(b.window, 0)
+	bucket, err := b.bus.Bucket(t.Context(), bus.BucketLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == feed.SIEMAll.Path {
+			split := &taplinev1.WindowRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_SPLIT}
+			if err := ledger.New(bucket).Read(r.Context(), split); err != nil {
+				t.Error(err)
+			}
+		}
+		b.sim.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	b.url = server.URL
+	b.plan(t, job)
+	b.start(t)
+	poll(t, func() bool {
+		backlog, err := b.bus.Backlog(t.Context(), bus.ConsumerFetcherBackfill)
+		return err == nil && backlog.Waiting == 0 && backlog.InWork == 0 && b.sim.Status().Quota[feed.PoolSIEM].Used == 1
+	})
+	if _, _, err := b.bus.Marker(t.Context(), "main", job.GetId()); !errors.Is(err, bus.ErrNotFound) {
+		t.Errorf("the window is stored (%v), and its parts are read", err)
+	}
+	if r := b.record(t, job); r.GetState() != taplinev1.WindowState_WINDOW_STATE_SPLIT {
+		t.Errorf("%v", r)
 	}
 }

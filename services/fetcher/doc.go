@@ -18,7 +18,7 @@
 //     the bus, and a window that has begun is cut (due.go). Then reserve a unit of the pool. None left: the job waits, too.
 //  3. Call, splitting the body into records as it comes. Records seen before are counted and
 //     dropped; the others go into batches in a spool (memory, then a file). A body
-//     that breaks off, or is not what it should be, discards all of it.
+//     that breaks off, or is not what it should be, discards all of it; so does a word in LEDGER that the window was cut meanwhile.
 //  4. Store malformed records in DEAD, under names that a repetition gives again.
 //  5. Store all batches and the marker in one atomic batch.
 //  6. Write SEEN, then LEDGER, then ack. A job that Proofpoint calls wrong in itself goes to DEAD, then

@@ -184,7 +184,17 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	if err := premature(w, response.ServerTime); err != nil {
 		return err
 	}
+	if cut, err := f.cut(ctx, w); cut || err != nil {
+		return err
+	}
 	return f.store(ctx, w, c, response)
+}
+
+// cut reports whether somebody else had the window cut during the call, in which this process may have stood still. Its
+// parts are read at this moment, perhaps, and would not know of what is stored now.
+func (f *Fetcher) cut(ctx context.Context, w *work) (bool, error) {
+	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
+	return known[w.job.GetId()].GetState() == taplinev1.WindowState_WINDOW_STATE_SPLIT, err
 }
 
 // works notes that Proofpoint answers.
