@@ -224,7 +224,7 @@ func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 // swept all the same, and live reading does not wait for the end of what was planned.
 func TestASchedulerThatIsAhead(t *testing.T) {
 	t.Parallel()
-	o := options(5, 600) // the fewer calls to remember, the faster
+	o := options(5, 1800)
 	o.Step, o.Age, o.Sim.LateFraction = time.Minute, day, 0.3
 	w, err := simulate.New(o)
 	if err != nil {
@@ -252,7 +252,7 @@ func TestASchedulerThatIsAhead(t *testing.T) {
 // TestAbsenceOfNineDays: what fell off the edge is lost and says so; the rest is read.
 func TestAbsenceOfNineDays(t *testing.T) {
 	t.Parallel()
-	o := options(7, 1800)
+	o := options(7, 600)
 	w, err := simulate.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -283,7 +283,7 @@ func TestAbsenceOfNineDays(t *testing.T) {
 func TestReplicasChangeNothing(t *testing.T) {
 	t.Parallel()
 	collect := func(schedulers, fetchers int) *simulate.World {
-		o := options(3, 1800)
+		o := options(3, 600)
 		o.Schedulers, o.Fetchers = schedulers, fetchers
 		w, err := simulate.New(o)
 		if err != nil {
@@ -295,7 +295,7 @@ func TestReplicasChangeNothing(t *testing.T) {
 	}
 	one, many := collect(1, 1), collect(2, 3)
 	settled := one.Now().Add(-27 * time.Hour)
-	for truth := range one.Sim.Truth(options(3, 1800).Start.Add(-3*day), settled) {
+	for truth := range one.Sim.Truth(options(3, 600).Start.Add(-3*day), settled) {
 		key := string(truth.Feed) + " " + truth.Key
 		if len(one.Deliveries[key]) != len(many.Deliveries[key]) {
 			t.Errorf("%s: %v and %v", key, one.Deliveries[key], many.Deliveries[key])
