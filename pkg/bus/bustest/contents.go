@@ -21,19 +21,8 @@ type Message struct {
 // Messages gives everything in a stream, with no part of the bus between.
 func Messages(tb testing.TB, s *embedded.Server, stream string) []Message {
 	tb.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(s))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	from, err := js.Stream(tb.Context(), stream)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	_, from, end := lookUp(tb, s, stream)
+	defer end()
 	var list []Message
 	at := from.CachedInfo().State
 	for sequence := max(at.FirstSeq, 1); sequence <= at.LastSeq; sequence++ {
@@ -52,22 +41,27 @@ func Messages(tb testing.TB, s *embedded.Server, stream string) []Message {
 // Refuse lets a stream, or the one of a bucket, take nothing until the next setup. What is in it can be read.
 func Refuse(tb testing.TB, s *embedded.Server, stream string) {
 	tb.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(s))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	full, err := js.Stream(tb.Context(), stream)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	js, full, end := lookUp(tb, s, stream)
+	defer end()
 	cfg := full.CachedInfo().Config
 	cfg.MaxMsgSize = 1
 	if _, err := js.UpdateStream(tb.Context(), cfg); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// lookUp finds a stream over a connection of its own, which end closes.
+func lookUp(tb testing.TB, s *embedded.Server, stream string) (js jetstream.JetStream, found jetstream.Stream, end func()) {
+	tb.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		tb.Fatal(err)
+	}
+	if found, err = js.Stream(tb.Context(), stream); err != nil {
+		tb.Fatal(err)
+	}
+	return js, found, nc.Close
 }
