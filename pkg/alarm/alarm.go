@@ -1,10 +1,12 @@
 package alarm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,6 +38,12 @@ const (
 	Backlog     Name = "backlog"              // what waits in a stream is on its way to be too old for it
 	Canary      Name = "canary"               // rows that the sink confirmed are not found at Devo
 	Certificate Name = "certificate"          // the certificate for the sink ends soon, or cannot be replaced
+	Proofpoint  Name = "proofpoint"           // calls to Proofpoint fail
+	Answer      Name = "answer"               // Proofpoint answers in a way that proves nothing
+	Dead        Name = "dead"                 // something went to DEAD in the last day
+	Disk        Name = "disk"                 // the disk has no room for what the streams may take
+	MemoryLost  Name = "memory-lost"          // QUOTA, SEEN, a consumer's place or a stream were lost
+	StageSilent Name = "stage-silent"         // a program that should run gives no sign of life
 )
 
 const (
@@ -51,7 +59,8 @@ type store interface {
 	Put(ctx context.Context, key string, value []byte) error
 }
 
-// Board raises the alarms of one stage. It is safe for concurrent use.
+// Board raises the alarms of one stage. An alarm may have several causes, such as the paths that
+// Proofpoint forbids: it holds while one of them does. It is safe for concurrent use.
 type Board struct {
 	store  store
 	tenant string
@@ -60,15 +69,27 @@ type Board struct {
 	gauge  *prometheus.GaugeVec
 
 	mu     sync.Mutex
-	raised map[Name]*taplinev1.Alarm
+	raised map[Name]*standing
 	latest map[Name]*taplinev1.Alarm // what is to stand in STATE
 
 	writing sync.Mutex // held while something is written, so that nothing older comes after it
 }
 
+// standing is an alarm that holds.
+type standing struct {
+	alarm  *taplinev1.Alarm // as last written
+	causes map[string]cause
+}
+
+// cause is one thing that keeps an alarm raised.
+type cause struct {
+	detail string
+	until  time.Time
+}
+
 // New opens the board of a stage.
 func New(s store, tenant, stage string, log *slog.Logger, gauge *prometheus.GaugeVec) *Board {
-	return &Board{store: s, tenant: tenant, stage: stage, log: log, gauge: gauge, raised: make(map[Name]*taplinev1.Alarm), latest: make(map[Name]*taplinev1.Alarm)}
+	return &Board{store: s, tenant: tenant, stage: stage, log: log, gauge: gauge, raised: make(map[Name]*standing), latest: make(map[Name]*taplinev1.Alarm)}
 }
 
 // Gauge makes the metric, or finds it when another stage of the process has made it.
@@ -82,15 +103,19 @@ func Gauge(r prometheus.Registerer) *prometheus.GaugeVec {
 	return g
 }
 
-// Key is where an alarm is kept.
-func Key(tenant string, name Name) string { return "alarm." + tenant + "." + string(name) }
+// Key is where the alarm of a stage is kept.
+func Key(tenant string, name Name, stage string) string {
+	return "alarm." + tenant + "." + string(name) + "." + stage
+}
 
 // Raise begins an alarm, or renews it.
-func (b *Board) Raise(ctx context.Context, name Name, detail string) { b.set(ctx, name, detail, lasts) }
+func (b *Board) Raise(ctx context.Context, name Name, detail string) {
+	b.HoldCause(ctx, name, "", detail, lasts)
+}
 
 // Hold raises an alarm about something that cannot be mended, for a time.
 func (b *Board) Hold(ctx context.Context, name Name, detail string, d time.Duration) {
-	b.set(ctx, name, detail, d)
+	b.HoldCause(ctx, name, "", detail, d)
 }
 
 // Set raises the alarm while on, and else ends it.
@@ -102,21 +127,23 @@ func (b *Board) Set(ctx context.Context, name Name, on bool, detail string) {
 	b.Clear(ctx, name)
 }
 
-func (b *Board) set(ctx context.Context, name Name, detail string, d time.Duration) {
+// HoldCause raises an alarm for one of its causes, for a time. Other causes of it stand beside.
+func (b *Board) HoldCause(ctx context.Context, name Name, which, detail string, d time.Duration) {
 	now := time.Now()
 	b.mu.Lock()
-	a := b.raised[name]
-	begins := a == nil
+	st := b.raised[name]
+	begins := st == nil
 	if begins {
-		a = &taplinev1.Alarm{Name: string(name), Stage: b.stage, Since: timestamppb.New(now)}
-		b.raised[name] = a
+		st = &standing{alarm: &taplinev1.Alarm{Name: string(name), Stage: b.stage, Since: timestamppb.New(now)}, causes: make(map[string]cause)}
+		b.raised[name] = st
 	}
-	due := begins || now.Add(d-renew).After(a.GetUntil().AsTime())
-	if due {
-		a.Detail, a.Until = detail, timestamppb.New(now.Add(d))
+	have, known := st.causes[which]
+	due := !known || now.Add(d-renew).After(have.until)
+	if due && (known || len(st.causes) < maxCauses) {
+		st.causes[which] = cause{detail, now.Add(d)}
 		time.AfterFunc(d, func() { b.lapse(name) })
 	}
-	a = proto.CloneOf(a)
+	a := st.sum()
 	b.mu.Unlock()
 	if begins {
 		b.gauge.WithLabelValues(string(name)).Set(1)
@@ -127,32 +154,77 @@ func (b *Board) set(ctx context.Context, name Name, detail string, d time.Durati
 	}
 }
 
-// Clear ends an alarm that this board raised.
-func (b *Board) Clear(ctx context.Context, name Name) {
-	b.mu.Lock()
-	a := b.raised[name]
-	delete(b.raised, name)
-	b.mu.Unlock()
-	if a == nil {
-		return
+// maxCauses bounds what one alarm remembers of its causes.
+const maxCauses = 100
+
+// sum is the alarm as its causes have it.
+func (s *standing) sum() *taplinev1.Alarm {
+	const told = 3
+	var until time.Time
+	var details []string
+	for _, which := range slices.Sorted(maps.Keys(s.causes)) {
+		c := s.causes[which]
+		if c.until.After(until) {
+			until = c.until
+		}
+		if !slices.Contains(details, c.detail) {
+			details = append(details, c.detail)
+		}
 	}
-	b.ended(a)
-	until := a.GetUntil().AsTime()
-	a.Until = timestamppb.Now()
-	b.write(ctx, a, until)
+	if more := len(details) - told; more > 0 {
+		details = append(details[:told], fmt.Sprintf("and %d more", more))
+	}
+	s.alarm.Detail, s.alarm.Until = strings.Join(details, "; "), timestamppb.New(until)
+	return proto.CloneOf(s.alarm)
 }
 
-// lapse ends an alarm that was not renewed in time, in metric and log as in STATE.
-func (b *Board) lapse(name Name) {
+// Clear ends an alarm that this board raised without naming a cause.
+func (b *Board) Clear(ctx context.Context, name Name) { b.ClearCause(ctx, name, "") }
+
+// ClearCause takes one cause away: it succeeded. The alarm ends with its last cause.
+func (b *Board) ClearCause(ctx context.Context, name Name, which string) {
 	b.mu.Lock()
-	a := b.raised[name]
-	over := a != nil && !a.GetUntil().AsTime().After(time.Now())
+	st := b.raised[name]
+	if st == nil {
+		b.mu.Unlock()
+		return
+	}
+	if _, known := st.causes[which]; !known {
+		b.mu.Unlock()
+		return
+	}
+	until := st.alarm.GetUntil().AsTime()
+	delete(st.causes, which)
+	over := len(st.causes) == 0
+	a := proto.CloneOf(st.alarm)
 	if over {
 		delete(b.raised, name)
+		a.Until = timestamppb.Now()
+	} else {
+		a = st.sum()
 	}
 	b.mu.Unlock()
 	if over {
 		b.ended(a)
+	}
+	b.write(ctx, a, until)
+}
+
+// lapse takes away causes that were not renewed in time, in metric and log as in STATE.
+func (b *Board) lapse(name Name) {
+	now := time.Now()
+	b.mu.Lock()
+	st := b.raised[name]
+	over := false
+	if st != nil {
+		maps.DeleteFunc(st.causes, func(_ string, c cause) bool { return !c.until.After(now) })
+		if over = len(st.causes) == 0; over {
+			delete(b.raised, name)
+		}
+	}
+	b.mu.Unlock()
+	if over {
+		b.ended(st.alarm)
 	}
 }
 
@@ -187,7 +259,7 @@ func (b *Board) put(ctx context.Context, a *taplinev1.Alarm, until time.Time) er
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
-		err = b.store.Put(ctx, Key(b.tenant, name), data)
+		err = b.store.Put(ctx, Key(b.tenant, name, b.stage), data)
 	}
 	if err != nil && time.Until(until) > again {
 		time.AfterFunc(again, func() { _ = b.put(ctx, a, until) }) // it is told already
@@ -200,9 +272,9 @@ type selector interface {
 	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
 }
 
-// Read lists the alarms of a tenant that hold, by name.
+// Read lists the alarms of a tenant that hold, by name. Two stages may raise one name.
 func Read(ctx context.Context, s selector, tenant string, now time.Time) ([]*taplinev1.Alarm, error) {
-	pairs, err := s.Select(ctx, "alarm."+tenant+".*")
+	pairs, err := s.Select(ctx, "alarm."+tenant+".>")
 	if err != nil {
 		return nil, fmt.Errorf("alarms: %w", err)
 	}
@@ -216,6 +288,8 @@ func Read(ctx context.Context, s selector, tenant string, now time.Time) ([]*tap
 			alarms = append(alarms, a)
 		}
 	}
-	slices.SortFunc(alarms, func(x, y *taplinev1.Alarm) int { return strings.Compare(x.GetName(), y.GetName()) })
+	slices.SortFunc(alarms, func(x, y *taplinev1.Alarm) int {
+		return cmp.Or(strings.Compare(x.GetName(), y.GetName()), strings.Compare(x.GetStage(), y.GetStage()))
+	})
 	return alarms, nil
 }

@@ -182,3 +182,40 @@ func (a *away) Select(context.Context, ...string) (pairs []bus.Pair, err error) 
 	}
 	return pairs, nil
 }
+
+// TestAnAlarmEndsWithItsLastCause: success of one thing says nothing about another.
+func TestAnAlarmEndsWithItsLastCause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := &away{kept: make(map[string][]byte)}
+		b := alarm.New(state, "main", "fetcher", slog.New(slog.DiscardHandler), alarm.Gauge(prometheus.NewRegistry()))
+		details := func() string {
+			list, err := alarm.Read(t.Context(), state, "main", time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []string
+			for _, a := range list {
+				all = append(all, a.GetDetail())
+			}
+			return strings.Join(all, " | ")
+		}
+		b.HoldCause(t.Context(), alarm.Forbidden, "people", "403 for people", time.Minute)
+		b.HoldCause(t.Context(), alarm.Forbidden, "forensics", "403 for forensics", time.Hour)
+		b.ClearCause(t.Context(), alarm.Forbidden, "siem")
+		b.Clear(t.Context(), alarm.Forbidden)
+		if got := details(); got != "403 for forensics; 403 for people" {
+			t.Errorf("two causes read %q", got)
+		}
+		b.ClearCause(t.Context(), alarm.Forbidden, "people")
+		if got := details(); got != "403 for forensics" {
+			t.Errorf("after one success: %q", got)
+		}
+		b.HoldCause(t.Context(), alarm.Forbidden, "people", "403 for people", time.Minute)
+		time.Sleep(2 * time.Minute) // of the bubble: nobody renews it
+		b.ClearCause(t.Context(), alarm.Forbidden, "forensics")
+		if got := details(); got != "" {
+			t.Errorf("after the last cause: %q", got)
+		}
+	})
+}

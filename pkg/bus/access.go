@@ -26,22 +26,22 @@ func Users() []User {
 	return []User{
 		{UserAdmin, []string{">"}, []string{">"}},
 		service("scheduler",
-			[]string{"job.*.live.>", "job.*.sweep.>", "job.*.backfill.>", "job.*.list.>"},
+			[]string{"job.*.live.>", "job.*.sweep.>", "job.*.backfill.>", "job.*.aside.>", "job.*.list.>"},
 			lookAt(StreamRaw, StreamEvents), readAny(StreamRaw, StreamEvents), lookAtConsumers(ConsumerEnricher, ConsumerShipper),
 			read(BucketState, BucketLedger, BucketQuota), write(BucketState, ">"), write(BucketLedger, "plan.>"), write(BucketQuota, ">")),
 		service("fetcher",
 			[]string{rawPrefix + ">", markPrefix + ">", "job.*.retry.>", deadPrefix + "*.fetcher.>"},
 			lookAt(StreamRaw), readAny(StreamRaw), consume(fetcherConsumers()...),
 			read(BucketQuota, BucketLedger, BucketSeen, BucketState, BucketKnown), write(BucketQuota, ">"), write(BucketLedger, "read.>"),
-			write(BucketSeen, ">"), write(BucketKnown, ">"), write(BucketState, "alarm.>")),
+			write(BucketSeen, ">"), write(BucketKnown, ">"), write(BucketState, "alarm.*.*.fetcher"), write(BucketState, "heartbeat.*.fetcher.>"), write(BucketState, "shape.>")),
 		service("enricher",
 			append(expansions(), eventPrefix+">", deadPrefix+"*.enricher.>"),
 			consumeAll(StreamRaw),
-			read(BucketLedger, BucketKnown, BucketReplay), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
+			read(BucketLedger, BucketKnown, BucketReplay, BucketState), write(BucketState, "alarm.*.*.enricher"), write(BucketState, "heartbeat.*.enricher.>"), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
 		service("shipper",
 			[]string{deadPrefix + "*.shipper.>"},
 			consumeAll(StreamEvents),
-			read(BucketLedger, BucketState, BucketReplay), write(BucketLedger, "sent.>"), write(BucketState, "alarm.>"), write(BucketReplay, ">")),
+			read(BucketLedger, BucketState, BucketReplay), write(BucketLedger, "sent.>"), write(BucketState, "alarm.*.*.shipper"), write(BucketState, "heartbeat.*.shipper.>"), write(BucketReplay, ">")),
 	}
 }
 
@@ -53,7 +53,7 @@ func service(name string, publish []string, more ...[]string) User {
 
 func fetcherConsumers() []Consumer {
 	return slices.Concat([]Consumer{
-		ConsumerFetcherLive, ConsumerFetcherSweep, ConsumerFetcherBackfill, ConsumerFetcherList, ConsumerFetcherExpand, ConsumerFetcherRetry,
+		ConsumerFetcherLive, ConsumerFetcherSweep, ConsumerFetcherBackfill, ConsumerFetcherAside, ConsumerFetcherList, ConsumerFetcherExpand, ConsumerFetcherRetry,
 	}, ForensicsConsumers(feed.CallThreatForensics), ForensicsConsumers(feed.CallCampaignForensics))
 }
 

@@ -210,6 +210,7 @@ func consumers() []consumerSetting {
 		{ConsumerFetcherLive, 256},
 		{ConsumerFetcherSweep, 256},
 		{ConsumerFetcherBackfill, 256},
+		{ConsumerFetcherAside, 256},
 		{ConsumerFetcherList, 256},
 		{ConsumerFetcherExpand, 256},
 		{ConsumerFetcherRetry, 1000},

@@ -32,6 +32,7 @@ var (
 	ConsumerFetcherLive     = Consumer{StreamJobs, "fetcher-live", "job.*.live.>"}
 	ConsumerFetcherSweep    = Consumer{StreamJobs, "fetcher-sweep", "job.*.sweep.>"}
 	ConsumerFetcherBackfill = Consumer{StreamJobs, "fetcher-backfill", "job.*.backfill.>"}
+	ConsumerFetcherAside    = Consumer{StreamJobs, "fetcher-aside", "job.*.aside.>"}
 	ConsumerFetcherList     = Consumer{StreamJobs, "fetcher-list", "job.*.list.>"}
 	ConsumerFetcherExpand   = Consumer{StreamJobs, "fetcher-expand", "job.*.expand.>"}
 	ConsumerFetcherRetry    = Consumer{StreamJobs, "fetcher-retry", "job.*.retry.>"}
@@ -67,7 +68,8 @@ const (
 	// BucketSeen: "<tenant>.<feed>.<hour>", which records were published already.
 	BucketSeen = "SEEN"
 	// BucketState: "<tenant>.<feed set>" and "list.<tenant>.<list>", what a scheduler has
-	// planned, and "alarm.<tenant>.<name>", what is wrong at the moment.
+	// planned, and "alarm.<tenant>.<name>.<stage>", what is wrong at the moment, and
+	// "heartbeat.<tenant>.<stage>.<instance>", which programs run.
 	BucketState = "STATE"
 	// BucketKnown: "<tenant>.<call>.<id>", what was asked about an id and when, and
 	// "<tenant>.attacked.<day>.<list>", who is attacked most.
@@ -95,8 +97,12 @@ const (
 
 // jobSubject is unique for each piece of work that may be outstanding: a window, whatever
 // the pass; a target, whatever the window; else a job.
-func jobSubject(id job.ID) string {
-	subject := "job." + id.Tenant + "." + job.LaneName(id.Lane) + "." + id.What() + "."
+func jobSubject(id job.ID, aside bool) string {
+	lane := job.LaneName(id.Lane)
+	if aside {
+		lane = job.Aside
+	}
+	subject := "job." + id.Tenant + "." + lane + "." + id.What() + "."
 	switch {
 	case id.Call == feed.CallSIEM:
 		return subject + id.Window.Compact("-")

@@ -31,6 +31,9 @@ func Lanes() []string {
 	return []string{Live, Sweep, Backfill, List, Expand, Retry, Forensics1, Forensics2, Forensics3, Forensics4}
 }
 
+// Aside is the queue of windows that were asked for in vain, whatever their lane: see Job.aside.
+const Aside = "aside"
+
 // SIEMLanes lists the lanes of windows of SIEM records.
 func SIEMLanes() []string { return Lanes()[:3] }
 

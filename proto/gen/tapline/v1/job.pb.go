@@ -45,7 +45,12 @@ type Job struct {
 	// What is asked for; empty for a window of SIEM records.
 	Call string `protobuf:"bytes,9,opt,name=call,proto3" json:"call,omitempty"`
 	// What it is asked about: ids, or the days that a list covers.
-	Targets       []*Target `protobuf:"bytes,10,rep,name=targets,proto3" json:"targets,omitempty"`
+	Targets []*Target `protobuf:"bytes,10,rep,name=targets,proto3" json:"targets,omitempty"`
+	// The window was asked for in vain before and is offered again. It has a queue of its own, so that it
+	// takes no place from others. Not part of the id.
+	Aside bool `protobuf:"varint,11,opt,name=aside,proto3" json:"aside,omitempty"`
+	// Times in a row that it was asked for in vain: says which way to ask is next. Not part of the id.
+	Failures      uint32 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -150,6 +155,20 @@ func (x *Job) GetTargets() []*Target {
 	return nil
 }
 
+func (x *Job) GetAside() bool {
+	if x != nil {
+		return x.Aside
+	}
+	return false
+}
+
+func (x *Job) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
 // Target is one thing to ask about, and why.
 type Target struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -228,7 +247,7 @@ var File_tapline_v1_job_proto protoreflect.FileDescriptor
 const file_tapline_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14tapline/v1/job.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xc0\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xf2\x02\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -241,7 +260,9 @@ const file_tapline_v1_job_proto_rawDesc = "" +
 	"\aoverlap\x18\b \x01(\rR\aoverlap\x12\x12\n" +
 	"\x04call\x18\t \x01(\tR\x04call\x12,\n" +
 	"\atargets\x18\n" +
-	" \x03(\v2\x12.tapline.v1.TargetR\atargets\"\x82\x01\n" +
+	" \x03(\v2\x12.tapline.v1.TargetR\atargets\x12\x14\n" +
+	"\x05aside\x18\v \x01(\bR\x05aside\x12\x1a\n" +
+	"\bfailures\x18\f \x01(\rR\bfailures\"\x82\x01\n" +
 	"\x06Target\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x1a\n" +

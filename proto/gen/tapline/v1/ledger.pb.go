@@ -37,6 +37,9 @@ const (
 	WindowState_WINDOW_STATE_SEALED WindowState = 4
 	// Proofpoint no longer serves the window.
 	WindowState_WINDOW_STATE_LOST WindowState = 5
+	// The window was asked for, and no answer proves it read. It is asked for again, another way or later:
+	// never the last word about a window.
+	WindowState_WINDOW_STATE_UNPROVEN WindowState = 6
 )
 
 // Enum value maps for WindowState.
@@ -48,6 +51,7 @@ var (
 		3: "WINDOW_STATE_SPLIT",
 		4: "WINDOW_STATE_SEALED",
 		5: "WINDOW_STATE_LOST",
+		6: "WINDOW_STATE_UNPROVEN",
 	}
 	WindowState_value = map[string]int32{
 		"WINDOW_STATE_UNSPECIFIED": 0,
@@ -56,6 +60,7 @@ var (
 		"WINDOW_STATE_SPLIT":       3,
 		"WINDOW_STATE_SEALED":      4,
 		"WINDOW_STATE_LOST":        5,
+		"WINDOW_STATE_UNPROVEN":    6,
 	}
 )
 
@@ -211,7 +216,14 @@ type WindowRecord struct {
 	// Of a page of a list: entries of the whole list as the response has it; 0 if it does not say.
 	Total int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
 	// When the call was made, by Proofpoint's clock.
-	ReadAt        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
+	ReadAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
+	// Of an unproven window: times in a row that it was asked for in vain.
+	Failures uint32 `protobuf:"varint,14,opt,name=failures,proto3" json:"failures,omitempty"`
+	// Up to where the answer proves the window read, if not up to its end. The rest is to be planned.
+	ReadEnd *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=read_end,json=readEnd,proto3" json:"read_end,omitempty"`
+	// How far behind its clock Proofpoint served at the call, milliseconds, where the answer tells: a window
+	// that ended later was refused as still current, or was answered only up to there.
+	LagMs         int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +347,27 @@ func (x *WindowRecord) GetReadAt() *timestamppb.Timestamp {
 		return x.ReadAt
 	}
 	return nil
+}
+
+func (x *WindowRecord) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *WindowRecord) GetReadEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadEnd
+	}
+	return nil
+}
+
+func (x *WindowRecord) GetLagMs() int64 {
+	if x != nil {
+		return x.LagMs
+	}
+	return 0
 }
 
 // BatchRecord is what became of one RAW batch on its way to one table.
@@ -913,7 +946,12 @@ type PlanState struct {
 	// for a first reading that turned out to be too early.
 	Extras []*Extra `protobuf:"bytes,7,rep,name=extras,proto3" json:"extras,omitempty"`
 	// Where collection began.
-	Start         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
+	Start *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
+	// Windows that were asked for in vain. They are unread, and take no place among the outstanding ones.
+	Asides []*Aside `protobuf:"bytes,9,rep,name=asides,proto3" json:"asides,omitempty"`
+	// How far behind its clock Proofpoint serves, milliseconds, as learned from its answers, and when.
+	LagMs         int64                  `protobuf:"varint,10,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	LagAt         *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lag_at,json=lagAt,proto3" json:"lag_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1004,6 +1042,105 @@ func (x *PlanState) GetStart() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PlanState) GetAsides() []*Aside {
+	if x != nil {
+		return x.Asides
+	}
+	return nil
+}
+
+func (x *PlanState) GetLagMs() int64 {
+	if x != nil {
+		return x.LagMs
+	}
+	return 0
+}
+
+func (x *PlanState) GetLagAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LagAt
+	}
+	return nil
+}
+
+// Aside is a window that was asked for in vain and is asked for again, with growing waits.
+type Aside struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Job      *Job                   `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Failures uint32                 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	Since    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	RetryAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
+	// The last answer, in words.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Aside) Reset() {
+	*x = Aside{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Aside) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Aside) ProtoMessage() {}
+
+func (x *Aside) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Aside.ProtoReflect.Descriptor instead.
+func (*Aside) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Aside) GetJob() *Job {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *Aside) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *Aside) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Aside) GetRetryAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetryAt
+	}
+	return nil
+}
+
+func (x *Aside) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // SweepState is how far one pass of sweeps has come.
 type SweepState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1020,7 +1157,7 @@ type SweepState struct {
 
 func (x *SweepState) Reset() {
 	*x = SweepState{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1169,7 @@ func (x *SweepState) String() string {
 func (*SweepState) ProtoMessage() {}
 
 func (x *SweepState) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1182,7 @@ func (x *SweepState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepState.ProtoReflect.Descriptor instead.
 func (*SweepState) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SweepState) GetPass() uint32 {
@@ -1082,7 +1219,7 @@ type Extra struct {
 
 func (x *Extra) Reset() {
 	*x = Extra{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1231,7 @@ func (x *Extra) String() string {
 func (*Extra) ProtoMessage() {}
 
 func (x *Extra) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1244,7 @@ func (x *Extra) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Extra.ProtoReflect.Descriptor instead.
 func (*Extra) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Extra) GetWindow() *Window {
@@ -1145,7 +1282,7 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
 	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\x12/\n" +
 	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
-	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\xc6\x03\n" +
+	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\xb0\x04\n" +
 	"\fWindowRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
@@ -1161,7 +1298,10 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	" \x01(\rR\abatches\x12,\n" +
 	"\x05feeds\x18\v \x03(\v2\x16.tapline.v1.FeedResultR\x05feeds\x12\x14\n" +
 	"\x05total\x18\f \x01(\x03R\x05total\x123\n" +
-	"\aread_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\"\xd4\x02\n" +
+	"\aread_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x12\x1a\n" +
+	"\bfailures\x18\x0e \x01(\rR\bfailures\x125\n" +
+	"\bread_end\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\areadEnd\x12\x15\n" +
+	"\x06lag_ms\x18\x10 \x01(\x03R\x05lagMs\"\xd4\x02\n" +
 	"\vBatchRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x14\n" +
@@ -1210,7 +1350,7 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x14\n" +
 	"\x05feeds\x18\x03 \x03(\tR\x05feeds\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x9d\x03\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x92\x04\n" +
 	"\tPlanState\x127\n" +
 	"\tlive_head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bliveHead\x12?\n" +
 	"\rbackfill_next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fbackfillNext\x12=\n" +
@@ -1219,7 +1359,17 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs\x12.\n" +
 	"\x06sweeps\x18\x06 \x03(\v2\x16.tapline.v1.SweepStateR\x06sweeps\x12)\n" +
 	"\x06extras\x18\a \x03(\v2\x11.tapline.v1.ExtraR\x06extras\x120\n" +
-	"\x05start\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05start\"z\n" +
+	"\x05start\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12)\n" +
+	"\x06asides\x18\t \x03(\v2\x11.tapline.v1.AsideR\x06asides\x12\x15\n" +
+	"\x06lag_ms\x18\n" +
+	" \x01(\x03R\x05lagMs\x121\n" +
+	"\x06lag_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05lagAt\"\xc7\x01\n" +
+	"\x05Aside\x12!\n" +
+	"\x03job\x18\x01 \x01(\v2\x0f.tapline.v1.JobR\x03job\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x125\n" +
+	"\bretry_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aretryAt\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"z\n" +
 	"\n" +
 	"SweepState\x12\x12\n" +
 	"\x04pass\x18\x01 \x01(\rR\x04pass\x12.\n" +
@@ -1228,14 +1378,15 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x05Extra\x12*\n" +
 	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12\x12\n" +
 	"\x04pass\x18\x02 \x01(\rR\x04pass\x12\x14\n" +
-	"\x05feeds\x18\x03 \x03(\tR\x05feeds*\xa7\x01\n" +
+	"\x05feeds\x18\x03 \x03(\tR\x05feeds*\xc2\x01\n" +
 	"\vWindowState\x12\x1c\n" +
 	"\x18WINDOW_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14WINDOW_STATE_PLANNED\x10\x01\x12\x18\n" +
 	"\x14WINDOW_STATE_FETCHED\x10\x02\x12\x16\n" +
 	"\x12WINDOW_STATE_SPLIT\x10\x03\x12\x17\n" +
 	"\x13WINDOW_STATE_SEALED\x10\x04\x12\x15\n" +
-	"\x11WINDOW_STATE_LOST\x10\x05B;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\x11WINDOW_STATE_LOST\x10\x05\x12\x19\n" +
+	"\x15WINDOW_STATE_UNPROVEN\x10\x06B;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_ledger_proto_rawDescOnce sync.Once
@@ -1250,7 +1401,7 @@ func file_tapline_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_tapline_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tapline_v1_ledger_proto_goTypes = []any{
 	(WindowState)(0),              // 0: tapline.v1.WindowState
 	(*LedgerPage)(nil),            // 1: tapline.v1.LedgerPage
@@ -1262,12 +1413,13 @@ var file_tapline_v1_ledger_proto_goTypes = []any{
 	(*ListState)(nil),             // 7: tapline.v1.ListState
 	(*RangeRecord)(nil),           // 8: tapline.v1.RangeRecord
 	(*PlanState)(nil),             // 9: tapline.v1.PlanState
-	(*SweepState)(nil),            // 10: tapline.v1.SweepState
-	(*Extra)(nil),                 // 11: tapline.v1.Extra
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*FeedResult)(nil),            // 13: tapline.v1.FeedResult
-	(*Job)(nil),                   // 14: tapline.v1.Job
-	(*Window)(nil),                // 15: tapline.v1.Window
+	(*Aside)(nil),                 // 10: tapline.v1.Aside
+	(*SweepState)(nil),            // 11: tapline.v1.SweepState
+	(*Extra)(nil),                 // 12: tapline.v1.Extra
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*FeedResult)(nil),            // 14: tapline.v1.FeedResult
+	(*Job)(nil),                   // 15: tapline.v1.Job
+	(*Window)(nil),                // 16: tapline.v1.Window
 }
 var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	2,  // 0: tapline.v1.LedgerPage.windows:type_name -> tapline.v1.WindowRecord
@@ -1278,34 +1430,40 @@ var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	3,  // 5: tapline.v1.LedgerPage.remade:type_name -> tapline.v1.BatchRecord
 	3,  // 6: tapline.v1.LedgerPage.resent:type_name -> tapline.v1.BatchRecord
 	0,  // 7: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	12, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	13, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	12, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
-	6,  // 11: tapline.v1.Known.versions:type_name -> tapline.v1.Version
-	12, // 12: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
-	12, // 13: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
-	12, // 14: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
-	12, // 15: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
-	14, // 16: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
-	12, // 17: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
-	15, // 18: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 19: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	12, // 20: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	12, // 21: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	12, // 22: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	12, // 23: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	14, // 24: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	10, // 25: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	11, // 26: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	12, // 27: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	12, // 28: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	15, // 29: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	15, // 30: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	13, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	14, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
+	13, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
+	13, // 11: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
+	6,  // 12: tapline.v1.Known.versions:type_name -> tapline.v1.Version
+	13, // 13: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	13, // 14: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	13, // 15: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	13, // 16: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	15, // 17: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	13, // 18: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	16, // 19: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 20: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	13, // 21: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	13, // 22: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	13, // 23: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	13, // 24: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	15, // 25: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	11, // 26: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	12, // 27: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	13, // 28: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	10, // 29: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
+	13, // 30: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
+	15, // 31: tapline.v1.Aside.job:type_name -> tapline.v1.Job
+	13, // 32: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
+	13, // 33: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
+	13, // 34: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	16, // 35: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	16, // 36: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }
@@ -1322,7 +1480,7 @@ func file_tapline_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_ledger_proto_rawDesc), len(file_tapline_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -45,7 +45,11 @@ type WindowResult struct {
 	// How far the clock of fetched_at was ahead of Proofpoint's at the call, milliseconds.
 	SkewMs int64 `protobuf:"zigzag64,13,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
 	// When the call was made, by Proofpoint's clock.
-	ReadAt        *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
+	ReadAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
+	// Up to where the answer proves the window read, if not up to its end.
+	ReadEnd *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=read_end,json=readEnd,proto3" json:"read_end,omitempty"`
+	// How far behind its clock Proofpoint served, milliseconds, where the answer tells.
+	LagMs         int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,6 +182,20 @@ func (x *WindowResult) GetReadAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *WindowResult) GetReadEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadEnd
+	}
+	return nil
+}
+
+func (x *WindowResult) GetLagMs() int64 {
+	if x != nil {
+		return x.LagMs
+	}
+	return 0
+}
+
 // FeedResult is one feed's part of a job. received = duplicate + published + dead.
 type FeedResult struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -304,7 +322,7 @@ var File_tapline_v1_result_proto protoreflect.FileDescriptor
 const file_tapline_v1_result_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/result.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xd1\x03\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x9f\x04\n" +
 	"\fWindowResult\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12*\n" +
@@ -321,7 +339,9 @@ const file_tapline_v1_result_proto_rawDesc = "" +
 	"\abatches\x18\v \x01(\rR\abatches\x12\x14\n" +
 	"\x05total\x18\f \x01(\x03R\x05total\x12\x17\n" +
 	"\askew_ms\x18\r \x01(\x12R\x06skewMs\x123\n" +
-	"\aread_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\"\x96\x02\n" +
+	"\aread_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x125\n" +
+	"\bread_end\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\areadEnd\x12\x15\n" +
+	"\x06lag_ms\x18\x10 \x01(\x03R\x05lagMs\"\x96\x02\n" +
 	"\n" +
 	"FeedResult\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x1a\n" +
@@ -363,11 +383,12 @@ var file_tapline_v1_result_proto_depIdxs = []int32{
 	4, // 2: tapline.v1.WindowResult.fetched_at:type_name -> google.protobuf.Timestamp
 	1, // 3: tapline.v1.WindowResult.feeds:type_name -> tapline.v1.FeedResult
 	4, // 4: tapline.v1.WindowResult.read_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 5: tapline.v1.WindowResult.read_end:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_result_proto_init() }
