@@ -2,9 +2,11 @@ package tapsim
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +41,15 @@ var gzips = sync.Pool{New: func() any {
 }}
 
 func (a *answer) send() {
-	if !a.query.json {
+	if a.fault.is(FaultEarlyEnd) {
+		a.query.to = a.query.to.Add(-a.fault.Delay)
+	}
+	switch {
+	case !a.query.json || a.fault.is(FaultSyslog):
 		a.syslog()
+		return
+	case a.sim.cfg.Empty204 && a.fault == nil && a.empty():
+		a.w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	h := a.w.Header()
@@ -58,17 +67,56 @@ func (a *answer) send() {
 		defer gzips.Put(z)
 		defer z.Close()
 	}
-	a.buf = append(a.buf, `{"queryEndTime" : "`+a.query.end+`"`...)
-	for _, f := range a.endpoint.Feeds {
-		a.buf = append(a.buf, ", \""+string(f)+"\" : ["...)
-		a.records(f)
-		a.buf = append(a.buf, ']')
-	}
-	a.buf = append(a.buf, "}\n"...)
+	a.envelope()
 	if a.fault != nil && a.sent == 0 { // too short to have met its fault on the way
 		a.strike()
 	}
 	a.flush()
+}
+
+// envelope writes the whole object.
+func (a *answer) envelope() {
+	a.buf = append(a.buf, '{')
+	member := func(name string) {
+		if a.buf[len(a.buf)-1] != '{' {
+			a.buf = append(a.buf, ", "...)
+		}
+		a.buf = append(a.buf, `"`+name+`" : `...)
+	}
+	hit := a.fault
+	if !hit.is(FaultNoEnd) {
+		member("queryEndTime")
+		a.buf = append(a.buf, `"`+a.query.to.UTC().Format(a.sim.cfg.endLayout())+`"`...)
+	}
+	if hit.is(FaultError) {
+		member("error")
+		a.buf = strconv.AppendQuote(a.buf, cmp.Or(hit.Text, "backend partially unavailable"))
+	}
+	for i, f := range a.endpoint.Feeds {
+		name, meant := string(f), hit.array(string(f), i == len(a.endpoint.Feeds)-1)
+		if hit.is(FaultNoArrays) || (hit.is(FaultNoArray) && meant) {
+			continue
+		}
+		if hit.is(FaultRenamed) && meant {
+			name = strings.ToLower(name)
+		}
+		member(name)
+		a.buf = append(a.buf, '[')
+		if !hit.is(FaultError) {
+			a.records(f)
+		}
+		a.buf = append(a.buf, ']')
+	}
+	a.buf = append(a.buf, "}\n"...)
+}
+
+// empty reports whether nothing is to be served.
+func (a *answer) empty() bool {
+	found := false
+	for _, f := range a.endpoint.Feeds {
+		a.each(f, func(origin) { found = true }, func([]byte) { found = true })
+	}
+	return !found
 }
 
 // records writes one array.

@@ -30,6 +30,12 @@ type Config struct {
 	Evidence  int  `env:"TAPSIM_EVIDENCE" envDefault:"12" usage:"pieces of evidence in a forensic report, at most"`
 	Empty404  bool `env:"TAPSIM_EMPTY_404" envDefault:"true" usage:"answer 404 when there are no campaigns, and not an empty list"`
 
+	Empty204    bool          `env:"TAPSIM_EMPTY_204" envDefault:"false" usage:"answer 204 without a body when a SIEM window has no records"`
+	EndSpelling string        `env:"TAPSIM_END_SPELLING" envDefault:"Z" usage:"how queryEndTime ends: Z, .000Z, +00:00 or .000+00:00"`
+	MinSpan     time.Duration `env:"TAPSIM_MIN_SPAN" envDefault:"30s" usage:"shortest SIEM window that is served"`
+	MaxSpan     time.Duration `env:"TAPSIM_MAX_SPAN" envDefault:"1h" usage:"longest SIEM window that is served"`
+	HeadLag     time.Duration `env:"TAPSIM_HEAD_LAG" envDefault:"0s" usage:"a SIEM window that ends within this time of the present is still current"`
+
 	LimitCampaignIDs       int `env:"TAPSIM_LIMIT_CAMPAIGN_IDS" envDefault:"50" usage:"calls in 24 hours, list of campaigns"`
 	LimitPeople            int `env:"TAPSIM_LIMIT_PEOPLE" envDefault:"50" usage:"calls in 24 hours, of each of the two lists of people"`
 	LimitForensicsThreat   int `env:"TAPSIM_LIMIT_FORENSICS_THREAT" envDefault:"50" usage:"calls in 24 hours, forensics of threats"`
@@ -60,6 +66,14 @@ func Default() Config {
 	return c
 }
 
+// endLayouts are the spellings of queryEndTime.
+var endLayouts = map[string]string{
+	"": "2006-01-02T15:04:05Z", "Z": "2006-01-02T15:04:05Z", ".000Z": "2006-01-02T15:04:05.000Z",
+	"+00:00": "2006-01-02T15:04:05-07:00", ".000+00:00": "2006-01-02T15:04:05.000-07:00",
+}
+
+func (c Config) endLayout() string { return endLayouts[c.EndSpelling] }
+
 // Validate checks the ranges.
 func (c Config) Validate() error {
 	var problems []error
@@ -74,6 +88,10 @@ func (c Config) Validate() error {
 	check(c.IndexLag >= 0, "TAPSIM_INDEX_LAG", c.IndexLag, "want 0s or more")
 	check(c.LateLag >= 0, "TAPSIM_LATE_LAG", c.LateLag, "want 0s or more")
 	check(c.RevisionLag >= 0, "TAPSIM_REVISION_LAG", c.RevisionLag, "want 0s or more")
+	check(endLayouts[c.EndSpelling] != "", "TAPSIM_END_SPELLING", c.EndSpelling, "want Z, .000Z, +00:00 or .000+00:00")
+	check(c.MinSpan >= 0, "TAPSIM_MIN_SPAN", c.MinSpan, "want 0s or more")
+	check(c.MaxSpan == 0 || c.MaxSpan >= c.MinSpan, "TAPSIM_MAX_SPAN", c.MaxSpan, "want TAPSIM_MIN_SPAN or more")
+	check(c.HeadLag >= 0, "TAPSIM_HEAD_LAG", c.HeadLag, "want 0s or more")
 	check(c.Threats >= 1 && c.Threats <= 1<<16, "TAPSIM_THREATS", c.Threats, "want 1 to 65536")
 	check(c.Campaigns >= 1 && c.Campaigns <= 1<<16, "TAPSIM_CAMPAIGNS", c.Campaigns, "want 1 to 65536")
 	check(c.People >= 0 && c.People <= 1e6, "TAPSIM_PEOPLE", c.People, "want 0 to 1000000")

@@ -1,6 +1,9 @@
 package tapsim
 
 import (
+	"bytes"
+	"cmp"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -68,6 +71,7 @@ func (s *Sim) reply(w http.ResponseWriter, r *http.Request, hit *Fault, body []b
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Vary", "Accept-Encoding, User-Agent")
+	body = mangle(body, hit)
 	if hit != nil && hit.Kind == FaultCutJSON {
 		body = body[:len(body)*2/3]
 	}
@@ -87,6 +91,26 @@ func (s *Sim) reply(w http.ResponseWriter, r *http.Request, hit *Fault, body []b
 	z.Reset(w)
 	_, _ = z.Write(body)
 	_ = z.Close()
+}
+
+// mangle plays the faults that change a body as a whole. It knows the arrays by their names.
+func mangle(body []byte, hit *Fault) []byte {
+	if hit.is(FaultError) {
+		return fmt.Appendf(nil, `{"error":%q}`, cmp.Or(hit.Text, "backend partially unavailable"))
+	}
+	for _, name := range []string{"campaigns", "users", "reports", "campaignMembers"} {
+		start := bytes.Index(body, []byte(`"`+name+`":[`))
+		if start < 0 || !hit.array(name, true) {
+			continue
+		}
+		switch hit.Kind {
+		case FaultRenamed: // there is one array with each of these names
+			return bytes.Replace(body, []byte(name), []byte(strings.ToUpper(name[:1])+name[1:]), 1)
+		case FaultNoArray, FaultNoArrays:
+			return append(body[:start:start], `"other":{}}`...)
+		}
+	}
+	return body
 }
 
 // pageOf reads page and size; ok is false when they are not usable.
@@ -118,7 +142,7 @@ func (s *Sim) campaignIDs(q url.Values, now time.Time) ([]byte, int) {
 	case err != nil || !fine || to.Before(from):
 		return nil, http.StatusBadRequest
 	case to.Sub(from) < minSpan:
-		return []byte(tooShort), http.StatusBadRequest
+		return fmt.Appendf(nil, tooShort, minSpan.Seconds()), http.StatusBadRequest
 	case to.Sub(from) > 24*time.Hour:
 		return []byte("The requested interval is too long. Requests must be for at most 1.00d of data"), http.StatusBadRequest
 	case to.After(now):

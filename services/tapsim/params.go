@@ -1,6 +1,7 @@
 package tapsim
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -12,13 +13,12 @@ import (
 // The rules of Proofpoint's SIEM API documentation, and the sentences the live
 // service answers with.
 const (
-	minSpan  = 30 * time.Second
-	maxSpan  = time.Hour
+	minSpan  = 30 * time.Second // also of the list of campaigns
 	lookback = 7 * 24 * time.Hour
 
 	tooFarPast   = "The requested start time is too far into the past. Requests for information up to 7.00d are accepted"
-	tooShort     = "The requested interval is too short. Requests must be for at least 30.00s of data"
-	tooLong      = "The requested interval is too long. Requests must be for at most 1.00h of data" // a guess
+	tooShort     = "The requested interval is too short. Requests must be for at least %.2fs of data"
+	tooLong      = "The requested interval is too long. Requests must be for at most %.2fh of data" // a guess
 	stillCurrent = "The requested interval is still current."
 )
 
@@ -31,16 +31,26 @@ func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(form
 
 // query is a request that passed the rules.
 type query struct {
+	limits
 	from, to time.Time
 	json     bool
 	statuses []string
 	types    []string
-	end      string // queryEndTime
 }
 
-// parseQuery applies the parameter rules at the simulator's time now.
-func parseQuery(v url.Values, now time.Time) (*query, error) {
-	q := &query{statuses: statuses[:2], types: types}
+// limits are what a service may do otherwise than the documentation says.
+type limits struct {
+	shortest, longest time.Duration // of a window
+	lag               time.Duration // windows that end within it of the present are still current
+}
+
+func (s *Sim) limits() limits {
+	return limits{cmp.Or(s.cfg.MinSpan, minSpan), cmp.Or(s.cfg.MaxSpan, time.Hour), s.cfg.HeadLag}
+}
+
+// parse applies the parameter rules at the simulator's time now.
+func (l limits) parse(v url.Values, now time.Time) (*query, error) {
+	q := &query{limits: l, statuses: statuses[:2], types: types}
 	if err := q.times(v, now); err != nil {
 		return nil, err
 	}
@@ -93,7 +103,6 @@ func (q *query) times(v url.Values, now time.Time) error {
 		if q.from, q.to, err = parseInterval(v.Get("interval")); err != nil {
 			return err
 		}
-		q.end = q.to.UTC().Format("2006-01-02T15:04:05Z")
 	case v.Has("sinceSeconds"):
 		n, err := strconv.ParseInt(v.Get("sinceSeconds"), 10, 32)
 		if err != nil || n < 0 {
@@ -102,14 +111,12 @@ func (q *query) times(v url.Values, now time.Time) error {
 		// Rounded to the nearest minute, which may lie in the future.
 		q.to = now.Round(time.Minute)
 		q.from = q.to.Add(-time.Duration(n) * time.Second)
-		q.end = q.to.UTC().Format("2006-01-02T15:04:05Z")
 		return q.span(now, false)
 	default:
 		if q.from, err = parseInstant(v.Get("sinceTime")); err != nil {
 			return err
 		}
 		q.to = now.Round(time.Minute)
-		q.end = q.to.UTC().Format("2006-01-02T15:04:05Z")
 		return q.span(now, false)
 	}
 	return q.span(now, true)
@@ -120,12 +127,12 @@ func (q *query) span(now time.Time, explicit bool) error {
 	switch span := q.to.Sub(q.from); {
 	case span < 0:
 		return &refusal{}
-	case explicit && q.to.After(now):
+	case explicit && q.to.After(now.Add(-q.lag)):
 		return &refusal{stillCurrent}
-	case span < minSpan:
-		return &refusal{tooShort}
-	case span > maxSpan:
-		return &refusal{tooLong}
+	case span < q.shortest:
+		return refuse(tooShort, q.shortest.Seconds())
+	case span > q.longest:
+		return refuse(tooLong, q.longest.Hours())
 	case q.from.Before(now.Add(-lookback)):
 		return &refusal{tooFarPast}
 	}

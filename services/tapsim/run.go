@@ -17,6 +17,7 @@ import (
 // ProgramConfig is the configuration of the program.
 type ProgramConfig struct {
 	Addr      string `env:"TAPSIM_ADDR" envDefault:"127.0.0.1:8081" usage:"address of the simulated API, plain http"`
+	Faults    string `env:"TAPSIM_FAULTS" usage:"faults from the start, a list in JSON as /_sim/faults takes each"`
 	Sim       Config
 	Telemetry telemetry.Config
 }
@@ -28,6 +29,15 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	sim, err := New(c.Sim)
 	if err != nil {
 		return err
+	}
+	faults, err := ReadFaults(c.Faults)
+	if err != nil {
+		return &config.ProblemError{Variable: "TAPSIM_FAULTS", Value: c.Faults, Reason: err.Error()}
+	}
+	for _, f := range faults {
+		if err := sim.Inject(f); err != nil {
+			return err
+		}
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", c.Addr)

@@ -1,6 +1,7 @@
 package tapsim
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -18,14 +19,16 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveTester(w, r)
 		return
 	}
-	counted := &counter{ResponseWriter: w, status: http.StatusOK}
+	call := s.callOf(r.URL.Path, r.URL.Query().Get("interval"))
+	counted := &counter{ResponseWriter: w, status: http.StatusOK, onError: func() { s.date(w, call, true) }}
 	defer func() { s.note(endpoint(r.URL.Path), counted.status) }()
-	now := s.Now()
+	s.attempt(r, call.now)
 	h := counted.Header()
-	h.Set("Date", now.Format(http.TimeFormat))
+	h.Set("Date", call.now.Format(http.TimeFormat))
 	h.Set("Strict-Transport-Security", "max-age=15724800; includeSubDomains")
 	h.Set("X-Content-Type-Options", "nosniff")
-	hit := s.strike(r.URL.Path)
+	s.date(w, call, false)
+	hit := s.strike(call, func(f Fault) bool { return !f.ofDate() })
 	if hit != nil && s.before(counted, r, hit) {
 		return
 	}
@@ -54,15 +57,29 @@ func endpoint(path string) string {
 	return path
 }
 
+// date plays the faults of the Date header: those on errors only, or the others.
+func (s *Sim) date(w http.ResponseWriter, c call, errors bool) {
+	switch hit := s.strike(c, func(f Fault) bool { return f.ofDate() && f.Errors == errors }); {
+	case hit.is(FaultDate):
+		w.Header().Set("Date", c.now.Add(hit.Delay).Format(http.TimeFormat))
+	case hit.is(FaultNoDate):
+		w.Header()["Date"] = nil // the documented way to send none
+	}
+}
+
 // counter remembers the status.
 type counter struct {
 	http.ResponseWriter
-	status int
+	status  int
+	onError func() // before the headers of an error
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (c *counter) WriteHeader(status int) {
 	c.status = status
+	if status >= http.StatusBadRequest {
+		c.onError()
+	}
 	c.ResponseWriter.WriteHeader(status)
 }
 
@@ -80,7 +97,14 @@ func (s *Sim) authorized(r *http.Request) bool {
 func (s *Sim) before(w http.ResponseWriter, r *http.Request, hit *Fault) bool {
 	switch hit.Kind {
 	case FaultStatus:
-		fail(w, hit.Status, http.StatusText(hit.Status))
+		fail(w, hit.Status, cmp.Or(hit.Text, http.StatusText(hit.Status)))
+		return true
+	case FaultBadRequest, FaultMaxSpan, FaultMinSpan, FaultHeadLag:
+		usual := map[FaultKind]string{FaultMaxSpan: tooLong, FaultMinSpan: tooShort, FaultHeadLag: stillCurrent}
+		fail(w, http.StatusBadRequest, cmp.Or(hit.Text, usual[hit.Kind]))
+		return true
+	case FaultNoContent, FaultEmpty:
+		w.WriteHeader(map[FaultKind]int{FaultNoContent: http.StatusNoContent, FaultEmpty: http.StatusOK}[hit.Kind])
 		return true
 	case FaultHTML:
 		w.Header().Set("Content-Type", "text/html")
@@ -103,6 +127,9 @@ func (s *Sim) before(w http.ResponseWriter, r *http.Request, hit *Fault) bool {
 
 func fail(w http.ResponseWriter, status int, sentence string) {
 	w.Header().Set("Content-Type", "text/plain;charset=utf-8")
+	if strings.HasPrefix(sentence, "<") {
+		w.Header().Set("Content-Type", "text/html")
+	}
 	w.WriteHeader(status)
 	_, _ = fmt.Fprint(w, sentence) //nolint:gosec // plain text, and for testers
 }
@@ -114,7 +141,7 @@ func (s *Sim) siem(w http.ResponseWriter, r *http.Request, e feed.Endpoint, hit 
 		s.tooMany(w, wait)
 		return
 	}
-	q, err := parseQuery(r.URL.Query(), now)
+	q, err := s.limits().parse(r.URL.Query(), now)
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		s.release(e.Pool)
 		fail(w, http.StatusBadRequest, refused.sentence)

@@ -2,6 +2,7 @@ package tapsim
 
 import (
 	"maps"
+	"net/http"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ type Sim struct {
 	mu       sync.Mutex
 	calls    map[feed.Pool][]time.Time // the sliding log of each pool, by the simulator's clock
 	refused  map[feed.Pool]int         // 429s of each pool
+	attempts map[feed.Pool][]time.Time // of the last 24 hours, whatever was answered
+	peaks    map[feed.Pool]int         // the most of these at any moment
 	requests map[string]map[int]int    // by path and status
 	shuffles uint64
 	faults   []*fault
@@ -36,6 +39,7 @@ func New(c Config) (*Sim, error) {
 	return &Sim{
 		cfg: c, start: now, epoch: now.Add(-c.Age).UTC().Truncate(time.Second), gen: generator{c},
 		calls: make(map[feed.Pool][]time.Time), refused: make(map[feed.Pool]int), requests: make(map[string]map[int]int),
+		attempts: make(map[feed.Pool][]time.Time), peaks: make(map[feed.Pool]int),
 	}, nil
 }
 
@@ -61,10 +65,7 @@ func (s *Sim) limit(p feed.Pool) int {
 func (s *Sim) admit(p feed.Pool, now time.Time) (ok bool, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	log := s.calls[p]
-	for len(log) > 0 && !log[0].After(now.Add(-24*time.Hour)) {
-		log = log[1:]
-	}
+	log := recent(s.calls[p], now)
 	s.calls[p] = log
 	if len(log) >= s.limit(p) {
 		s.refused[p]++
@@ -75,6 +76,46 @@ func (s *Sim) admit(p feed.Pool, now time.Time) (ok bool, wait time.Duration) {
 	}
 	s.calls[p] = append(log, now)
 	return true, 0
+}
+
+// recent drops what is older than a day from a log.
+func recent(log []time.Time, now time.Time) []time.Time {
+	for len(log) > 0 && !log[0].After(now.Add(-24*time.Hour)) {
+		log = log[1:]
+	}
+	return log
+}
+
+// attempt notes a call of a pool, whatever will be answered.
+func (s *Sim) attempt(r *http.Request, now time.Time) {
+	p := poolOf(r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attempts[p] = append(recent(s.attempts[p], now), now)
+	s.peaks[p] = max(s.peaks[p], len(s.attempts[p]))
+}
+
+// poolOf is the pool that a request uses up, if any.
+func poolOf(r *http.Request) feed.Pool {
+	for _, e := range feed.SIEMEndpoints() {
+		if e.Path == r.URL.Path {
+			return e.Pool
+		}
+	}
+	switch r.URL.Path {
+	case "/v2/campaign/ids":
+		return feed.PoolCampaignIDs
+	case "/v2/people/vap":
+		return feed.PoolPeopleVAP
+	case "/v2/people/top-clickers":
+		return feed.PoolPeopleTopClickers
+	case "/v2/forensics":
+		if r.URL.Query().Has("campaignId") {
+			return feed.PoolForensicsCampaign
+		}
+		return feed.PoolForensicsThreat
+	}
+	return feed.PoolNone
 }
 
 // release takes the last call of a pool back: it failed, and such calls do not count.
@@ -103,6 +144,7 @@ type QuotaStatus struct {
 	Limit   int `json:"limit"`
 	Used    int `json:"used"`    // calls of the last 24 hours
 	Refused int `json:"refused"` // calls answered with 429 since the start
+	Peak    int `json:"peak"`    // the most calls in any 24 hours, whatever the answers were
 }
 
 // Status describes the simulator.
@@ -127,7 +169,7 @@ func (s *Sim) Status() Status {
 				used++
 			}
 		}
-		st.Quota[p] = QuotaStatus{s.limit(p), used, s.refused[p]}
+		st.Quota[p] = QuotaStatus{s.limit(p), used, s.refused[p], s.peaks[p]}
 	}
 	return st
 }

@@ -33,7 +33,7 @@ func (s *Sim) serveTester(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusCreated)
 	case "DELETE /_sim/faults":
-		s.Clear()
+		s.Clear(r.URL.Query()["name"]...)
 		w.WriteHeader(http.StatusNoContent)
 	case "POST /_sim/records":
 		s.acceptRecord(w, r)
