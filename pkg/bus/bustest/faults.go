@@ -1,0 +1,203 @@
+package bustest
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/embedded"
+)
+
+// Call is a kind of request to the server: [Store], [Write], [Read], [Acks] or [Pull].
+type Call func(subject, header string) bool
+
+// Store is a publish into a stream. A job that is stored in RAW is one call, whatever number of messages it has.
+func Store(stream string) Call {
+	prefix, ok := map[string]string{bus.StreamJobs: "job.", bus.StreamRaw: "mark.", bus.StreamEvents: "event.", bus.StreamDead: "dead."}[stream]
+	if !ok {
+		panic("no stream " + stream)
+	}
+	return func(subject, _ string) bool { return strings.HasPrefix(subject, prefix) }
+}
+
+// Write is a change of keys of a bucket. Changes that are made together are one call.
+func Write(bucket string) Call {
+	return func(subject, header string) bool {
+		return strings.HasPrefix(subject, "$KV."+bucket+".") &&
+			(!strings.Contains(header, "Nats-Batch-Id:") || strings.Contains(header, "Nats-Batch-Commit:"))
+	}
+}
+
+// Read is a read of one key of a bucket, or of several together.
+func Read(bucket string) Call {
+	one, several := direct+"KV_"+bucket+".", direct+"KV_"+bucket
+	return func(subject, _ string) bool { return subject == several || strings.HasPrefix(subject, one) }
+}
+
+// Acks is each word about a delivery of a consumer: that it is done, goes on or is given back.
+func Acks(c bus.Consumer) Call {
+	return func(subject, _ string) bool {
+		return strings.HasPrefix(subject, "$JS.ACK.") && strings.Contains(subject, "."+c.Stream+"."+c.Name+".")
+	}
+}
+
+// Pull is a request for messages of a consumer.
+func Pull(c bus.Consumer) Call {
+	return func(subject, _ string) bool { return subject == "$JS.API.CONSUMER.MSG.NEXT."+c.Stream+"."+c.Name }
+}
+
+// Fault says which calls of a kind fail, and how. The zero value has the first one refused and not done.
+type Fault struct {
+	Skip int // calls that go through before
+	// Times is how many fail then: 0 means 1, less than 0 all until [Planned.End].
+	Times int
+	// After has the server do it all the same; only its answer is lost. For a read it makes no difference.
+	After bool
+	// Full has the server say that the stream is full; else that something is not available.
+	Full bool
+	// Silent gives no answer at all: the caller waits for its own time-out of five seconds.
+	Silent bool
+}
+
+// Faults stand between one connection and the real server, and let chosen calls fail.
+type Faults struct {
+	Server *embedded.Server // for connections that nothing fails on
+
+	mu      sync.Mutex
+	planned []*Planned
+}
+
+// Planned is a fault, or something to do, at certain calls.
+type Planned struct {
+	call  Call
+	fault Fault
+	do    func()
+
+	mu   sync.Mutex
+	left int           // to skip
+	met  int           // calls that it met
+	more chan struct{} // closed when met changes
+	over bool
+}
+
+// StartFaulty is [Start] with faults. What is set up is so without any.
+func StartFaulty(tb testing.TB, seeds ...bus.Seed) (*bus.Bus, *Faults) {
+	tb.Helper()
+	f := &Faults{Server: Server(tb)}
+	if err := Connect(tb, f.Server).Setup(tb.Context(), Limits, seeds); err != nil {
+		tb.Fatalf("set up the bus: %v", err)
+	}
+	return f.Connect(tb), f
+}
+
+// Connect gives one more connection with the same faults. It ends with the test.
+func (f *Faults) Connect(tb testing.TB) *bus.Bus {
+	tb.Helper()
+	b, err := bus.InProcess(f, "test", discard)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(b.Close)
+	return b
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (f *Faults) InProcessConn() (net.Conn, error) {
+	server, err := f.Server.InProcessConn()
+	if err != nil {
+		return nil, fmt.Errorf("connect in process: %w", err)
+	}
+	return between(server, f.meet), nil
+}
+
+// Fail plans a fault.
+func (f *Faults) Fail(call Call, fault Fault) *Planned {
+	if fault.Times == 0 {
+		fault.Times = 1
+	}
+	return f.plan(&Planned{call: call, fault: fault, left: fault.Skip})
+}
+
+// At has something done at each such call, before the server sees it. Everything on the connection waits meanwhile, so
+// that a test can look, over another connection, at what is there already.
+func (f *Faults) At(call Call, do func()) *Planned {
+	return f.plan(&Planned{call: call, fault: Fault{Times: -1}, do: do})
+}
+
+func (f *Faults) plan(p *Planned) *Planned {
+	p.more = make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.planned = append(f.planned, p)
+	return p
+}
+
+// meet gives the fault of a call, or nil.
+func (f *Faults) meet(subject, header string) *Fault {
+	f.mu.Lock()
+	planned := slices.Clip(f.planned)
+	f.mu.Unlock()
+	for _, p := range planned {
+		if !p.call(subject, header) || !p.meets() {
+			continue
+		}
+		if p.do == nil {
+			return &p.fault
+		}
+		p.do()
+	}
+	return nil
+}
+
+func (p *Planned) meets() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.over || p.fault.Times >= 0 && p.met == p.fault.Times:
+		return false
+	case p.left > 0:
+		p.left--
+		return false
+	}
+	p.met++
+	close(p.more)
+	p.more = make(chan struct{})
+	return true
+}
+
+// End lets all further calls through.
+func (p *Planned) End() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+}
+
+// Met is how many calls there were.
+func (p *Planned) Met() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.met
+}
+
+// Await waits until there were so many calls.
+func (p *Planned) Await(tb testing.TB, n int) {
+	tb.Helper()
+	for deadline := time.After(time.Minute); ; {
+		p.mu.Lock()
+		met, more := p.met, p.more
+		p.mu.Unlock()
+		if met >= n {
+			return
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			tb.Fatalf("%d calls of %d", met, n)
+		}
+	}
+}
