@@ -223,7 +223,11 @@ type WindowRecord struct {
 	ReadEnd *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=read_end,json=readEnd,proto3" json:"read_end,omitempty"`
 	// How far behind its clock Proofpoint served at the call, milliseconds, where the answer tells: a window
 	// that ended later was refused as still current, or was answered only up to there.
-	LagMs         int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	LagMs int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	// Calls of Proofpoint that were made for the job, as far as who noted it knows.
+	Calls uint32 `protobuf:"varint,17,opt,name=calls,proto3" json:"calls,omitempty"`
+	// When this was noted.
+	NotedAt       *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=noted_at,json=notedAt,proto3" json:"noted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +372,20 @@ func (x *WindowRecord) GetLagMs() int64 {
 		return x.LagMs
 	}
 	return 0
+}
+
+func (x *WindowRecord) GetCalls() uint32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *WindowRecord) GetNotedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotedAt
+	}
+	return nil
 }
 
 // BatchRecord is what became of one RAW batch on its way to one table.
@@ -1282,7 +1300,7 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
 	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\x12/\n" +
 	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
-	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\xb0\x04\n" +
+	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\xfd\x04\n" +
 	"\fWindowRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
@@ -1301,7 +1319,9 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\aread_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x12\x1a\n" +
 	"\bfailures\x18\x0e \x01(\rR\bfailures\x125\n" +
 	"\bread_end\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\areadEnd\x12\x15\n" +
-	"\x06lag_ms\x18\x10 \x01(\x03R\x05lagMs\"\xd4\x02\n" +
+	"\x06lag_ms\x18\x10 \x01(\x03R\x05lagMs\x12\x14\n" +
+	"\x05calls\x18\x11 \x01(\rR\x05calls\x125\n" +
+	"\bnoted_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\anotedAt\"\xd4\x02\n" +
 	"\vBatchRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12\x14\n" +
@@ -1434,36 +1454,37 @@ var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	14, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
 	13, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
 	13, // 11: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
-	6,  // 12: tapline.v1.Known.versions:type_name -> tapline.v1.Version
-	13, // 13: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
-	13, // 14: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
-	13, // 15: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
-	13, // 16: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
-	15, // 17: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
-	13, // 18: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
-	16, // 19: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 20: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	13, // 21: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	13, // 22: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	13, // 23: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	13, // 24: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	15, // 25: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	11, // 26: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	12, // 27: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	13, // 28: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	10, // 29: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
-	13, // 30: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
-	15, // 31: tapline.v1.Aside.job:type_name -> tapline.v1.Job
-	13, // 32: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
-	13, // 33: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
-	13, // 34: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	16, // 35: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	16, // 36: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	13, // 12: tapline.v1.WindowRecord.noted_at:type_name -> google.protobuf.Timestamp
+	6,  // 13: tapline.v1.Known.versions:type_name -> tapline.v1.Version
+	13, // 14: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	13, // 15: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	13, // 16: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	13, // 17: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	15, // 18: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	13, // 19: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	16, // 20: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 21: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	13, // 22: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	13, // 23: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	13, // 24: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	13, // 25: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	15, // 26: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	11, // 27: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	12, // 28: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	13, // 29: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	10, // 30: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
+	13, // 31: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
+	15, // 32: tapline.v1.Aside.job:type_name -> tapline.v1.Job
+	13, // 33: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
+	13, // 34: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
+	13, // 35: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	16, // 36: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	16, // 37: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }

@@ -31,7 +31,11 @@ type QuotaState struct {
 	BlockedUntil  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=blocked_until,json=blockedUntil,proto3" json:"blocked_until,omitempty"`
 	BlockedReason string                 `protobuf:"bytes,3,opt,name=blocked_reason,json=blockedReason,proto3" json:"blocked_reason,omitempty"`
 	// Latest instant this state has seen; time never steps back inside it.
-	Last          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last,proto3" json:"last,omitempty"`
+	Last *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last,proto3" json:"last,omitempty"`
+	// A clock that was far ahead of last was seen first when it showed this. It is believed when it is seen again.
+	Ahead *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	// When this memory was made anew, because the one before was lost.
+	RebuiltAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=rebuilt_at,json=rebuiltAt,proto3" json:"rebuilt_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -90,6 +94,20 @@ func (x *QuotaState) GetBlockedReason() string {
 func (x *QuotaState) GetLast() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Last
+	}
+	return nil
+}
+
+func (x *QuotaState) GetAhead() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+func (x *QuotaState) GetRebuiltAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RebuiltAt
 	}
 	return nil
 }
@@ -163,13 +181,16 @@ var File_tapline_v1_quota_proto protoreflect.FileDescriptor
 const file_tapline_v1_quota_proto_rawDesc = "" +
 	"\n" +
 	"\x16tapline/v1/quota.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x01\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n" +
 	"\n" +
 	"QuotaState\x121\n" +
 	"\abuckets\x18\x01 \x03(\v2\x17.tapline.v1.QuotaBucketR\abuckets\x12?\n" +
 	"\rblocked_until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fblockedUntil\x12%\n" +
 	"\x0eblocked_reason\x18\x03 \x01(\tR\rblockedReason\x12.\n" +
-	"\x04last\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"U\n" +
+	"\x04last\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x120\n" +
+	"\x05ahead\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05ahead\x129\n" +
+	"\n" +
+	"rebuilt_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trebuiltAt\"U\n" +
 	"\vQuotaBucket\x12\x16\n" +
 	"\x06minute\x18\x01 \x01(\x03R\x06minute\x12\x12\n" +
 	"\x04used\x18\x02 \x01(\rR\x04used\x12\x1a\n" +
@@ -197,11 +218,13 @@ var file_tapline_v1_quota_proto_depIdxs = []int32{
 	1, // 0: tapline.v1.QuotaState.buckets:type_name -> tapline.v1.QuotaBucket
 	2, // 1: tapline.v1.QuotaState.blocked_until:type_name -> google.protobuf.Timestamp
 	2, // 2: tapline.v1.QuotaState.last:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // 3: tapline.v1.QuotaState.ahead:type_name -> google.protobuf.Timestamp
+	2, // 4: tapline.v1.QuotaState.rebuilt_at:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_quota_proto_init() }
