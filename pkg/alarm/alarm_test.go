@@ -212,7 +212,7 @@ func TestAnAlarmEndsWithItsLastCause(t *testing.T) {
 			t.Errorf("after one success: %q", got)
 		}
 		b.HoldCause(t.Context(), alarm.Forbidden, "people", "403 for people", time.Minute)
-		time.Sleep(2 * time.Minute) // of the bubble: nobody renews it
+		<-time.After(2 * time.Minute) // of the bubble: nobody renews it
 		b.ClearCause(t.Context(), alarm.Forbidden, "forensics")
 		if got := details(); got != "" {
 			t.Errorf("after the last cause: %q", got)

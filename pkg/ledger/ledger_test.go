@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
@@ -222,5 +223,44 @@ func BenchmarkNote(b *testing.B) {
 	}
 	if i == 0 {
 		b.Fatal(fmt.Errorf("nothing was noted"))
+	}
+}
+
+// TestCallsThatTheLedgerKnows: each in its own pool, at its own time, and none that is older than a day.
+func TestCallsThatTheLedgerKnows(t *testing.T) {
+	t.Parallel()
+	l := open(t, bustest.Start(t))
+	at := func(age time.Duration) *timestamppb.Timestamp { return timestamppb.New(hour.Add(-age)) }
+	permitted := job.ID{Tenant: "main", Set: feed.Set{feed.ClicksPermitted}, Window: window.New(hour, hour.Add(time.Minute)), Lane: taplinev1.Lane_LANE_LIVE}
+	page := job.ID{Tenant: "main", Call: feed.CallCampaignIDs, Set: feed.Set{feed.Campaigns}, Window: permitted.Window, Lane: taplinev1.Lane_LANE_LIST, Pass: 1}
+	other := permitted
+	other.Tenant = "other"
+	for _, w := range []*taplinev1.WindowRecord{
+		{JobId: minute(0), State: fetched, FetchedAt: at(time.Hour), Attempts: 3},
+		{JobId: minute(1), State: fetched, FetchedAt: at(time.Hour), Attempts: 900}, // it waited
+		{JobId: minute(2), State: fetched, FetchedAt: at(48 * time.Hour), NotedAt: at(48 * time.Hour), Calls: 7},
+		{JobId: minute(3), State: taplinev1.WindowState_WINDOW_STATE_SPLIT},
+		{JobId: permitted.String(), State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, NotedAt: at(2 * time.Hour), Calls: 5},
+		{JobId: page.String(), State: fetched, NotedAt: at(3 * time.Hour), Calls: 1},
+		{JobId: other.String(), State: fetched, NotedAt: at(3 * time.Hour), Calls: 99},
+	} {
+		if err := l.Read(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for pool, want := range map[feed.Pool]string{
+		feed.PoolSIEM: "3 at -1h0m0s, 6 at -1h0m0s, 1 at 24h0m0s", feed.PoolSIEMPermitted: "5 at -2h0m0s", feed.PoolCampaignIDs: "1 at -3h0m0s", feed.PoolPeopleVAP: "",
+	} {
+		calls, err := l.Calls(t.Context(), "main", pool, hour.Add(-24*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range calls {
+			got = append(got, fmt.Sprintf("%d at %s", c.Units, c.At.Sub(hour)))
+		}
+		if list := strings.Join(got, ", "); list != want {
+			t.Errorf("%s: %s, want %s", pool, list, want)
+		}
 	}
 }

@@ -52,6 +52,7 @@ func Open(ctx context.Context, src Source, tenant string, limits quota.Config, n
 		}
 		use(b)
 	}
+	r.Quota.RebuildFrom(r.Ledger)
 	return r, nil
 }
 

@@ -74,10 +74,17 @@ type store interface {
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 }
 
+// memory knows calls from elsewhere: the ledger.
+type memory interface {
+	// Calls lists the calls of a tenant's pool since an instant.
+	Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]Call, error)
+}
+
 // Book is the account of one tenant's pools. It is safe for concurrent use, and
 // any number of books over the same bucket keep the limits together.
 type Book struct {
 	store  store
+	memory memory // nil if nothing knows
 	tenant string
 	limits map[feed.Pool]int
 	margin time.Duration
@@ -86,7 +93,13 @@ type Book struct {
 
 // NewBook opens the account. now should follow Proofpoint's clock within the margin.
 func NewBook(s store, tenant string, c Config, now func() time.Time) *Book {
-	return &Book{s, tenant, c.Limits(), c.Margin, now}
+	return &Book{store: s, tenant: tenant, limits: c.Limits(), margin: c.Margin, now: now}
+}
+
+// RebuildFrom makes a pool whose key is missing start with the calls that m knows, not closed for a day.
+func (b *Book) RebuildFrom(m memory) *Book {
+	b.memory = m
+	return b
 }
 
 // Key is where a pool's state is kept.
@@ -113,7 +126,7 @@ func (b *Book) Reserve(ctx context.Context, pool feed.Pool) error {
 		if !ok {
 			refused = &ExhaustedError{pool, free.Sub(now)}
 		}
-		return ok
+		return ok || s.marked
 	})
 	return errors.Join(err, refused)
 }
@@ -156,11 +169,12 @@ func (b *Book) Open(ctx context.Context, pool feed.Pool) error {
 
 // Look describes a pool.
 func (b *Book) Look(ctx context.Context, pool feed.Pool) (Status, error) {
-	state, _, err := b.read(ctx, pool, b.now())
+	now := b.now()
+	state, err := b.peek(ctx, pool, now)
 	if err != nil {
 		return Status{}, err
 	}
-	st := state.Look(b.now(), b.limits[pool])
+	st := state.Look(now, b.limits[pool])
 	st.Pool = string(pool)
 	return st, nil
 }
@@ -168,7 +182,7 @@ func (b *Book) Look(ctx context.Context, pool feed.Pool) (Status, error) {
 // Forecast looks ahead.
 func (b *Book) Forecast(ctx context.Context, pool feed.Pool) (Forecast, error) {
 	now := b.now()
-	state, _, err := b.read(ctx, pool, now)
+	state, err := b.peek(ctx, pool, now)
 	if err != nil {
 		return Forecast{}, err
 	}
@@ -209,15 +223,28 @@ func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, ti
 	}
 }
 
+// peek reads without writing anything down: whoever only looks decides nothing.
+func (b *Book) peek(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
+	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
+	if errors.Is(err, bus.ErrNotFound) {
+		return b.lost(ctx, pool, now)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: %w", pool, err)
+	}
+	return b.decode(ctx, pool, entry, now)
+}
+
+// read reads for a change. A key that is missing is made first.
 func (b *Book) read(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
 	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
 	for race := (bus.Race{}); errors.Is(err, bus.ErrNotFound); {
-		err = b.keep(ctx, pool, now)
-		if err == nil {
-			return Closed(now, b.margin), 0, nil
+		state, revision, kept := b.keep(ctx, pool, now)
+		if kept == nil {
+			return state, revision, nil
 		}
-		if !errors.Is(err, bus.ErrConflict) {
-			return nil, 0, err
+		if !errors.Is(kept, bus.ErrConflict) {
+			return nil, 0, kept
 		}
 		// It exists; a replica that is behind did not know.
 		if err := race.Lost(ctx); err != nil {
@@ -228,22 +255,43 @@ func (b *Book) read(ctx context.Context, pool feed.Pool, now time.Time) (*State,
 	if err != nil {
 		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
 	}
-	state, err := Decode(entry.Value, b.margin)
-	if err != nil { // not readable is as bad as lost
-		return Closed(now, b.margin), entry.Revision, nil //nolint:nilerr // the closed state says it
-	}
-	return state, entry.Revision, nil
+	state, err := b.decode(ctx, pool, entry, now)
+	return state, entry.Revision, err
 }
 
-// keep writes the closed state of a lost key down, so that the 24 hours begin
-// once and not at every look.
-func (b *Book) keep(ctx context.Context, pool feed.Pool, now time.Time) error {
-	data, err := Closed(now, b.margin).Encode()
+// decode reads a state; one that is not readable is as bad as lost.
+func (b *Book) decode(ctx context.Context, pool feed.Pool, entry bus.Entry, now time.Time) (*State, error) {
+	if state, err := Decode(entry.Value, b.margin); err == nil {
+		return state, nil
+	}
+	return b.lost(ctx, pool, now)
+}
+
+// lost is what a pool becomes whose memory is gone.
+func (b *Book) lost(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
+	if b.memory == nil {
+		return Closed(now, b.margin), nil
+	}
+	calls, err := b.memory.Calls(ctx, b.tenant, pool, now.Add(-Period-b.margin))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("pool %s: rebuild its memory: %w", pool, err)
 	}
-	if _, err := b.store.Update(ctx, Key(b.tenant, pool), data, 0); err != nil {
-		return fmt.Errorf("pool %s: %w", pool, err)
+	return Rebuilt(now, b.limits[pool], b.margin, calls), nil
+}
+
+// keep writes down what a lost key becomes, so that it is decided once and not at every look.
+func (b *Book) keep(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
+	state, err := b.lost(ctx, pool, now)
+	if err != nil {
+		return nil, 0, err
 	}
-	return nil
+	data, err := state.Encode()
+	if err != nil {
+		return nil, 0, err
+	}
+	revision, err := b.store.Update(ctx, Key(b.tenant, pool), data, 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
+	}
+	return state, revision, nil
 }

@@ -1,6 +1,7 @@
 package quota_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,104 @@ func TestMissingKeyIsClosedUntilOpened(t *testing.T) {
 	}
 	if err := q.Reserve(t.Context(), feed.PoolSIEM); err != nil {
 		t.Errorf("after opening: %v", err)
+	}
+}
+
+// calls is a ledger that knows some calls.
+type calls []quota.Call
+
+func (c calls) Calls(context.Context, string, feed.Pool, time.Time) ([]quota.Call, error) {
+	if c == nil {
+		return nil, errors.New("the ledger cannot be read")
+	}
+	return c, nil
+}
+
+// TestLostMemoryIsRebuilt: from what the ledger knows, with something for what it does not know, once for all replicas.
+func TestLostMemoryIsRebuilt(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t) // no seeds: as if the bucket had been lost
+	known := calls{{epoch.Add(-25 * time.Hour), 500}, {epoch.Add(-3 * time.Hour), 30}, {epoch.Add(time.Hour), 40}}
+	const limit = 100
+	if st, err := book(t, b, limit).RebuildFrom(known).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != 75 || st.Rebuilt.IsZero() {
+		t.Errorf("a look before anybody calls: %+v, %v", st, err)
+	}
+	if err := book(t, b, limit).RebuildFrom(calls(nil)).Reserve(t.Context(), feed.PoolSIEM); err == nil || errors.Is(err, quota.ErrExhausted) {
+		t.Errorf("a ledger that cannot be read: %v", err)
+	}
+	granted := 0
+	for range 2 {
+		for q := book(t, b, limit).RebuildFrom(known); q.Reserve(t.Context(), feed.PoolSIEM) == nil; {
+			granted++
+		}
+	}
+	if granted != 25 {
+		t.Errorf("%d calls granted, want 25: 70 are known, 5 may be", granted)
+	}
+	st, err := book(t, b, limit).Look(t.Context(), feed.PoolSIEM)
+	if err != nil || st.Used != limit || !st.Rebuilt.Equal(epoch) {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+// TestALookWritesNothing: whoever asks about a tenant that does not exist leaves no trace of it.
+func TestALookWritesNothing(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	q := book(t, b, 10)
+	if _, err := q.Look(t.Context(), feed.PoolSIEM); err != nil {
+		t.Error(err)
+	}
+	if _, err := q.Forecast(t.Context(), feed.PoolSIEM); err != nil {
+		t.Error(err)
+	}
+	bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Get(t.Context(), quota.Key("main", feed.PoolSIEM)); !errors.Is(err, bus.ErrNotFound) {
+		t.Errorf("the key after a look: %v", err)
+	}
+}
+
+// away is a bucket whose writes fail, before they have an effect or after.
+type away struct {
+	*bus.Bucket
+	after bool
+}
+
+var errAway = errors.New("no answer")
+
+func (a away) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	if a.after {
+		if _, err := a.Bucket.Update(ctx, key, value, revision); err != nil {
+			return 0, err
+		}
+	}
+	return 0, errAway
+}
+
+// TestAWritingThatFailsIsNoUnit: a unit whose writing failed is not had, whether it was applied or not, and one that
+// was applied counts.
+func TestAWritingThatFailsIsNoUnit(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		b := bustest.Start(t, quota.Seeds("main")...)
+		bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := quota.NewBook(away{bucket, after}, "main", quota.Config{SIEM: 10, Margin: time.Minute}, func() time.Time { return epoch })
+		if err := q.Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, errAway) {
+			t.Errorf("reserve: %v", err)
+		}
+		if err := q.Count(t.Context(), 1); !errors.Is(err, errAway) {
+			t.Errorf("count: %v", err)
+		}
+		want := map[bool]int{false: 0, true: 1}[after]
+		if st, err := book(t, b, 10).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != want {
+			t.Errorf("applied %t: %+v, %v", after, st, err)
+		}
 	}
 }
 

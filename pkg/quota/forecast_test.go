@@ -21,12 +21,12 @@ func TestForecastComesTrue(t *testing.T) {
 		}
 		now := epoch
 		for range rapid.IntRange(0, 60).Draw(t, "calls") {
-			now = now.Add(time.Duration(rapid.IntRange(0, 3600).Draw(t, "seconds")) * time.Second)
+			now = walk(state, now, now.Add(time.Duration(rapid.IntRange(0, 3600).Draw(t, "seconds"))*time.Second))
 			state.Reserve(now, limit)
 		}
 		left := state.Forecast(now, limit).Left
 		take := func(at time.Time) (n int) {
-			for {
+			for now = walk(state, now, at); ; {
 				if ok, _ := state.Reserve(at, limit); !ok {
 					return n
 				}

@@ -18,17 +18,18 @@ const Period = 24 * time.Hour
 // about other users of the credential does not become a storm.
 const pauseAfterRefusal = 5 * time.Minute
 
-// State is the memory of one pool. It is a value in time: every method takes
-// the present, and treats a present before an earlier one as the earlier one.
+// State is the memory of one pool. It is a value in time: a present before an earlier one is treated as the
+// earlier one, and one far ahead of it gives no unit back before it has been seen twice: see advance.
 type State struct {
 	pb     *taplinev1.QuotaState
 	margin time.Duration
+	marked bool // something was noted that should be kept, though no unit was taken
 }
 
 // Decode reads a state; nothing is an empty one. The margin is added to the 24
 // hours before a unit comes back.
 func Decode(data []byte, margin time.Duration) (*State, error) {
-	s := &State{&taplinev1.QuotaState{}, margin}
+	s := &State{pb: &taplinev1.QuotaState{}, margin: margin}
 	if err := proto.Unmarshal(data, s.pb); err != nil {
 		return nil, fmt.Errorf("quota state: %w", err)
 	}
@@ -44,14 +45,90 @@ func (s *State) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// Closed is the state of a pool whose memory was lost.
+// Closed is the state of a pool whose memory was lost, with nothing to rebuild it from.
 func Closed(now time.Time, margin time.Duration) *State {
-	s := &State{&taplinev1.QuotaState{}, margin}
-	s.block(now.Add(Period+margin), "memory of earlier calls was lost")
+	s := &State{pb: &taplinev1.QuotaState{}, margin: margin}
+	s.block(now.Add(Period+margin), lostMemory)
 	return s
 }
 
-// present prunes what no longer counts and returns the time that holds.
+const lostMemory = "memory of earlier calls was lost"
+
+// Call is calls that were made at one time, as something other than a quota state remembers them.
+type Call struct {
+	At    time.Time
+	Units int
+}
+
+// unremembered is the share of a limit, in percent, that a rebuilt memory counts besides: calls that nobody
+// noted, because they failed or their job was not done when the memory was lost.
+const unremembered = 5
+
+// Rebuilt is the state of a pool whose memory was lost, made anew from calls that are known elsewhere. A call that
+// was made later than the present counts as made now.
+func Rebuilt(now time.Time, limit int, margin time.Duration, calls []Call) *State {
+	s := &State{pb: &taplinev1.QuotaState{RebuiltAt: timestamppb.New(now)}, margin: margin}
+	s.present(now)
+	for _, c := range calls {
+		at := c.At
+		if at.After(now) {
+			at = now
+		}
+		if now.Sub(at) <= Period+margin && c.Units > 0 {
+			s.bucket(at.Unix() / 60).Used += uint32(c.Units)
+		}
+	}
+	s.bucket(now.Unix() / 60).Used += uint32((limit*unremembered + 99) / 100)
+	s.present(now)
+	return s
+}
+
+const (
+	// believable is how far a clock may be ahead of the last that was noted, to be believed at once.
+	believable = 10 * time.Minute
+	// The clock of one replica that is wrong for a moment must not give back the units of a day. What is
+	// ahead by more is believed when it is seen again between these times later.
+	believeAfter  = 2 * time.Minute
+	believeWithin = 15 * time.Minute
+	// noted is how far the last time may be behind in what is kept, when no unit is taken.
+	noted = time.Minute
+)
+
+// advance moves the state to the present, as far as it is believed, and returns the time that holds and the
+// minute that a call made now is counted in. A call is never counted earlier than either clock says.
+func (s *State) advance(now time.Time) (held, counted time.Time) {
+	last := s.pb.GetLast()
+	if last == nil {
+		held = s.present(now)
+		return held, held
+	}
+	held = last.AsTime()
+	ahead := s.pb.GetAhead()
+	switch {
+	case now.Sub(held) <= believable:
+		if ahead != nil {
+			s.pb.Ahead, s.marked = nil, true // whoever saw it was wrong
+		}
+		s.marked = s.marked || now.Sub(held) >= noted
+		held = s.present(now)
+	case ahead != nil && within(now.Sub(ahead.AsTime()), believeAfter, believeWithin):
+		s.pb.Ahead, s.marked = nil, true
+		held = s.present(now)
+	case ahead == nil || !within(now.Sub(ahead.AsTime()), 0, believeAfter):
+		s.pb.Ahead, s.marked = timestamppb.New(now), true
+		held = s.present(held)
+	default:
+		held = s.present(held)
+	}
+	if now.After(held) {
+		return held, now
+	}
+	return held, held
+}
+
+func within(d, least, most time.Duration) bool { return d >= least && d <= most }
+
+// present prunes what no longer counts and returns the time that holds. It believes any clock: for a look.
 func (s *State) present(now time.Time) time.Time {
 	if last := s.pb.GetLast(); last != nil && last.AsTime().After(now) {
 		now = last.AsTime()
@@ -90,22 +167,29 @@ func (s *State) bucket(minute int64) *taplinev1.QuotaBucket {
 	return s.pb.GetBuckets()[i]
 }
 
-// Reserve takes one unit. When there is none it reports when the next one comes
-// back. A limit of 0 means unlimited: the call is counted and always allowed.
+// Reserve takes one unit. When there is none it reports when to ask again. A limit of 0 means
+// unlimited: the call is counted and always allowed.
 func (s *State) Reserve(now time.Time, limit int) (ok bool, free time.Time) {
-	now = s.present(now)
+	held, counted := s.advance(now)
 	if limit > 0 {
-		if free = s.free(now, limit); free.After(now) {
+		if free = s.free(held, limit); free.After(held) {
+			if !free.After(now) { // it would be free by a clock that is not believed yet
+				free = s.pb.GetAhead().AsTime().Add(believeAfter)
+			}
+			if !free.After(now) {
+				free = now.Add(believeAfter)
+			}
 			return false, free
 		}
 	}
-	s.bucket(now.Unix()/60).Used++
-	return true, now
+	s.bucket(counted.Unix()/60).Used++
+	return true, held
 }
 
 // Count notes calls whatever the limit.
 func (s *State) Count(now time.Time, calls int) {
-	s.bucket(s.present(now).Unix() / 60).Used += uint32(calls)
+	_, counted := s.advance(now)
+	s.bucket(counted.Unix() / 60).Used += uint32(calls)
 }
 
 // free is when a unit is to be had: now, or later.
@@ -127,42 +211,46 @@ func (s *State) free(now time.Time, limit int) time.Time {
 }
 
 // Refused notes a 429: what is missing to the limit was used by somebody else.
-// The pool rests until the server says, or for a few minutes.
+// The pool is closed until the server says, for a day at most, or for a few minutes; what closes it for longer stays.
 func (s *State) Refused(now time.Time, limit int, retryAfter time.Duration) (external int) {
-	now = s.present(now)
+	_, counted := s.advance(now)
 	used, known := s.sum()
 	external = max(limit-used-known, 0)
 	minutes := int64(Period / time.Minute)
 	for i := range external {
 		// The k-th of n unknown calls is put at k/n of the last 24 hours.
 		age := minutes * int64(i) / int64(external)
-		s.bucket(now.Unix()/60-age).External++
+		s.bucket(counted.Unix()/60-age).External++
 	}
-	s.block(now.Add(max(retryAfter, pauseAfterRefusal)), "Proofpoint answered 429")
+	s.block(counted.Add(min(max(retryAfter, pauseAfterRefusal), Period)), "Proofpoint answered 429")
 	return external
 }
 
+// block closes the pool. What closes it for longer stays.
 func (s *State) block(until time.Time, reason string) {
+	if have := s.pb.GetBlockedUntil(); have != nil && have.AsTime().After(until) {
+		return
+	}
 	s.pb.BlockedUntil, s.pb.BlockedReason = timestamppb.New(until), reason
 }
 
 // Forget closes the pool for as long as calls count that nobody remembers, of which the last was made at an instant. It
 // returns until when the pool is closed, by that or by something else.
 func (s *State) Forget(now, last time.Time) time.Time {
-	now = s.present(now)
+	held, _ := s.advance(now)
 	until := last.Add(Period + s.margin)
 	if have := s.pb.GetBlockedUntil(); have != nil && have.AsTime().After(until) {
 		return have.AsTime()
 	}
-	if until.After(now) {
-		s.block(until, "memory of earlier calls was lost")
+	if until.After(held) {
+		s.block(until, lostMemory)
 	}
 	return until
 }
 
 // Open lifts whatever closes the pool besides the calls that were counted.
 func (s *State) Open(now time.Time) {
-	s.present(now)
+	s.advance(now)
 	s.pb.BlockedUntil, s.pb.BlockedReason = nil, ""
 }
 
@@ -174,6 +262,7 @@ type Status struct {
 	External int       `json:"external"` // by others, as far as known
 	Free     time.Time `json:"free"`     // when the next call may be made
 	Reason   string    `json:"reason,omitempty"`
+	Rebuilt  time.Time `json:"rebuilt,omitzero"` // when its memory was lost and made anew
 }
 
 // Left is how many calls may be made now.
@@ -184,6 +273,9 @@ func (s *State) Look(now time.Time, limit int) Status {
 	now = s.present(now)
 	used, external := s.sum()
 	st := Status{Limit: limit, Used: used, External: external, Free: now, Reason: s.pb.GetBlockedReason()}
+	if at := s.pb.GetRebuiltAt(); at != nil {
+		st.Rebuilt = at.AsTime()
+	}
 	if limit > 0 {
 		st.Free = s.free(now, limit)
 	}

@@ -19,6 +19,15 @@ func fresh(t interface{ Fatal(...any) }) *quota.State {
 	return s
 }
 
+// walk moves a state to an instant in steps that are believed, as replicas that look now and then do.
+func walk(s *quota.State, from, to time.Time) time.Time {
+	for at := from; at.Before(to); at = at.Add(5 * time.Minute) {
+		s.Count(at, 0)
+	}
+	s.Count(to, 0)
+	return to
+}
+
 // TestNeverOverTheLimitAtTheirDoor models the server: a call arrives up to the
 // margin after it was reserved, and the server counts exact 24 hours.
 func TestNeverOverTheLimitAtTheirDoor(t *testing.T) {
@@ -74,8 +83,14 @@ func TestUnitsComeBack(t *testing.T) {
 					t.Fatalf("the next unit comes %s after now", free.Sub(now))
 				}
 				now = free
-				if ok, _ := s.Reserve(now, limit); !ok {
-					t.Fatal("no unit at the promised time")
+				if ok, free = s.Reserve(now, limit); !ok { // a clock that went far ahead is believed the second time
+					if wait := free.Sub(now); wait <= 0 || wait > 2*time.Minute {
+						t.Fatalf("no unit at the promised time, and the next in %s", wait)
+					}
+					now = free
+					if ok, _ = s.Reserve(now, limit); !ok {
+						t.Fatal("no unit at the time that was promised twice")
+					}
 				}
 			}
 			if rapid.IntRange(0, 30).Draw(t, "dice") == 0 {
@@ -138,6 +153,7 @@ func TestForget(t *testing.T) {
 	if want := last.Add(24*time.Hour + 2*time.Minute); !until.Equal(want) {
 		t.Errorf("closed until %s, want %s", until, want)
 	}
+	walk(s, epoch, until.Add(-time.Second))
 	if ok, free := s.Reserve(until.Add(-time.Second), 10); ok || !free.Equal(until) {
 		t.Errorf("a call before %s: %v, free at %s", until, ok, free)
 	}
@@ -151,5 +167,110 @@ func TestForget(t *testing.T) {
 	s.Forget(epoch, epoch.Add(-25*time.Hour))
 	if ok, _ := s.Reserve(epoch, 10); !ok {
 		t.Error("closed for calls that do not count")
+	}
+}
+
+// TestOneClockThatIsWrongForAMoment: calls arrive at a server that counts by its own clock, made by replicas of which
+// one is hours or days off now and then, for less than the time that it takes to be believed.
+func TestOneClockThatIsWrongForAMoment(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(1, 20).Draw(t, "limit")
+		s, now := fresh(t), epoch
+		var calls []time.Time
+		reserve := func(off time.Duration) {
+			if ok, _ := s.Reserve(now.Add(off), limit); ok {
+				calls = append(calls, now)
+			}
+		}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.Int64Range(int64(20*time.Minute), int64(4*time.Hour)).Draw(t, "wait")))
+			for range rapid.IntRange(1, 8).Draw(t, "calls") {
+				reserve(0)
+			}
+			off := time.Duration(rapid.Int64Range(-int64(72*time.Hour), int64(72*time.Hour)).Draw(t, "off"))
+			for range rapid.IntRange(0, 12).Draw(t, "wrong calls") {
+				reserve(off)
+				now = now.Add(5 * time.Second)
+			}
+		}
+		for i, at := range calls {
+			n := 0
+			for _, other := range calls[:i+1] {
+				if other.After(at.Add(-24 * time.Hour)) {
+					n++
+				}
+			}
+			if n > limit {
+				t.Fatalf("%d calls in the 24 hours before %s, limit %d", n, at, limit)
+			}
+		}
+	})
+}
+
+// TestADayOffForAMoment is the case that was met: with one replica 25 hours ahead, a full pool gave all its calls again.
+func TestADayOffForAMoment(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	granted := 0
+	for range 3600 {
+		if ok, _ := s.Reserve(epoch, 1800); ok {
+			granted++
+		}
+	}
+	for range 3600 {
+		if ok, _ := s.Reserve(epoch.Add(25*time.Hour), 1800); ok {
+			granted++
+		}
+	}
+	if granted != 1800 {
+		t.Errorf("%d calls, limit 1800", granted)
+	}
+	if ok, free := s.Reserve(epoch.Add(time.Minute), 1800); ok || free.Sub(epoch) > 24*time.Hour+3*time.Minute {
+		t.Errorf("a clock that was wrong keeps the pool closed: %t, until %s", ok, free)
+	}
+}
+
+// TestAClockSetBack: however far back it is set, no unit comes back the earlier for it.
+func TestAClockSetBack(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.Reserve(epoch, 1)
+	for _, back := range []time.Duration{time.Minute, time.Hour, 30 * time.Hour} {
+		if ok, _ := s.Reserve(epoch.Add(-back), 1); ok {
+			t.Errorf("a call more by a clock that was set back %s", back)
+		}
+	}
+	s = fresh(t)
+	s.Reserve(epoch, 2)
+	s.Reserve(epoch.Add(-time.Hour), 2) // counted at the latest time that was seen
+	due := epoch.Truncate(time.Minute).Add(time.Minute + 24*time.Hour + 2*time.Minute)
+	walk(s, epoch, due.Add(-time.Second))
+	if ok, free := s.Reserve(due.Add(-time.Second), 2); ok || !free.Equal(due) {
+		t.Errorf("a second early: %t, free at %s, want %s", ok, free, due)
+	}
+	if ok, _ := s.Reserve(due, 2); !ok {
+		t.Errorf("not given back at %s", due)
+	}
+}
+
+// TestARefusalShortensNothing: a 429 that names a short wait, or none, leaves a longer block as it is.
+func TestARefusalShortensNothing(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.Refused(epoch, 10, 3*time.Hour)
+	s.Refused(epoch.Add(time.Minute), 10, 0)
+	if _, free := s.Reserve(epoch.Add(2*time.Minute), 1000); !free.Equal(epoch.Add(3 * time.Hour)) {
+		t.Errorf("free at %s, want %s", free, epoch.Add(3*time.Hour))
+	}
+	s = quota.Closed(epoch, 2*time.Minute)
+	s.Refused(epoch, 10, time.Minute)
+	if st := s.Look(epoch, 10); st.Free.Sub(epoch) < 24*time.Hour || st.Reason == "" {
+		t.Errorf("lost memory is over at %s (%q) after a 429", st.Free, st.Reason)
+	}
+	s = fresh(t)
+	s.Refused(epoch, 10, 365*24*time.Hour)
+	if st := s.Look(epoch, 10); st.Free.Sub(epoch) > 24*time.Hour {
+		t.Errorf("a Retry-After of a year closes the pool until %s", st.Free)
 	}
 }

@@ -158,9 +158,9 @@ func (f *Fetcher) open(ctx context.Context) error {
 		return b
 	}
 	f.seen = bucket(bus.BucketSeen)
-	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, f.now)
-	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
 	f.ledger = ledger.New(bucket(bus.BucketLedger))
+	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, f.now).RebuildFrom(f.ledger)
+	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
 	f.alarms = alarm.New(bucket(bus.BucketState), f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("fetcher: %w", err)

@@ -136,7 +136,7 @@ func (s *Scheduler) open(ctx context.Context) error {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 	s.state, s.ledger = state, ledger.New(records)
-	s.quota = quota.NewBook(units, s.cfg.Tenant.Name, s.cfg.Quota, s.now)
+	s.quota = quota.NewBook(units, s.cfg.Tenant.Name, s.cfg.Quota, s.now).RebuildFrom(s.ledger)
 	s.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
 	return nil
 }

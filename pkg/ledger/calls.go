@@ -1,0 +1,59 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/quota"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// readable is how long after its hour a page may still be written to: what Proofpoint serves, and a day.
+const readable = 8 * 24 * time.Hour
+
+// Calls lists the calls of a pool in the day that begins with since, as the accounts of the jobs tell them: the memory of
+// last resort when QUOTA is lost. A note that does not say when it was made is listed at the end of the next day: later
+// is safer. Calls of jobs that are not concluded are not known here.
+func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]quota.Call, error) {
+	end := since.Add(2 * quota.Period)
+	book, err := l.Load(ctx, tenant, since.Add(-readable), end)
+	if err != nil {
+		return nil, err
+	}
+	var calls []quota.Call
+	for _, w := range book.windows {
+		id, err := job.Parse(w.GetJobId())
+		if err != nil || poolOf(id) != pool {
+			continue
+		}
+		at := end
+		if w.GetNotedAt() != nil {
+			at = w.GetNotedAt().AsTime()
+		} else if w.GetFetchedAt() != nil {
+			at = w.GetFetchedAt().AsTime()
+		}
+		if at.After(since) {
+			calls = append(calls, quota.Call{At: at, Units: made(w)})
+		}
+	}
+	return calls, nil
+}
+
+func poolOf(id job.ID) feed.Pool {
+	if id.Call == feed.CallSIEM {
+		return id.Set.Endpoint().Pool
+	}
+	return id.Call.Pool()
+}
+
+// made is how many calls a job took. Versions that did not count them noted deliveries, which may have waited for
+// many things besides calls.
+func made(w *taplinev1.WindowRecord) int {
+	const plausible = 6
+	if w.GetCalls() > 0 || w.GetNotedAt() != nil {
+		return int(w.GetCalls())
+	}
+	return min(max(int(w.GetAttempts()), 1), plausible)
+}
