@@ -77,7 +77,7 @@ func TestALostJobHasALetter(t *testing.T) {
 			return
 		}
 		calls.Add(1)
-		w.WriteHeader(http.StatusBadRequest) // with an empty body: the end is before the start
+		http.Error(w, "The requested interval is too long", http.StatusBadRequest)
 	}))
 	t.Cleanup(api.Close)
 	b.url = api.URL

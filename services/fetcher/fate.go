@@ -57,7 +57,7 @@ func (f *Fetcher) judge(ctx context.Context, w *work, api *proofpoint.APIError) 
 		return bus.RetryAfter(api, untilPast)
 	case proofpoint.TooFarPast:
 		return f.tooOld(ctx, w, api)
-	case proofpoint.TooShort, proofpoint.TooLong, proofpoint.EndBeforeStart:
+	case proofpoint.TooShort, proofpoint.TooLong:
 		return f.giveUp(ctx, w, api) // the job itself is wrong, and will be tomorrow
 	case proofpoint.Timeout:
 		f.rest(w, api, 0)

@@ -160,7 +160,13 @@ func (f *Fetcher) discard(c *collector) {
 func (f *Fetcher) read(ctx context.Context, w *work, c *collector) (response proofpoint.Response, err error) {
 	visit := func(r proofpoint.Record) error { return c.visit(ctx, r) }
 	if w.id.Call == feed.CallSIEM {
-		return f.api.SIEM(ctx, w.endpoint, w.window, visit)
+		response, err = f.api.SIEM(ctx, w.endpoint, w.window, visit)
+		if flaw := response.Evidence.Flaw(w.window); err == nil && flaw != nil {
+			err = &proofpoint.APIError{
+				Kind: proofpoint.Odd, Status: response.Status, Sentence: flaw.String(), Endpoint: w.endpoint.Path, Window: w.window,
+			}
+		}
+		return response, err
 	}
 	c.envelope, response, err = f.api.List(ctx, proofpoint.Question{
 		Call: w.id.Call, Target: w.id.Target, Interval: w.window.Interval(), Page: int(w.id.Pass),

@@ -57,8 +57,8 @@ func (c *Client) One(ctx context.Context, q Question) ([]byte, Response, error) 
 
 // judge tells a body that ends early from one that is no JSON object.
 func judge(answer []byte) error {
-	if len(answer) > 0 && answer[0] != '{' {
-		return fmt.Errorf("%w: %.20q where an object should be", errMalformed, answer)
+	if len(answer) == 0 || answer[0] != '{' {
+		return fmt.Errorf("%w: %.20q where an object should be", errOdd, answer)
 	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(answer), lenient...)
 	err := d.SkipValue()
@@ -68,7 +68,7 @@ func judge(answer []byte) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	case d.InputOffset() != int64(len(answer)):
-		return fmt.Errorf("%w: more than one value", errMalformed)
+		return fmt.Errorf("%w: more than one value", errOdd)
 	}
 	return nil
 }
@@ -78,12 +78,22 @@ const maxEnvelope = 64 << 10
 
 // List reads one page of a list and hands every entry to visit, as [Client.SIEM] does. The
 // envelope is the rest of the response, as one JSON object. A list of campaigns that is
-// answered with 404 is empty: Proofpoint says so when there are none.
+// answered with 404 or 204 is empty: Proofpoint says so when there are none.
 func (c *Client) List(ctx context.Context, q Question, visit func(Record) error) (envelope []byte, r Response, err error) {
 	call, target := c.ask(q)
+	call.mayBeEmpty = q.Call == feed.CallCampaignIDs
 	list := &listing{}
 	err = call.do(ctx, target, func(b *body) error {
-		return split(b, list.shape(q.Call), c.cfg.MaxRecordBytes, visit)
+		evidence, err := split(b, list.shape(q.Call), c.cfg.MaxRecordBytes, visit)
+		switch {
+		case err != nil:
+			return err
+		case len(evidence.Missing) > 0:
+			return fmt.Errorf("%w: no list is there", errOdd)
+		case evidence.ErrorText != "":
+			return fmt.Errorf("%w: it says error: %q", errOdd, evidence.ErrorText)
+		}
+		return nil
 	})
 	call.response.Duration = time.Since(call.began)
 	if api, ok := errors.AsType[*APIError](err); ok && api.Kind == NotFound && q.Call == feed.CallCampaignIDs {

@@ -1,6 +1,8 @@
 package proofpoint
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,6 +18,7 @@ type body struct {
 	gzip   *gzip.Reader
 	touch  func()
 	read   int64
+	head   []byte // its beginning, for an alarm
 }
 
 var gzips sync.Pool
@@ -27,14 +30,23 @@ func (b *body) decompress(encoding string) error {
 		return nil
 	case "gzip", "x-gzip":
 	default:
-		return fmt.Errorf("%w: Content-Encoding %q was not asked for", errMalformed, encoding)
+		return fmt.Errorf("%w: Content-Encoding %.40q", errOdd, encoding)
+	}
+	// What is not gzip in spite of its header is read as it is: a proxy may have decompressed it, or made it up.
+	magic := make([]byte, 2)
+	n, err := io.ReadFull(arrival{b.source, b.touch}, magic)
+	if n == 0 && err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	b.source = io.MultiReader(bytes.NewReader(magic[:n]), b.source)
+	if string(magic[:n]) != "\x1f\x8b" {
+		return nil
 	}
 	arriving := arrival{b.source, b.touch}
 	if z, ok := gzips.Get().(*gzip.Reader); ok {
 		b.gzip = z
 		return z.Reset(arriving)
 	}
-	var err error
 	b.gzip, err = gzip.NewReader(arriving)
 	return err
 }
@@ -55,6 +67,9 @@ func (b *body) Read(p []byte) (n int, err error) {
 		n, err = arrival{b.source, b.touch}.Read(p)
 	}
 	b.read += int64(n)
+	if missing := maxWords - len(b.head); missing > 0 {
+		b.head = append(b.head, p[:min(n, missing)]...)
+	}
 	return n, err
 }
 

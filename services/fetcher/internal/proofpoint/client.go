@@ -1,13 +1,16 @@
 package proofpoint
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +90,11 @@ type Record struct {
 	Identity *identity.Identity
 	// Malformed says why the element is not a record; nil for a good one.
 	Malformed error
+	// Part numbers the pieces of an element that is larger than a record may be, from 1; 0 is a whole element. Each piece
+	// but the last, behind which no More follow, has exactly Config.MaxRecordBytes. Of the pieces that all have to be
+	// malformed, the first 16 and the last are handed over, one directly behind the other.
+	Part int
+	More bool
 }
 
 // Bad reports whether the element is malformed.
@@ -97,23 +105,28 @@ type Response struct {
 	Status     int           // 0 when there was none
 	Bytes      int64         // of the body, decompressed
 	ServerTime time.Time     // the Date header; zero if there was none
+	Served     bool          // what was asked for answered itself, whole and not from a cache: ServerTime is its clock
 	AskedAt    time.Time     // when the call was made, by the clock of that header; by the local one if there was none
 	Skew       time.Duration // how far the local clock was ahead of it when it arrived
 	Duration   time.Duration // from the request to the end of the body
+	Evidence   Evidence      // of a SIEM call without an error; else zero, which proves nothing
 }
 
 // SIEM reads one window from one endpoint and hands every record to visit. An
 // error of visit ends the call and is returned as it is; any other error is an
-// [*APIError], and nothing that visit saw may be used.
+// [*APIError], and nothing that visit saw may be used. Without an error the answer was one whole
+// JSON object, or 204 without a body; whether it proves that the window was read is
+// for [Evidence.Flaw] to say. Arrays of feeds that are not in e.Feeds are not asked for.
 func (c *Client) SIEM(ctx context.Context, e feed.Endpoint, w window.Window, visit func(Record) error) (Response, error) {
-	call := &call{client: c, http: c.http, path: e.Path, window: w, began: time.Now()}
+	call := &call{client: c, http: c.http, path: e.Path, window: w, began: time.Now(), mayBeEmpty: true}
 	query := url.Values{
 		"format": {"JSON"}, "interval": {w.Interval()},
 		// Without the last one, retractions would stay unknown.
 		"threatStatus": {"active", "cleared", "falsePositive"},
 	}
-	err := call.do(ctx, c.base.JoinPath(e.Path).String()+"?"+query.Encode(), func(body *body) error {
-		return split(body, siemArrays(e.Feeds), c.cfg.MaxRecordBytes, visit)
+	err := call.do(ctx, c.base.JoinPath(e.Path).String()+"?"+query.Encode(), func(body *body) (err error) {
+		call.response.Evidence, err = split(body, siemArrays(e.Feeds), c.cfg.MaxRecordBytes, visit)
+		return err
 	})
 	call.response.Duration = time.Since(call.began)
 	return call.response, err
@@ -143,6 +156,8 @@ type call struct {
 	window   window.Window
 	began    time.Time
 	response Response
+	// mayBeEmpty says that status 204 without a body is an answer.
+	mayBeEmpty bool
 }
 
 func (c *call) fail(kind Kind, err error) *APIError {
@@ -174,26 +189,48 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 		c.response.Skew = c.client.cfg.Now().Sub(at)
 	}
 	b := &body{source: resp.Body, touch: func() { watch.Reset(c.client.cfg.IdleTimeout) }}
-	if resp.StatusCode != http.StatusOK {
+	switch {
+	case resp.StatusCode == http.StatusNoContent && c.mayBeEmpty && !announcesBody(resp):
+		c.response.Evidence.NoContent = true
+		c.response.Served = fresh(resp)
+		return nil
+	case resp.StatusCode != http.StatusOK:
 		return c.refused(resp, b)
 	}
 	defer func() { c.response.Bytes = b.read }()
 	if err := b.decompress(resp.Header.Get("Content-Encoding")); err != nil {
-		return c.readError(ctx, err)
+		return c.readError(ctx, b, err)
 	}
 	defer b.release()
 	if err := read(b); err != nil {
-		return c.readError(ctx, err)
+		return c.readError(ctx, b, err)
 	}
+	c.response.Served = fresh(resp)
 	return nil
 }
 
+// announcesBody reports whether a 204 speaks of a body, which net/http does not read.
+func announcesBody(resp *http.Response) bool {
+	length := resp.Header.Get("Content-Length")
+	return (length != "" && length != "0") || len(resp.TransferEncoding) > 0
+}
+
+// fresh reports whether an answer does not come from a cache, so that its Date is of now.
+func fresh(resp *http.Response) bool {
+	age := resp.Header.Get("Age")
+	return age == "" || age == "0"
+}
+
 // readError tells the body's failures from those of visit.
-func (c *call) readError(ctx context.Context, err error) error {
+func (c *call) readError(ctx context.Context, b *body, err error) error {
 	var visited *visitError
 	switch {
 	case errors.As(err, &visited):
 		return visited.err
+	case errors.Is(err, errOdd):
+		failure := c.fail(Odd, err)
+		failure.Sentence = printable(b.head)
+		return failure
 	case errors.Is(err, errMalformed):
 		return c.fail(Malformed, err)
 	}
@@ -220,25 +257,30 @@ func (c *call) broken(ctx context.Context, kind Kind, err error) error {
 
 // refused reads the beginning of the body of an answer other than 200.
 func (c *call) refused(resp *http.Response, b *body) error {
-	const enough = 300
 	var sentence string
 	if b.decompress(resp.Header.Get("Content-Encoding")) == nil {
 		defer b.release()
-		buf := make([]byte, enough)
-		n := 0
-		for n < enough { // an error ends the sentence; the status says enough
-			m, err := b.Read(buf[n:])
-			n += m
-			if err != nil {
-				break
-			}
-		}
-		sentence = printable(buf[:n])
+		// An error ends the sentence; the status says enough.
+		_, _ = io.CopyN(io.Discard, b, maxWords)
+		sentence = printable(b.head)
 	}
 	failure := c.fail(classify(resp.StatusCode, sentence), nil)
 	failure.Sentence = sentence
-	if after, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s"); err == nil && after > 0 {
-		failure.RetryAfter = after
-	}
+	failure.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), cmp.Or(c.response.ServerTime, c.client.cfg.Now()))
 	return failure
+}
+
+// maxRetryAfter is Proofpoint's rolling day: behind it every limit is open.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter understands seconds and an HTTP date, by the clock that sent it. What says nothing or the past is 0.
+func retryAfter(header string, now time.Time) time.Duration {
+	if at, err := http.ParseTime(header); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	seconds, err := strconv.ParseUint(strings.TrimSpace(header), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0
+	}
+	return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 }

@@ -11,24 +11,25 @@ import (
 // Kind says what a failed call means.
 type Kind string
 
-// The kinds. Those of status 400 are told apart by the sentence in the body.
+// The kinds. Those of status 400 are told apart by the sentence in the body, which may come from a proxy:
+// a kind says what the sentence says and proves nothing about the window.
 const (
 	BadCredentials  Kind = "bad-credentials"   // 401
 	Forbidden       Kind = "forbidden"         // 403: not entitled to this customer's data
 	TooManyRequests Kind = "too-many-requests" // 429
-	TooFarPast      Kind = "too-far-past"      // 400: the window starts before what is served
-	TooShort        Kind = "too-short"         // 400: under 30 seconds
-	TooLong         Kind = "too-long"          // 400: over an hour
-	StillCurrent    Kind = "still-current"     // 400: the window ends in the future of the server's clock
-	EndBeforeStart  Kind = "end-before-start"  // 400 with an empty body
-	BadRequest      Kind = "bad-request"       // 400 with any other sentence
+	TooFarPast      Kind = "too-far-past"      // 400: it says the start is too far in the past
+	TooShort        Kind = "too-short"         // 400: it says the interval is too short
+	TooLong         Kind = "too-long"          // 400: it says the interval is too long
+	StillCurrent    Kind = "still-current"     // 400: it says the end is not in the past yet
+	BadRequest      Kind = "bad-request"       // 400 with any other sentence, or with none
 	NotFound        Kind = "not-found"         // 404
 	ServerError     Kind = "server-error"      // 5xx
 	Unexpected      Kind = "unexpected-status" // any other status
 	Timeout         Kind = "timeout"           // no answer, or no more of it, in time
 	Network         Kind = "network"           // no connection, or it broke before an answer
 	Truncated       Kind = "truncated"         // the body ended early
-	Malformed       Kind = "malformed"         // the body is not what the API promises
+	Malformed       Kind = "malformed"         // the body began as a JSON object and is broken further on
+	Odd             Kind = "odd-answer"        // the body is not one JSON object, or 2xx that is no answer
 	Canceled        Kind = "canceled"          // the caller gave up
 )
 
@@ -47,7 +48,7 @@ func (k Kind) DevoID() int {
 		return devoCredentials
 	case TooFarPast:
 		return devoStart
-	case Timeout, Network, Truncated, Malformed, Canceled:
+	case Timeout, Network, Truncated, Malformed, Odd, Canceled:
 		return devoPull
 	default:
 		return devoHTTP
@@ -85,8 +86,9 @@ func (e *APIError) Unwrap() error { return e.Err }
 
 var (
 	errTruncated = errors.New("body ends early")
-	errMalformed = errors.New("body is not what the API promises")
+	errMalformed = errors.New("body is broken")
+	errOdd       = errors.New("body is not what was asked for")
 	errNotObject = errors.New("array element is not a JSON object")
-	errTooLarge  = errors.New("record is larger than what is kept")
+	errTooLarge  = errors.New("record is larger than a record may be")
 	errTimeout   = errors.New("no answer in time")
 )

@@ -15,7 +15,7 @@ type stream struct {
 	buf      []byte
 	pos, end int
 	err      error // of the stream, once everything before it is in buf
-	max      int   // an element beyond this is not kept whole
+	max      int   // a value beyond this is cut into pieces
 	nesting  []byte
 }
 
@@ -96,16 +96,16 @@ func (s *stream) unexpected(want string) error {
 
 // element is the text of one value.
 type element struct {
-	raw     []byte // valid until the next read
-	dropped int64  // bytes at its end that were not kept
+	raw    []byte // valid until the next read; never more than the limit
+	before int64  // bytes before raw, of a value that is too large
 }
 
 // frame reads one value by its brackets and strings alone: up to the comma or
-// closing bracket that belongs to what is around it.
-func (s *stream) frame() (element, error) {
+// closing bracket that belongs to what is around it. A value beyond the limit is cut into pieces that are
+// exactly as large as the limit, however it arrives. large, if set, gets each but the last.
+func (s *stream) frame(large func(piece []byte) error) (element, error) {
 	f := framer{nesting: s.nesting[:0]}
-	var kept []byte // of an element that is too large
-	var dropped int64
+	var before int64
 	at := s.pos // next byte to look at
 	for {
 		n, done, err := f.feed(s.buf[at:s.end])
@@ -113,16 +113,17 @@ func (s *stream) frame() (element, error) {
 		if err != nil {
 			return element{}, err
 		}
+		for at-s.pos > s.max {
+			if large != nil {
+				if err := large(s.buf[s.pos : s.pos+s.max]); err != nil {
+					return element{}, err
+				}
+			}
+			before += int64(s.max)
+			s.pos += s.max
+		}
 		if done {
 			break
-		}
-		if kept == nil && at-s.pos > s.max {
-			kept = append(kept, s.buf[s.pos:min(s.pos+keptBytes, at)]...)
-			dropped -= int64(len(kept))
-		}
-		if kept != nil {
-			dropped += int64(at - s.pos)
-			s.pos = at
 		}
 		offset := at - s.pos
 		if err := s.more(); err != nil {
@@ -132,15 +133,9 @@ func (s *stream) frame() (element, error) {
 	}
 	s.nesting = f.nesting
 	raw := bytes.TrimRight(s.buf[s.pos:at], " \t\r\n")
-	if kept != nil {
-		raw, dropped = kept, dropped+int64(at-s.pos)
-	}
 	s.pos = at
-	return element{raw, dropped}, nil
+	return element{raw, before}, nil
 }
-
-// keptBytes of an element that is too large go to DEAD.
-const keptBytes = 64 << 10
 
 // framer finds the end of one value, piece by piece.
 type framer struct {

@@ -21,7 +21,7 @@ func outcome(r io.Reader, siem bool, limit int) (text string, identified int) {
 	shape.siem = siem
 	var b strings.Builder
 	h := identity.NewHasher()
-	err := split(r, shape, limit, func(r Record) error {
+	_, err := split(r, shape, limit, func(r Record) error {
 		var id identity.Identity
 		err := r.Malformed
 		switch {

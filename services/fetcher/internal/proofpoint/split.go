@@ -1,10 +1,13 @@
 package proofpoint
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -22,25 +25,31 @@ func (e *visitError) Error() string { return e.err.Error() }
 // be told from its neighbours.
 type splitter struct {
 	stream
-	arrays arrays
-	visit  func(Record) error
-	known  bool // something was there that only such a response has
+	arrays   arrays
+	visit    func(Record) error
+	evidence Evidence
+	began    bool // the body has begun as a JSON object does
 
 	hasher   *identity.Hasher // nil if records are only framed
 	identity identity.Identity
+
+	large  func(piece []byte) error // takes pieces of a record that is too large
+	feed   feed.Feed                // its feed
+	pieces int                      // that were taken
 }
 
 // arrays says which arrays of an envelope hold records.
 type arrays struct {
 	feeds map[string]feed.Feed // by key
-	end   string               // a key that proves a response although there is no array
 	siem  bool                 // they hold clicks and messages, which are identified on the way
 	// other, if set, gets the members around the arrays.
 	other func(key, value []byte) error
 }
 
+const endKey = "queryEndTime"
+
 func siemArrays(feeds []feed.Feed) arrays {
-	a := arrays{feeds: make(map[string]feed.Feed, len(feeds)), end: "queryEndTime", siem: true}
+	a := arrays{feeds: make(map[string]feed.Feed, len(feeds)), siem: true}
 	for _, f := range feeds {
 		a.feeds[string(f)] = f
 	}
@@ -48,27 +57,39 @@ func siemArrays(feeds []feed.Feed) arrays {
 }
 
 // split reads a whole body.
-func split(r io.Reader, a arrays, maxRecord int, visit func(Record) error) error {
+func split(r io.Reader, a arrays, maxRecord int, visit func(Record) error) (Evidence, error) {
 	s := &splitter{stream: newStream(r, maxRecord), arrays: a, visit: visit}
+	s.large = s.piece
 	defer s.release()
 	if a.siem {
 		s.hasher = identity.NewHasher()
 	}
+	if err := s.whole(); err != nil {
+		return Evidence{}, err
+	}
+	s.evidence.finish(a.feeds)
+	return s.evidence, nil
+}
+
+// whole reads the body to its very end, which checks the length and the checksum of the stream.
+func (s *splitter) whole() error {
+	if _, err := s.token(); errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: it is empty", errOdd)
+	}
 	if err := s.envelope(); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		switch {
+		case errors.Is(err, errMalformed) && !s.began:
+			return fmt.Errorf("%w: %w", errOdd, err)
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 			return fmt.Errorf("%w: %w", errTruncated, err)
 		}
 		return err
 	}
-	// Reading to the very end checks the length and the checksum of the stream.
 	switch _, err := s.token(); {
 	case err == nil:
-		return s.unexpected("the end of the body")
+		return fmt.Errorf("%w: %w", errOdd, s.unexpected("the end of the body"))
 	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", errTruncated, err)
-	}
-	if !s.known {
-		return fmt.Errorf("%w: no array of the endpoint is there", errMalformed)
 	}
 	return nil
 }
@@ -104,34 +125,90 @@ func (s *splitter) envelope() error {
 }
 
 func (s *splitter) member() error {
-	element, err := s.frame()
+	quoted, err := s.key()
 	if err != nil {
-		return err
-	}
-	quoted := slices.Clone(element.raw)
-	key := string(quoted[1 : len(quoted)-1])
-	if err := s.expect(':'); err != nil {
 		return err
 	}
 	c, err := s.token()
 	if err != nil {
 		return err
 	}
-	f, wanted := s.arrays.feeds[key]
-	s.known = s.known || (s.arrays.end != "" && key == s.arrays.end) || (wanted && (c == '[' || c == 'n'))
-	if c == '[' && (wanted || s.arrays.other == nil) {
+	s.began = true
+	name := nameOf(quoted)
+	f, wanted := s.arrays.feeds[name]
+	switch {
+	case wanted && (c == '[' || c == 'n'):
+		s.evidence.present(f)
+	case wanted:
+		return s.notArray(name)
+	}
+	if c == '[' && (wanted || (s.arrays.other == nil && !says(name))) {
+		if !wanted {
+			f, wanted = s.arrays.alike(name)
+			s.evidence.other(name)
+		}
 		return s.array(f, wanted)
 	}
-	value, err := s.frame()
+	value, err := s.frame(nil)
 	switch {
 	case err != nil:
 		return err
 	case wanted && string(value.raw) != "null":
-		return fmt.Errorf("%w: %s is not an array", errMalformed, key)
-	case !wanted && s.arrays.other != nil && value.dropped == 0:
+		return s.notArray(name)
+	case wanted:
+	case name == endKey:
+		s.evidence.end(value.raw)
+	default:
+		s.evidence.member(name, value.raw)
+	}
+	if !wanted && s.arrays.other != nil && value.before == 0 {
 		return s.arrays.other(quoted, value.raw)
 	}
 	return nil
+}
+
+// key reads the key of a member, and the colon.
+func (s *splitter) key() ([]byte, error) {
+	e, err := s.frame(nil)
+	if err != nil {
+		return nil, err
+	}
+	if e.before > 0 {
+		return nil, fmt.Errorf("%w: a key of %d bytes", errMalformed, e.before+int64(len(e.raw)))
+	}
+	return slices.Clone(e.raw), s.expect(':')
+}
+
+func (s *splitter) notArray(key string) error {
+	return fmt.Errorf("%w: %s is not an array", errOdd, key)
+}
+
+// nameOf is what a quoted key says.
+func nameOf(quoted []byte) string {
+	if bytes.IndexByte(quoted, '\\') >= 0 {
+		if name, err := jsontext.AppendUnquote(nil, quoted); err == nil {
+			return string(name)
+		}
+	}
+	return string(quoted[1 : len(quoted)-1])
+}
+
+// alike finds the array that a key means which is spelled in another way, as messages_delivered is. Its records
+// are records, though the array that was asked for is missing all the same.
+func (a *arrays) alike(key string) (feed.Feed, bool) {
+	letters := func(r rune) rune {
+		if unicode.IsLetter(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}
+	key = strings.Map(letters, key)
+	for name, f := range a.feeds {
+		if strings.ToLower(name) == key {
+			return f, true
+		}
+	}
+	return "", false
 }
 
 // array visits the elements; those of arrays nobody asked for are passed over.
@@ -154,7 +231,7 @@ func (s *splitter) array(f feed.Feed, wanted bool) error {
 			}
 		}
 		if !wanted {
-			_, err = s.frame()
+			_, err = s.frame(nil)
 		} else {
 			err = s.element(f)
 		}
@@ -169,11 +246,10 @@ func (s *splitter) array(f feed.Feed, wanted bool) error {
 func (s *splitter) element(f feed.Feed) error {
 	r, ok := s.identified(f)
 	if !ok {
-		e, err := s.frame()
-		if err != nil {
+		var err error
+		if r, err = s.framed(f); err != nil {
 			return err
 		}
-		r = record(f, e)
 	}
 	if err := s.visit(r); err != nil {
 		return &visitError{err}
@@ -187,7 +263,7 @@ func (s *splitter) identified(f feed.Feed) (r Record, ok bool) {
 		return Record{}, false
 	}
 	id, n, err := s.hasher.First(f, text)
-	if err != nil {
+	if err != nil || n > s.max {
 		return Record{}, false
 	}
 	s.identity = id
@@ -195,16 +271,59 @@ func (s *splitter) identified(f feed.Feed) (r Record, ok bool) {
 	return Record{Feed: f, JSON: text[:n], Identity: &s.identity}, true
 }
 
-var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
-
-// record judges one element by what framing tells.
-func record(f feed.Feed, e element) Record {
+// framed judges one element by what framing tells, and then by its inside. It is the whole element, or the last piece.
+func (s *splitter) framed(f feed.Feed) (Record, error) {
+	s.feed, s.pieces = f, 0
+	e, err := s.frame(s.large)
+	if err != nil {
+		return Record{}, err
+	}
 	r := Record{Feed: f, JSON: e.raw}
 	switch {
-	case e.dropped > 0:
-		r.Malformed = fmt.Errorf("%w: these are its first %d bytes of %d", errTooLarge, len(e.raw), int64(len(e.raw))+e.dropped)
+	case e.before > 0:
+		s.pieces++
+		r.Part, r.Malformed = s.pieces, s.tooLarge(e)
 	case len(e.raw) == 0 || e.raw[0] != '{':
 		r.Malformed = errNotObject
+	case s.hasher == nil:
+	default:
+		id, err := s.hasher.SIEM(f, e.raw)
+		switch {
+		case err == nil:
+			s.identity = id
+			r.Identity = &s.identity
+		case errors.Is(err, identity.ErrNotJSON):
+			r.Malformed = err
+		}
 	}
-	return r
+	return r, nil
 }
+
+// maxPieces is how many pieces of a record that is too large are handed over before its last: 64 MiB of it.
+const maxPieces = 16
+
+// piece visits a piece of a record that is too large; more follow.
+func (s *splitter) piece(piece []byte) error {
+	s.pieces++
+	if s.pieces > maxPieces {
+		return nil
+	}
+	from := (s.pieces - 1) * s.max
+	reason := fmt.Errorf("%w, %d bytes: part %d is its bytes %d to %d, and more follow", errTooLarge, s.max, s.pieces, from, from+len(piece))
+	if err := s.visit(Record{Feed: s.feed, JSON: piece, Part: s.pieces, More: true, Malformed: reason}); err != nil {
+		return &visitError{err}
+	}
+	return nil
+}
+
+// tooLarge says what the last piece is.
+func (s *splitter) tooLarge(e element) error {
+	size := e.before + int64(len(e.raw))
+	kept := ""
+	if s.pieces > maxPieces+1 {
+		kept = fmt.Sprintf(", and those from %d on before these are not kept", maxPieces*s.max)
+	}
+	return fmt.Errorf("%w, %d bytes: part %d, the last, is its bytes %d to %d%s", errTooLarge, s.max, s.pieces, e.before, size, kept)
+}
+
+var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}

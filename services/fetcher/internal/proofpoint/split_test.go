@@ -23,10 +23,10 @@ type seenRecord struct {
 	malformed bool
 }
 
-func splitAll(r io.Reader, shape arrays, limit int) ([]seenRecord, error) {
+func splitAll(r io.Reader, shape arrays) ([]seenRecord, error) {
 	var out []seenRecord
 	h := identity.NewHasher()
-	err := split(r, shape, limit, func(r Record) error {
+	_, err := split(r, shape, defaultMaxRecord, func(r Record) error {
 		_, err := h.Content(r.JSON) // judges the inside, as in the fetcher
 		out = append(out, seenRecord{r.Feed, string(r.JSON), r.Bad() || err != nil})
 		return nil
@@ -50,7 +50,7 @@ func TestRecordsComeOutByteForByte(t *testing.T) {
 		"at once": strings.NewReader(text), "halves": iotest.HalfReader(strings.NewReader(text)),
 		"late EOF": iotest.DataErrReader(strings.NewReader(text)),
 	} {
-		got, err := splitAll(reader, siemArrays(feed.SIEM()), defaultMaxRecord)
+		got, err := splitAll(reader, siemArrays(feed.SIEM()))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -68,7 +68,7 @@ func TestRecordsComeOutByteForByte(t *testing.T) {
 func TestMalformedElementsLeaveTheRestAlone(t *testing.T) {
 	t.Parallel()
 	text := `{"queryEndTime":"x","clicksBlocked":[{"id":"1"},{"id":"2","n":01},12,"text",null,[{"id":"3"}],{"id":tru},{'a':1},{"id":"4"},]}`
-	got, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()), defaultMaxRecord)
+	got, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,35 +88,83 @@ func TestMalformedElementsLeaveTheRestAlone(t *testing.T) {
 	}
 }
 
-func TestOversizeRecordLeavesTheRestAlone(t *testing.T) {
+// TestLargeRecordsComeWholeInParts: however they arrive, and whatever stands beside them.
+func TestLargeRecordsComeWholeInParts(t *testing.T) {
 	t.Parallel()
-	big := `{"id":"big","x":"` + strings.Repeat(`a\"`, 1<<20) + `"}`
-	text := `{"clicksBlocked":[{"id":"1"},` + big + `,{"id":"2"}]}`
-	got, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()), 300<<10)
-	if err != nil || len(got) != 3 {
-		t.Fatalf("%d records, %v", len(got), err)
+	const limit = 1000
+	for size, want := range map[int]int{limit: 0, limit + 1: 2, 2 * limit: 2, 2*limit + 1: 3, (maxPieces + 1) * limit: maxPieces + 1} {
+		big := `{"id":"` + strings.Repeat("x", size-9) + `"}`
+		for name, arriving := range map[string]func(io.Reader) io.Reader{
+			"byte by byte": iotest.OneByteReader, "at once": func(r io.Reader) io.Reader { return r },
+		} {
+			var parts []Record
+			var whole, beside string
+			_, err := split(arriving(strings.NewReader(`{"clicksBlocked":[{"id":"1"},`+big+` ,{"id":"2"}]}`)), siemArrays(feed.SIEM()), limit, func(r Record) error {
+				if len(r.JSON) > limit {
+					t.Errorf("a piece of %d bytes", len(r.JSON))
+				}
+				if len(r.JSON) == len(`{"id":"1"}`) && !r.Bad() {
+					beside += string(r.JSON)
+					return nil
+				}
+				whole += string(r.JSON)
+				if r.Part > 0 {
+					parts = append(parts, r)
+				}
+				return nil
+			})
+			if err != nil || whole != big || len(parts) != want || beside != `{"id":"1"}{"id":"2"}` {
+				t.Fatalf("%d bytes %s: %d of them in %d parts, beside them %s, %v", size, name, len(whole), len(parts), beside, err)
+			}
+			for i, r := range parts {
+				if r.Part != i+1 || r.More != (i+1 < want) || !errors.Is(r.Malformed, errTooLarge) || r.Identity != nil || r.Feed != feed.ClicksBlocked {
+					t.Errorf("%d bytes %s: part %d is %d, more %t, %v", size, name, i+1, r.Part, r.More, r.Malformed)
+				}
+			}
+		}
 	}
-	if got[0].malformed || got[2].malformed || got[2].json != `{"id":"2"}` {
-		t.Errorf("neighbours suffered: %v %v", got[0], got[2])
-	}
-	if !got[1].malformed || got[1].json != big[:keptBytes] {
-		t.Errorf("oversize record kept %d bytes", len(got[1].json))
+}
+
+// TestEndlessRecordIsBounded: what is not kept is told, with its bytes.
+func TestEndlessRecordIsBounded(t *testing.T) {
+	t.Parallel()
+	const limit, size = 1000, 100*1000 + 10
+	kept, last := 0, ""
+	_, err := split(strings.NewReader(`{"clicksBlocked":[{"id":"`+strings.Repeat("x", size-9)+`"}]}`), siemArrays(feed.SIEM()), limit, func(r Record) error {
+		kept += len(r.JSON)
+		last = r.Malformed.Error()
+		return nil
+	})
+	if want := "part 101, the last, is its bytes 100000 to 100010, and those from 16000 on before these are not kept"; err != nil ||
+		kept != maxPieces*limit+10 || !strings.HasSuffix(last, want) {
+		t.Errorf("%d bytes kept, %v: %s", kept, err, last)
 	}
 }
 
 func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 	t.Parallel()
 	whole := `{"queryEndTime":"x","clicksBlocked":[{"id":"1","s":"a\"b"},{"id":"2"}],"messagesBlocked":[]}`
-	for i := range len(whole) {
-		if _, err := splitAll(strings.NewReader(whole[:i]), siemArrays(feed.SIEM()), defaultMaxRecord); !errors.Is(err, errTruncated) {
+	for i := 1; i < len(whole); i++ {
+		if _, err := splitAll(strings.NewReader(whole[:i]), siemArrays(feed.SIEM())); !errors.Is(err, errTruncated) {
 			t.Errorf("cut after %d bytes: %v", i, err)
 		}
 	}
-	for _, text := range []string{
-		"<html>", "[]", `"x"`, "12", "{}", `{"error":"x"}`, whole + "x", whole + "{}", `{"queryEndTime":1 "x":2}`, `{"clicksBlocked":[{"id":"1"} {"id":"2"}]}`,
-		`{"clicksBlocked":{"id":"1"}}`, `{"clicksBlocked":[{"id":[}]}`, `{"clicksBlocked":[1}}`, `{queryEndTime:1}`, `{"messagesBlocked"}`,
+	for text, want := range map[string]error{
+		"": errOdd, " \n": errOdd, "<html>": errOdd, "<38>1 2026-03-11T08:00:00Z - ProofpointTAP - MSGBLK [x]": errOdd, "[]": errOdd, "[" + whole + "]": errOdd,
+		`"x"`: errOdd, "12": errOdd, "null": errOdd, "{{unavailable}}": errOdd, `{queryEndTime:1}`: errOdd, `{"messagesBlocked"}`: errOdd,
+		whole + "x": errOdd, whole + "{}": errOdd, whole + ",": errOdd,
+		`{"clicksBlocked":{"id":"1"}}`: errOdd, `{"clicksBlocked":"none"}`: errOdd, `{"clicksBlocked":0}`: errOdd, `{"clicksBlocked":nothing}`: errOdd,
+		"{": errTruncated, `{"queryEndTime":1 "x":2}`: errMalformed, `{"clicksBlocked":[{"id":"1"} {"id":"2"}]}`: errMalformed,
+		`{"clicksBlocked":[{"id":[}]}`: errMalformed, `{"clicksBlocked":[1}}`: errMalformed,
 	} {
-		if _, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()), defaultMaxRecord); !errors.Is(err, errMalformed) {
+		_, err := splitAll(strings.NewReader(text), siemArrays(feed.SIEM()))
+		got := errMalformed // one that is odd may be malformed, too
+		for _, kind := range []error{errOdd, errTruncated} {
+			if errors.Is(err, kind) {
+				got = kind
+			}
+		}
+		if err == nil || !errors.Is(got, want) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -125,7 +173,7 @@ func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 func TestVisitErrorEndsTheCall(t *testing.T) {
 	t.Parallel()
 	enough := errors.New("enough")
-	err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), siemArrays(feed.SIEM()), defaultMaxRecord, func(Record) error { return enough })
+	_, err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), siemArrays(feed.SIEM()), defaultMaxRecord, func(Record) error { return enough })
 	var v *visitError
 	if !errors.As(err, &v) || !errors.Is(v.err, enough) {
 		t.Errorf("%v", err)
@@ -184,8 +232,8 @@ func TestPiecesDoNotMatter(t *testing.T) {
 		}
 		text := `{"clicksBlocked":[` + strings.Join(elements, ",") + `]}`
 		cut := rapid.IntRange(0, len(text)).Draw(t, "cut")
-		want, wantErr := splitAll(strings.NewReader(text[:cut]), siemArrays(feed.SIEM()), defaultMaxRecord)
-		got, gotErr := splitAll(iotest.OneByteReader(strings.NewReader(text[:cut])), siemArrays(feed.SIEM()), defaultMaxRecord)
+		want, wantErr := splitAll(strings.NewReader(text[:cut]), siemArrays(feed.SIEM()))
+		got, gotErr := splitAll(iotest.OneByteReader(strings.NewReader(text[:cut])), siemArrays(feed.SIEM()))
 		if fmt.Sprint(want) != fmt.Sprint(got) || (wantErr == nil) != (gotErr == nil) {
 			t.Fatalf("%q: %v %v, byte by byte %v %v", text[:cut], want, wantErr, got, gotErr)
 		}
@@ -196,8 +244,8 @@ func FuzzSplit(f *testing.F) {
 	f.Add([]byte(`{"queryEndTime" : "x", "clicksBlocked" : [{"a":"\\\""},{"b":[1,{}]}],"messagesBlocked":null}`))
 	f.Add([]byte(`{"clicksBlocked":[{"a":01},12,"x",]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		got, err := splitAll(bytes.NewReader(text), siemArrays(feed.SIEM()), defaultMaxRecord)
-		slow, slowErr := splitAll(iotest.OneByteReader(bytes.NewReader(text)), siemArrays(feed.SIEM()), defaultMaxRecord)
+		got, err := splitAll(bytes.NewReader(text), siemArrays(feed.SIEM()))
+		slow, slowErr := splitAll(iotest.OneByteReader(bytes.NewReader(text)), siemArrays(feed.SIEM()))
 		if fmt.Sprint(got) != fmt.Sprint(slow) || (err == nil) != (slowErr == nil) {
 			t.Fatalf("%v %v, byte by byte %v %v", got, err, slow, slowErr)
 		}
@@ -271,7 +319,7 @@ func benchmarkSplit(b *testing.B, shape arrays, visit func(Record) error) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := split(bytes.NewReader(body), shape, defaultMaxRecord, visit); err != nil {
+		if _, err := split(bytes.NewReader(body), shape, defaultMaxRecord, visit); err != nil {
 			b.Fatal(err)
 		}
 	}
