@@ -119,6 +119,14 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte) error {
 	return nil
 }
 
+// PutFor writes a key that goes away by itself after ttl, at least a second. The bucket must be one that lets keys expire.
+func (k *Bucket) PutFor(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	if _, err := k.js.Publish(ctx, k.prefix()+key, value, jetstream.WithMsgTTL(ttl)); err != nil {
+		return k.failed("write", key, err)
+	}
+	return nil
+}
+
 // keysPatience is how long the server may leave a list of keys unfinished without a word. The library asks again after
 // two missing heartbeats of five seconds.
 const keysPatience = 30 * time.Second
@@ -208,7 +216,7 @@ func (k *Bucket) Select(ctx context.Context, filters ...string) ([]Pair, error) 
 			return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
 		}
 		toCome = msg.Header.Get("Nats-Num-Pending")
-		if msg.Header.Get("KV-Operation") == "" {
+		if msg.Header.Get("KV-Operation") == "" && msg.Header.Get("Nats-Marker-Reason") == "" { // neither deleted nor expired
 			pairs = append(pairs, Pair{msg.Subject[len(prefix):], Entry{msg.Data, msg.Sequence, msg.Time}})
 		}
 	}

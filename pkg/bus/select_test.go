@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
@@ -25,5 +26,30 @@ func TestMoreThanOneAnswer(t *testing.T) {
 	}
 	if pairs, err := bucket.Select(t.Context(), "main.*"); !errors.Is(err, bus.ErrIncomplete) {
 		t.Errorf("%d keys of more than fit: %v", len(pairs), err)
+	}
+}
+
+// TestAKeyThatExpiredIsGone: also the trace that the server leaves of it.
+func TestAKeyThatExpiredIsGone(t *testing.T) {
+	t.Parallel()
+	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.PutFor(t.Context(), "heartbeat.main.fetcher.x", []byte("x"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Put(t.Context(), "heartbeat.main.fetcher.y", []byte("y")); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		pairs, err := bucket.Select(t.Context(), "heartbeat.main.>")
+		if err != nil || len(pairs) == 0 || len(pairs[0].Value) == 0 || time.Now().After(deadline) {
+			t.Fatalf("%v, %v", pairs, err)
+		}
+		if len(pairs) == 1 && pairs[0].Key == "heartbeat.main.fetcher.y" {
+			return
+		}
 	}
 }

@@ -196,7 +196,8 @@ func buckets(l Limits) []jetstream.KeyValueConfig {
 		{Bucket: BucketSeen, Description: "records published already", History: 1, TTL: seenHorizon, Replicas: l.Replicas},
 		{Bucket: BucketKnown, Description: "threats and campaigns that were asked for", History: 1, TTL: knownHorizon, Compression: true, Replicas: l.Replicas},
 		{Bucket: BucketReplay, Description: "orders to send rows again", History: 1, TTL: replayHorizon, Replicas: l.Replicas},
-		{Bucket: BucketState, Description: "what is planned", History: 5, Replicas: l.Replicas},
+		// Heartbeats expire, so it has to say for how long their traces stay.
+		{Bucket: BucketState, Description: "what is planned, and who runs", History: 5, LimitMarkerTTL: time.Second, Replicas: l.Replicas},
 	}
 }
 

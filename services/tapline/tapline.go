@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/embedded"
+	"github.com/tapline/tapline/pkg/heartbeat"
 	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/quota"
@@ -42,6 +43,8 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 	if err := lifecycle.Stopped(ctx, conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name))); err != nil {
 		return fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err)
 	}
+	tenant := c.Fetcher.Tenant.Name
+	defer heartbeat.Start(ctx, conn, rt, heartbeat.Scheduler(tenant), heartbeat.Fetcher(tenant), heartbeat.Enricher(tenant), heartbeat.Shipper(tenant))()
 	rt.Health.OK(name) // from here on readiness is the stages' to tell
 	return lifecycle.Run(ctx, parts...)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/heartbeat"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -32,6 +33,7 @@ func main() {
 			defer conn.Close()
 			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
+			defer heartbeat.Start(ctx, conn, rt, heartbeat.Enricher(c.Enricher.Tenant.Name))()
 			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: step.Clock()}).Run(ctx)
 		},
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/heartbeat"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -36,6 +37,7 @@ func main() {
 			if err != nil {
 				return err
 			}
+			defer heartbeat.Start(ctx, conn, rt, heartbeat.Fetcher(c.Fetcher.Tenant.Name))()
 			return f.Run(ctx)
 		},
 	})

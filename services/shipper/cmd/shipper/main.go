@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/heartbeat"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -39,6 +40,7 @@ func main() {
 			if err != nil {
 				return err
 			}
+			defer heartbeat.Start(ctx, conn, rt, heartbeat.Shipper(c.Shipper.Tenant.Name))()
 			return s.Run(ctx)
 		},
 	})
