@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/batch"
@@ -32,7 +33,9 @@ type collector struct {
 	spool  *spool.Spool
 	hasher *identity.Hasher
 	feeds  []*feedCollector
-	dead   []*taplinev1.DeadLetter
+	dead   *spool.Spool // dead letters
+	// digest names what was taken last that has no name of its own; follows what was before it if it is a piece.
+	digest, follows []byte
 
 	envelope []byte // of a list
 	packed   []byte // reused
@@ -83,8 +86,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 		fc.result.Duplicate++
 		return nil
 	case r.Bad():
-		c.bury(fc, r)
-		return nil
+		return c.bury(fc, r)
 	case verdict == seen.Revision:
 		fc.result.Revision++
 		rec.Revision = true
@@ -107,7 +109,7 @@ func look(ctx context.Context, sets *seen.Sets, f feed.Feed, id job.ID, r *batch
 // identify names the record. One without any identity of its own is named by its content.
 func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
 	if r.Bad() {
-		return byContent(r), nil
+		return c.byContent(r), nil
 	}
 	if c.id.Call != feed.CallSIEM {
 		return c.entry(r)
@@ -117,7 +119,7 @@ func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
 	}
 	id, err := c.hasher.SIEM(r.Feed, r.JSON)
 	if errors.Is(err, identity.ErrNoIdentity) {
-		return byContent(r), nil
+		return c.byContent(r), nil
 	}
 	if err != nil {
 		return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
@@ -152,23 +154,43 @@ func (c *collector) entry(r proofpoint.Record) (batch.Record, error) {
 	return rec, nil
 }
 
-func byContent(r proofpoint.Record) batch.Record {
-	sum := sha256.Sum256(r.JSON)
-	return batch.Record{ID: binary.BigEndian.Uint64(sum[:]), Hash: binary.BigEndian.Uint64(sum[8:]), JSON: r.JSON}
+// byContent names a record by its bytes; a piece of one by all bytes so far, since two pieces may look alike.
+func (c *collector) byContent(r proofpoint.Record) batch.Record {
+	if c.follows = c.digest; r.Part <= 1 {
+		c.follows = nil
+	}
+	c.digest = digest(c.follows, r.JSON)
+	return batch.Record{ID: binary.BigEndian.Uint64(c.digest), Hash: binary.BigEndian.Uint64(c.digest[8:]), JSON: r.JSON}
 }
 
-func (c *collector) bury(fc *feedCollector, r proofpoint.Record) {
+func digest(follows, content []byte) []byte {
+	h := sha256.New()
+	h.Write(follows)
+	h.Write(content)
+	return h.Sum(nil)
+}
+
+func (c *collector) bury(fc *feedCollector, r proofpoint.Record) error {
 	fc.result.Dead++
-	c.dead = append(c.dead, &taplinev1.DeadLetter{
+	return c.addDead(&taplinev1.DeadLetter{
 		Tenant: c.head.Tenant, Stage: Flow.Stage, Feed: string(r.Feed), Table: r.Feed.Table(),
-		Reason: r.Malformed.Error(), Payload: append([]byte(nil), r.JSON...), Source: c.head.JobID, Attempts: 1,
-		DiedAt: timestamppb.New(c.head.FetchedAt),
+		Reason: r.Malformed.Error(), Payload: r.JSON, Source: c.head.JobID, Attempts: 1,
+		DiedAt: timestamppb.New(c.head.FetchedAt), Part: uint32(r.Part), More: r.More, Follows: c.follows,
 	})
+}
+
+// addDead spools a dead letter: all of them may be more than fits into memory.
+func (c *collector) addDead(letter *taplinev1.DeadLetter) error {
+	data, err := proto.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("encode a dead letter of job %s: %w", c.head.JobID, err)
+	}
+	return c.dead.Add(letter.GetFeed(), data)
 }
 
 // deadID names a dead letter by its content, so that a repeated job names it again.
 func deadID(letter *taplinev1.DeadLetter) string {
-	sum := sha256.Sum256(letter.GetPayload())
+	sum := digest(letter.GetFollows(), letter.GetPayload())
 	return letter.GetSource() + "/" + letter.GetFeed() + "/" + hex.EncodeToString(sum[:12])
 }
 

@@ -157,7 +157,9 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 		f.log.Error("an id goes to DEAD", slog.String("job", w.job.GetId()), slog.Any("error", q.err))
 		result.Received++
 		result.Dead++
-		c.dead = append(c.dead, f.obituary(w, q, failures))
+		if err := c.addDead(f.obituary(w, q, failures)); err != nil {
+			return err
+		}
 		c.answers = append(c.answers, answered{[]*taplinev1.Target{q.target}, 0}) // it is not ordered again for a while
 		return nil
 	}

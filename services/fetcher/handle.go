@@ -138,7 +138,7 @@ func (f *Fetcher) collect(w *work) *collector {
 	at := f.now()
 	c := &collector{
 		cfg: &f.cfg, id: w.id, sets: seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, job.LaneName(w.id.Lane)), hasher: identity.NewHasher(),
-		spool: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory),
+		spool: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory), dead: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory/8),
 		head: batch.Raw{
 			Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Window: w.window,
 			PullID: strconv.FormatInt(at.UnixMilli(), 10), FetchedAt: at,
@@ -151,7 +151,7 @@ func (f *Fetcher) collect(w *work) *collector {
 }
 
 func (f *Fetcher) discard(c *collector) {
-	if err := c.spool.Close(); err != nil {
+	if err := errors.Join(c.spool.Close(), c.dead.Close()); err != nil {
 		f.log.Warn("cannot close a spool", slog.Any("error", err))
 	}
 }

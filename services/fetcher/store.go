@@ -31,11 +31,8 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	if err != nil {
 		return err
 	}
-	for _, letter := range c.dead {
-		if err := f.bus.PublishDead(ctx, letter, deadID(letter)); err != nil {
-			return err
-		}
-		step.At("fetcher.dead")
+	if err := f.storeDead(ctx, c); err != nil {
+		return err
 	}
 	result := &taplinev1.WindowResult{
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
@@ -72,6 +69,23 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	}
 	step.At("fetcher.remembered")
 	return f.record(ctx, w, result, sequence)
+}
+
+// storeDead publishes the dead letters of a job.
+func (f *Fetcher) storeDead(ctx context.Context, c *collector) error {
+	var failed error
+	err := c.dead.Each(func(_ string, data []byte) bool {
+		letter := &taplinev1.DeadLetter{}
+		if failed = proto.Unmarshal(data, letter); failed != nil {
+			return false
+		}
+		if failed = f.bus.PublishDead(ctx, letter, deadID(letter)); failed != nil {
+			return false
+		}
+		step.At("fetcher.dead")
+		return true
+	})
+	return errors.Join(err, failed)
 }
 
 // total is the size of a whole list, if the response says it.

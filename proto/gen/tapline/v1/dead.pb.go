@@ -37,7 +37,14 @@ type DeadLetter struct {
 	DiedAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
 	Table    string                 `protobuf:"bytes,9,opt,name=table,proto3" json:"table,omitempty"`
 	// The job to run when somebody asks for another try; empty if there is none.
-	Retry         *Job `protobuf:"bytes,10,opt,name=retry,proto3" json:"retry,omitempty"`
+	Retry *Job `protobuf:"bytes,10,opt,name=retry,proto3" json:"retry,omitempty"`
+	// A record that is too large for one letter is in several. This is the number of the piece, from 1;
+	// 0 if payload is whole. The last is the one behind which no more follow.
+	Part uint32 `protobuf:"varint,11,opt,name=part,proto3" json:"part,omitempty"`
+	More bool   `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"`
+	// The SHA-256 of the piece before: of its own follows (nothing if it is the first), and then its payload. It chains
+	// the pieces of one record, in which two may look alike, also those that are in letters of another job.
+	Follows       []byte `protobuf:"bytes,13,opt,name=follows,proto3" json:"follows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,12 +149,33 @@ func (x *DeadLetter) GetRetry() *Job {
 	return nil
 }
 
+func (x *DeadLetter) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *DeadLetter) GetFollows() []byte {
+	if x != nil {
+		return x.Follows
+	}
+	return nil
+}
+
 var File_tapline_v1_dead_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_dead_proto_rawDesc = "" +
 	"\n" +
 	"\x15tapline/v1/dead.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\"\xa6\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\"\xe8\x02\n" +
 	"\n" +
 	"DeadLetter\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
@@ -160,7 +188,10 @@ const file_tapline_v1_dead_proto_rawDesc = "" +
 	"\adied_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06diedAt\x12\x14\n" +
 	"\x05table\x18\t \x01(\tR\x05table\x12%\n" +
 	"\x05retry\x18\n" +
-	" \x01(\v2\x0f.tapline.v1.JobR\x05retryB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	" \x01(\v2\x0f.tapline.v1.JobR\x05retry\x12\x12\n" +
+	"\x04part\x18\v \x01(\rR\x04part\x12\x12\n" +
+	"\x04more\x18\f \x01(\bR\x04more\x12\x18\n" +
+	"\afollows\x18\r \x01(\fR\afollowsB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_dead_proto_rawDescOnce sync.Once

@@ -1,0 +1,78 @@
+package fetcher_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// reassemble joins the pieces of records as their letters say.
+func reassemble(t *testing.T, letters []*taplinev1.DeadLetter) (records []string) {
+	t.Helper()
+	next := make(map[string]*taplinev1.DeadLetter)
+	for _, l := range letters {
+		if l.GetPart() > 1 {
+			next[string(l.GetFollows())] = l
+		}
+	}
+	for _, l := range letters {
+		if l.GetPart() > 1 {
+			continue
+		}
+		var whole strings.Builder
+		for whole.Write(l.GetPayload()); l.GetMore(); whole.Write(l.GetPayload()) {
+			through := sha256.Sum256(append(slices.Clone(l.GetFollows()), l.GetPayload()...))
+			following := next[string(through[:])]
+			if following == nil || following.GetPart() != l.GetPart()+1 {
+				t.Fatalf("nothing follows part %d of a record of %s", l.GetPart(), l.GetFeed())
+			}
+			l = following
+		}
+		records = append(records, whole.String())
+	}
+	return records
+}
+
+// TestDeadRecordsAreKeptWhole, byte for byte: one above 4 MiB in parts, two of which look alike, one with a raw control
+// character. A sweep that reads them again stores nothing.
+func TestDeadRecordsAreKeptWhole(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	large := `{"id":"large","x":"` + strings.Repeat("x", 13<<20) + `"}`
+	control := "{\"id\":\"control\",\"subject\":\"two\nlines\"}"
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/siem/all" {
+			b.sim.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Date", b.now().UTC().Format(http.TimeFormat))
+		_, end, _ := strings.Cut(r.URL.Query().Get("interval"), "/")
+		fmt.Fprintf(w, `{"queryEndTime":%q,"clicksBlocked":[{"id":"1"},%s,{"id":"2"},%s],"clicksPermitted":[],"messagesBlocked":null,"messagesDelivered":[]}`, end, large, control)
+	}))
+	t.Cleanup(api.Close)
+	b.url = api.URL
+	b.start(t)
+	for _, c := range []struct {
+		pass                       uint32
+		published, duplicate, dead int64
+	}{{0, 2, 0, 5}, {10, 0, 7, 0}} {
+		job := b.job(b.window, c.pass)
+		b.plan(t, job)
+		if r := b.record(t, job).GetFeeds()[0]; r.GetReceived() != 7 || r.GetPublished() != c.published || r.GetDuplicate() != c.duplicate || r.GetDead() != c.dead {
+			t.Errorf("pass %d: %v", c.pass, r)
+		}
+		letters := b.letters(t)
+		if kept := reassemble(t, letters); len(letters) != 5 || len(kept) != 2 || kept[0] != large || kept[1] != control {
+			t.Errorf("pass %d: %d letters of %d records", c.pass, len(letters), len(kept))
+		}
+	}
+	if reason := b.letters(t)[1].GetReason(); !strings.Contains(reason, "part 2 is its bytes 4194304 to 8388608, and more follow") {
+		t.Errorf("reason %q", reason)
+	}
+}
