@@ -22,6 +22,7 @@ type Row struct {
 	Bytes   int64 // of the response, which all feeds of the job share
 	Calls   uint32
 	Fetched time.Time // zero unless the state is fetched
+	ReadEnd time.Time // up to where it is read, if not up to the end of the window
 	First   uint64    // sequence of the job's first RAW batch
 	Marker  uint64    // sequence of the job's marker in RAW
 
@@ -33,6 +34,15 @@ type Row struct {
 	Resent                                         int64 // rows that replays sent once more, to any sink
 	Made                                           bool  // all batches of the job went through the enricher
 	Delivered                                      time.Time
+}
+
+// Read is the part of the window that the state is about: the answer may prove less than the window read.
+func (r *Row) Read() window.Window {
+	w := r.Job.Window
+	if !r.ReadEnd.IsZero() && r.ReadEnd.Before(w.End) {
+		w.End = r.ReadEnd
+	}
+	return w
 }
 
 // Pending is how many rows of published records are neither at the sink nor in DEAD.
@@ -165,6 +175,9 @@ func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
 		return
 	}
 	base.Fetched = w.GetFetchedAt().AsTime()
+	if w.GetReadEnd() != nil {
+		base.ReadEnd = w.GetReadEnd().AsTime()
+	}
 	base.First, base.Marker = w.GetMarkerSequence()-uint64(w.GetBatches()), w.GetMarkerSequence()
 	made := between(b.made, base.First, base.Marker)
 	base.Made = distinct(made) == int(w.GetBatches())
@@ -312,7 +325,7 @@ func (b *Book) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Wi
 	var spans []window.Window
 	for i := range b.Rows {
 		if r := &b.Rows[i]; r.Feed == f && slices.Contains(states, r.State) {
-			spans = append(spans, r.Job.Window)
+			spans = append(spans, r.Read())
 		}
 	}
 	for _, r := range b.Ranges {
@@ -335,7 +348,7 @@ func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
 			pending += n
 			continue
 		}
-		done = append(done, r.Job.Window)
+		done = append(done, r.Read())
 	}
 	return done, pending
 }

@@ -131,7 +131,7 @@ func Fetched(result *taplinev1.WindowResult, marker uint64) *taplinev1.WindowRec
 	return &taplinev1.WindowRecord{
 		JobId: result.GetJobId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, Status: result.GetStatus(), Bytes: result.GetBytes(),
 		FetchedAt: result.GetFetchedAt(), MarkerSequence: marker, Batches: result.GetBatches(), Feeds: result.GetFeeds(), Total: result.GetTotal(),
-		SkewMs: result.GetSkewMs(), ReadAt: result.GetReadAt(),
+		SkewMs: result.GetSkewMs(), ReadAt: result.GetReadAt(), ReadEnd: result.GetReadEnd(), LagMs: result.GetLagMs(),
 	}
 }
 

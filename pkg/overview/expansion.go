@@ -68,6 +68,9 @@ func consumersOf(lane string) []bus.Consumer {
 	return []bus.Consumer{bus.ForensicsConsumers(feed.CallThreatForensics)[level], bus.ForensicsConsumers(feed.CallCampaignForensics)[level]}
 }
 
+// recently is how far back expansion is looked at.
+const recently = 6 * time.Hour
+
 func (r *Reader) expansion(ctx context.Context, s *Status) error {
 	pairs, err := r.state.Select(ctx, "list."+r.tenant+".*")
 	if err != nil {

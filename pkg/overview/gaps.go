@@ -1,7 +1,9 @@
 package overview
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -16,16 +18,21 @@ type Gap struct {
 	Feed   feed.Feed `json:"feed"`
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
-	State  string    `json:"state"` // waiting, lost or missing
+	State  string    `json:"state"` // lost, missing, unproven or waiting
 	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since,omitzero"` // of what is unproven: when it was asked for in vain first
 }
 
 // The states of a [Gap].
 const (
-	Waiting = "waiting"
-	Lost    = "lost"
-	Missing = "missing"
+	Lost      = "lost"
+	Missing   = "missing"
+	NotProven = "unproven"
+	Waiting   = "waiting"
 )
+
+// worst orders the states, the worst first.
+func worst(state string) int { return slices.Index([]string{Lost, Missing, NotProven, Waiting}, state) }
 
 const (
 	// kept is how far back the ledger is looked at; it keeps 90 days.
@@ -34,24 +41,29 @@ const (
 	lately = 9 * 24 * time.Hour
 )
 
-// Gaps lists what was not read from the first window to the head of live reading, by
-// feed and time.
-func (r *Reader) Gaps(ctx context.Context) ([]Gap, error) {
+// Gaps lists what was not read from the first window to the head of live reading: what is lost first, then
+// what is missing, unproven, or waits; each by feed and time.
+//
+// looked reports whether there is a plan to compare the ledger with: without one nothing can be missing.
+func (r *Reader) Gaps(ctx context.Context) (found []Gap, looked bool, err error) {
 	sets, err := r.sets(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	from := r.first(sets, kept)
 	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return gaps(sets, book, from), nil
+	return gaps(sets, book, from), len(sets) > 0, nil
 }
 
-// first is where collection began, or back before now.
+// first is where collection began, or back before now. Without a plan of windows nobody knows the beginning.
 func (r *Reader) first(sets []set, back time.Duration) time.Time {
 	from := r.now()
+	if len(sets) == 0 {
+		return from.Add(-back).UTC()
+	}
 	for _, s := range sets {
 		if start := s.plan.GetStart().AsTime(); start.Before(from) {
 			from = start
@@ -70,10 +82,7 @@ func gaps(sets []set, book *ledger.Book, from time.Time) []Gap {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Gap) int {
-		if a.Feed != b.Feed {
-			return slices.Index(feed.All(), a.Feed) - slices.Index(feed.All(), b.Feed)
-		}
-		return a.From.Compare(b.From)
+		return cmp.Or(worst(a.State)-worst(b.State), slices.Index(feed.All(), a.Feed)-slices.Index(feed.All(), b.Feed), a.From.Compare(b.From))
 	})
 	return all
 }
@@ -82,11 +91,11 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 	var gaps []Gap
 	rest := []window.Window{whole}
 	// take moves what o shares with the rest into the gaps.
-	take := func(o window.Window, state, reason string) {
+	take := func(o window.Window, state, reason string, since time.Time) {
 		var left []window.Window
 		for _, w := range rest {
 			if part := w.Within(o); !part.Empty() {
-				gaps = append(gaps, Gap{f, part.Start, part.End, state, reason})
+				gaps = append(gaps, Gap{f, part.Start, part.End, state, reason, since})
 			}
 			left = append(left, w.Missing([]window.Window{o})...)
 		}
@@ -94,7 +103,7 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 	}
 	for _, r := range book.Ranges { // whether it was read before or not
 		if r.State == taplinev1.WindowState_WINDOW_STATE_LOST && slices.Contains(r.Feeds, f) {
-			take(r.Window, Lost, r.Reason)
+			take(r.Window, Lost, r.Reason, time.Time{})
 		}
 	}
 	read := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED)
@@ -103,17 +112,22 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 		unread = append(unread, w.Missing(read)...)
 	}
 	rest = unread
-	take(window.New(s.restFrom, s.restTo), Waiting, "for backfill")
+	for _, u := range s.asides() {
+		if slices.Contains(u.Feeds, f) {
+			take(u.window(), NotProven, fmt.Sprintf("asked for %d times in vain: %s", u.Failures, u.Reason), u.Since)
+		}
+	}
+	take(window.New(s.restFrom, s.restTo), Waiting, "for backfill", time.Time{})
 	for _, j := range s.plan.GetOutstanding() {
 		if slices.Contains(j.GetFeeds(), string(f)) {
-			take(window.New(j.GetWindow().GetStart().AsTime(), j.GetWindow().GetEnd().AsTime()), Waiting, "job "+j.GetId())
+			take(window.New(j.GetWindow().GetStart().AsTime(), j.GetWindow().GetEnd().AsTime()), Waiting, "job "+j.GetId(), time.Time{})
 		}
 	}
 	for _, lost := range book.Lost(f) {
-		take(lost.Window, Lost, lost.Reason)
+		take(lost.Window, Lost, lost.Reason, time.Time{})
 	}
 	for _, w := range rest {
-		gaps = append(gaps, Gap{f, w.Start, w.End, Missing, "nobody works on it"})
+		gaps = append(gaps, Gap{Feed: f, From: w.Start, To: w.End, State: Missing, Reason: "nobody works on it"})
 	}
 	return merged(gaps)
 }
@@ -130,55 +144,4 @@ func merged(gaps []Gap) []Gap {
 		out = append(out, g)
 	}
 	return out
-}
-
-// Report is what [Reader.Verify] finds.
-type Report struct {
-	From       time.Time          `json:"from"`
-	To         time.Time          `json:"to"`
-	Windows    int                `json:"windows"` // entries looked at, one for each job and feed
-	Records    int64              `json:"records"` // published
-	Rows       int64              `json:"rows"`    // made of them
-	Confirmed  int64              `json:"confirmed"`
-	Pending    int64              `json:"pending"`
-	Resent     int64              `json:"resent"` // rows that replays sent once more
-	Remade     Remade             `json:"remade"`
-	Violations []ledger.Violation `json:"violations"`
-	Gaps       []Gap              `json:"gaps"` // lost and missing
-}
-
-// Remade is rows that were made again by reprocessing. They stand beside the others.
-type Remade struct {
-	Rows      int64 `json:"rows"`
-	Confirmed int64 `json:"confirmed"`
-}
-
-// Good reports whether nothing is lost, missing, or wrong.
-func (r *Report) Good() bool { return len(r.Violations) == 0 && len(r.Gaps) == 0 }
-
-// Verify checks the whole ledger.
-func (r *Reader) Verify(ctx context.Context) (*Report, error) {
-	sets, err := r.sets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	from := r.first(sets, kept)
-	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
-	if err != nil {
-		return nil, err
-	}
-	report := &Report{From: from, To: r.now().UTC(), Windows: len(book.Rows), Violations: book.Violations()}
-	for i := range book.Rows {
-		row := &book.Rows[i]
-		report.Records += row.Published
-		report.Rows += row.Events
-		report.Confirmed += row.Confirmed
-		report.Pending += row.Pending()
-		report.Resent += row.Resent
-		report.Remade.Rows += row.Remade
-		report.Remade.Confirmed += row.Redelivered
-	}
-	report.Violations = append([]ledger.Violation{}, report.Violations...) // never null in JSON
-	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return g.State == Waiting })...)
-	return report, nil
 }

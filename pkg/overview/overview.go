@@ -56,6 +56,9 @@ func Open(ctx context.Context, src Source, tenant string, limits quota.Config, n
 	return r, nil
 }
 
+// Tenant is whom it looks at.
+func (r *Reader) Tenant() string { return r.tenant }
+
 // set is the plan of one feed set.
 type set struct {
 	feed.Set

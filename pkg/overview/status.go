@@ -3,6 +3,7 @@ package overview
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tapline/tapline/pkg/alarm"
@@ -18,29 +19,44 @@ import (
 
 // Status is one look at everything.
 type Status struct {
-	Tenant  string    `json:"tenant"`
-	At      time.Time `json:"at"`
-	Feeds   []Feed    `json:"feeds"`
-	Lanes   []Lane    `json:"lanes"`
-	Lists   []List    `json:"lists"`
-	Expand  Expansion `json:"expansion"`
-	Pools   []Pool    `json:"pools"`
-	Streams []Stream  `json:"streams"`
-	Sink    Sink      `json:"sink"`
-	Replays []Replay  `json:"replays"` // not over
-	Gaps    []Gap     `json:"gaps"`    // lost and missing in the last nine days
-	Alarms  []Alarm   `json:"alarms"`
+	Tenant   string     `json:"tenant"`
+	At       time.Time  `json:"at"`
+	Verdict  Verdict    `json:"verdict"`
+	Programs []Program  `json:"programs"`
+	Feeds    []Feed     `json:"feeds"`
+	Others   []Delivery `json:"others"`
+	Lanes    []Lane     `json:"lanes"`
+	Lists    []List     `json:"lists"`
+	Expand   Expansion  `json:"expansion"`
+	Pools    []Pool     `json:"pools"`
+	Streams  []Stream   `json:"streams"`
+	Sink     Sink       `json:"sink"`
+	Replays  []Replay   `json:"replays"` // not over
+	Unproven []Unproven `json:"unproven"`
+	Learned  Learned    `json:"learned"`
+	Gaps     []Gap      `json:"gaps"` // lost, missing and unproven in the last nine days
+	Alarms   []Alarm    `json:"alarms"`
+	// Violations is in how many places the account of the last nine days does not add up.
+	Violations int `json:"violations"`
 }
 
 // Feed is how far one feed is.
 type Feed struct {
 	Feed      feed.Feed `json:"feed"`
-	Read      time.Time `json:"read"`      // end of the last live window planned
-	Confirmed time.Time `json:"confirmed"` // everything of the last six hours before it is at the sink
+	Read      time.Time `json:"read"`      // end of the last live window whose records are stored; zero if none is
+	Confirmed time.Time `json:"confirmed"` // everything of live reading before it is at the sink, dead, lost or unproven; zero if nothing is
 	Sealed    time.Time `json:"sealed"`    // everything before it is sealed or lost
-	Pending   int64     `json:"pending"`   // records of the last six hours on their way
+	Pending   int64     `json:"pending"`   // records on their way
 	Backfill  float64   `json:"backfill_hours"`
 	EdgeHours float64   `json:"edge_hours"` // until something unread is no longer served
+}
+
+// Delivery is how far a feed is that is not read by windows.
+type Delivery struct {
+	Feed      feed.Feed `json:"feed"`
+	Read      time.Time `json:"read"`      // last answer stored, of the last nine days
+	Delivered time.Time `json:"delivered"` // last rows confirmed
+	Pending   int64     `json:"pending"`
 }
 
 // Lane is what waits for fetchers.
@@ -82,12 +98,9 @@ type Alarm struct {
 	Detail string    `json:"detail"`
 }
 
-// recently is how far back rows are looked for that are not confirmed.
-const recently = 6 * time.Hour
-
 // Status looks at everything.
 func (r *Reader) Status(ctx context.Context) (*Status, error) {
-	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Lists: []List{}, Replays: []Replay{}, Gaps: []Gap{}, Alarms: []Alarm{}}
+	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Others: []Delivery{}, Programs: []Program{}, Lists: []List{}, Replays: []Replay{}, Unproven: []Unproven{}, Gaps: []Gap{}, Alarms: []Alarm{}}
 	sets, err := r.sets(ctx)
 	if err != nil {
 		return nil, err
@@ -104,7 +117,9 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	}
 	for _, set := range sets {
 		s.Feeds = append(s.Feeds, r.feeds(set, book, from)...)
+		s.lessons(set)
 	}
+	s.Others, s.Violations = others(book), len(book.Violations())
 	if err := r.expansion(ctx, s); err != nil {
 		return nil, err
 	}
@@ -113,20 +128,21 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 			return nil, err
 		}
 	}
+	s.judge()
 	return s, nil
 }
 
 func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 	start := later(first, s.plan.GetStart().AsTime())
-	from := later(s.head.Add(-recently), s.restTo)
+	live := window.New(later(first, s.restTo), s.head)
 	left, _, unread := plan.Edge(s.plan, r.now())
 	var feeds []Feed
 	for _, f := range s.Set {
-		row := Feed{Feed: f, Read: s.head, EdgeHours: window.Lookback.Hours(), Backfill: max(s.restTo.Sub(s.restFrom).Hours(), 0)}
+		row := Feed{Feed: f, Read: lastRead(f, book), EdgeHours: window.Lookback.Hours(), Backfill: max(s.restTo.Sub(s.restFrom).Hours(), 0)}
 		if unread {
 			row.EdgeHours = left.Hours()
 		}
-		row.Confirmed, row.Pending = book.Fresh(f, window.New(from, s.head))
+		row.Confirmed, row.Pending = s.confirmed(f, live, book)
 		row.Sealed = s.head
 		done := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST)
 		if open := window.New(start, s.head).Missing(done); len(open) > 0 {
@@ -135,6 +151,51 @@ func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 		feeds = append(feeds, row)
 	}
 	return feeds
+}
+
+// lastRead is the end of the last live window of a feed whose records are stored.
+func lastRead(f feed.Feed, book *ledger.Book) (at time.Time) {
+	for i := range book.Rows {
+		r := &book.Rows[i]
+		if r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED && r.Job.Lane == taplinev1.Lane_LANE_LIVE {
+			at = later(at, r.Read().End)
+		}
+	}
+	return at
+}
+
+// confirmed is up to when everything of live reading is confirmed, but for what is lost or unproven: those are listed.
+// pending is how many records are on their way.
+func (s set) confirmed(f feed.Feed, live window.Window, book *ledger.Book) (upTo time.Time, pending int64) {
+	done, pending := book.Settled(f)
+	listed := append(book.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST), s.unread(f)...)
+	upTo = live.End
+	if open := live.Missing(append(listed, done...)); len(open) > 0 {
+		upTo = open[0].Start
+	}
+	some := slices.ContainsFunc(done, func(w window.Window) bool { return w.Meets(window.New(live.Start, upTo)) })
+	if !some {
+		return time.Time{}, pending
+	}
+	return upTo, pending
+}
+
+// others looks at the feeds that are not read by windows.
+func others(book *ledger.Book) []Delivery {
+	found := []Delivery{}
+	for _, f := range feed.All() {
+		d := Delivery{Feed: f}
+		for i := range book.Rows {
+			if r := &book.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
+				d.Read, d.Delivered = later(d.Read, r.Fetched.UTC()), later(d.Delivered, r.Delivered)
+				d.Pending += r.Pending()
+			}
+		}
+		if !f.IsSIEM() && !d.Read.IsZero() {
+			found = append(found, d)
+		}
+	}
+	return found
 }
 
 func (r *Reader) lanes(ctx context.Context, s *Status, sets []set) error {

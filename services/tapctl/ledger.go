@@ -13,42 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
-	"github.com/tapline/tapline/pkg/overview"
 )
-
-// gaps lists what was not read.
-func (t *tool) gaps() *cobra.Command {
-	return &cobra.Command{
-		Use: "gaps", Short: "List what was not read: waiting, lost or missing", Args: takes(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
-				gaps, err := r.Gaps(ctx)
-				if err != nil {
-					return err
-				}
-				if gaps == nil {
-					gaps = []overview.Gap{}
-				}
-				return t.print(gaps, func(w io.Writer) {
-					if len(gaps) == 0 {
-						printf(w, "nothing is missing up to the head of live reading\n")
-						return
-					}
-					printGaps(w, gaps)
-				})
-			})
-		},
-	}
-}
-
-func printGaps(w io.Writer, gaps []overview.Gap) {
-	if len(gaps) > 0 {
-		printf(w, "FEED\tFROM\tTO\tSTATE\tREASON\n")
-	}
-	for _, g := range gaps {
-		printf(w, "%s\t%s\t%s\t%s\t%s\n", g.Feed, g.From.Format(time.RFC3339), g.To.Format(time.RFC3339), g.State, g.Reason)
-	}
-}
 
 // account is one line of the ledger as it is printed.
 type account struct {
@@ -175,51 +140,5 @@ func (t *tool) rebuild() *cobra.Command {
 				})
 			})
 		},
-	}
-}
-
-// verify checks the whole ledger, or compares what it says with Devo.
-func (t *tool) verify() *cobra.Command {
-	var back readbackFlags
-	cmd := &cobra.Command{
-		Use: "verify", Short: "Check the whole ledger, or with --devo what Devo has; status 3 if something is lost, missing or wrong", Args: takes(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if back.on {
-				return t.readBack(cmd, &back)
-			}
-			if back.from != "" || back.to != "" {
-				return config.Invalid("command line", "", "--from and --to belong to --devo: the ledger is always checked whole")
-			}
-			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
-				report, err := r.Verify(ctx)
-				if err != nil {
-					return err
-				}
-				if err := t.print(report, func(w io.Writer) { printReport(w, report) }); err != nil {
-					return err
-				}
-				if !report.Good() {
-					return errFound
-				}
-				return nil
-			})
-		},
-	}
-	back.register(cmd)
-	return cmd
-}
-
-func printReport(w io.Writer, r *overview.Report) {
-	printf(w, "from %s to %s: %d windows, %d records published, %d rows made of them, %d confirmed, %d on their way\n",
-		r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Windows, r.Records, r.Rows, r.Confirmed, r.Pending)
-	if r.Resent > 0 || r.Remade.Rows > 0 {
-		printf(w, "by replays: %d rows sent once more; %d rows made again, %d of them confirmed\n", r.Resent, r.Remade.Rows, r.Remade.Confirmed)
-	}
-	for _, v := range r.Violations {
-		printf(w, "wrong: %s\n", v)
-	}
-	printGaps(w, r.Gaps)
-	if r.Good() {
-		printf(w, "everything adds up\n")
 	}
 }

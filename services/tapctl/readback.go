@@ -11,7 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/devoquery"
-	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/services/tapctl/internal/readback"
 )
 
@@ -81,13 +81,12 @@ func (t *tool) readBack(cmd *cobra.Command, f *readbackFlags) error {
 	if err != nil {
 		return err
 	}
-	return t.connected(cmd, func(ctx context.Context, common Config, b *bus.Bus) error {
-		pages, err := b.Bucket(ctx, bus.BucketLedger)
-		if err != nil {
+	return t.reading(cmd, func(ctx context.Context, r *overview.Reader, b *bus.Bus) error {
+		if err := exists(ctx, r); err != nil {
 			return err
 		}
 		report, err := readback.Comparison{
-			Bus: b, Ledger: ledger.New(pages), Devo: devo, Tenant: common.Tenant.Name, From: from, To: to, Settle: c.Query.Settle, Now: t.Now,
+			Bus: b, Ledger: r.Ledger, Devo: devo, Tenant: r.Tenant(), From: from, To: to, Settle: c.Query.Settle, Now: t.Now,
 		}.Run(ctx)
 		if err != nil {
 			return err
@@ -161,7 +160,10 @@ func printReadBack(w io.Writer, a readBackAnswer) {
 	for _, command := range a.Repair {
 		printf(w, "to send it again: %s\n", command)
 	}
-	if a.Good() {
-		printf(w, "Devo has everything that was confirmed\n")
+	switch {
+	case a.Compared == 0:
+		printf(w, "nothing was compared: no row stored in that span is confirmed and old enough to be found (DEVO_QUERY_SETTLE)\n")
+	case a.Good():
+		printf(w, "Devo has everything that was confirmed: %d rows\n", a.Compared)
 	}
 }

@@ -147,6 +147,7 @@ type compared struct {
 		Confirmed, Found, Missing, Doubled, Nameless int64
 	}
 	Pending          int64
+	Compared         int64
 	Missing, Doubled []struct {
 		ID    string `json:"tapline_id"`
 		Times int
@@ -253,11 +254,14 @@ func TestVerifyDevo(t *testing.T) {
 	if code != 3 || !strings.Contains(text, "missing: "+name(101)) || !strings.Contains(text, got.Repair[0]) {
 		t.Errorf("status %d: %s", code, text)
 	}
-	if got = d.compare(0, "--to", "1h"); len(got.Tables) != 0 {
-		t.Errorf("an hour ago: %+v", got)
+	if got = d.compare(3, "--to", "1h"); len(got.Tables) != 0 || got.Compared != 0 {
+		t.Errorf("an hour ago, when there was nothing to compare: %+v", got)
+	}
+	if code, text, _ := d.verify("text", "--to", "1h"); code != 3 || !strings.Contains(text, "nothing was compared") {
+		t.Errorf("an hour ago: status %d: %s", code, text)
 	}
 	d.env = append(d.env, "DEVO_QUERY_SETTLE=1h") // too early to judge
-	if got = d.compare(0, "--to", time.Now().UTC().Format(time.RFC3339)); got.Pending != 57 {
+	if got = d.compare(3, "--to", time.Now().UTC().Format(time.RFC3339)); got.Pending != 57 {
 		t.Errorf("too early: %+v", got)
 	}
 }

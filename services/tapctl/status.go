@@ -4,35 +4,48 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/overview"
 )
 
 // status shows one screen.
 func (t *tool) status() *cobra.Command {
-	return &cobra.Command{
-		Use: "status", Short: "Show how things stand, on one screen", Args: takes(0),
+	zero := false
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show how things stand, on one screen; status 3 if something needs a person, or nothing is known yet", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.reading(cmd, func(ctx context.Context, r *overview.Reader, _ *bus.Bus) error {
+			return t.judging(cmd, func(ctx context.Context, r *overview.Reader) error {
 				s, err := r.Status(ctx)
 				if err != nil {
 					return err
 				}
-				return t.print(s, func(w io.Writer) { printStatus(w, s) })
+				if err := t.print(s, func(w io.Writer) { printStatus(w, s) }); err != nil {
+					return err
+				}
+				if !s.Verdict.OK && !zero {
+					return errFound
+				}
+				return nil
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&zero, "exit-zero", false, "end with status 0 whatever the verdict is")
+	return cmd
 }
 
 func printStatus(w io.Writer, s *overview.Status) {
-	printf(w, "tenant %s at %s\n\n", s.Tenant, s.At.Format(time.RFC3339))
+	printf(w, "%s\n\ntenant %s at %s\n\n", s.Verdict.Text, s.Tenant, s.At.Format(time.RFC3339))
+	printPrograms(w, s)
 	printf(w, "FEED\tREAD\tCONFIRMED\tON ITS WAY\tSEALED\tBACKFILL\tEDGE\n")
 	for _, f := range s.Feeds {
 		printf(w, "%s\t%s\t%s\t%d\t%s\t%.0f h\t%.0f h\n", f.Feed, ago(s.At, f.Read), ago(s.At, f.Confirmed), f.Pending, ago(s.At, f.Sealed), f.Backfill, f.EdgeHours)
+	}
+	for _, o := range s.Others {
+		printf(w, "%s\t%s\t%s\t%d\t-\t-\t-\n", o.Feed, ago(s.At, o.Read), ago(s.At, o.Delivered), o.Pending)
 	}
 	printf(w, "\nLANE\tOUTSTANDING\tWAITING\tIN WORK\n")
 	for _, l := range s.Lanes {
@@ -55,8 +68,42 @@ func printStatus(w io.Writer, s *overview.Status) {
 	for _, a := range s.Alarms {
 		printf(w, "%s (%s, since %s): %s\n", a.Name, a.Stage, a.Since.Format(time.RFC3339), a.Detail)
 	}
+	printUnproven(w, s)
 	printf(w, "\nGAPS IN NINE DAYS: %d\n", len(s.Gaps))
 	printGaps(w, s.Gaps)
+}
+
+// printPrograms says which programs run. Heartbeats go by the wall clock.
+func printPrograms(w io.Writer, s *overview.Status) {
+	if len(s.Programs) == 0 {
+		return
+	}
+	printf(w, "PROGRAM\tREPLICAS\tHEARTBEAT\tVERSION\tSAYS\n")
+	for _, p := range s.Programs {
+		says := strings.Join(p.Troubles, "; ")
+		if p.Needs != "" {
+			says = p.Needs
+		}
+		if says == "" {
+			says = "ok"
+		}
+		printf(w, "%s\t%d\t%s\t%s\t%s\n", p.Stage, p.Replicas, ago(time.Now(), p.Last), strings.Join(p.Versions, ", "), says)
+	}
+	printf(w, "\n")
+}
+
+// printUnproven says which windows are asked for again, and what was learned of Proofpoint.
+func printUnproven(w io.Writer, s *overview.Status) {
+	if len(s.Unproven) > 0 {
+		printf(w, "\nUNPROVEN WINDOWS: %d\nFEEDS\tFROM\tTO\tFAILURES\tSINCE\tNEXT TRY\tLAST ANSWER\n", len(s.Unproven))
+	}
+	for _, u := range s.Unproven {
+		printf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", u.Feeds, u.From.Format(time.RFC3339), u.To.Format(time.RFC3339), u.Failures,
+			u.Since.Format(time.RFC3339), u.RetryAt.Format(time.RFC3339), u.Reason)
+	}
+	if s.Learned.Lag > 0 {
+		printf(w, "\nPROOFPOINT IS %.0f s BEHIND ITS CLOCK, as of %s: windows end that much earlier\n", s.Learned.Lag, s.Learned.LagAt.Format(time.RFC3339))
+	}
 }
 
 // printActive says which replays are not over; the command replay ls lists the others, too.

@@ -185,7 +185,7 @@ func TestStatusListsReplays(t *testing.T) {
 	p, _ := filled(t, 10, 10)
 	status := func() (all []view) {
 		t.Helper()
-		code, stdout, stderr := p.tapctl("status", "--output", "json")
+		code, stdout, stderr := p.tapctl("status", "--exit-zero", "--output", "json")
 		var s struct{ Replays []view }
 		if err := json.Unmarshal([]byte(stdout), &s); code != 0 || err != nil || s.Replays == nil {
 			t.Fatalf("status %d, %v, %q, %q", code, err, stdout, stderr)

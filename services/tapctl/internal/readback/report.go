@@ -8,10 +8,12 @@ import (
 
 // Report is what [Comparison.Run] finds.
 type Report struct {
-	From    time.Time `json:"from"` // of the moment at which rows were stored in EVENTS
-	To      time.Time `json:"to"`
-	Tables  []Table   `json:"tables"`
-	Pending int64     `json:"pending"` // rows not confirmed, or so lately that Devo may not have them
+	From   time.Time `json:"from"` // of the moment at which rows were stored in EVENTS
+	To     time.Time `json:"to"`
+	Tables []Table   `json:"tables"`
+	// Compared is how many rows were looked for: without one nothing was compared.
+	Compared int64 `json:"compared"`
+	Pending  int64 `json:"pending"` // rows not confirmed, or so lately that Devo may not have them
 	// Windows are those with rows that are missing or doubled, by table and time, at most [MaxListed].
 	Windows []Window `json:"windows"`
 	Missing []Row    `json:"missing"` // at most [MaxListed]
@@ -49,9 +51,9 @@ type Row struct {
 	Times     int    `json:"times"` // that Devo has it
 }
 
-// Good reports whether nothing is missing.
+// Good reports whether rows were compared and none is missing.
 func (r *Report) Good() bool {
-	return !slices.ContainsFunc(r.Tables, func(t Table) bool { return t.Missing > 0 })
+	return r.Compared > 0 && !slices.ContainsFunc(r.Tables, func(t Table) bool { return t.Missing > 0 })
 }
 
 func (r *Report) table(name string) *Table {
@@ -76,8 +78,11 @@ func (r *Report) window(table string, b *parcel) *Window {
 	return &r.Windows[len(r.Windows)-1]
 }
 
-// finish brings the lists into order.
+// finish adds up, and brings the lists into order.
 func (r *Report) finish() {
+	for _, t := range r.Tables {
+		r.Compared += t.Confirmed
+	}
 	slices.SortFunc(r.Windows, func(a, b Window) int {
 		if c := strings.Compare(a.Table, b.Table); c != 0 {
 			return c

@@ -1,0 +1,67 @@
+package overview
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/window"
+)
+
+// Unproven is a window that was asked for, and no answer proves it read. It is asked for again.
+type Unproven struct {
+	Job      string    `json:"job"`
+	Feeds    feed.Set  `json:"feeds"`
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Lane     string    `json:"lane"`
+	Failures uint32    `json:"failures"` // times in a row that it was asked for in vain
+	Since    time.Time `json:"since"`
+	RetryAt  time.Time `json:"retry_at"`
+	Reason   string    `json:"reason"` // the last answer
+}
+
+// Learned is what the answers of Proofpoint taught about it.
+type Learned struct {
+	// Lag is how far behind its clock Proofpoint serves, seconds; 0 if that was not noticed.
+	Lag   float64   `json:"lag_seconds"`
+	LagAt time.Time `json:"lag_at,omitzero"`
+}
+
+// asides lists the windows of a plan that are unproven.
+func (s set) asides() []Unproven {
+	var list []Unproven
+	for _, a := range s.plan.GetAsides() {
+		j := a.GetJob()
+		u := Unproven{
+			Job: j.GetId(), From: j.GetWindow().GetStart().AsTime(), To: j.GetWindow().GetEnd().AsTime(), Lane: job.LaneName(j.GetLane()),
+			Failures: a.GetFailures(), Since: a.GetSince().AsTime(), RetryAt: a.GetRetryAt().AsTime(), Reason: a.GetReason(),
+		}
+		for _, f := range j.GetFeeds() {
+			u.Feeds = append(u.Feeds, feed.Feed(f))
+		}
+		list = append(list, u)
+	}
+	return list
+}
+
+func (u Unproven) window() window.Window { return window.New(u.From, u.To) }
+
+// unread lists what of a feed is unproven.
+func (s set) unread(f feed.Feed) (spans []window.Window) {
+	for _, u := range s.asides() {
+		if slices.Contains(u.Feeds, f) {
+			spans = append(spans, u.window())
+		}
+	}
+	return spans
+}
+
+// lessons takes over what one plan has learned.
+func (s *Status) lessons(one set) {
+	s.Unproven = append(s.Unproven, one.asides()...)
+	if lag := float64(one.plan.GetLagMs()) / 1000; lag > s.Learned.Lag {
+		s.Learned = Learned{lag, one.plan.GetLagAt().AsTime()}
+	}
+}
