@@ -96,6 +96,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 		done) || exit 1; \
 	done
 
+.PHONY: mutants
+mutants: ## Tell which of COUNT (40) wrong changes to PKG (such as pkg/quota) its tests do not notice; SEED draws others
+	@$(GO) run ./test/cmd/mutants -count $(if $(filter command line environment,$(origin COUNT)),$(COUNT),40) -seed $(SEED) $(PKG)
+
 .PHONY: bench
 bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside what was measured
 	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(COUNT) -p 1 -timeout 60m work 2>&1 | $(GO) run ./test/cmd/benchtable
