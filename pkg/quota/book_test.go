@@ -3,6 +3,7 @@ package quota_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -177,6 +178,69 @@ func TestAWritingThatFailsIsNoUnit(t *testing.T) {
 func TestUnreadableStateIsClosed(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, bus.Seed{Bucket: bus.BucketQuota, Key: quota.Key("main", feed.PoolSIEM), Value: []byte("\xff\xff")})
+	if err := book(t, b, 10).Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
+		t.Errorf("reserve: %v", err)
+	}
+}
+
+// TestTimeGoesOnWhileNobodyGetsAUnit: refused replicas keep the present in the bucket, so that a unit comes back at its
+// time and not when a clock has been seen twice.
+func TestTimeGoesOnWhileNobodyGetsAUnit(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t, quota.Seeds("main")...)
+	bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := epoch
+	q := quota.NewBook(bucket, "main", quota.Config{SIEM: 1, Margin: 2 * time.Minute}, func() time.Time { return now })
+	if err := q.Reserve(t.Context(), feed.PoolSIEM); err != nil {
+		t.Fatal(err)
+	}
+	free := epoch.Truncate(time.Minute).Add(time.Minute + 24*time.Hour + 2*time.Minute)
+	for now = epoch; now.Before(free); now = now.Add(9 * time.Minute) {
+		if err := q.Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
+			t.Fatalf("at %s: %v", now, err)
+		}
+	}
+	now = free
+	if err := q.Reserve(t.Context(), feed.PoolSIEM); err != nil {
+		t.Errorf("at its time: %v", err)
+	}
+}
+
+// TestEveryLimitIsChecked: each by its own name.
+func TestEveryLimitIsChecked(t *testing.T) {
+	t.Parallel()
+	good := quota.Config{1, 1, 1, 1, 1, 1, 1, time.Minute}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, c := range map[string]quota.Config{
+		"QUOTA_SIEM=":               {0, 1, 1, 1, 1, 1, 1, 0},
+		"QUOTA_SIEM_PERMITTED=":     {1, 0, 1, 1, 1, 1, 1, 0},
+		"QUOTA_CAMPAIGN_IDS=":       {1, 1, 0, 1, 1, 1, 1, 0},
+		"QUOTA_PEOPLE_VAP=":         {1, 1, 1, 0, 1, 1, 1, 0},
+		"QUOTA_PEOPLE_TOP_CLICKERS": {1, 1, 1, 1, 0, 1, 1, 0},
+		"QUOTA_FORENSICS_THREAT":    {1, 1, 1, 1, 1, 0, 1, 0},
+		"QUOTA_FORENSICS_CAMPAIGN":  {1, 1, 1, 1, 1, 1, 0, time.Hour},
+		"QUOTA_MARGIN=\"1h0m1s\"":   {1, 1, 1, 1, 1, 1, 1, time.Hour + time.Second},
+		"QUOTA_MARGIN=\"-1s\"":      {1, 1, 1, 1, 1, 1, 1, -time.Second},
+	} {
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestForgottenCallsCloseThePool: through the bucket, as a restore does it.
+func TestForgottenCallsCloseThePool(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t, quota.Seeds("main")...)
+	until, err := book(t, b, 10).Forget(t.Context(), feed.PoolSIEM, epoch)
+	if want := epoch.Add(24*time.Hour + 2*time.Minute); err != nil || !until.Equal(want) {
+		t.Errorf("closed until %s, %v, want %s", until, err, want)
+	}
 	if err := book(t, b, 10).Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
 		t.Errorf("reserve: %v", err)
 	}

@@ -274,3 +274,97 @@ func TestARefusalShortensNothing(t *testing.T) {
 		t.Errorf("a Retry-After of a year closes the pool until %s", st.Free)
 	}
 }
+
+// TestTheSumOfAllCalls: ours, those of others and those that nobody remembers count alike, in a look as in a forecast.
+func TestTheSumOfAllCalls(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	for range 10 {
+		s.Reserve(epoch, 100)
+	}
+	if external := s.Refused(epoch, 40, 0); external != 30 {
+		t.Errorf("%d calls of others, want 30", external)
+	}
+	if external := s.Refused(epoch, 45, 0); external != 5 {
+		t.Errorf("%d more calls of others, want 5: 10 are ours, 30 are known", external)
+	}
+	f, st := s.Forecast(epoch, 100), s.Look(epoch, 100)
+	if f.Left != 55 || f.External != 35 || st.Left() != 55 || st.Used != 10 || st.External != 35 {
+		t.Errorf("forecast %+v, look %+v", f, st)
+	}
+	if f = s.Forecast(epoch, 20); f.Left != 0 { // the limit was lowered: 25 are too many, and 19 come back after them
+		t.Errorf("%d left of a limit that is exceeded", f.Left)
+	}
+	units := 0
+	for _, r := range f.Returns {
+		units += r.Units
+	}
+	if units != 20 {
+		t.Errorf("%d units come back of a limit of 20", units)
+	}
+}
+
+// TestWhatARebuiltMemoryHolds: calls of the last day where they belong, and a share for those that nobody noted.
+func TestWhatARebuiltMemoryHolds(t *testing.T) {
+	t.Parallel()
+	const margin = 2 * time.Minute
+	s := quota.Rebuilt(epoch, 90, margin, []quota.Call{
+		{At: epoch.Add(-24*time.Hour - time.Hour), Units: 50}, {At: epoch.Add(-23 * time.Hour), Units: 20}, {At: epoch.Add(2 * time.Hour), Units: 3},
+	})
+	if st := s.Look(epoch, 90); st.Used != 20+3+5 || !st.Rebuilt.Equal(epoch) { // a share of 4.5 is 5
+		t.Errorf("%+v", st)
+	}
+	if st := s.Look(epoch.Add(time.Hour+margin+time.Minute), 90); st.Used != 3+5 {
+		t.Errorf("after the oldest came back: %+v", st)
+	}
+	if st := s.Look(epoch.Add(24*time.Hour+margin+time.Minute), 90); st.Used != 0 {
+		t.Errorf("a day later: %+v", st)
+	}
+}
+
+// TestAWrongClockThatIsContradicted: what one replica saw is forgotten when another shows that it was wrong, also when the
+// wrong one comes back after the time in which it would be believed.
+func TestAWrongClockThatIsContradicted(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.Reserve(epoch, 1)
+	ahead := epoch.Add(25 * time.Hour)
+	ask := func(at time.Time) bool {
+		t.Helper()
+		ok, free := s.Reserve(at, 1)
+		if !ok && !free.After(at) {
+			t.Errorf("refused at %s, and told to come at %s", at, free)
+		}
+		return ok
+	}
+	if ask(ahead) || ask(ahead.Add(time.Minute)) {
+		t.Error("believed within two minutes")
+	}
+	s.Reserve(epoch.Add(2*time.Minute), 1)
+	if ask(ahead.Add(3 * time.Minute)) {
+		t.Error("believed though another clock showed the contrary")
+	}
+	if ask(ahead.Add(30 * time.Minute)) {
+		t.Error("believed after a quarter of an hour in which nobody saw it")
+	}
+	if !ask(ahead.Add(33 * time.Minute)) {
+		t.Error("not believed when it is seen twice")
+	}
+}
+
+// TestARefusalKeepsTheTime: a refusal is written down when it says something about the time, and else not.
+func TestARefusalKeepsTheTime(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.Reserve(epoch, 1)
+	for i := range 23 * 60 { // nobody gets a unit, and the time goes on all the same
+		s.Reserve(epoch.Add(time.Duration(i)*time.Minute), 1)
+	}
+	if ok, _ := s.Reserve(epoch.Add(23*time.Hour+9*time.Minute), 1); ok {
+		t.Error("a unit before its time")
+	}
+	s.Count(epoch.Add(23*time.Hour+18*time.Minute), 0)
+	if st := s.Look(epoch.Add(23*time.Hour+18*time.Minute), 1); st.Used != 1 {
+		t.Errorf("%+v", st)
+	}
+}
