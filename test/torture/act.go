@@ -39,6 +39,9 @@ func (w *world) play(ctx context.Context, p Plan) {
 	}
 	w.rows.mu.Unlock()
 	for _, a := range p.Actions {
+		if a.Verb == besiege { // it comes when all others are over
+			continue
+		}
 		if !sleep(ctx, time.Until(start.Add(a.At))) {
 			return
 		}
@@ -91,6 +94,8 @@ func (w *world) act(ctx context.Context, a Action) error {
 		return nil
 	case tap:
 		return w.faultAPI(ctx, a)
+	case poison:
+		return w.poisonInstant(ctx, a)
 	case sink:
 		return w.faultSink(ctx, a)
 	case renew:
@@ -149,6 +154,9 @@ func (w *world) faultAPI(ctx context.Context, a Action) error {
 	if status, err := strconv.Atoi(a.Arg); err == nil {
 		return w.refuseCalls(ctx, a, status)
 	}
+	if faults := oddity(a.Arg, a.At); faults != nil {
+		return w.inject(ctx, a, faults)
+	}
 	f := tapsim.Fault{Kind: tapsim.FaultKind(a.Arg), Probability: 0.7}
 	switch f.Kind {
 	case tapsim.FaultStatus, tapsim.FaultHTML:
@@ -157,26 +165,18 @@ func (w *world) faultAPI(ctx context.Context, a Action) error {
 		f.Delay = a.For // sometimes longer than the fetcher waits
 	default:
 	}
-	if err := w.sim.Inject(f); err != nil {
-		return err
-	}
-	sleep(ctx, a.For)
-	w.sim.Clear()
-	return nil
+	return w.inject(ctx, a, []tapsim.Fault{f})
 }
 
 // refuseCalls has the API answer a few calls of each kind with a status after which jobs wait for minutes. A list is not
 // answered with 404: that says that there is nothing in it. After a 404 of windows they wait by the clock of the world, after a 429 until
 // the day's calls come back, as far as others seem to have used them.
 func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
+	var faults []tapsim.Fault
 	for _, path := range []string{feed.SIEMAll.Path, "/v2/threat/summary/", "/v2/campaign/", "/v2/forensics"} {
-		if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: status, Path: path, Count: 2}); err != nil {
-			return err
-		}
+		faults = append(faults, tapsim.Fault{Kind: tapsim.FaultStatus, Status: status, Path: path, Count: 2})
 	}
-	sleep(ctx, a.For)
-	w.sim.Clear()
-	return nil
+	return w.inject(ctx, a, faults)
 }
 
 func (w *world) faultSink(ctx context.Context, a Action) error {

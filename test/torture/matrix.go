@@ -92,7 +92,7 @@ type CrashResult struct {
 func crashProfile(seed uint64) Profile {
 	return Profile{
 		Sink: []string{Acked, Rotate, HTTP}[seed%3], Factor: 30, Rate: 0.05, Age: 90 * time.Minute, Limit: 1800, Forensics: seed%2 == 0,
-		Batch: 20, Malformed: 0.03, Sweeps: "35m", AckWait: 5 * time.Second,
+		Batch: 20, Malformed: 0.03, Sweeps: "35m", AckWait: 5 * time.Second, Reports: true, People: []int{14}, Service: services()[0],
 	}
 }
 
@@ -156,13 +156,19 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 
 // difficulties make the stages pass the steps that need some.
 func (w *world) difficulties() error {
-	long := fmt.Sprintf(`{"id":"long","GUID":"long","messageTime":%q,"threatTime":%q,"subject":%q}`,
-		w.sim.Now().Format(time.RFC3339), w.sim.Now().Format(time.RFC3339), strings.Repeat("a", longestRow))
 	return errors.Join(
-		w.sim.AddRecord(feed.MessagesBlocked, w.sim.Epoch().Add(time.Minute), w.sim.Epoch().Add(time.Minute), []byte(long)),
+		w.tooLong(w.sim.Epoch().Add(time.Minute)),
 		w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: 500, Count: 2, Path: "/v2/threat/summary/"}),           // ids get jobs of their own
 		w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 3500 * time.Millisecond, Count: 1, Path: "/v2/siem/all"}), // a window is cut
 	)
+}
+
+// tooLong makes a record of which no row can be sent: it ends in DEAD.
+func (w *world) tooLong(created time.Time) error {
+	w.long = true
+	at := w.sim.Now().Format(time.RFC3339)
+	text := fmt.Sprintf(`{"id":"long","GUID":"long","messageTime":%q,"threatTime":%q,"subject":%q}`, at, at, strings.Repeat("a", longestRow))
+	return w.sim.AddRecord(feed.MessagesBlocked, created, created, []byte(text))
 }
 
 // stranger orders what no fetcher here may run: it ends in DEAD.

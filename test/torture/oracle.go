@@ -12,8 +12,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -39,6 +39,7 @@ type Result struct {
 	Exits          int           // of processes, of their own accord
 	Blame          map[string]int
 	Problems       []string
+	Looks, Lies    int    // of the witness
 	Told           string // of a damaged stream: what the account says
 	Without        string // why the disk did not fill up, and power cuts lost only what was in memory
 }
@@ -72,8 +73,8 @@ func (w *world) judge(ctx context.Context, r *Result) {
 	}
 	w.known(r)
 	for pool, q := range w.sim.Status().Quota {
-		if q.Refused > 0 || q.Used > q.Limit {
-			r.problem("pool %s: %d calls of %d, and %d refused", pool, q.Used, q.Limit, q.Refused)
+		if q.Refused > 0 || q.Used > q.Limit || q.Peak > q.Limit {
+			r.problem("pool %s: %d calls of %d, %d with those that failed, and %d refused", pool, q.Used, q.Limit, q.Peak, q.Refused)
 		}
 	}
 	r.Rows, r.Records, r.Resent, r.Reread = w.rows.counts()
@@ -104,18 +105,16 @@ func (w *world) judge(ctx context.Context, r *Result) {
 func (w *world) arrived(ctx context.Context, at time.Time, patience time.Duration) []string {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var siem, derived []string
+	var siem []string
 	for t := range w.sim.Truth(w.sim.Epoch(), at) {
 		if !t.Visible.After(at) {
 			siem = append(siem, string(t.Feed)+" "+t.Key)
 		}
 	}
-	for t := range w.sim.Derived(at) {
-		derived = append(derived, string(t.Feed)+" "+t.Key)
-	}
+	derived := w.derived(at)
 	dead := make(map[string]bool)
 	for turn := 0; ; turn++ {
-		if turn%10 == 9 && w.profile.Malformed > 0 {
+		if turn%20 == 19 && (w.profile.Malformed > 0 || w.long) {
 			w.dead(ctx, dead)
 		}
 		w.rows.mu.Lock()
@@ -129,22 +128,36 @@ func (w *world) arrived(ctx context.Context, at time.Time, patience time.Duratio
 	}
 }
 
-// dead adds the records whose bytes are in DEAD.
-func (w *world) dead(ctx context.Context, keys map[string]bool) {
-	b, err := w.connect(ctx)
-	if err != nil {
-		return
+// derived names all that is to have a row besides the records: what they name, with a report each if there are calls enough, and
+// everybody on the lists of people.
+func (w *world) derived(at time.Time) []string {
+	var names []string
+	for t := range w.sim.Derived(at) {
+		names = append(names, string(t.Feed)+" "+t.Key)
+		if w.profile.Forensics && w.profile.Reports {
+			names = append(names, report(t.Feed, t.Key))
+		}
 	}
-	defer b.Close()
-	for _, stage := range []string{"fetcher", "enricher", "shipper"} {
-		_ = b.Scan(ctx, bus.Dead("main", stage), func(m bus.Stored) (bool, error) { // what it does not give now, it gives next time
-			letter := &taplinev1.DeadLetter{}
-			if err := proto.Unmarshal(m.Data, letter); err == nil {
-				keys[letter.GetFeed()+" "+string(tapsim.FastKey(nil, letter.GetPayload()))] = true
+	for _, call := range []feed.Call{feed.CallVAP, feed.CallTopClickers} {
+		for _, days := range w.profile.People {
+			for _, guid := range w.sim.People(call, days, at) {
+				names = append(names, person(string(call), days, guid))
 			}
-			return true, nil
-		})
+		}
 	}
+	return names
+}
+
+// dead adds the records whose bytes are in DEAD. What it does not give now, it gives next time.
+func (w *world) dead(ctx context.Context, keys map[string]bool) { _, _ = w.letters(ctx, keys) }
+
+// keyOf names the record in a dead letter.
+func keyOf(data []byte) string {
+	letter := &taplinev1.DeadLetter{}
+	if err := proto.Unmarshal(data, letter); err != nil {
+		return ""
+	}
+	return letter.GetFeed() + " " + string(tapsim.FastKey(nil, letter.GetPayload()))
 }
 
 // verify waits until the ledger has everything that was read as confirmed, and does not find

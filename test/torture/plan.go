@@ -53,6 +53,8 @@ const (
 	diskfull = "diskfull" // the disk of the broker has no room for a while
 	again    = "replay"   // tapctl orders that rows are sent or made again
 	full     = "full"     // a stream has no room for a while
+	poison   = "poison"   // the simulated Proofpoint answers every window that contains one instant with a status
+	besiege  = "siege"    // at the end, when everything else is healed: one thing goes wrong and stays so, see [sieges]
 	corrupt  = "corrupt"  // the broker dies, and a byte of a stream has changed when it starts again
 )
 
@@ -103,6 +105,8 @@ func choices(p Profile) []choice {
 			tapsim.FaultStatus, tapsim.FaultSlow, tapsim.FaultDrip, tapsim.FaultTruncated, tapsim.FaultCutJSON, tapsim.FaultHTML, tapsim.FaultReset,
 		), 5 * time.Second},
 		{tap, 3, []string{"api"}, []string{"401", "403"}, 5 * time.Second},
+		{tap, 20, []string{"api"}, oddities(), 5 * time.Second},
+		{poison, 3, []string{"instant"}, []string{"500", "404", "400"}, time.Minute},
 		{sink, 14, []string{"faults"}, kinds(sinkFaults...), 6 * time.Second},
 		{scale, 5, []string{"scheduler-2", "fetcher-2", "enricher-2", "shipper-2"}, nil, 15 * time.Second},
 		{jump, 6, processes, []string{"-2h", "-10m", "-45s", "45s", "10m", "2h"}, 5 * time.Second},
@@ -137,11 +141,29 @@ func kinds[K ~string](list ...K) []string {
 	return out
 }
 
+// longEnough is how long a run must be for a siege at its end, which takes four minutes more.
+const longEnough = 4 * time.Minute
+
+// has reports whether a plan has such an action.
+func (p Plan) has(verb string) bool {
+	return slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Verb == verb })
+}
+
 // NewPlan makes the plan of a seed. An action never meets a target that another one has in hand.
-func NewPlan(seed uint64, length time.Duration) Plan {
+func NewPlan(seed uint64, length time.Duration) (p Plan) {
 	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // it has to be the same each time
-	p := Plan{Seed: seed, Length: length}
-	list := choices(ProfileOf(seed))
+	p = Plan{Seed: seed, Length: length}
+	profile := ProfileOf(seed)
+	if profile.Calm {
+		return p
+	}
+	if seed%2 == 0 && length >= longEnough {
+		defer func() {
+			names := siegeNames()
+			p.Actions = append(p.Actions, Action{At: length, Verb: besiege, Target: names[seed/2%uint64(len(names))], Arg: "-"})
+		}()
+	}
+	list := choices(profile)
 	total := 0
 	for _, c := range list {
 		total += c.weight
@@ -228,7 +250,7 @@ func (a Action) Kind() string {
 	switch a.Verb {
 	case tap, sink:
 		return a.Verb + " " + a.Arg
-	case renew:
+	case renew, besiege:
 		return a.Verb + " " + a.Target
 	case cut, freeze, refuse:
 		link, _, _ := strings.Cut(a.Target, ":")

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/tapline/tapline/services/tapsim"
 )
 
 // The sinks and proofs of delivery.
@@ -31,6 +33,29 @@ type Profile struct {
 	AckWait   time.Duration // times Factor well below the three minutes that a claim on an id holds
 	Odd       bool          // Proofpoint answers some calls with 404 or 429 for no good reason
 	Lies      bool          // the sink may confirm what it does not store, or stores cut or twice
+	Reports   bool          // there are calls for every forensic report
+	People    []int         // days that the lists of people cover
+	Calm      bool          // nothing is done to it, and next to nothing comes
+	Service   service       // what Proofpoint does otherwise than expected, for good
+}
+
+// service is a way to be Proofpoint that nobody has promised not to be.
+type service struct {
+	name  string
+	apply func(*tapsim.Config)
+}
+
+// services are such ways; most worlds are as expected.
+func services() []service {
+	return []service{
+		{"as expected", func(*tapsim.Config) {}},
+		{"empty windows are 204", func(c *tapsim.Config) { c.Empty204 = true }},
+		{"queryEndTime in milliseconds", func(c *tapsim.Config) { c.EndSpelling = ".000Z" }},
+		{"queryEndTime with an offset", func(c *tapsim.Config) { c.EndSpelling = ".000+00:00" }},
+		{"windows of 20 minutes at most", func(c *tapsim.Config) { c.MaxSpan = 20 * time.Minute }},
+		{"windows of two minutes at least", func(c *tapsim.Config) { c.MinSpan = 2 * time.Minute }},
+		{"three minutes behind", func(c *tapsim.Config) { c.HeadLag = 3 * time.Minute }},
+	}
 }
 
 // ProfileOf is the kind of world of a seed. In every fourth, from 1 on, the sink may lie. In every fourth, from 3 on, there are odd
@@ -44,11 +69,21 @@ func ProfileOf(seed uint64) Profile {
 		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second, Disk: true, Lies: seed%4 == 1,
 	}
 	p.Odd = seed%4 == 3 && p.Limit >= 1800
+	p.Reports, p.People, p.Service = !p.Odd && !p.Lies && seed%3 > 0, []int{14, 30}, services()[0]
+	if list := services(); seed%3 == 0 {
+		p.Service = list[seed/3%uint64(len(list))]
+	}
+	if seed%8 == 6 {
+		p.Sweeps, p.Late = "35m", 0.05 // hours are sealed
+	}
+	if p.Calm = seed%16 == 14; p.Calm {
+		p.Rate, p.Age, p.Late, p.Factor = 0.0005, time.Hour, 0, 60
+	}
 	return p
 }
 
 // String describes it in a line.
 func (p Profile) String() string {
-	return fmt.Sprintf("sink %s (breaks %t, lies %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, odd answers %t, forensics %t, batches of %d",
-		p.Sink, p.Breaks, p.Lies, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Odd, p.Forensics, p.Batch)
+	return fmt.Sprintf("sink %s (breaks %t, lies %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, odd answers %t, forensics %t, batches of %d, calm %t, Proofpoint %s",
+		p.Sink, p.Breaks, p.Lies, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Odd, p.Forensics, p.Batch, p.Calm, p.Service.name)
 }

@@ -34,7 +34,7 @@ func (a arrival) String() string {
 type rows struct {
 	mu      sync.Mutex
 	siem    map[string]*record // by feed and natural key
-	derived map[string]bool    // threats and campaigns that have a row, by feed and id
+	derived map[string]bool    // threats, campaigns, people and reports that have a row, as [head.derived] names them
 	others  map[string]*record // rows that are no SIEM records, by table and @tapline_id
 	total   int
 	last    time.Time
@@ -86,9 +86,32 @@ type head struct {
 	Pull      string `json:"@devo_pulling_id"`
 	ID        string `json:"id"`
 	Found     *int   `json:"forensics_found"`
+	List      string `json:"list"` // of people
+	Window    int    `json:"window"`
+	Identity  struct {
+		GUID string `json:"guid"`
+	} `json:"identity"`
 	Replay    string `json:"@tapline_replay_id"`
 	Reprocess string `json:"@tapline_reprocess_id"`
 }
+
+// derived names what a row that is no SIEM record is about.
+func (h *head) derived(f feed.Feed) string {
+	switch {
+	case h.List != "":
+		return person(h.List, h.Window, h.Identity.GUID)
+	case h.Found != nil:
+		return report(f, "id:"+h.ID)
+	}
+	return string(f) + " id:" + h.ID
+}
+
+// person names a place on a list of people, report a forensic report.
+func person(list string, days int, guid string) string {
+	return fmt.Sprintf("%s %d %s", list, days, guid)
+}
+
+func report(f feed.Feed, key string) string { return "report " + string(f) + " " + key }
 
 func (r *rows) take(e devosink.Event) error {
 	f, ok := feedOf[e.Tag]
@@ -107,9 +130,7 @@ func (r *rows) take(e devosink.Event) error {
 		return r.stand(f, &h, e)
 	}
 	if !f.IsSIEM() {
-		if h.Found == nil {
-			r.derived[string(f)+" id:"+h.ID] = true
-		}
+		r.derived[h.derived(f)] = true
 		r.again(f, &h, e)
 		return nil
 	}
@@ -156,9 +177,7 @@ func (r *rows) stand(f feed.Feed, h *head, e devosink.Event) error {
 		return nil
 	}
 	if !f.IsSIEM() {
-		if h.Found == nil {
-			r.derived[string(f)+" id:"+h.ID] = true
-		}
+		r.derived[h.derived(f)] = true
 		return nil
 	}
 	key, err := tapsim.NaturalKey(f, e.Message)

@@ -31,11 +31,25 @@ func Run(ctx context.Context, p Plan, o Options) (*Result, error) {
 		return r, errors.Join(err, w.close())
 	}
 	before := w.gauges(ctx)
+	wit, end := w.watch(ctx)
 	w.play(ctx, p)
-	if err := w.heal(ctx); err != nil {
+	err = w.heal(ctx)
+	if err == nil {
+		err = w.besiege(ctx, p, wit)
+	}
+	if err != nil {
+		end()
 		return r, errors.Join(err, w.close())
 	}
 	w.judge(ctx, r)
+	wit.look(ctx)
+	end()
+	wit.report(r)
+	if p.has(besiege) || w.profile.Calm {
+		if err := w.relieved(ctx); err != nil {
+			r.problem("%v", err)
+		}
+	}
 	w.grown(ctx, before, r)
 	return r, w.close()
 }

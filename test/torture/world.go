@@ -22,6 +22,12 @@ import (
 // broker is the name of the NATS server's process.
 const broker = "nats"
 
+// indexLag is the longest usual time from a record's creation until it is visible.
+const indexLag = 5 * time.Second
+
+// manyReports is a limit of forensic calls that no world reaches.
+const manyReports = 20_000
+
 // inFlight bounds the bytes of rows that one shipper has sent and that are not confirmed.
 const inFlight = 1 << 20
 
@@ -55,6 +61,7 @@ type world struct {
 
 	mu      sync.Mutex
 	damaged bool     // a stream is
+	long    bool     // a record is too long for a row
 	notes   []string // what went wrong besides what the oracle finds
 }
 
@@ -76,9 +83,13 @@ func newWorld(ctx context.Context, dir string, seed uint64, p Profile, log func(
 // outside makes the simulators.
 func (w *world) outside(ctx context.Context) error {
 	c := tapsim.Default()
-	c.Seed, c.Rate, c.Factor, c.Age, c.IndexLag = w.seed, w.profile.Rate, w.profile.Factor, w.profile.Age, 5*time.Second
+	c.Seed, c.Rate, c.Factor, c.Age, c.IndexLag = w.seed, w.profile.Rate, w.profile.Factor, w.profile.Age, indexLag
 	c.LateFraction, c.LateLag, c.LimitSIEM, c.LimitPermitted = w.profile.Late, 20*time.Minute, w.profile.Limit, w.profile.Limit
 	c.Threats, c.Evidence, c.MalformedFraction = 4, 4, w.profile.Malformed
+	w.profile.Service.apply(&c)
+	if w.profile.Reports {
+		c.LimitForensicsThreat = manyReports
+	}
 	if w.profile.Malformed > 0 { // such records have ids, always
 		c.NoIDFraction = 0
 	}
@@ -87,6 +98,9 @@ func (w *world) outside(ctx context.Context) error {
 		return err
 	}
 	w.clock = clock{w.dir, time.Now(), w.sim.Now(), w.profile.Factor}
+	if err := w.clock.set(readBackClock, 0); err != nil {
+		return err
+	}
 	if w.trust, err = newTrust(filepath.Join(w.dir, "certs")); err != nil {
 		return err
 	}
@@ -182,6 +196,7 @@ func (w *world) environ(name string) []string {
 		"SHIPPER_MAX_INFLIGHT_BYTES=" + strconv.Itoa(max(inFlight, w.profile.InFlight)), "SHIPPER_DRAIN_TIMEOUT=5s",
 		"DEVO_CHAIN_FILE=" + files.Chain, "DEVO_CERT_FILE=" + files.ClientCert, "DEVO_KEY_FILE=" + files.ClientKey, "DEVO_STALL_TIMEOUT=4s",
 	}
+	env = append(env, w.lists()...)
 	user, _, _ := strings.Cut(name, "-")
 	if name == setupProcess {
 		user = bus.UserAdmin
@@ -200,6 +215,19 @@ func (w *world) environ(name string) []string {
 		return env
 	}
 	return append(env, "DEVO_SETTLE=1500ms") // a sink that breaks down reads slowly here, and gets time to tell of it
+}
+
+// lists configures what is read besides SIEM records.
+func (w *world) lists() []string {
+	days := make([]string, len(w.profile.People))
+	for i, n := range w.profile.People {
+		days[i] = strconv.Itoa(n)
+	}
+	env := []string{"TAP_PEOPLE_WINDOWS=" + strings.Join(days, ","), "TAP_PEOPLE_INTERVAL=2h"}
+	if w.profile.Reports {
+		env = append(env, "QUOTA_FORENSICS_THREAT="+strconv.Itoa(manyReports))
+	}
+	return env
 }
 
 // start runs processes.

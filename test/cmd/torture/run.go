@@ -66,8 +66,8 @@ func (s *settings) one(ctx context.Context, p torture.Plan, t *totals) (bad bool
 		return false, err
 	}
 	t.add(p, r)
-	fmt.Printf("seed %d: %d actions, %d records, %d rows, %d missing, %d resent, %d read twice, %d replayed, complete %s after, %d exits; %s\n",
-		p.Seed, r.Actions, r.Records, r.Rows, r.Missing, r.Resent, r.Reread, r.Replayed, r.Drain, r.Exits, r.Profile)
+	fmt.Printf("seed %d: %d actions, %d records, %d rows, %d missing, %d resent, %d read twice, %d replayed, complete %s after, %d exits, %d lies at %d looks; %s\n",
+		p.Seed, r.Actions, r.Records, r.Rows, r.Missing, r.Resent, r.Reread, r.Replayed, r.Drain, r.Exits, r.Lies, r.Looks, r.Profile)
 	if b := r.ReadBack; b.Rounds > 0 {
 		fmt.Printf("  read back %d times: %d rows named missing, %d repairs sent %d rows, %d more than confirmed at the end\n", b.Rounds, b.Missing, b.Repairs, b.Repaired, b.Doubled)
 	}

@@ -14,6 +14,7 @@ import (
 // totals add runs up: how often each fault was tried, and what came again during it.
 type totals struct {
 	runs, failed, records, rows, missing, resent, reread int
+	looks, lies                                          int
 	length                                               time.Duration
 	tried, again                                         map[string]int
 	without                                              string
@@ -27,6 +28,7 @@ func (t *totals) add(p torture.Plan, r *torture.Result) {
 		t.failed++
 	}
 	t.records, t.rows, t.missing, t.resent, t.reread = t.records+r.Records, t.rows+r.Rows, t.missing+r.Missing, t.resent+r.Resent, t.reread+r.Reread
+	t.looks, t.lies = t.looks+r.Looks, t.lies+r.Lies
 	t.length += p.Length
 	t.without = cmp.Or(t.without, r.Without)
 	for _, a := range p.Actions {
@@ -43,8 +45,8 @@ func (t *totals) add(p torture.Plan, r *torture.Result) {
 
 // print writes the table that docs/reliability.md shows.
 func (t *totals) print() {
-	fmt.Printf("%d runs, %s of torture, %d records, %d rows, %d missing, %d resent, %d read twice, %d runs failed\n\n",
-		t.runs, t.length, t.records, t.rows, t.missing, t.resent, t.reread, t.failed)
+	fmt.Printf("%d runs, %s of torture, %d records, %d rows, %d missing, %d resent, %d read twice, %d lies at %d looks, %d runs failed\n\n",
+		t.runs, t.length, t.records, t.rows, t.missing, t.resent, t.reread, t.lies, t.looks, t.failed)
 	if t.without != "" {
 		fmt.Printf("no disk filled up, and power cuts lost only what was in memory: %s\n\n", t.without)
 	}
