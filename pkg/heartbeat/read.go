@@ -44,6 +44,11 @@ func (p Program) String() string {
 	}
 }
 
+// Fresh reports whether the process that wrote a heartbeat runs, as far as is known.
+func Fresh(beat *taplinev1.Heartbeat, now time.Time) bool {
+	return !beat.GetEnded() && now.Sub(beat.GetAt().AsTime()) <= Silence
+}
+
 // selector reads several keys at once.
 type selector interface {
 	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
@@ -64,7 +69,7 @@ func Read(ctx context.Context, s selector, tenant string, now time.Time) ([]Prog
 				return nil, fmt.Errorf("heartbeat %s is not readable: %w", pair.Key, err)
 			}
 			p.Beats = append(p.Beats, beat)
-			if !beat.GetEnded() && now.Sub(beat.GetAt().AsTime()) <= Silence {
+			if Fresh(beat, now) {
 				p.Replicas++
 			}
 		}

@@ -123,7 +123,7 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	if err := r.expansion(ctx, s); err != nil {
 		return nil, err
 	}
-	for _, look := range []func(context.Context, *Status, []set) error{r.lanes, r.pools, r.streams, r.replays, r.alarms} {
+	for _, look := range []func(context.Context, *Status, []set) error{r.programs, r.lanes, r.pools, r.streams, r.replays, r.alarms} {
 		if err := look(ctx, s, sets); err != nil {
 			return nil, err
 		}
