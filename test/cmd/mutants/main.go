@@ -82,7 +82,7 @@ func play(out io.Writer, o options, folders []string) error {
 
 // readJudged reads lines of "<package>\t<key>\t<reason>".
 func readJudged(path string) (map[string]bool, error) {
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(path) //nolint:gosec // the caller names it
 	if err != nil {
 		return nil, fmt.Errorf("mutants: %w", err)
 	}
@@ -167,7 +167,7 @@ func (p *pack) candidates() (all []candidate, err error) {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
-		source, err := os.ReadFile(path)
+		source, err := os.ReadFile(path) //nolint:gosec // of the caller's own package
 		if err != nil {
 			return nil, fmt.Errorf("mutants: %w", err)
 		}
