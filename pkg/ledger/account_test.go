@@ -169,7 +169,6 @@ func TestRebuildWithABacklog(t *testing.T) {
 	}
 	for range confirmed {
 		taken, err := b.Take(ctx, bus.Consumption{Stage: "shipper", Tenant: "main", Consumer: bus.ConsumerShipper, Workers: 1, Log: slog.New(slog.DiscardHandler)}, func(context.Context, *bus.Delivery) error {
-
 			return nil
 		})
 		if err != nil || !taken {
