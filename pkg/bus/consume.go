@@ -27,14 +27,14 @@ type Consumption struct {
 	Workers  int           // messages in work at once
 	Grace    time.Duration // for work in hand after the end of taking; 0 means 10 s
 	Log      *slog.Logger
-	// Turn, if set, is called whenever a worker is alive.
+	// Turn, if set, is called whenever a worker is alive, at least every few seconds while it works or waits.
 	Turn func()
 }
 
 const (
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
-	// idleTurn is how often a waiting worker shows that it is alive.
+	// idleTurn is how often a worker that waits or works shows that it is alive.
 	idleTurn = 5 * time.Second
 )
 
@@ -184,7 +184,7 @@ func keepAlive(d *Delivery, turn func()) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		ticker := time.NewTicker(d.ackWait / 4)
+		ticker := time.NewTicker(min(d.ackWait/4, idleTurn)) // STREAM_ACK_WAIT may be minutes, what Turn promises is not
 		defer ticker.Stop()
 		for {
 			select {

@@ -20,6 +20,7 @@ const queueTurn = time.Second
 // long as there are calls.
 func (f *Fetcher) drain(ctx context.Context, call feed.Call) error {
 	levels := bus.ForensicsConsumers(call)
+	turn := func() { f.health.Turn(Flow.Stage+" "+string(call), time.Minute) }
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -28,9 +29,9 @@ func (f *Fetcher) drain(ctx context.Context, call feed.Call) error {
 			return nil
 		case <-timer.C:
 		}
-		f.health.Turn(Flow.Stage+" "+string(call), time.Minute)
+		turn()
 		next := queueTurn
-		if f.takeNext(ctx, call, levels) {
+		if f.takeNext(ctx, call, levels, turn) {
 			next = 0
 		}
 		timer.Reset(next)
@@ -38,7 +39,7 @@ func (f *Fetcher) drain(ctx context.Context, call feed.Call) error {
 }
 
 // takeNext runs the most important job that there is a call for.
-func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Consumer) bool {
+func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Consumer, turn func()) bool {
 	if f.side.rest() > 0 {
 		return false
 	}
@@ -54,8 +55,11 @@ func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Con
 		if st.Left() <= st.Limit*keptBack[i]/100 {
 			return false
 		}
+		// A long call is this loop's: nobody would keep what it promised in the name of the consumer.
+		taking := f.consumption(consumer)
+		taking.Turn = turn
 		// The work in hand may finish when the taking ends.
-		taken, err := f.bus.Take(context.WithoutCancel(ctx), f.consumption(consumer), f.handle)
+		taken, err := f.bus.Take(context.WithoutCancel(ctx), taking, f.handle)
 		if err != nil {
 			f.log.Debug("cannot take", slog.String("consumer", consumer.Name), slog.Any("error", err))
 			return false // what waits there may be more important than the rest

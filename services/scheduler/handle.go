@@ -172,6 +172,7 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 			continue
 		}
 		err := s.bus.PublishJob(ctx, j)
+		s.turn()
 		if err != nil && !errors.Is(err, bus.ErrOutstanding) {
 			problems = append(problems, err)
 			continue

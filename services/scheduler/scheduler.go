@@ -100,6 +100,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	failing := false
 	for ctx.Err() == nil {
+		s.turn()
 		err := s.tick(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -112,7 +113,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			s.health.OK("plan")
 		}
 		failing = err != nil
-		s.health.Turn("scheduler", time.Minute+s.cfg.Tick)
+		s.turn()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -141,6 +142,9 @@ func (s *Scheduler) open(ctx context.Context) error {
 	return nil
 }
 
+// turn shows that planning goes on. Each plan and list may wait for a server that does not answer.
+func (s *Scheduler) turn() { s.health.Turn(Flow.Stage, time.Minute+s.cfg.Tick) }
+
 // tick advances every plan. The plans do not hinder each other.
 func (s *Scheduler) tick(ctx context.Context) error {
 	if err := s.look(ctx); err != nil {
@@ -149,10 +153,12 @@ func (s *Scheduler) tick(ctx context.Context) error {
 	var problems []error
 	for _, p := range s.plans {
 		problems = append(problems, s.advance(ctx, p))
+		s.turn()
 	}
 	if !s.room.noLive {
 		for _, l := range s.lists {
 			problems = append(problems, s.advanceList(ctx, l))
+			s.turn()
 		}
 	}
 	problems = append(problems, s.check(ctx))

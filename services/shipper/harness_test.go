@@ -115,6 +115,7 @@ func problems(environ []string) string {
 // running is a shipper at work.
 type running struct {
 	metrics *prometheus.Registry
+	health  *telemetry.Health
 	stop    func()
 }
 
@@ -127,21 +128,32 @@ func start(tb testing.TB, b *bus.Bus, stdout *output, environ []string) (stop fu
 // begin does the same, for those who want to look at the metrics.
 func begin(tb testing.TB, b *bus.Bus, stdout *output, environ []string) running {
 	tb.Helper()
+	return launch(tb, shipper.Deps{Bus: b, Stdout: stdout}, environ, nil)
+}
+
+// launch runs a shipper over any bus and, if open is set, with any sink.
+func launch(tb testing.TB, d shipper.Deps, environ []string, open shipper.Opener) running {
+	tb.Helper()
 	var c shipper.Config
 	if err := config.Load(&c, environ); err != nil {
 		tb.Fatal(err)
 	}
-	metrics := prometheus.NewRegistry()
-	if stdout != nil {
-		stdout.mu.Lock()
-		stdout.metrics = metrics
-		stdout.mu.Unlock()
+	metrics, health := prometheus.NewRegistry(), telemetry.NewHealth()
+	if out, _ := d.Stdout.(*output); out != nil {
+		out.mu.Lock()
+		out.metrics = metrics
+		out.mu.Unlock()
 	}
-	s, err := shipper.New(c, shipper.Deps{
-		Bus: b, Log: slog.New(slog.NewTextHandler(tb.Output(), nil)), Metrics: metrics, Health: telemetry.NewHealth(), Stdout: stdout,
-	})
+	d.Metrics, d.Health = metrics, health
+	if d.Log == nil {
+		d.Log = slog.New(slog.NewTextHandler(tb.Output(), nil))
+	}
+	s, err := shipper.New(c, d)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if open != nil {
+		s.SetSink(open)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
@@ -153,7 +165,7 @@ func begin(tb testing.TB, b *bus.Bus, stdout *output, environ []string) running 
 		}
 	})
 	tb.Cleanup(stop)
-	return running{metrics, stop}
+	return running{metrics, health, stop}
 }
 
 // value adds up the series of a counter or gauge.

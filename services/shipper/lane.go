@@ -18,6 +18,9 @@ const (
 	// settled is how long a connection that carried nothing must have lasted for its end, with nothing
 	// in flight, to be the other side's good right.
 	settled = 5 * time.Second
+	// turning is how long a lane may be busy with what it does itself. While it waits for the sink it promises nothing:
+	// an outage, a pause that the endpoint asks for and a slow connection have no end that we know.
+	turning = time.Minute
 )
 
 // lane is one connection after the other, and the parcels between the bus and
@@ -51,6 +54,7 @@ func newLane(s *Shipper, r *route, name string, ackWait time.Duration) *lane {
 
 // run opens connection after connection until ctx ends, then drains.
 func (l *lane) run(ctx context.Context) {
+	defer l.health.Turn(l.name, 0)
 	stop := l.keepAlive()
 	defer stop()
 	defer l.unsubscribe()
@@ -61,6 +65,7 @@ func (l *lane) run(ctx context.Context) {
 	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(l.cfg.Drain, abort) })
 	defer stopTimer()
 	for ctx.Err() == nil || (l.holds() > 0 && work.Err() == nil) {
+		l.health.Turn(l.name, turning)
 		err := l.session(ctx, work)
 		switch {
 		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil, ctx.Err() != nil && l.holds() == 0:
@@ -83,7 +88,9 @@ func (l *lane) session(take, work context.Context) error {
 		open = work
 	}
 	l.opened, l.worked = time.Time{}, false
+	opened := l.health.Wait(l.name, turning)
 	c, err := l.route.open(open)
+	opened()
 	if err != nil {
 		return err
 	}
@@ -116,7 +123,10 @@ func (l *lane) send(c conn, p *parcel) error {
 		}
 	}
 	p.sent = time.Now()
-	if err := c.Send(p.events); err != nil {
+	taken := l.health.Wait(l.name, turning)
+	err := c.Send(p.events)
+	taken()
+	if err != nil {
 		return err
 	}
 	step.At("shipper.sent")
@@ -148,7 +158,9 @@ func (l *lane) sender(take, ctx context.Context, c conn) error {
 		case empty && old(c):
 			return errOld
 		case take.Err() != nil, l.full(), old(c): // an old connection takes no more, and ends when it has delivered
+			cleared := l.health.Wait(l.name, turning)
 			wait(ctx, l.didClear)
+			cleared()
 			continue
 		}
 		if err := l.pullBriefly(take, ctx); errors.Is(err, bus.ErrClosed) {
@@ -192,7 +204,7 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 // left alone.
 func (l *lane) await(ctx context.Context) {
 	for l.holds() == 0 && ctx.Err() == nil {
-		if errors.Is(l.pull(ctx), bus.ErrClosed) {
+		if errors.Is(l.pullBriefly(ctx, ctx), bus.ErrClosed) {
 			return
 		}
 	}
@@ -212,12 +224,14 @@ func wait(ctx context.Context, c <-chan struct{}) {
 	}
 }
 
+// pause is for less than turning.
 func (l *lane) pause(ctx context.Context, d time.Duration) {
+	l.health.Turn(l.name, turning)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	l.health.Turn(l.name, time.Minute)
+	l.health.Turn(l.name, turning)
 }

@@ -22,7 +22,7 @@ func (l *lane) pullBriefly(take, session context.Context) error {
 
 // pull takes the next message from the bus and appends it to what is pending.
 func (l *lane) pull(ctx context.Context) error {
-	l.health.Turn(l.name, time.Minute)
+	l.health.Turn(l.name, turning)
 	if d := l.route.rest(); d > 0 {
 		if d > time.Second {
 			l.unsubscribe() // what waits in the process would grow old there

@@ -86,7 +86,6 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 	l := newLane(s, &route{
 		consumer: r.Consumer(), open: out.open, unpack: w.unpack, settle: w.settle, rest: w.rest, failed: w.failed, works: w.works,
 	}, "replay "+r.Order().GetId(), sub.AckWait())
-	defer s.health.Turn(l.name, 0)
 	var wg sync.WaitGroup
 	wg.Go(func() { w.flushing(ctx) })
 	l.run(ctx)

@@ -1,0 +1,43 @@
+package bustest
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/nats-io/nats-server/v2/server/ats"
+
+	"github.com/tapline/tapline/pkg/bus"
+)
+
+// bubbleVariable names the test that a process was started for.
+const bubbleVariable = "TAPLINE_TEST_BUBBLE"
+
+// Bubble runs a test in a bubble of [synctest] with a server of its own: hours pass in seconds while nothing is to be
+// done. A goroutine of the bubble that waits for a network stops the clock, so what the test talks to is in the process,
+// refuses connections, or answers at once from outside of the bubble and hangs up.
+//
+// The bubble is in a process of its own, which runs the same test again up to here: timers and channels of a bubble must
+// not be used outside, and the libraries keep some of them for use again.
+func Bubble(t *testing.T, test func(t *testing.T, b *bus.Bus)) {
+	t.Helper()
+	if os.Getenv(bubbleVariable) != t.Name() { //nolint:forbidigo // a test starts itself
+		var steps []string
+		for name := range strings.SplitSeq(t.Name(), "/") {
+			steps = append(steps, "^"+regexp.QuoteMeta(name)+"$")
+		}
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+strings.Join(steps, "/"), "-test.v") //nolint:gosec // it is this program
+		cmd.Env = append(os.Environ(), bubbleVariable+"="+t.Name()) //nolint:forbidigo // as above
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+			t.Fatalf("in its own process: %v\n%s", err, out)
+		}
+		return
+	}
+	// All servers of a process share a clock that ticks for their caches: not for the bubble alone.
+	ats.Register()
+	defer ats.Unregister()
+	synctest.Test(t, func(t *testing.T) { test(t, Start(t)) })
+}
