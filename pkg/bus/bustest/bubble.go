@@ -30,7 +30,7 @@ func Bubble(t *testing.T, test func(t *testing.T, b *bus.Bus)) {
 			steps = append(steps, "^"+regexp.QuoteMeta(name)+"$")
 		}
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+strings.Join(steps, "/"), "-test.v") //nolint:gosec // it is this program
-		cmd.Env = append(os.Environ(), bubbleVariable+"="+t.Name()) //nolint:forbidigo // as above
+		cmd.Env = append(os.Environ(), bubbleVariable+"="+t.Name())                                           //nolint:forbidigo // as above
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 			t.Fatalf("in its own process: %v\n%s", err, out)
 		}
