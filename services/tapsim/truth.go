@@ -72,8 +72,19 @@ func (s *Sim) Derived(at time.Time) iter.Seq[Truth] {
 				}
 			}
 		}
+		for t := range s.Listed(at) {
+			if !tell(t.Feed, strings.TrimPrefix(t.Key, "id:"), t.Created, t.Visible) {
+				return
+			}
+		}
+	}
+}
+
+// Listed lists the campaigns that were active since the first record, as the list of campaigns has them.
+func (s *Sim) Listed(at time.Time) iter.Seq[Truth] {
+	return func(yield func(Truth) bool) {
 		for _, d := range s.gen.active(s.epoch, at, at) {
-			if !d.updated.Before(s.epoch) && !tell(feed.Campaigns, d.id, d.start, d.updated) {
+			if !d.updated.Before(s.epoch) && !yield(Truth{Feed: feed.Campaigns, Key: "id:" + d.id, Created: d.start, Visible: d.updated}) {
 				return
 			}
 		}

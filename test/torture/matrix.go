@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ import (
 // Crash is one run of the crash matrix: one process is killed at one step.
 type Crash struct {
 	Seed uint64
+	Work Work // what jobs there are, so that the kill hits one of a kind
 	Step Step
 	Pass int    // which pass of the step is the last
 	From string // a step at which it is killed before, when Step is passed only after that; empty for none
@@ -35,7 +37,7 @@ type Crash struct {
 
 // String names it in reports.
 func (c Crash) String() string {
-	text := fmt.Sprintf("%s:%d seed %d", c.Step, c.Pass, c.Seed)
+	text := fmt.Sprintf("%s:%d of %s seed %d", c.Step, c.Pass, c.Work, c.Seed)
 	if c.From != "" {
 		text += ", after " + c.From
 	}
@@ -48,12 +50,58 @@ func (c Crash) String() string {
 // After are the steps that are passed only to make up for a kill, and where that kill has to be.
 func After() map[string]string { return map[string]string{"fetcher.completed": "fetcher.published"} }
 
-// CrashOf is the run with a number: the steps take turns, and the rest is drawn from the number. Some processes
-// are killed again at one of all the steps: some are passed only after a kill.
-func CrashOf(n int, steps, all []Step) Crash {
+// Work is the kind of jobs that a world has. Where there are all, the lists come first and ids last.
+type Work string
+
+// The kinds of work.
+const (
+	AllWork  Work = "all"
+	SIEMWork Work = "siem"
+	ListWork Work = "lists"
+)
+
+// Works lists them, those first that draws prefer.
+func Works() []Work { return []Work{SIEMWork, AllWork, ListWork} }
+
+// passes are the last passes that are drawn. Where there is all work, a late one meets the ids that records name.
+func (k Work) passes() []int {
+	if k == AllWork {
+		return []int{1, 2, 3, 5, 8, 13}
+	}
+	return []int{1, 1, 2, 3, 5, 8}
+}
+
+// feeds are those that make such work.
+func (k Work) feeds() []feed.Feed {
+	switch k {
+	case SIEMWork:
+		return feed.SIEM()
+	case ListWork:
+		return []feed.Feed{feed.Campaigns, feed.PeopleVAP, feed.PeopleTopClicks}
+	}
+	return feed.All()
+}
+
+// CrashOf is the run with a number: the steps take turns, and the rest is drawn from the number, the kind of work among those
+// in which the step was reached. Some processes are killed again at one of all the steps: some are passed only after a kill.
+func CrashOf(n int, steps, all []Step, reached map[Work]map[Step]bool) Crash {
 	random := rand.New(rand.NewPCG(uint64(n), 2)) //nolint:gosec // it has to be the same each time
-	c := Crash{Seed: uint64(n), Step: steps[n%len(steps)], Pass: []int{1, 1, 2, 3, 5, 8}[random.IntN(6)]}
+	c := Crash{Seed: uint64(n), Step: steps[n%len(steps)]}
+	needed := c.Step
 	if c.From = After()[c.Step.Name]; c.From != "" {
+		needed.Name = c.From
+	}
+	works := slices.DeleteFunc(Works(), func(k Work) bool { return !reached[k][needed] })
+	if len(works) == 0 { // it was reached by chance only
+		works = []Work{AllWork}
+	}
+	c.Work = works[random.IntN(len(works))]
+	if works[0] == SIEMWork && random.IntN(2) == 0 { // a window is what must not be lost
+		c.Work = SIEMWork
+	}
+	passes := c.Work.passes()
+	c.Pass = passes[random.IntN(len(passes))]
+	if c.From != "" {
 		return c
 	}
 	if random.IntN(3) > 0 {
@@ -92,13 +140,14 @@ type CrashResult struct {
 func crashProfile(seed uint64) Profile {
 	return Profile{
 		Sink: []string{Acked, Rotate, HTTP}[seed%3], Factor: 30, Rate: 0.05, Age: 90 * time.Minute, Limit: 1800, Forensics: seed%2 == 0,
-		Batch: 20, Malformed: 0.03, Sweeps: "35m", AckWait: 5 * time.Second, Reports: true, People: []int{14}, Service: services()[0],
+		Batch: 20, Malformed: 0.03, Sweeps: "35m", AckWait: 5 * time.Second, Reports: true, People: []int{14}, Service: services()[0], Work: AllWork,
 	}
 }
 
 // RunCrash plays one run of the matrix.
 func RunCrash(ctx context.Context, c Crash, o Options) (*CrashResult, error) {
 	profile := crashProfile(c.Seed)
+	profile.Work = c.Work
 	r := &CrashResult{Result: Result{Seed: c.Seed, Profile: profile.String()}, Crash: c}
 	w, err := open(ctx, c.Seed, profile, o)
 	if err != nil {

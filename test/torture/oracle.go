@@ -107,7 +107,7 @@ func (w *world) arrived(ctx context.Context, at time.Time, patience time.Duratio
 	defer cancel()
 	var siem []string
 	for t := range w.sim.Truth(w.sim.Epoch(), at) {
-		if !t.Visible.After(at) {
+		if !t.Visible.After(at) && w.collects(t.Feed) {
 			siem = append(siem, string(t.Feed)+" "+t.Key)
 		}
 	}
@@ -128,17 +128,29 @@ func (w *world) arrived(ctx context.Context, at time.Time, patience time.Duratio
 	}
 }
 
+func (w *world) collects(f feed.Feed) bool { return slices.Contains(w.profile.Work.feeds(), f) }
+
 // derived names all that is to have a row besides the records: what they name, with a report each if there are calls enough, and
 // everybody on the lists of people.
 func (w *world) derived(at time.Time) []string {
 	var names []string
-	for t := range w.sim.Derived(at) {
+	all := w.sim.Derived(at)
+	if w.profile.Work == ListWork { // no records name any
+		all = w.sim.Listed(at)
+	}
+	for t := range all {
+		if !w.collects(t.Feed) {
+			continue
+		}
 		names = append(names, string(t.Feed)+" "+t.Key)
 		if w.profile.Forensics && w.profile.Reports {
 			names = append(names, report(t.Feed, t.Key))
 		}
 	}
 	for _, call := range []feed.Call{feed.CallVAP, feed.CallTopClickers} {
+		if !w.collects(call.Feed()) {
+			continue
+		}
 		for _, days := range w.profile.People {
 			for _, guid := range w.sim.People(call, days, at) {
 				names = append(names, person(string(call), days, guid))

@@ -36,6 +36,7 @@ type Profile struct {
 	Reports   bool          // there are calls for every forensic report
 	People    []int         // days that the lists of people cover
 	Calm      bool          // nothing is done to it, and next to nothing comes
+	Work      Work          // the feeds that are collected
 	Service   service       // what Proofpoint does otherwise than expected, for good
 }
 
@@ -69,7 +70,7 @@ func ProfileOf(seed uint64) Profile {
 		Batch: int(one(20, 500)), Sweeps: "35m,6h,24h", AckWait: 2 * time.Second, Disk: true, Lies: seed%4 == 1,
 	}
 	p.Odd = seed%4 == 3 && p.Limit >= 1800
-	p.Reports, p.People, p.Service = !p.Odd && !p.Lies && seed%3 > 0, []int{14, 30}, services()[0]
+	p.Reports, p.People, p.Service, p.Work = !p.Odd && !p.Lies && seed%3 > 0, []int{14, 30}, services()[0], AllWork
 	if list := services(); seed%3 == 0 {
 		p.Service = list[seed/3%uint64(len(list))]
 	}

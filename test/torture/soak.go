@@ -45,7 +45,7 @@ func (s *Soaked) Percentile(p float64) time.Duration {
 func soaking(factor float64) Profile {
 	return Profile{
 		Sink: Acked, Factor: factor, Rate: 0.1, Age: 7*24*time.Hour - 4*time.Hour, Late: 0.01, Limit: 1800, Forensics: true, Batch: 500,
-		Sweeps: "35m,6h,24h", AckWait: 15 * time.Second, InFlight: 32 << 20, People: []int{14, 30, 90}, Service: services()[0],
+		Sweeps: "35m,6h,24h", AckWait: 15 * time.Second, InFlight: 32 << 20, People: []int{14, 30, 90}, Service: services()[0], Work: AllWork,
 	}
 }
 

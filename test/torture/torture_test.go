@@ -140,3 +140,24 @@ func TestProxy(t *testing.T) {
 		t.Errorf("a cut connection ended with %v", err)
 	}
 }
+
+// TestKillsMeetEveryKindOfJob: a step that jobs of each kind pass is drawn for each, and most for windows.
+func TestKillsMeetEveryKindOfJob(t *testing.T) {
+	t.Parallel()
+	common, ids := Step{"seen.written", "fetcher"}, Step{"fetcher.remembered", "fetcher"}
+	reached := map[Work]map[Step]bool{AllWork: {common: true, ids: true}, SIEMWork: {common: true}, ListWork: {common: true}}
+	drawn := make(map[Step]map[Work]int)
+	for n := range 300 {
+		c := CrashOf(n, []Step{common, ids}, []Step{common, ids}, reached)
+		if drawn[c.Step] == nil {
+			drawn[c.Step] = make(map[Work]int)
+		}
+		drawn[c.Step][c.Work]++
+	}
+	if d := drawn[common]; d[SIEMWork] < 75 || d[AllWork] == 0 || d[ListWork] == 0 {
+		t.Errorf("%s is drawn %v", common, d)
+	}
+	if d := drawn[ids]; d[AllWork] != 150 {
+		t.Errorf("%s is drawn %v", ids, d)
+	}
+}

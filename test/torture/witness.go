@@ -164,7 +164,7 @@ func (k *witness) facts(ctx context.Context, s *said, f *facts) {
 	w.mu.Unlock()
 	if !w.profile.Lies && !f.damaged { // else rows may be confirmed that are not there
 		for t := range w.sim.Truth(w.sim.Epoch(), s.at) {
-			if !t.Visible.After(s.at) {
+			if !t.Visible.After(s.at) && w.collects(t.Feed) {
 				f.missing = append(f.missing, t)
 			}
 		}

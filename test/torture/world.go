@@ -223,7 +223,11 @@ func (w *world) lists() []string {
 	for i, n := range w.profile.People {
 		days[i] = strconv.Itoa(n)
 	}
-	env := []string{"TAP_PEOPLE_WINDOWS=" + strings.Join(days, ","), "TAP_PEOPLE_INTERVAL=2h"}
+	var names []string
+	for _, f := range w.profile.Work.feeds() {
+		names = append(names, string(f))
+	}
+	env := []string{"TAP_FEEDS=" + strings.Join(names, ","), "TAP_PEOPLE_WINDOWS=" + strings.Join(days, ","), "TAP_PEOPLE_INTERVAL=2h"}
 	if w.profile.Reports {
 		env = append(env, "QUOTA_FORENSICS_THREAT="+strconv.Itoa(manyReports))
 	}

@@ -37,7 +37,7 @@ func (s *settings) matrix(ctx context.Context) error {
 		return err
 	}
 	after := torture.After()
-	possible := func(step torture.Step) bool { return reached[step] || after[step.Name] != "" }
+	possible := func(step torture.Step) bool { return reached[torture.AllWork][step] || after[step.Name] != "" }
 	never := slices.DeleteFunc(slices.Clone(all), possible)
 	steps := slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return !possible(step) })
 	fmt.Printf("%d steps; passed only after a kill or never: %v\n", len(steps), never)
@@ -55,7 +55,7 @@ func (s *settings) matrix(ctx context.Context) error {
 	for range s.parallel {
 		wg.Go(func() {
 			for n := range numbers {
-				r, err := s.crash(ctx, torture.CrashOf(n, steps, all))
+				r, err := s.crash(ctx, torture.CrashOf(n, steps, all, reached))
 				mu.Lock()
 				if err != nil {
 					problems = append(problems, err)
@@ -83,12 +83,13 @@ func (t *tally) add(r *torture.CrashResult) {
 	t.missing, t.resent, t.reread = t.missing+r.Missing, t.resent+r.Resent, t.reread+r.Reread
 }
 
-// baseline makes a run without a kill for each sink, and gives the steps that were passed.
-func (s *settings) baseline(ctx context.Context) (map[torture.Step]bool, error) {
-	reached := make(map[torture.Step]bool)
-	for seed := range uint64(3) {
+// baseline makes a run without a kill for each sink with all work, and one for each other kind, and gives the steps
+// that were passed.
+func (s *settings) baseline(ctx context.Context) (map[torture.Work]map[torture.Step]bool, error) {
+	reached := make(map[torture.Work]map[torture.Step]bool)
+	for seed, work := range []torture.Work{torture.AllWork, torture.AllWork, torture.AllWork, torture.SIEMWork, torture.ListWork} {
 		o := s.options(fmt.Sprintf("baseline-%d", seed))
-		r, err := torture.RunCrash(ctx, torture.Crash{Seed: seed}, o)
+		r, err := torture.RunCrash(ctx, torture.Crash{Seed: uint64(seed), Work: work}, o)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +100,10 @@ func (s *settings) baseline(ctx context.Context) (map[torture.Step]bool, error) 
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(reached, passed)
+		if reached[work] == nil {
+			reached[work] = make(map[torture.Step]bool)
+		}
+		maps.Copy(reached[work], passed)
 	}
 	return reached, nil
 }
