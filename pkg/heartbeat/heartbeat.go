@@ -46,7 +46,7 @@ type Stage struct {
 	Watches      []string // stages whose silence it reports
 }
 
-// Scheduler, Fetcher, Enricher and Shipper are the stages, with what each of them watches.
+// Scheduler is the stage that plans. It watches the others.
 func Scheduler(tenant string) Stage {
 	return Stage{Tenant: tenant, Name: "scheduler", Watches: []string{"fetcher", "enricher", "shipper"}}
 }
