@@ -37,14 +37,14 @@ func (b *Bus) Extent(ctx context.Context, s Selection, from, to time.Time) (Exte
 		e.Last = min(e.Last, s.last)
 	}
 	if !from.IsZero() {
-		at, err := b.sequenceAt(ctx, s.stream, from)
+		at, err := b.SequenceAt(ctx, s.stream, from)
 		if err != nil {
 			return Extent{}, err
 		}
 		e.First = max(e.First, at)
 	}
 	if !to.IsZero() {
-		at, err := b.sequenceAt(ctx, s.stream, to)
+		at, err := b.SequenceAt(ctx, s.stream, to)
 		if err != nil {
 			return Extent{}, err
 		}
@@ -57,8 +57,9 @@ func (b *Bus) Extent(ctx context.Context, s Selection, from, to time.Time) (Exte
 	return e, err
 }
 
-// sequenceAt is where the first message lies that was stored at an instant or later.
-func (b *Bus) sequenceAt(ctx context.Context, stream string, at time.Time) (uint64, error) {
+// SequenceAt is where the first message lies that was stored at an instant or later; where the next will lie if there is
+// none. It makes a consumer on the server: for tools.
+func (b *Bus) SequenceAt(ctx context.Context, stream string, at time.Time) (uint64, error) {
 	info, drop, err := b.probe(ctx, stream, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at})
 	if err != nil {
 		return 0, err

@@ -21,6 +21,7 @@ type Source interface {
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
 	Usage(ctx context.Context, stream string) (bus.Usage, error)
 	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
+	SequenceAt(ctx context.Context, stream string, at time.Time) (uint64, error)
 	Scan(ctx context.Context, s bus.Selection, visit func(bus.Stored) (bool, error)) error
 }
 

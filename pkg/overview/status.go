@@ -74,15 +74,6 @@ type Pool struct {
 	NextHour int `json:"next_hour"` // units that come back within an hour
 }
 
-// Stream is how full a stream is.
-type Stream struct {
-	Name     string    `json:"name"`
-	Messages uint64    `json:"messages"`
-	Bytes    uint64    `json:"bytes"`
-	MaxBytes int64     `json:"max_bytes"` // -1 for no limit
-	Oldest   time.Time `json:"oldest"`
-}
-
 // Sink is how delivery goes.
 type Sink struct {
 	Waiting uint64    `json:"waiting"` // batches
@@ -251,17 +242,6 @@ func Pools(ctx context.Context, book *quota.Book, now time.Time) ([]Pool, error)
 		pools = append(pools, p)
 	}
 	return pools, nil
-}
-
-func (r *Reader) streams(ctx context.Context, s *Status, _ []set) error {
-	for _, name := range []string{bus.StreamJobs, bus.StreamRaw, bus.StreamEvents, bus.StreamDead} {
-		u, err := r.src.Usage(ctx, name)
-		if err != nil {
-			return fmt.Errorf("overview: %w", err)
-		}
-		s.Streams = append(s.Streams, Stream{name, u.Messages, u.Bytes, u.MaxBytes, u.Oldest})
-	}
-	return nil
 }
 
 // alarms go by the wall clock, whatever the clock of the windows is.

@@ -55,13 +55,13 @@ func printStatus(w io.Writer, s *overview.Status) {
 	printExpansion(w, s)
 	printf(w, "\n")
 	printPools(w, s.Pools)
-	printf(w, "\nSTREAM\tMESSAGES\tBYTES\tOF\tOLDEST\n")
+	printf(w, "\nSTREAM\tMESSAGES\tBYTES\tOF\tREACHES BACK TO\tFULL AT THIS RATE\n")
 	for _, u := range s.Streams {
 		room := "-"
 		if u.MaxBytes > 0 {
 			room = fmt.Sprintf("%d (%.0f %%)", u.MaxBytes, 100*float64(u.Bytes)/float64(u.MaxBytes))
 		}
-		printf(w, "%s\t%d\t%d\t%s\t%s\n", u.Name, u.Messages, u.Bytes, room, ago(s.At, u.Oldest))
+		printf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", u.Name, u.Messages, u.Bytes, room, ago(time.Now(), u.Oldest), fullIn(u))
 	}
 	printActive(w, s)
 	printf(w, "\nALARMS: %d\n", len(s.Alarms))
@@ -104,6 +104,19 @@ func printUnproven(w io.Writer, s *overview.Status) {
 	if s.Learned.Lag > 0 {
 		printf(w, "\nPROOFPOINT IS %.0f s BEHIND ITS CLOCK, as of %s: windows end that much earlier\n", s.Learned.Lag, s.Learned.LagAt.Format(time.RFC3339))
 	}
+}
+
+// fullIn says when a stream will be full. History that is delivered goes first then; only what is not holds up live reading.
+func fullIn(u overview.Stream) string {
+	switch {
+	case u.Rate == 0:
+		return "-"
+	case u.FullIn == 0:
+		return "never: it keeps eight days"
+	case u.FullIn < 48:
+		return fmt.Sprintf("in %.1f h", u.FullIn)
+	}
+	return fmt.Sprintf("in %.1f days", u.FullIn/24)
 }
 
 // printActive says which replays are not over; the command replay ls lists the others, too.
