@@ -109,6 +109,9 @@ func (e *Events) decode(data []byte) error {
 		case 6:
 			e.JobID = string(f.bytes)
 		case 7:
+			if err := room(len(e.Events)); err != nil {
+				return err
+			}
 			e.Events = append(e.Events, Event{})
 			return decodeEvent(f.bytes, &e.Events[len(e.Events)-1])
 		case 8:

@@ -10,8 +10,13 @@ import (
 const (
 	// packedField is the number of the field "packed" in both messages.
 	packedField = 15
-	// maxUnpacked bounds what a message may claim to hold: many times what the bus carries.
-	maxUnpacked = 64 << 20
+	// recordsField is the number of the field "records" of one, "events" of the other.
+	recordsField = 7
+	// maxUnpacked bounds what a message may claim to hold, bytes. A batch ends at 2 MiB, and then one record of at
+	// most 4 MiB may stand in it with what the enricher adds.
+	maxUnpacked = 16 << 20
+	// MaxRecords bounds the records or rows of one message: BATCH_RECORDS allows 10 000.
+	MaxRecords = 16_384
 	// worthPacking is the size from which compression pays.
 	worthPacking = 256
 )
@@ -73,14 +78,18 @@ func inside(buf *[]byte, block []byte, decode func([]byte) error) error {
 	if err != nil {
 		return err
 	}
+	if len(data) == 0 {
+		return fmt.Errorf("%w: packed: nothing is in it", ErrMalformed)
+	}
 	*buf = data
 	return decode(data)
 }
 
 // Unpack returns a batch with nothing compressed in it, for readers that know the
-// messages only by their generated code. A batch that is not packed is returned as it is.
+// messages only by their generated code, with no more records than may be. A batch that is not packed is returned as it is.
 func Unpack(data []byte) ([]byte, error) {
 	var whole, beside []byte
+	packed := false
 	for rest := data; len(rest) > 0; {
 		number, kind, n := protowire.ConsumeField(rest)
 		if n < 0 {
@@ -90,6 +99,10 @@ func Unpack(data []byte) ([]byte, error) {
 			beside, rest = append(beside, rest[:n]...), rest[n:]
 			continue
 		}
+		if packed {
+			return nil, fmt.Errorf("%w: packed twice", ErrMalformed)
+		}
+		packed = true
 		_, _, tag := protowire.ConsumeTag(rest)
 		block, _ := protowire.ConsumeBytes(rest[tag:])
 		inner, err := unpack(nil, block)
@@ -98,8 +111,22 @@ func Unpack(data []byte) ([]byte, error) {
 		}
 		whole, rest = append(whole, inner...), rest[n:]
 	}
-	if whole == nil {
-		return data, nil
+	if packed {
+		data = append(whole, beside...)
 	}
-	return append(whole, beside...), nil
+	records := 0
+	return data, fields(data, func(f field) error {
+		if f.number == recordsField {
+			records++
+		}
+		return room(records - 1)
+	})
+}
+
+// room reports whether one more record may be taken.
+func room(have int) error {
+	if have >= MaxRecords {
+		return fmt.Errorf("%w: more than %d records", ErrMalformed, MaxRecords)
+	}
+	return nil
 }

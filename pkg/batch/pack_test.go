@@ -3,6 +3,7 @@ package batch_test
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,6 +70,37 @@ func TestBadPacksAreMalformed(t *testing.T) {
 		}
 		if _, err := batch.Unpack(data); name != "twice" && !errors.Is(err, batch.ErrMalformed) {
 			t.Errorf("%s, unpacked: %v", name, err)
+		}
+	}
+}
+
+// TestASmallMessageStaysSmall: what unfolds to many records, or claims to hold much, is refused before it takes memory.
+func TestASmallMessageStaysSmall(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
+	head := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: "f"})
+	empty := []byte{7<<3 | 2, 0} // a record, and a row, without anything in it
+	const most = 48 << 20        // the longest that may be unpacked, and the records of one message
+	for name, inner := range map[string][]byte{
+		"records":       bytes.Repeat(empty, batch.MaxRecords+1),
+		"very many":     append(bytes.Clone(head), bytes.Repeat(empty, 6<<20)...),
+		"longer":        bytes.Repeat([]byte{0x7a, 0}, 9<<20),
+		"nothing again": nil,
+	} {
+		data := batch.Pack(nil, inner)
+		if inner == nil {
+			data = bytes.Repeat([]byte{15<<3 | 2, 1, 0}, 100) // blocks that are empty, one behind the other
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var raw batch.Raw
+		var events batch.Events
+		rawErr, eventsErr := batch.DecodeRaw(data, &raw), batch.DecodeEvents(data, &events)
+		_, unpackErr := batch.Unpack(data)
+		runtime.ReadMemStats(&after)
+		if !errors.Is(rawErr, batch.ErrMalformed) || !errors.Is(eventsErr, batch.ErrMalformed) || !errors.Is(unpackErr, batch.ErrMalformed) {
+			t.Errorf("%s (%d bytes): %v, %v, %v", name, len(data), rawErr, eventsErr, unpackErr)
+		}
+		if taken := after.TotalAlloc - before.TotalAlloc; taken > 3*most {
+			t.Errorf("%s: %d bytes took %d MiB", name, len(data), taken>>20)
 		}
 	}
 }

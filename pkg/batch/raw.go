@@ -100,6 +100,9 @@ func (r *Raw) decode(data []byte) error {
 			r.FetchedAt = time.UnixMilli(ms).UTC()
 			return err
 		case 7:
+			if err := room(len(r.Records)); err != nil {
+				return err
+			}
 			r.Records = append(r.Records, Record{})
 			return decodeRecord(f.bytes, &r.Records[len(r.Records)-1])
 		case 8:
