@@ -127,6 +127,15 @@ func (k *Bucket) PutFor(ctx context.Context, key string, value []byte, ttl time.
 	return nil
 }
 
+// Delete removes a key whose revision is still the given one. [ErrConflict]: somebody was faster. Any other
+// error leaves the outcome unknown.
+func (k *Bucket) Delete(ctx context.Context, key string, revision uint64) error {
+	if err := k.kv.Delete(ctx, key, jetstream.LastRevision(revision)); err != nil {
+		return k.failed("delete", key, conflict(err))
+	}
+	return nil
+}
+
 // keysPatience is how long the server may leave a list of keys unfinished without a word. The library asks again after
 // two missing heartbeats of five seconds.
 const keysPatience = 30 * time.Second
