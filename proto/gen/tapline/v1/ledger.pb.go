@@ -792,7 +792,11 @@ type ListState struct {
 	Due    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due,proto3" json:"due,omitempty"`
 	SkewMs int64                  `protobuf:"zigzag64,5,opt,name=skew_ms,json=skewMs,proto3" json:"skew_ms,omitempty"`
 	// Entries of the pages that were read so far.
-	Read          int64 `protobuf:"varint,6,opt,name=read,proto3" json:"read,omitempty"`
+	Read int64 `protobuf:"varint,6,opt,name=read,proto3" json:"read,omitempty"`
+	// Where collection of the list began.
+	Start *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start,proto3" json:"start,omitempty"`
+	// Times in a row that a reading failed.
+	Failures      uint32 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -865,6 +869,20 @@ func (x *ListState) GetSkewMs() int64 {
 func (x *ListState) GetRead() int64 {
 	if x != nil {
 		return x.Read
+	}
+	return 0
+}
+
+func (x *ListState) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *ListState) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
 	}
 	return 0
 }
@@ -968,8 +986,19 @@ type PlanState struct {
 	// Windows that were asked for in vain. They are unread, and take no place among the outstanding ones.
 	Asides []*Aside `protobuf:"bytes,9,rep,name=asides,proto3" json:"asides,omitempty"`
 	// How far behind its clock Proofpoint serves, milliseconds, as learned from its answers, and when.
-	LagMs         int64                  `protobuf:"varint,10,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
-	LagAt         *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lag_at,json=lagAt,proto3" json:"lag_at,omitempty"`
+	LagMs int64                  `protobuf:"varint,10,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	LagAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lag_at,json=lagAt,proto3" json:"lag_at,omitempty"`
+	// What is read besides the rest of backfill: a feed that was switched on again, an earlier start, or what an
+	// operator wants read once more. Oldest first.
+	Backlogs []*Backlog `protobuf:"bytes,12,rep,name=backlogs,proto3" json:"backlogs,omitempty"`
+	// What is not collected because a feed is switched off, or was.
+	Offs []*Off `protobuf:"bytes,13,rep,name=offs,proto3" json:"offs,omitempty"`
+	// Counts the changes of the feeds. Of several plans of a tenant the one with the highest is in force.
+	Generation uint64 `protobuf:"varint,14,opt,name=generation,proto3" json:"generation,omitempty"`
+	// When the first window was read.
+	FirstRead *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=first_read,json=firstRead,proto3" json:"first_read,omitempty"`
+	// The start time as it was configured last.
+	StartTime     string `protobuf:"bytes,16,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,6 +1110,243 @@ func (x *PlanState) GetLagAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PlanState) GetBacklogs() []*Backlog {
+	if x != nil {
+		return x.Backlogs
+	}
+	return nil
+}
+
+func (x *PlanState) GetOffs() []*Off {
+	if x != nil {
+		return x.Offs
+	}
+	return nil
+}
+
+func (x *PlanState) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PlanState) GetFirstRead() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstRead
+	}
+	return nil
+}
+
+func (x *PlanState) GetStartTime() string {
+	if x != nil {
+		return x.StartTime
+	}
+	return ""
+}
+
+// Backlog is a span of time of some feeds that is to be read.
+type Backlog struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Window *Window                `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	Feeds  []string               `protobuf:"bytes,2,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its windows were asked for before: their jobs get new ids.
+	OnceMore      bool `protobuf:"varint,4,opt,name=once_more,json=onceMore,proto3" json:"once_more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backlog) Reset() {
+	*x = Backlog{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backlog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backlog) ProtoMessage() {}
+
+func (x *Backlog) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backlog.ProtoReflect.Descriptor instead.
+func (*Backlog) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Backlog) GetWindow() *Window {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Backlog) GetFeeds() []string {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+func (x *Backlog) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Backlog) GetOnceMore() bool {
+	if x != nil {
+		return x.OnceMore
+	}
+	return false
+}
+
+// Off is a span of time in which a feed is not collected. It is neither lost nor missing.
+type Off struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Feed  string                 `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
+	Start *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// Not set while the feed is switched off.
+	End           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Off) Reset() {
+	*x = Off{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Off) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Off) ProtoMessage() {}
+
+func (x *Off) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Off.ProtoReflect.Descriptor instead.
+func (*Off) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Off) GetFeed() string {
+	if x != nil {
+		return x.Feed
+	}
+	return ""
+}
+
+func (x *Off) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Off) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *Off) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Retry is an operator's order to read a span of time once more. It is a key of STATE,
+// "retry.<tenant>.<start>-<end>.<feed set>", until the scheduler has taken it into the plan.
+type Retry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Window        *Window                `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	Feeds         []string               `protobuf:"bytes,2,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retry) Reset() {
+	*x = Retry{}
+	mi := &file_tapline_v1_ledger_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retry) ProtoMessage() {}
+
+func (x *Retry) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_ledger_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retry.ProtoReflect.Descriptor instead.
+func (*Retry) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Retry) GetWindow() *Window {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Retry) GetFeeds() []string {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+func (x *Retry) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // Aside is a window that was asked for in vain and is asked for again, with growing waits.
 type Aside struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1096,7 +1362,7 @@ type Aside struct {
 
 func (x *Aside) Reset() {
 	*x = Aside{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1374,7 @@ func (x *Aside) String() string {
 func (*Aside) ProtoMessage() {}
 
 func (x *Aside) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[9]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1387,7 @@ func (x *Aside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Aside.ProtoReflect.Descriptor instead.
 func (*Aside) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Aside) GetJob() *Job {
@@ -1175,7 +1441,7 @@ type SweepState struct {
 
 func (x *SweepState) Reset() {
 	*x = SweepState{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1453,7 @@ func (x *SweepState) String() string {
 func (*SweepState) ProtoMessage() {}
 
 func (x *SweepState) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[10]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1466,7 @@ func (x *SweepState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepState.ProtoReflect.Descriptor instead.
 func (*SweepState) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SweepState) GetPass() uint32 {
@@ -1237,7 +1503,7 @@ type Extra struct {
 
 func (x *Extra) Reset() {
 	*x = Extra{}
-	mi := &file_tapline_v1_ledger_proto_msgTypes[11]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1515,7 @@ func (x *Extra) String() string {
 func (*Extra) ProtoMessage() {}
 
 func (x *Extra) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_ledger_proto_msgTypes[11]
+	mi := &file_tapline_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1528,7 @@ func (x *Extra) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Extra.ProtoReflect.Descriptor instead.
 func (*Extra) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Extra) GetWindow() *Window {
@@ -1357,20 +1623,22 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x1a\n" +
 	"\bcampaign\x18\x02 \x01(\tR\bcampaign\x124\n" +
 	"\aupdated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdf\x01\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xad\x02\n" +
 	"\tListState\x12.\n" +
 	"\x04head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04head\x121\n" +
 	"\voutstanding\x18\x02 \x01(\v2\x0f.tapline.v1.JobR\voutstanding\x12\x14\n" +
 	"\x05pages\x18\x03 \x01(\rR\x05pages\x12,\n" +
 	"\x03due\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x12\x17\n" +
 	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs\x12\x12\n" +
-	"\x04read\x18\x06 \x01(\x03R\x04read\"\xc2\x01\n" +
+	"\x04read\x18\x06 \x01(\x03R\x04read\x120\n" +
+	"\x05start\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x1a\n" +
+	"\bfailures\x18\b \x01(\rR\bfailures\"\xc2\x01\n" +
 	"\vRangeRecord\x12*\n" +
 	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x14\n" +
 	"\x05feeds\x18\x03 \x03(\tR\x05feeds\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x92\x04\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe2\x05\n" +
 	"\tPlanState\x127\n" +
 	"\tlive_head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bliveHead\x12?\n" +
 	"\rbackfill_next\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fbackfillNext\x12=\n" +
@@ -1383,7 +1651,30 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06asides\x18\t \x03(\v2\x11.tapline.v1.AsideR\x06asides\x12\x15\n" +
 	"\x06lag_ms\x18\n" +
 	" \x01(\x03R\x05lagMs\x121\n" +
-	"\x06lag_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05lagAt\"\xc7\x01\n" +
+	"\x06lag_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05lagAt\x12/\n" +
+	"\bbacklogs\x18\f \x03(\v2\x13.tapline.v1.BacklogR\bbacklogs\x12#\n" +
+	"\x04offs\x18\r \x03(\v2\x0f.tapline.v1.OffR\x04offs\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x0e \x01(\x04R\n" +
+	"generation\x129\n" +
+	"\n" +
+	"first_read\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tfirstRead\x12\x1d\n" +
+	"\n" +
+	"start_time\x18\x10 \x01(\tR\tstartTime\"\x80\x01\n" +
+	"\aBacklog\x12*\n" +
+	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12\x14\n" +
+	"\x05feeds\x18\x02 \x03(\tR\x05feeds\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tonce_more\x18\x04 \x01(\bR\bonceMore\"\x91\x01\n" +
+	"\x03Off\x12\x12\n" +
+	"\x04feed\x18\x01 \x01(\tR\x04feed\x120\n" +
+	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"u\n" +
+	"\x05Retry\x12*\n" +
+	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12\x14\n" +
+	"\x05feeds\x18\x02 \x03(\tR\x05feeds\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc7\x01\n" +
 	"\x05Aside\x12!\n" +
 	"\x03job\x18\x01 \x01(\v2\x0f.tapline.v1.JobR\x03job\x12\x1a\n" +
 	"\bfailures\x18\x02 \x01(\rR\bfailures\x120\n" +
@@ -1421,7 +1712,7 @@ func file_tapline_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_tapline_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tapline_v1_ledger_proto_goTypes = []any{
 	(WindowState)(0),              // 0: tapline.v1.WindowState
 	(*LedgerPage)(nil),            // 1: tapline.v1.LedgerPage
@@ -1433,13 +1724,16 @@ var file_tapline_v1_ledger_proto_goTypes = []any{
 	(*ListState)(nil),             // 7: tapline.v1.ListState
 	(*RangeRecord)(nil),           // 8: tapline.v1.RangeRecord
 	(*PlanState)(nil),             // 9: tapline.v1.PlanState
-	(*Aside)(nil),                 // 10: tapline.v1.Aside
-	(*SweepState)(nil),            // 11: tapline.v1.SweepState
-	(*Extra)(nil),                 // 12: tapline.v1.Extra
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*FeedResult)(nil),            // 14: tapline.v1.FeedResult
-	(*Job)(nil),                   // 15: tapline.v1.Job
-	(*Window)(nil),                // 16: tapline.v1.Window
+	(*Backlog)(nil),               // 10: tapline.v1.Backlog
+	(*Off)(nil),                   // 11: tapline.v1.Off
+	(*Retry)(nil),                 // 12: tapline.v1.Retry
+	(*Aside)(nil),                 // 13: tapline.v1.Aside
+	(*SweepState)(nil),            // 14: tapline.v1.SweepState
+	(*Extra)(nil),                 // 15: tapline.v1.Extra
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*FeedResult)(nil),            // 17: tapline.v1.FeedResult
+	(*Job)(nil),                   // 18: tapline.v1.Job
+	(*Window)(nil),                // 19: tapline.v1.Window
 }
 var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	2,  // 0: tapline.v1.LedgerPage.windows:type_name -> tapline.v1.WindowRecord
@@ -1450,41 +1744,50 @@ var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	3,  // 5: tapline.v1.LedgerPage.remade:type_name -> tapline.v1.BatchRecord
 	3,  // 6: tapline.v1.LedgerPage.resent:type_name -> tapline.v1.BatchRecord
 	0,  // 7: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	13, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	14, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	13, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
-	13, // 11: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
-	13, // 12: tapline.v1.WindowRecord.noted_at:type_name -> google.protobuf.Timestamp
+	16, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	17, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
+	16, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
+	16, // 11: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
+	16, // 12: tapline.v1.WindowRecord.noted_at:type_name -> google.protobuf.Timestamp
 	6,  // 13: tapline.v1.Known.versions:type_name -> tapline.v1.Version
-	13, // 14: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
-	13, // 15: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
-	13, // 16: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
-	13, // 17: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
-	15, // 18: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
-	13, // 19: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
-	16, // 20: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 21: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	13, // 22: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	13, // 23: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	13, // 24: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	13, // 25: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	15, // 26: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	11, // 27: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	12, // 28: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	13, // 29: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	10, // 30: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
-	13, // 31: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
-	15, // 32: tapline.v1.Aside.job:type_name -> tapline.v1.Job
-	13, // 33: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
-	13, // 34: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
-	13, // 35: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	16, // 36: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	16, // 37: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	16, // 14: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	16, // 15: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	16, // 16: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	16, // 17: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	18, // 18: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	16, // 19: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	16, // 20: tapline.v1.ListState.start:type_name -> google.protobuf.Timestamp
+	19, // 21: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 22: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	16, // 23: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	16, // 24: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	16, // 25: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	16, // 26: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	18, // 27: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	14, // 28: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	15, // 29: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	16, // 30: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	13, // 31: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
+	16, // 32: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
+	10, // 33: tapline.v1.PlanState.backlogs:type_name -> tapline.v1.Backlog
+	11, // 34: tapline.v1.PlanState.offs:type_name -> tapline.v1.Off
+	16, // 35: tapline.v1.PlanState.first_read:type_name -> google.protobuf.Timestamp
+	19, // 36: tapline.v1.Backlog.window:type_name -> tapline.v1.Window
+	16, // 37: tapline.v1.Off.start:type_name -> google.protobuf.Timestamp
+	16, // 38: tapline.v1.Off.end:type_name -> google.protobuf.Timestamp
+	19, // 39: tapline.v1.Retry.window:type_name -> tapline.v1.Window
+	16, // 40: tapline.v1.Retry.at:type_name -> google.protobuf.Timestamp
+	18, // 41: tapline.v1.Aside.job:type_name -> tapline.v1.Job
+	16, // 42: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
+	16, // 43: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
+	16, // 44: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	19, // 45: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	19, // 46: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }
@@ -1501,7 +1804,7 @@ func file_tapline_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_ledger_proto_rawDesc), len(file_tapline_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
