@@ -5,12 +5,11 @@ import (
 
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
-	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 // How calls are shared. In this order, each from what the earlier ones leave:
 //
-//  1. one live call an hour, and the sweeps: with these nothing is missed;
+//  1. one live call an hour, the sweeps, and what was asked for in vain: with these nothing is missed;
 //  2. backfill, spread over a day;
 //  3. live calls, as often as the rest allows, up to the configured poll interval;
 //  4. backfill at once, when live calls can keep their cadence for a day all the same.
@@ -21,6 +20,8 @@ import (
 const (
 	reserveShare = 50 // a fiftieth of the limit
 	grain        = time.Hour
+	// asideShare is how many calls an hour are kept for windows that were asked for in vain.
+	asideShare = 6
 )
 
 // reserve is how many units are kept back.
@@ -35,18 +36,26 @@ func (p *planner) left() int {
 	if p.in.Supply.Blocked.After(p.in.Now) {
 		return 0
 	}
-	return p.in.Supply.Left - len(p.s.GetOutstanding())
+	return p.in.Supply.Left - p.committed()
 }
+
+// committed is how many calls the jobs on the bus will make.
+func (p *planner) committed() int { return len(p.s.GetOutstanding()) + p.offered() }
 
 // cadence is how often live windows are read.
 func (p *planner) cadence() time.Duration {
 	if p.in.Supply == nil || p.in.Supply.Limit == 0 {
 		return p.c.Poll
 	}
-	rest := window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())
 	backfill := 0.0
-	if !rest.Empty() {
-		backfill = rest.Span().Hours() + 1
+	add := func(w window.Window) {
+		if !w.Empty() {
+			backfill += w.Span().Hours() + 1
+		}
+	}
+	add(window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime()))
+	for _, b := range p.s.GetBacklogs() {
+		add(of(b.GetWindow()))
 	}
 	interval := p.c.Poll
 	p.supply(func(after time.Duration, units int) bool {
@@ -86,16 +95,17 @@ func (p *planner) spare() bool {
 	return ok
 }
 
-// sweepCalls is how many sweeps fall due in the time to come.
+// sweepCalls is how many sweeps fall due in the time to come, and how many calls go to what was asked for in vain.
 func (p *planner) sweepCalls(after time.Duration) float64 {
-	return float64(len(p.c.Sweeps))*after.Hours() + float64(len(p.s.GetExtras()))*min(after.Hours()/24, 1)
+	vain := min(len(p.s.GetAsides()), asideShare)
+	return float64(len(p.c.Sweeps)+vain)*after.Hours() + float64(len(p.s.GetExtras()))*min(after.Hours()/24, 1)
 }
 
 // supply visits the instants right before units come back, and the end of the
 // day, with the calls that may have been planned until then.
 func (p *planner) supply(visit func(after time.Duration, units int) bool) {
 	f := p.in.Supply
-	units := f.Left - len(p.s.GetOutstanding())
+	units := f.Left - p.committed()
 	for _, r := range f.Returns {
 		after := r.At.Sub(p.in.Now)
 		if after >= quota.Period {
@@ -107,18 +117,4 @@ func (p *planner) supply(visit func(after time.Duration, units int) bool) {
 		units += r.Units
 	}
 	visit(quota.Period, units)
-}
-
-// Edge is how long it takes until something that has not been read can no longer be
-// read, and where that begins. ok is false when everything up to the head is read.
-func Edge(s *taplinev1.PlanState, now time.Time) (left time.Duration, oldest time.Time, ok bool) {
-	if next := s.GetBackfillNext().AsTime(); next.Before(s.GetBackfillEnd().AsTime()) {
-		oldest, ok = next, true
-	}
-	for _, j := range s.GetOutstanding() {
-		if start := j.GetWindow().GetStart().AsTime(); j.GetPass() == 0 && (!ok || start.Before(oldest)) {
-			oldest, ok = start, true
-		}
-	}
-	return oldest.Add(window.Lookback).Sub(now), oldest, ok
 }

@@ -39,7 +39,10 @@ type Config struct {
 // Input is what one step looks at.
 type Input struct {
 	Now time.Time // by Proofpoint's clock
-	// Outcomes of outstanding jobs that are known, by job id.
+	// Earliest is the present by the clock that is furthest behind; zero means Now. Nothing is given up
+	// as too old before it is too old by this clock, too.
+	Earliest time.Time
+	// Outcomes of outstanding jobs and of windows set aside that are known, by job id.
 	Outcomes map[string]*taplinev1.WindowRecord
 	// Supply is the calls to be had of the set's pool; nil means any number.
 	Supply *quota.Forecast
@@ -53,6 +56,7 @@ type Output struct {
 	Done    []*taplinev1.Job // no longer outstanding
 	Lost    []Range          // what Proofpoint no longer serves
 	Sealed  []Range          // what is complete
+	Dropped *Range           // history that Proofpoint ceased to serve before there was time to read it: collection begins later
 	Cadence time.Duration    // of live windows at the moment
 }
 
@@ -63,14 +67,11 @@ type Range struct {
 	Reason string
 }
 
-// Start is the first state: everything from the configured start to the present
-// is backfill, everything after it is live.
+// Start is the first state: what Proofpoint still serves from the configured start to the present is
+// backfill, everything after it is live.
 func Start(c Config, now time.Time) *taplinev1.PlanState {
 	head := now.Add(-c.Margin).Truncate(time.Minute)
-	start := c.Start.UTC().Truncate(time.Minute)
-	if start.After(head) {
-		start = head
-	}
+	start := earlier(later(c.Start.UTC().Truncate(time.Minute), Oldest(now)), head)
 	return &taplinev1.PlanState{
 		LiveHead: timestamppb.New(head), BackfillNext: timestamppb.New(start), BackfillEnd: timestamppb.New(head), Start: timestamppb.New(start),
 	}
@@ -78,10 +79,16 @@ func Start(c Config, now time.Time) *taplinev1.PlanState {
 
 // Step advances the state, in place.
 func Step(c Config, s *taplinev1.PlanState, in Input) Output {
-	p := &planner{c: c, s: s, in: in, oldest: Oldest(in.Now)}
+	p := &planner{c: c, s: s, in: in, earliest: in.Now}
+	if !in.Earliest.IsZero() {
+		p.earliest = earlier(in.Now, in.Earliest)
+	}
+	p.oldest = Oldest(p.earliest)
 	p.passes()
 	p.settle()
+	p.decay()
 	p.clamp()
+	p.offer()
 	p.out.Cadence = p.cadence()
 	if !in.NoLive {
 		p.live()
@@ -99,35 +106,55 @@ func Oldest(now time.Time) time.Time {
 }
 
 type planner struct {
-	c      Config
-	s      *taplinev1.PlanState
-	in     Input
-	oldest time.Time
-	out    Output
+	c        Config
+	s        *taplinev1.PlanState
+	in       Input
+	earliest time.Time // see Input
+	oldest   time.Time
+	out      Output
 }
 
-// settle takes finished jobs out and puts the parts of split windows in.
+// settle takes finished jobs out and puts in what follows from them.
 func (p *planner) settle() {
-	var left []*taplinev1.Job
+	var jobs []*taplinev1.Job
+	var asides []*taplinev1.Aside
 	for _, j := range p.s.GetOutstanding() {
-		outcome := p.in.Outcomes[j.GetId()]
-		switch outcome.GetState() {
-		case taplinev1.WindowState_WINDOW_STATE_FETCHED:
-			p.out.Done = append(p.out.Done, j)
-			p.read(j, outcome)
-		case taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST:
-			p.out.Done = append(p.out.Done, j)
-			if j.GetPass() > 0 && j.GetPass() >= p.final() { // it was read before
-				p.unswept(span(j), j.GetFeeds())
-			}
-		case taplinev1.WindowState_WINDOW_STATE_SPLIT:
-			p.out.Done = append(p.out.Done, j)
-			left = append(left, p.parts(j)...)
-		default:
-			left = append(left, j)
-		}
+		todo, vain := p.outcome(j, nil)
+		jobs, asides = append(jobs, todo...), append(asides, vain...)
 	}
-	p.s.Outstanding = left
+	for _, a := range p.s.GetAsides() {
+		_, vain := p.outcome(a.GetJob(), a)
+		asides = append(asides, vain...)
+	}
+	p.s.Outstanding, p.s.Asides = jobs, asides
+	p.gather()
+}
+
+// outcome is what takes the place of a job, which may be set aside: itself while its outcome is not known, nothing
+// when it is done.
+func (p *planner) outcome(j *taplinev1.Job, a *taplinev1.Aside) ([]*taplinev1.Job, []*taplinev1.Aside) {
+	record := p.in.Outcomes[j.GetId()]
+	p.learn(j, record)
+	switch record.GetState() {
+	case taplinev1.WindowState_WINDOW_STATE_FETCHED:
+		p.out.Done = append(p.out.Done, j)
+		return nil, p.fetched(j, record)
+	case taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST:
+		p.out.Done = append(p.out.Done, j)
+		return nil, p.givenUp(j, record)
+	case taplinev1.WindowState_WINDOW_STATE_SPLIT:
+		p.out.Done = append(p.out.Done, j)
+		if a == nil {
+			return p.parts(j), nil
+		}
+		return nil, p.partsAside(a)
+	case taplinev1.WindowState_WINDOW_STATE_UNPROVEN:
+		return nil, p.unproven(j, a, record)
+	}
+	if a == nil {
+		return []*taplinev1.Job{j}, nil
+	}
+	return nil, []*taplinev1.Aside{a}
 }
 
 // parts are what a window that cannot be read is cut into: first it loses what was read
@@ -140,34 +167,19 @@ func (p *planner) parts(j *taplinev1.Job) []*taplinev1.Job {
 	if first, second, ok := w.Halves(); ok {
 		return []*taplinev1.Job{p.like(j, first, j.GetFeeds()), p.like(j, second, j.GetFeeds())}
 	}
+	if len(j.GetFeeds()) == 1 { // it cannot be cut
+		return []*taplinev1.Job{p.anew(j, w)}
+	}
 	var parts []*taplinev1.Job
-	for _, f := range j.GetFeeds() { // a single feed comes back as it was; a fetcher does not split it
+	for _, f := range j.GetFeeds() {
 		parts = append(parts, p.like(j, w, []string{f}))
 	}
 	return parts
 }
 
-// clamp gives up what Proofpoint no longer serves.
-func (p *planner) clamp() {
-	next, end := p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime()
-	if next.Before(end) && next.Before(p.oldest) {
-		cut := earlier(p.oldest, end)
-		p.lose(next, cut)
-		p.s.BackfillNext = timestamppb.New(cut)
-	}
-	if head := p.s.GetLiveHead().AsTime(); head.Before(p.oldest) {
-		p.lose(head, p.oldest)
-		p.s.LiveHead = timestamppb.New(p.oldest)
-	}
-}
-
-func (p *planner) lose(from, to time.Time) {
-	p.out.Lost = append(p.out.Lost, Range{window.New(from, to), feed.Names(p.c.Set), "older than the seven days that Proofpoint serves"})
-}
-
 // live plans from the head to the present, in windows of at most an hour.
 func (p *planner) live() {
-	present := p.in.Now.Add(-p.c.Margin)
+	present := p.in.Now.Add(-p.margin())
 	for p.waiting(taplinev1.Lane_LANE_LIVE) < maxLive {
 		head := p.s.GetLiveHead().AsTime()
 		end := present.Truncate(time.Minute) // on the minute, unless calls are scarce
@@ -197,19 +209,41 @@ func (p *planner) overlap(head, end time.Time) time.Time {
 	if p.s.GetBackfillNext().AsTime().Before(p.s.GetBackfillEnd().AsTime()) {
 		start = later(start, p.s.GetBackfillEnd().AsTime())
 	}
-	for _, j := range p.s.GetOutstanding() {
-		if o := span(j); o.Meets(window.New(start, end)) {
+	for _, o := range p.inWork() {
+		if o.Meets(window.New(start, end)) {
 			start = later(start, o.End)
 		}
 	}
 	return earlier(start, head)
 }
 
+// inWork is what outstanding jobs, windows that are set aside and backlogs are about.
+func (p *planner) inWork() (spans []window.Window) {
+	for _, j := range p.s.GetOutstanding() {
+		spans = append(spans, span(j))
+	}
+	for _, a := range p.s.GetAsides() {
+		spans = append(spans, span(a.GetJob()))
+	}
+	for _, b := range p.s.GetBacklogs() {
+		spans = append(spans, of(b.GetWindow()))
+	}
+	return spans
+}
+
 // backfill plans the oldest hours first: they are the next to fall off the edge.
 func (p *planner) backfill() {
 	for p.waiting(taplinev1.Lane_LANE_BACKFILL) < maxBackfill {
 		next, end := p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime()
-		if !next.Before(end) || !p.spare() {
+		rest := next.Before(end)
+		if b := p.backlog(); b != nil && (!rest || of(b.GetWindow()).Start.Before(next)) {
+			if !p.spare() {
+				return
+			}
+			p.takeUp(b)
+			continue
+		}
+		if !rest || !p.spare() {
 			return
 		}
 		w := window.New(next, earlier(next.Truncate(time.Hour).Add(time.Hour), end))
@@ -248,10 +282,35 @@ func (p *planner) like(j *taplinev1.Job, w window.Window, feeds []string) *tapli
 	return j
 }
 
-// span is a job's window. Jobs in the state are the planner's own.
-func span(j *taplinev1.Job) window.Window {
-	return window.New(j.GetWindow().GetStart().AsTime(), j.GetWindow().GetEnd().AsTime())
+// anew makes a job whose id no earlier outcome is about, although its window may be that of j: a first reading gets
+// the age of the window for its pass, and a sweep the next one.
+func (p *planner) anew(j *taplinev1.Job, w window.Window) *taplinev1.Job {
+	next := &taplinev1.Job{Lane: j.GetLane(), Pass: j.GetPass()}
+	if w == span(j) {
+		next.Pass++
+		if firstReading(j) {
+			next.Lane = taplinev1.Lane_LANE_BACKFILL
+			next.Pass = max(next.GetPass(), p.age(w))
+		}
+	}
+	return p.like(next, w, j.GetFeeds())
 }
+
+// age is how old a window is, in minutes, as the pass of a job that reads it once more.
+func (p *planner) age(w window.Window) uint32 {
+	return minutes(min(max(p.in.Now.Sub(w.End), time.Minute), window.Lookback))
+}
+
+// firstReading reports whether what the job is about is unread. The others are sweeps.
+func firstReading(j *taplinev1.Job) bool { return j.GetLane() != taplinev1.Lane_LANE_SWEEP }
+
+// of is a window in the state. All in it are the planner's own.
+func of(w *taplinev1.Window) window.Window {
+	return window.New(w.GetStart().AsTime(), w.GetEnd().AsTime())
+}
+
+// span is a job's window.
+func span(j *taplinev1.Job) window.Window { return of(j.GetWindow()) }
 
 // own is a job's window without what was read before.
 func own(j *taplinev1.Job) window.Window {

@@ -51,14 +51,16 @@ type model struct {
 	lost     []window.Window
 	sealed   map[feed.Feed][]window.Window
 	planned  map[string]bool
+	start    time.Time
 }
 
 func newModel(t *rapid.T) *model {
 	c := config()
 	c.Start = epoch.Add(-time.Duration(rapid.IntRange(0, 7*24*60-30).Draw(t, "start")) * time.Minute)
 	c.Overlap = time.Duration(rapid.IntRange(0, 70).Draw(t, "overlap")) * time.Minute
+	s := plan.Start(c, epoch)
 	return &model{
-		c: c, s: plan.Start(c, epoch), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
+		c: c, s: s, start: s.GetStart().AsTime(), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
 		planned: map[string]bool{}, read: map[feed.Feed][]window.Window{}, last: map[feed.Feed][]window.Window{}, sealed: map[feed.Feed][]window.Window{},
 	}
 }
@@ -89,8 +91,8 @@ func (m *model) step(t *rapid.T) {
 			t.Fatalf("%s spans %s", id, w.Span())
 		case w.End.After(m.latest.Add(-m.c.Margin)):
 			t.Fatalf("%s ends after %s", id, m.latest)
-		case w.Start.Before(m.s.GetStart().AsTime()):
-			t.Fatalf("%s starts before %s", id, m.s.GetStart().AsTime())
+		case w.Start.Before(m.start):
+			t.Fatalf("%s starts before %s", id, m.start)
 		case m.planned[j.GetId()]:
 			t.Fatalf("%s was planned before", id)
 		}

@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -83,12 +82,12 @@ func (p *planner) expire() {
 			continue
 		}
 		if state.GetPass() == final {
-			p.whatIsRead(window.New(next, p.oldest), func(part window.Window, f string) { p.unswept(part, []string{f}) })
+			p.whatIsRead(window.New(next, p.oldest), func(part window.Window, f string) { p.unswept(part, []string{f}, overdue(part, final)) })
 		}
 		state.Next = timestamppb.New(p.oldest)
 	}
 	p.s.Extras = slices.DeleteFunc(p.s.GetExtras(), func(x *taplinev1.Extra) bool {
-		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
+		w := of(x.GetWindow())
 		if !w.Start.Before(p.oldest) {
 			return false
 		}
@@ -96,10 +95,14 @@ func (p *planner) expire() {
 		case x.GetPass() > final:
 			p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
 		case x.GetPass() == final:
-			p.unswept(w, x.GetFeeds())
+			p.unswept(w, x.GetFeeds(), overdue(w, final))
 		}
 		return true
 	})
+}
+
+func overdue(w window.Window, pass uint32) string {
+	return "it was due since " + stamp(w.End.Add(time.Duration(pass)*time.Minute))
 }
 
 // sweepNext plans the sweep that is due first, if one is.
@@ -108,20 +111,19 @@ func (p *planner) sweepNext() bool {
 	var taken func()
 	first := p.in.Now.Add(1)
 	offer := func(w window.Window, pass uint32, feeds []string, take func()) {
-		due := w.End.Add(time.Duration(pass) * time.Minute)
-		if due.Before(first) && !p.busy(w) {
+		if due := dueAt(w, pass); due.Before(first) && !p.busy(w) {
 			first, taken = due, take
 			best = &taplinev1.Job{Lane: taplinev1.Lane_LANE_SWEEP, Pass: pass, Feeds: feeds, Window: w.Proto()}
 		}
 	}
 	for _, state := range p.s.GetSweeps() {
-		if w := upcoming(state); !w.End.After(p.s.GetLiveHead().AsTime()) {
-			offer(w, state.GetPass(), feed.Names(p.c.Set), func() { state.Next = timestamppb.New(w.End) })
+		if w, ok := p.due(state); ok {
+			offer(w, state.GetPass(), p.feeds(), func() { state.Next = timestamppb.New(w.End) })
 		}
 	}
 	// Windows that are swept besides: their last sweep still found something, or a pass left them out wrongly.
 	for i, x := range p.s.GetExtras() {
-		w := window.New(x.GetWindow().GetStart().AsTime(), x.GetWindow().GetEnd().AsTime())
+		w := of(x.GetWindow())
 		offer(w, x.GetPass(), x.GetFeeds(), func() { p.s.Extras = slices.Delete(p.s.GetExtras(), i, i+1) })
 	}
 	if best == nil {
@@ -130,6 +132,82 @@ func (p *planner) sweepNext() bool {
 	taken()
 	p.s.Outstanding = append(p.s.Outstanding, p.like(best, span(best), best.GetFeeds()))
 	return true
+}
+
+func dueAt(w window.Window, pass uint32) time.Time {
+	return w.End.Add(time.Duration(pass) * time.Minute)
+}
+
+// patience is how long a due sweep waits for an outstanding first reading in its hour before it steps over it.
+const patience = 10 * time.Minute
+
+// due is what a pass sweeps now: the next hour, or its part up to something that is in the way. A pass steps
+// over what is not read yet. When that is read, it is older than the pass demands, or is swept besides: see first.
+func (p *planner) due(s *taplinev1.SweepState) (window.Window, bool) {
+	for {
+		w := upcoming(s)
+		if w.End.After(p.s.GetLiveHead().AsTime()) || dueAt(w, s.GetPass()).After(p.in.Now) || w.End.After(p.in.Now.Add(-p.margin())) {
+			return w, false
+		}
+		o, ok := p.obstacle(w, s.GetPass())
+		switch {
+		case !ok:
+			return w, false
+		case o.Empty():
+			return w, true
+		case o.Start.Sub(w.Start) >= window.MinSpan:
+			return window.New(w.Start, o.Start), true
+		}
+		p.stepOver(s, w, o)
+	}
+}
+
+// obstacle is the first thing in the way of a sweep; it is empty if there is none. ok is false when the sweep had better
+// wait.
+func (p *planner) obstacle(w window.Window, pass uint32) (first window.Window, ok bool) {
+	stuck := func(j *taplinev1.Job) bool {
+		return firstReading(j) && p.in.Now.Sub(later(dueAt(w, pass), j.GetPlannedAt().AsTime())) > patience
+	}
+	consider := func(o window.Window) {
+		if o.Meets(w) && (first.Empty() || o.Start.Before(first.Start)) {
+			first = o
+		}
+	}
+	for _, j := range p.s.GetOutstanding() {
+		if span(j).Meets(w) && !stuck(j) {
+			return window.Window{}, false
+		}
+		consider(span(j))
+	}
+	for _, a := range p.s.GetAsides() {
+		consider(span(a.GetJob()))
+	}
+	for _, b := range p.s.GetBacklogs() {
+		consider(of(b.GetWindow()))
+	}
+	consider(window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime()))
+	return first, true
+}
+
+// stepOver moves a pass behind an obstacle at the beginning of its window. What is read beside it and is too short
+// for a sweep, and what waits for another sweep, is swept later.
+func (p *planner) stepOver(s *taplinev1.SweepState, w, o window.Window) {
+	to := earlier(o.End, w.End)
+	if w.End.Sub(to) < window.MinSpan {
+		to = w.End
+	}
+	over := window.New(w.Start, to)
+	unread := []window.Window{}
+	for _, d := range Unread(p.s) {
+		unread = append(unread, d.Window)
+	}
+	if len(over.Missing(unread)) > 0 {
+		if over.Span() < window.MinSpan {
+			over.Start = over.End.Add(-window.MinSpan)
+		}
+		p.s.Extras = append(p.s.Extras, &taplinev1.Extra{Window: over.Proto(), Pass: s.GetPass(), Feeds: p.feeds()})
+	}
+	s.Next = timestamppb.New(to)
 }
 
 // upcoming is what a pass sweeps next.
@@ -175,12 +253,12 @@ func (p *planner) busy(w window.Window) bool {
 	if w.Meets(window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())) {
 		return true
 	}
-	return slices.ContainsFunc(p.s.GetOutstanding(), func(j *taplinev1.Job) bool { return w.Meets(span(j)) })
+	return slices.ContainsFunc(p.inWork(), w.Meets)
 }
 
 // read decides what is next for a window that was read: another sweep, or the seal.
 func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
-	if j.GetPass() == 0 {
+	if firstReading(j) {
 		p.first(j, outcome)
 		return
 	}
@@ -243,20 +321,20 @@ func leftOut(s *taplinev1.SweepState, w window.Window) (parts []window.Window) {
 
 // whatIsRead visits the parts of a span that are read, feed by feed; the rest is decided when it is.
 func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f string)) {
-	unread := []window.Window{window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())}
-	for _, f := range feed.Names(p.c.Set) {
-		of := slices.Clone(unread)
+	debts := Unread(p.s)
+	for _, f := range p.feeds() {
+		var unread []window.Window
 		for _, lost := range p.out.Lost {
 			if slices.Contains(lost.Feeds, f) {
-				of = append(of, lost.Window)
+				unread = append(unread, lost.Window)
 			}
 		}
-		for _, j := range p.s.GetOutstanding() {
-			if j.GetPass() == 0 && slices.Contains(j.GetFeeds(), f) {
-				of = append(of, own(j))
+		for _, d := range debts {
+			if slices.Contains(d.Feeds, f) {
+				unread = append(unread, d.Window)
 			}
 		}
-		for _, part := range w.Missing(of) {
+		for _, part := range w.Missing(unread) {
 			visit(part, f)
 		}
 	}
@@ -264,8 +342,10 @@ func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f s
 
 // unswept gives up what was read and will not be read again: records that became visible
 // after the last reading are missing.
-func (p *planner) unswept(w window.Window, feeds []string) {
-	p.out.Lost = append(p.out.Lost, Range{w, feeds, "it was read, but its last sweep did not take place in time"})
+func (p *planner) unswept(w window.Window, feeds []string, why string) {
+	if !w.Empty() {
+		p.out.Lost = append(p.out.Lost, Range{w, feeds, "it was read, but its last sweep did not take place in time: " + why})
+	}
 }
 
 func (p *planner) seal(w window.Window, feeds []string, reason string) {
