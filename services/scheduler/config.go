@@ -75,10 +75,12 @@ func (a Alarms) Validate() error {
 // errBadStart carries Devo's number for a start time that cannot be used.
 const errBadStart = 101
 
-// StartTime is an instant, or an age that is turned into one when it is used.
+// StartTime is an instant, or an age that is turned into one when it is used. An age is of what Proofpoint
+// serves. An instant may become too old while the system runs, so only the first start looks at that.
 type StartTime struct {
-	at  time.Time
-	age time.Duration
+	text string
+	at   time.Time
+	age  time.Duration
 }
 
 // UnmarshalText reads RFC 3339, or a number of days such as 7d, or a duration
@@ -86,32 +88,40 @@ type StartTime struct {
 func (s *StartTime) UnmarshalText(text []byte) error {
 	raw := string(text)
 	if at, err := time.Parse(time.RFC3339, raw); err == nil {
-		*s = StartTime{at: at.UTC()}
+		*s = StartTime{text: raw, at: at.UTC()}
 		return nil
 	}
 	age, err := config.ParseAge(raw)
 	if err != nil || age < 0 {
 		return fmt.Errorf("error %d: %w", errBadStart, errStartForm)
 	}
-	*s = StartTime{age: age}
+	if age > window.Lookback {
+		return fmt.Errorf("error %d: %w", errBadStart, errStartTooOld)
+	}
+	*s = StartTime{text: raw, age: age}
 	return nil
 }
 
-// Instant is the start as seen from now: never before what Proofpoint serves. A start in the
-// future is an error.
+// Instant is the start as seen from now. A start in the future is an error.
 func (s StartTime) Instant(now time.Time) (time.Time, error) {
 	at := s.at
 	if at.IsZero() {
 		at = now.Add(-s.age)
 	}
 	if at.After(now) {
-		return time.Time{}, &config.ProblemError{
-			Variable: "TAP_START_TIME", Value: at.Format(time.RFC3339), ID: errBadStart,
-			Reason: "lies in the future; it is now " + now.UTC().Format(time.RFC3339),
-		}
-	}
-	if oldest := now.Add(-window.Lookback); at.Before(oldest) {
-		at = oldest
+		return time.Time{}, s.problem(at, "lies in the future; it is now "+now.UTC().Format(time.RFC3339))
 	}
 	return at, nil
+}
+
+// first refuses an instant that a first start cannot begin with.
+func (s StartTime) first(now time.Time) error {
+	if oldest := now.Add(-window.Lookback); !s.at.IsZero() && s.at.Before(oldest) {
+		return s.problem(s.at, "is more than seven days ago, and Proofpoint serves from "+oldest.UTC().Format(time.RFC3339)+" on; want that or later, or an age such as 7d")
+	}
+	return nil
+}
+
+func (s StartTime) problem(at time.Time, reason string) error {
+	return &config.ProblemError{Variable: "TAP_START_TIME", Value: at.Format(time.RFC3339), ID: errBadStart, Reason: reason}
 }

@@ -54,10 +54,10 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 	if err != nil {
 		return err
 	}
-	// A local clock that is ahead of Proofpoint's would ask for the future.
-	now := s.now().Add(-time.Duration(state.GetSkewMs()) * time.Millisecond)
+	now, earliest := believed(s.now(), state.GetSkewMs())
+	orders := s.orders.take(p.cfg, state, now)
 	out := plan.Step(p.cfg, state, plan.Input{
-		Now: now, Outcomes: outcomes, Supply: &supply, NoBackfill: s.room.noBackfill, NoLive: s.room.noLive,
+		Now: now, Earliest: earliest, Outcomes: outcomes, Supply: &supply, NoBackfill: s.room.noBackfill, NoLive: s.room.noLive,
 	})
 	if err := s.ranges(ctx, out); err != nil {
 		return err
@@ -77,9 +77,23 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 		s.count(out.Lost, out.Sealed)
 	}
 	step.At("scheduler.state")
+	if err := s.orders.done(ctx, s.state, orders); err != nil {
+		return err
+	}
 	p.state, p.now = state, now
 	s.note(p, out, supply)
-	return s.publish(ctx, p, state.GetOutstanding())
+	return s.publish(ctx, p, plan.Offered(state))
+}
+
+// maxSkew bounds what a measured clock moves the head of reading.
+const maxSkew = time.Hour
+
+// believed is the present that windows are planned by, and the earliest that it may be. A local clock that is ahead of
+// Proofpoint's would ask for the future; one that is behind is not moved, so that the head never passes the local
+// present. By a clock that is more than an hour off nothing is lost.
+func believed(local time.Time, skewMs int64) (now, earliest time.Time) {
+	skew := max(time.Duration(skewMs)*time.Millisecond, 0)
+	return local.Add(-min(skew, maxSkew)), local.Add(-skew)
 }
 
 func encode(state *taplinev1.PlanState) ([]byte, error) {
@@ -93,7 +107,7 @@ func encode(state *taplinev1.PlanState) ([]byte, error) {
 func (s *Scheduler) read(ctx context.Context, p *planning) (*taplinev1.PlanState, uint64, error) {
 	entry, err := s.state.Get(ctx, p.key)
 	if errors.Is(err, bus.ErrNotFound) {
-		return plan.Start(p.cfg, s.now()), 0, nil
+		return s.begin(ctx, p)
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the plan of %s: %w", p.cfg.Set, err)
@@ -108,15 +122,15 @@ func (s *Scheduler) read(ctx context.Context, p *planning) (*taplinev1.PlanState
 // outcomes asks the ledger about every outstanding job.
 func (s *Scheduler) outcomes(ctx context.Context, state *taplinev1.PlanState) (map[string]*taplinev1.WindowRecord, error) {
 	var ids []string
-	for _, j := range state.GetOutstanding() {
+	for _, j := range plan.Offered(state) {
 		ids = append(ids, j.GetId())
 	}
 	known, err := s.ledger.Outcomes(ctx, ids...)
 	if err != nil {
 		return nil, err
 	}
-	for _, j := range state.GetOutstanding() { // the latest word on the clock counts
-		if w := known[j.GetId()]; w != nil {
+	for _, j := range plan.Offered(state) { // the latest word on the clock counts
+		if w := known[j.GetId()]; w.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED {
 			state.SkewMs = w.GetSkewMs()
 		}
 	}
@@ -141,6 +155,9 @@ func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 		}
 		s.alarms.Hold(ctx, alarm.Lost, r.String()+" cannot be read any more: "+r.Reason, lostFor)
 		s.log.Error("a range is lost", slog.Any("feeds", r.Feeds), slog.String("range", r.Interval()), slog.String("reason", r.Reason))
+	}
+	if r := out.Dropped; r != nil {
+		s.log.Warn("collection begins later than configured", slog.String("left_out", r.Interval()), slog.String("reason", r.Reason))
 	}
 	for _, r := range out.Sealed {
 		if err := put(r, taplinev1.WindowState_WINDOW_STATE_SEALED); err != nil {
@@ -193,11 +210,13 @@ func (s *Scheduler) note(p *planning, out plan.Output, supply quota.Forecast) {
 	for _, j := range p.state.GetOutstanding() {
 		waiting[job.LaneName(j.GetLane())]++
 	}
+	s.metrics.unproven.Set(float64(len(p.state.GetAsides())))
+	s.metrics.lag.Set(float64(p.state.GetLagMs()) / 1000)
 	for _, lane := range job.SIEMLanes() {
 		s.metrics.outstanding.WithLabelValues(lane).Set(float64(waiting[lane]))
 	}
 	s.metrics.headLag.Set(p.now.Sub(p.state.GetLiveHead().AsTime()).Seconds())
-	s.metrics.backfill.Set(p.state.GetBackfillEnd().AsTime().Sub(p.state.GetBackfillNext().AsTime()).Seconds())
+	s.metrics.backfill.Set(plan.Waiting(p.state).Seconds())
 	s.metrics.cadence.Set(out.Cadence.Seconds())
 	s.metrics.quotaLeft.WithLabelValues(string(p.pool)).Set(float64(supply.Left))
 	s.metrics.quotaExternal.WithLabelValues(string(p.pool)).Set(float64(supply.External))

@@ -62,7 +62,7 @@ func (c Config) listings(start time.Time) []*listing {
 	add := func(l plan.ListConfig) {
 		l.Tenant, l.Start, l.Margin, l.Snapshot = c.Tenant.Name, start, c.Margin, c.Lists.Snapshot
 		l.Limit = c.Quota.Limits()[l.Call.Pool()]
-		all = append(all, &listing{cfg: l, key: "list." + c.Tenant.Name + "." + l.Name()})
+		all = append(all, &listing{cfg: l, key: plan.ListKey(c.Tenant.Name, l.Name())})
 	}
 	if c.Feeds.Has(feed.Campaigns) {
 		add(plan.ListConfig{Call: feed.CallCampaignIDs, Interval: c.Lists.Campaigns, Lists: 1})
@@ -96,12 +96,13 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		if err != nil {
 			return err
 		}
-		if outcome = known[j.GetId()]; outcome != nil {
+		if outcome = known[j.GetId()]; outcome.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED {
 			state.SkewMs = outcome.GetSkewMs()
 		}
 	}
 	before := proto.CloneOf(state)
-	out := plan.StepList(l.cfg, state, s.now().Add(-time.Duration(state.GetSkewMs())*time.Millisecond), outcome)
+	now, _ := believed(s.now(), state.GetSkewMs())
+	out := plan.StepList(l.cfg, state, now, outcome)
 	var lost []plan.Range
 	if out.Lost != nil {
 		lost = append(lost, *out.Lost)

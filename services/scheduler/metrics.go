@@ -11,6 +11,8 @@ type metrics struct {
 	lost        prometheus.Counter
 	sealed      prometheus.Counter
 	cadence     prometheus.Gauge
+	unproven    prometheus.Gauge
+	lag         prometheus.Gauge
 
 	quotaLeft     *prometheus.GaugeVec // by pool
 	quotaExternal *prometheus.GaugeVec // by pool
@@ -42,13 +44,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m.pace()
 	m.account()
-	r.MustRegister(m.planned, m.outstanding, m.headLag, m.backfill, m.lost, m.sealed, m.cadence, m.quotaLeft, m.quotaExternal,
+	r.MustRegister(m.unproven, m.lag, m.planned, m.outstanding, m.headLag, m.backfill, m.lost, m.sealed, m.cadence, m.quotaLeft, m.quotaExternal,
 		m.freshness, m.pending, m.violations, m.edge, m.backlogAge)
 	return m
 }
 
 // pace makes the metrics of how calls are spent.
 func (m *metrics) pace() {
+	m.unproven = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tapline_scheduler_windows_unproven", Help: "Windows that were asked for in vain and wait to be asked for once more.",
+	})
+	m.lag = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tapline_scheduler_learned_lag_seconds", Help: "How far Proofpoint serves behind its clock, as its answers say.",
+	})
 	m.cadence = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tapline_scheduler_cadence_seconds", Help: "Time between live calls that the budget allows at the moment.",
 	})

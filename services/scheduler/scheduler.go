@@ -11,6 +11,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
@@ -60,6 +61,9 @@ type Scheduler struct {
 	plans  []*planning
 	lists  []*listing
 	room   room
+	orders orders
+	start  time.Time // where collection begins, at the first start
+	ready  bool      // what is in STATE is in line with the configuration
 }
 
 // New checks what can be checked without the bus. A start time in the future is
@@ -74,7 +78,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 		return nil, err
 	}
 	s := &Scheduler{
-		cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now, registry: deps.Metrics,
+		start: start, cfg: cfg, bus: deps.Bus, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health, now: deps.Now, registry: deps.Metrics,
 	}
 	for _, set := range feed.Cover(cfg.Feeds.Names) {
 		s.plans = append(s.plans, &planning{
@@ -82,7 +86,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 				Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin, Overlap: cfg.Overlap, Sweeps: cfg.Sweeps,
 			},
 			pool:      set.Endpoint().Pool,
-			key:       cfg.Tenant.Name + "." + set.String(),
+			key:       plan.Key(cfg.Tenant.Name, set),
 			published: make(map[string]time.Time),
 		})
 	}
@@ -90,7 +94,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 	return s, nil
 }
 
-// Run plans until ctx ends. An error means that the bus is not set up.
+// Run plans until ctx ends. An error means that the bus is not set up, or that the first start cannot begin as configured.
 func (s *Scheduler) Run(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return lifecycle.Stopped(ctx, err)
@@ -105,6 +109,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, config.ErrInvalid):
+			return fmt.Errorf("scheduler: %w", err)
 		case err != nil && !failing:
 			s.log.Warn("cannot plan; trying on", slog.Any("error", err))
 			s.health.Degraded("plan", err.Error())
@@ -147,7 +153,16 @@ func (s *Scheduler) turn() { s.health.Turn(Flow.Stage, time.Minute+s.cfg.Tick) }
 
 // tick advances every plan. The plans do not hinder each other.
 func (s *Scheduler) tick(ctx context.Context) error {
+	if !s.ready {
+		if err := s.prepare(ctx); err != nil {
+			return err
+		}
+		s.ready = true
+	}
 	if err := s.look(ctx); err != nil {
+		return err
+	}
+	if err := s.orders.look(ctx, s.state, s.cfg.Tenant.Name); err != nil {
 		return err
 	}
 	var problems []error

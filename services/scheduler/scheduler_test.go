@@ -246,7 +246,7 @@ func poll(t *testing.T, check func() bool) {
 func TestStartTimes(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Time{
-		"7d": epoch.Add(-7 * 24 * time.Hour), "12h": epoch.Add(-12 * time.Hour), "30d": epoch.Add(-7 * 24 * time.Hour),
+		"7d": epoch.Add(-7 * 24 * time.Hour), "12h": epoch.Add(-12 * time.Hour), "168h": epoch.Add(-7 * 24 * time.Hour),
 		"2026-03-10T00:00:00Z": time.Date(2026, 3, 10, 0, 0, 0, 0, time.UTC), "0.5d": epoch.Add(-12 * time.Hour),
 	} {
 		var s scheduler.StartTime
@@ -264,7 +264,7 @@ func TestStartTimes(t *testing.T) {
 	if _, err := future.Instant(epoch); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "error 101") {
 		t.Errorf("start in the future: %v", err)
 	}
-	for _, text := range []string{"yesterday", "-1h", "7", "2026-03-12", "d"} {
+	for _, text := range []string{"yesterday", "-1h", "7", "2026-03-12", "d", "30d", "169h", "7.1d"} {
 		if err := new(scheduler.StartTime).UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "101") {
 			t.Errorf("%s: %v", text, err)
 		}
