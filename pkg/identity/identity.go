@@ -19,12 +19,8 @@ type Identity struct {
 	TimeMS int64  // click or message time, epoch milliseconds; 0 if there is none
 }
 
-var (
-	// ErrNoIdentity says that the record has neither an id nor a GUID.
-	ErrNoIdentity = errors.New("record has neither id nor GUID")
-	// ErrNotJSON says that the record is not one JSON object.
-	ErrNotJSON = errors.New("record is not a JSON object")
-)
+// ErrNotJSON says that the record is not one JSON object.
+var ErrNotJSON = errors.New("record is not a JSON object")
 
 // Hasher computes identities. It reuses its buffers and is for one goroutine.
 type Hasher struct {
@@ -37,14 +33,14 @@ type Hasher struct {
 type fields struct {
 	id, guid   []byte
 	recipients [][]byte
-	when       []byte
+
+	clickTime, messageTime []byte
 }
 
 // NewHasher makes a hasher.
 func NewHasher() *Hasher { return &Hasher{} }
 
-// SIEM computes the identity of a click or message record. With [ErrNoIdentity]
-// the content hash and the time are valid all the same.
+// SIEM computes the identity of a click or message record.
 func (h *Hasher) SIEM(f feed.Feed, record []byte) (Identity, error) {
 	sum, err := h.first(record)
 	if err != nil {
@@ -53,7 +49,7 @@ func (h *Hasher) SIEM(f feed.Feed, record []byte) (Identity, error) {
 	if h.space(); h.pos != len(h.text) {
 		return Identity{}, h.unexpected("the end")
 	}
-	return h.identity(f, sum)
+	return h.identity(f, sum), nil
 }
 
 // First is [Hasher.SIEM] for the record that text begins with; n is where it ends. Both tell the same of it, so that
@@ -63,8 +59,7 @@ func (h *Hasher) First(f feed.Feed, text []byte) (id Identity, n int, err error)
 	if err != nil {
 		return Identity{}, 0, err
 	}
-	id, err = h.identity(f, sum)
-	return id, h.pos, err
+	return h.identity(f, sum), h.pos, nil
 }
 
 // first hashes the object that text begins with, and notes its members that identity needs.
@@ -78,19 +73,29 @@ func (h *Hasher) first(text []byte) (sum uint64, err error) {
 }
 
 // identity is that of the record that was hashed.
-func (h *Hasher) identity(f feed.Feed, sum uint64) (Identity, error) {
-	id := Identity{Hash: sum, TimeMS: millis(h.when)}
-	if !h.appendKey(f) {
-		return id, ErrNoIdentity
-	}
+func (h *Hasher) identity(f feed.Feed, sum uint64) Identity {
+	id := Identity{Hash: sum, TimeMS: millis(h.when(f))}
+	h.appendKey(f, id)
 	digest := sha256.Sum256(h.key)
 	id.ID = binary.BigEndian.Uint64(digest[:])
-	return id, nil
+	return id
+}
+
+// when is the text of the record's own time. A record that has both is placed by the one of its feed, whatever the order of its members.
+func (h *Hasher) when(f feed.Feed) []byte {
+	own, other := h.messageTime, h.clickTime
+	if f.IsClick() {
+		own, other = other, own
+	}
+	if len(own) == 0 {
+		return other
+	}
+	return own
 }
 
 // appendKey writes the identity key, each part with its length so that no two
 // keys look alike.
-func (h *Hasher) appendKey(f feed.Feed) bool {
+func (h *Hasher) appendKey(f feed.Feed, id Identity) {
 	part := func(b []byte) { h.key = append(binary.AppendUvarint(h.key, uint64(len(b))), b...) }
 	h.key = h.key[:0]
 	part([]byte(f))
@@ -106,9 +111,19 @@ func (h *Hasher) appendKey(f feed.Feed) bool {
 			part(r)
 		}
 	default:
-		return false
+		part([]byte("content"))
+		h.key = binary.BigEndian.AppendUint64(h.key, id.Hash)
+		h.key = binary.BigEndian.AppendUint64(h.key, uint64(id.TimeMS))
 	}
-	return true
+}
+
+// Bytes names what is no JSON object, by its bytes: there is nothing else to tell it by.
+func Bytes(f feed.Feed, text []byte) Identity {
+	digest := sha256.New()
+	_, _ = digest.Write(append(binary.AppendUvarint(nil, uint64(len(f))), f...))
+	_, _ = digest.Write(text)
+	sum := digest.Sum(nil)
+	return Identity{ID: binary.BigEndian.Uint64(sum), Hash: binary.BigEndian.Uint64(sum[8:])}
 }
 
 // Content hashes a JSON object, whatever it is, without some of its top-level members.
@@ -123,7 +138,7 @@ func (h *Hasher) Content(record []byte, without ...string) (uint64, error) {
 			_, err := h.value(2)
 			return null, err // as if it were missing
 		}
-		return h.value(2)
+		return h.member(key, 2)
 	}, 1)
 	if err != nil {
 		return 0, err
@@ -132,6 +147,14 @@ func (h *Hasher) Content(record []byte, without ...string) (uint64, error) {
 		return 0, h.unexpected("the end")
 	}
 	return sum, nil
+}
+
+// Former makes hash, one of the hasher's own functions, give the content hash that earlier versions gave: then there were fewer
+// bags, and a number was hashed as it is written. What they have stored is compared by it.
+func (h *Hasher) Former(hash func() (uint64, error)) (uint64, error) {
+	h.former = true
+	defer func() { h.former = false }()
+	return hash()
 }
 
 // Named is the hash of an identity key that consists of the parts.

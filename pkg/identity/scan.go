@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"fmt"
 	"math/bits"
 	"unicode/utf8"
@@ -31,6 +30,7 @@ type scanner struct {
 	text    []byte
 	pos     int
 	scratch []byte // unescaped strings; grown, never reset within a record
+	former  bool   // hash as former versions did: see [Hasher.Former]
 }
 
 func (s *scanner) reset(text []byte) { s.text, s.pos, s.scratch = text, 0, s.scratch[:0] }
@@ -39,22 +39,24 @@ func (s *scanner) reset(text []byte) { s.text, s.pos, s.scratch = text, 0, s.scr
 func (h *Hasher) topMember(key []byte) (uint64, error) {
 	switch string(key) {
 	case "messageParts", "threatsInfoMap":
-		if h.peek() == '[' {
+		if h.peek() == '[' { // former versions had no other bags
 			return h.array(true, 2, nil)
 		}
 	case "id":
 		return h.capture(&h.id)
 	case "GUID":
 		return h.capture(&h.guid)
-	case "clickTime", "messageTime":
-		return h.capture(&h.when)
+	case "clickTime":
+		return h.capture(&h.clickTime)
+	case "messageTime":
+		return h.capture(&h.messageTime)
 	case "recipient":
 		if h.peek() == '[' {
-			return h.array(false, 2, func() (uint64, error) { return h.recipient() })
+			return h.array(!h.former, 2, h.recipient)
 		}
 		return h.recipient()
 	}
-	return h.value(2)
+	return h.member(key, 2)
 }
 
 func (h *Hasher) recipient() (uint64, error) {
@@ -81,9 +83,6 @@ func (h *Hasher) capture(dst *[]byte) (uint64, error) {
 
 // value hashes whatever comes.
 func (s *scanner) value(depth int) (uint64, error) {
-	if depth > maxDepth {
-		return 0, fmt.Errorf("%w: nested deeper than %d", ErrNotJSON, maxDepth)
-	}
 	switch s.peek() {
 	case '{':
 		return s.object(nil, depth)
@@ -97,11 +96,12 @@ func (s *scanner) value(depth int) (uint64, error) {
 	for s.pos < len(s.text) && !ends[s.text[s.pos]] {
 		s.pos++
 	}
-	if !scalar(s.text[start:s.pos]) {
+	text, ok := s.scalar(s.text[start:s.pos])
+	if !ok {
 		s.pos = start
 		return 0, s.unexpected("a value")
 	}
-	return mix(xxhash.Sum64(s.text[start:s.pos]) ^ seedScalar), nil
+	return mix(xxhash.Sum64(text) ^ seedScalar), nil
 }
 
 // null is the hash of null, which counts as missing in an object.
@@ -109,6 +109,9 @@ var null = mix(xxhash.Sum64String("null") ^ seedScalar)
 
 // object hashes an object whose brace is next; member, if given, hashes the values.
 func (s *scanner) object(member func(key []byte) (uint64, error), depth int) (uint64, error) {
+	if depth > maxDepth {
+		return 0, fmt.Errorf("%w: nested deeper than %d", ErrNotJSON, maxDepth)
+	}
 	s.pos++
 	sum := uint64(seedObject)
 	for first := true; ; first = false {
@@ -132,7 +135,7 @@ func (s *scanner) object(member func(key []byte) (uint64, error), depth int) (ui
 		if member != nil {
 			v, err = member(key)
 		} else {
-			v, err = s.value(depth + 1)
+			v, err = s.member(key, depth+1)
 		}
 		if err != nil {
 			return 0, err
@@ -143,19 +146,42 @@ func (s *scanner) object(member func(key []byte) (uint64, error), depth int) (ui
 	}
 }
 
-// array hashes an array whose bracket is next; a bag ignores the order.
-func (s *scanner) array(bag bool, depth int, element func() (uint64, error)) (uint64, error) {
-	s.pos++
-	sum := uint64(seedArray)
-	if bag {
-		sum = seedBag
+// member hashes the value of a member.
+func (s *scanner) member(key []byte, depth int) (uint64, error) {
+	if s.peek() == '[' {
+		return s.array(isBag(key) && !s.former, depth, nil)
 	}
-	for first := true; ; first = false {
-		done, err := s.next(']', first)
-		if err != nil || done {
-			return mix(sum), err
+	return s.value(depth)
+}
+
+// isBag reports whether the order of a list is not content. A list of rows is none, though Proofpoint may turn it round: the place
+// of a row in it is part of the row's @tapline_id.
+func isBag(key []byte) bool {
+	switch string(key) {
+	case "messageParts", "threatsInfoMap", "modulesRun", "policyRoutes", "recipient",
+		"fromAddress", "toAddresses", "ccAddresses", "replyToAddress",
+		"actors", "families", "malware", "techniques", "brands":
+		return true
+	}
+	return false
+}
+
+// array hashes an array whose bracket is next. A bag ignores the order, and one element that is no list is as good as a bag of it.
+func (s *scanner) array(bag bool, depth int, element func() (uint64, error)) (uint64, error) {
+	if depth > maxDepth {
+		return 0, fmt.Errorf("%w: nested deeper than %d", ErrNotJSON, maxDepth)
+	}
+	s.pos++
+	chain, sum, v, n, list := uint64(seedArray), uint64(seedBag), null, 0, false
+	for ; ; n++ {
+		done, err := s.next(']', n == 0)
+		if err != nil {
+			return 0, err
 		}
-		var v uint64
+		if done {
+			break
+		}
+		list = s.peek() == '['
 		if element != nil {
 			v, err = element()
 		} else {
@@ -167,9 +193,16 @@ func (s *scanner) array(bag bool, depth int, element func() (uint64, error)) (ui
 		if bag {
 			sum += mix(v ^ seedBag)
 		} else {
-			sum = mix(sum*memberPrime + v)
+			chain = mix(chain*memberPrime + v)
 		}
 	}
+	switch {
+	case !bag, n == 0 && !s.former:
+		return mix(chain), nil
+	case n == 1 && !list && v != null && !s.former:
+		return v, nil
+	}
+	return mix(sum), nil
 }
 
 // next goes to the next member or element, or behind the closing one.
@@ -251,55 +284,6 @@ func escape(text []byte) int {
 		}
 	}
 	return 6
-}
-
-// scalar reports whether the text is null, true, false or a number.
-func scalar(text []byte) bool {
-	if len(text) == 0 {
-		return false
-	}
-	switch text[0] {
-	case 'n', 't', 'f':
-		return string(text) == "null" || string(text) == "true" || string(text) == "false"
-	}
-	return number(text)
-}
-
-// number reports whether the text is a number as RFC 8259, section 6, has it.
-func number(text []byte) bool {
-	text = bytes.TrimPrefix(text, []byte("-"))
-	whole := digits(text)
-	if whole == 0 || (whole > 1 && text[0] == '0') {
-		return false
-	}
-	text = text[whole:]
-	if len(text) > 0 && text[0] == '.' {
-		fraction := digits(text[1:])
-		if fraction == 0 {
-			return false
-		}
-		text = text[1+fraction:]
-	}
-	if len(text) > 0 && text[0]|0x20 == 'e' {
-		text = text[1:]
-		if len(text) > 0 && (text[0] == '+' || text[0] == '-') {
-			text = text[1:]
-		}
-		exponent := digits(text)
-		if exponent == 0 {
-			return false
-		}
-		text = text[exponent:]
-	}
-	return len(text) == 0
-}
-
-// digits counts the digits that text begins with.
-func digits(text []byte) (n int) {
-	for n < len(text) && text[n] >= '0' && text[n] <= '9' {
-		n++
-	}
-	return n
 }
 
 func (s *scanner) peek() byte {

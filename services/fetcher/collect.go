@@ -3,7 +3,6 @@ package fetcher
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -78,6 +77,9 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 		return err
 	}
 	verdict, err := look(ctx, c.sets, r.Feed, c.id, &rec)
+	if err == nil && verdict == seen.Revision {
+		verdict, err = c.unlessFormer(ctx, r.Feed, &rec)
+	}
 	if err != nil {
 		return err
 	}
@@ -106,23 +108,39 @@ func look(ctx context.Context, sets *seen.Sets, f feed.Feed, id job.ID, r *batch
 	return sets.Add(ctx, f, r.TimeMS, r.ID, r.Hash)
 }
 
-// identify names the record. One without any identity of its own is named by its content.
+// unlessFormer judges a revision: it is a duplicate when an earlier version published this content, of which it made another hash.
+func (c *collector) unlessFormer(ctx context.Context, f feed.Feed, r *batch.Record) (seen.Verdict, error) {
+	if c.id.Call != feed.CallSIEM || r.TimeMS == 0 {
+		return seen.Revision, nil
+	}
+	hash, err := c.hasher.Former(func() (uint64, error) {
+		id, err := c.hasher.SIEM(f, r.JSON)
+		return id.Hash, err
+	})
+	if err != nil { // it has no other identity than its bytes
+		return seen.Revision, nil //nolint:nilerr // see above
+	}
+	if before, err := c.sets.Former(ctx, f, r.TimeMS, r.ID, hash); err != nil || before {
+		return seen.Duplicate, err
+	}
+	return seen.Revision, nil
+}
+
+// identify names the record.
 func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
-	if r.Bad() {
-		return c.byContent(r), nil
-	}
-	if c.id.Call != feed.CallSIEM {
+	var id identity.Identity
+	switch {
+	case r.Bad():
+		id = c.byContent(r)
+	case c.id.Call != feed.CallSIEM:
 		return c.entry(r)
-	}
-	if id := r.Identity; id != nil {
-		return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
-	}
-	id, err := c.hasher.SIEM(r.Feed, r.JSON)
-	if errors.Is(err, identity.ErrNoIdentity) {
-		return c.byContent(r), nil
-	}
-	if err != nil {
-		return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
+	case r.Identity != nil:
+		id = *r.Identity
+	default:
+		var err error
+		if id, err = c.hasher.SIEM(r.Feed, r.JSON); err != nil {
+			return batch.Record{}, fmt.Errorf("identify a record of %s: %w", r.Feed, err)
+		}
 	}
 	return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: r.JSON}, nil
 }
@@ -155,12 +173,12 @@ func (c *collector) entry(r proofpoint.Record) (batch.Record, error) {
 }
 
 // byContent names a record by its bytes; a piece of one by all bytes so far, since two pieces may look alike.
-func (c *collector) byContent(r proofpoint.Record) batch.Record {
+func (c *collector) byContent(r proofpoint.Record) identity.Identity {
 	if c.follows = c.digest; r.Part <= 1 {
 		c.follows = nil
 	}
 	c.digest = digest(c.follows, r.JSON)
-	return batch.Record{ID: binary.BigEndian.Uint64(c.digest), Hash: binary.BigEndian.Uint64(c.digest[8:]), JSON: r.JSON}
+	return identity.Bytes(r.Feed, c.digest)
 }
 
 func digest(follows, content []byte) []byte {

@@ -111,19 +111,19 @@ func (c *collector) take(q *question, answer []byte) error {
 	fc := c.feeds[0]
 	fc.result.Received++
 	rec := batch.Record{ID: identity.Named(string(c.id.Call), q.target.GetId()), TimeMS: c.head.FetchedAt.UnixMilli(), JSON: answer}
-	hash, err := c.hasher.Content(answer, "generated") // which differs in every answer
-	if err != nil {                                    // valid, and yet more than is understood: it is what it is
-		hash = identity.Named(string(answer))
-	}
-	if rec.Hash = hash; q.target.GetCampaign() != "" { // the row says it, so it is content
-		rec.Hash = identity.Mix(hash, identity.Named(q.target.GetCampaign()))
-	}
+	content := func() (uint64, error) { return c.hasher.Content(answer, "generated") } // which differs in every answer
+	rec.Hash = q.about(answer, content)
+	var err error
 	if rec.Target, err = proto.Marshal(q.target); err != nil {
 		return fmt.Errorf("encode target %s: %w", q.target.GetId(), err)
 	}
 	// The last is what was asked, which may know a campaign that no record does. It stays even when there are too many.
 	c.answers = append(c.answers, answered{append(slices.Clone(q.same), q.target), rec.Hash})
-	if rec.Hash == q.hash {
+	same := rec.Hash == q.hash
+	if !same && q.hash != 0 { // an earlier version made another hash of it
+		same = q.hash == q.about(answer, func() (uint64, error) { return c.hasher.Former(content) })
+	}
+	if same {
 		fc.result.Duplicate++
 		return nil
 	}
@@ -133,6 +133,18 @@ func (c *collector) take(q *question, answer []byte) error {
 	}
 	c.broken = c.pack(fc, &rec)
 	return c.broken
+}
+
+// about is the hash of the row that an answer makes. The row says the campaign of the question, so it is content, too.
+func (q *question) about(answer []byte, content func() (uint64, error)) uint64 {
+	hash, err := content()
+	if err != nil { // valid, and yet more than is understood: it is what it is
+		hash = identity.Named(string(answer))
+	}
+	if q.target.GetCampaign() != "" {
+		hash = identity.Mix(hash, identity.Named(q.target.GetCampaign()))
+	}
+	return hash
 }
 
 // without decides about a target that has no answer.

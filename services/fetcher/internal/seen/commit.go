@@ -87,17 +87,18 @@ func (s *Sets) changes(keys []hourKey) (fitting []hourKey, changes []bus.Change)
 	for _, key := range keys {
 		h := s.hours[key]
 		pending := h.pending()
-		if len(h.tail())/entrySize+len(pending) >= s.chunk {
+		if h.tail().len()+len(pending) >= s.chunk {
 			continue
 		}
-		change := bus.Change{Key: s.key(key, len(h.chunks)-1), Value: merge(h.tail(), pending), Revision: h.rev}
+		value, _ := merge(h.tail(), pending)
+		change := bus.Change{Key: s.key(key, len(h.chunks)-1), Value: value, Revision: h.rev}
 		fitting, changes = append(fitting, key), append(changes, change)
 	}
 	return fitting, changes
 }
 
 // pending are the entries that are not written yet.
-func (h *hour) pending() []uint64 {
+func (h *hour) pending() []entry {
 	return slices.AppendSeq(slices.Collect(maps.Values(h.added)), maps.Keys(h.more))
 }
 
@@ -106,10 +107,9 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 	pending := h.pending()
 	for race := (bus.Race{}); len(pending) > 0; {
 		last := len(h.chunks) - 1
-		room := s.chunk - len(h.chunks[last])/entrySize
-		part := pending[:min(room, len(pending))]
-		merged := merge(h.chunks[last], part)
-		rev, err := s.store.Update(ctx, s.key(key, last), merged, h.rev)
+		part := pending[:min(s.chunk-h.tail().len(), len(pending))]
+		value, merged := merge(h.tail(), part)
+		rev, err := s.store.Update(ctx, s.key(key, last), value, h.rev)
 		if errors.Is(err, bus.ErrConflict) {
 			if err := race.Lost(ctx); err != nil {
 				return fmt.Errorf("note what was seen: %w", err)
@@ -125,7 +125,7 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 		step.At("seen.written")
 		h.chunks[last], h.rev = merged, rev
 		pending = pending[len(part):]
-		if len(merged) >= s.chunk*entrySize {
+		if merged.len() >= s.chunk {
 			h.chunks, h.rev = append(h.chunks, nil), 0
 		}
 	}

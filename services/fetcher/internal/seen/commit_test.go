@@ -30,7 +30,7 @@ func whole(t *testing.T, store store, n int) {
 		touch(t, s, id+1, Duplicate)
 	}
 	for key, h := range s.hours {
-		if size := len(h.tail()) / entrySize; len(h.chunks) != 1 || size != n {
+		if size := h.tail().len(); len(h.chunks) != 1 || size != n {
 			t.Errorf("hour %d has %d chunks, the last of %d records; want one of %d", key.hour, len(h.chunks), size, n)
 		}
 	}
@@ -87,7 +87,7 @@ func TestHoursAreWrittenInTheEnd(t *testing.T) {
 	}
 	after := Open(m, "main", &Hints{}, "live")
 	touch(t, after, 1, Duplicate)
-	if n := len(after.hours[hourKey{feed.ClicksBlocked, 0}].tail()) / entrySize; n != 1+rivals {
+	if n := after.hours[hourKey{feed.ClicksBlocked, 0}].tail().len(); n != 1+rivals {
 		t.Errorf("the hour that all fought for has %d records, want %d", n, 1+rivals)
 	}
 }

@@ -56,11 +56,12 @@ func (s *Sets) readAhead(ctx context.Context) {
 		return
 	}
 	for _, pair := range pairs {
-		if !s.open(pair.Value) {
+		l, ok := s.open(pair.Entry)
+		if !ok {
 			continue
 		}
 		h := newHour()
-		h.chunks, h.rev = [][]byte{pair.Value}, pair.Revision
+		h.chunks, h.rev = []list{l}, pair.Revision
 		s.hours[hours[pair.Key]] = h
 	}
 }

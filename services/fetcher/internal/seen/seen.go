@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// chunkEntries is how many entries one key holds: 4 MB, half of what the bus
-// takes in one message.
+// chunkEntries is how many entries one key holds: 6 MB, and the bus
+// takes 8 in one message.
 const chunkEntries = 500_000
 
 // store is the bucket SEEN.
@@ -54,10 +55,10 @@ type hourKey struct {
 
 // hour is what is known of one feed and hour.
 type hour struct {
-	chunks [][]byte // all but the last are full
-	rev    uint64   // revision of the last chunk; 0 when it does not exist
-	added  map[uint64]uint64
-	more   map[uint64]struct{} // further revisions of an identity in added
+	chunks []list // all but the last are full
+	rev    uint64 // revision of the last chunk; 0 when it does not exist
+	added  map[uint64]entry
+	more   map[entry]struct{} // further revisions of an identity in added
 }
 
 // Open begins the view of a job in a lane. The hints may be those of other jobs.
@@ -75,7 +76,7 @@ func (s *Sets) AddUndated(ctx context.Context, f feed.Feed, start time.Time, id,
 		if err != nil {
 			return New, err
 		}
-		if v := h.find(entry(id, hash)); v == Duplicate {
+		if v := h.find(entryOf(id, hash)); v == Duplicate {
 			return Duplicate, nil
 		} else if v == Revision {
 			verdict = Revision
@@ -90,29 +91,48 @@ func (s *Sets) AddUndated(ctx context.Context, f feed.Feed, start time.Time, id,
 
 // Add looks a record up by its own time and remembers it for Commit.
 func (s *Sets) Add(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint64) (Verdict, error) {
-	key := hourKey{f, timeMS / time.Hour.Milliseconds()}
-	h := s.last
-	if h == nil || key != s.lastID {
-		var err error
-		if h, err = s.load(ctx, key); err != nil {
-			return New, err
-		}
-		s.last, s.lastID = h, key
+	h, err := s.of(ctx, f, timeMS)
+	if err != nil {
+		return New, err
 	}
-	return h.add(entry(id, hash)), nil
+	return h.add(entryOf(id, hash)), nil
+}
+
+// Former reports whether an earlier version published a record of that time. hash is the one that it made of the content.
+func (s *Sets) Former(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint64) (bool, error) {
+	h, err := s.of(ctx, f, timeMS)
+	if err != nil {
+		return false, err
+	}
+	key := entryOf(id, hash).key
+	return slices.ContainsFunc(h.chunks, func(l list) bool { return l.short(key) }), nil
+}
+
+// of gives the hour of a time.
+func (s *Sets) of(ctx context.Context, f feed.Feed, timeMS int64) (*hour, error) {
+	key := hourKey{f, timeMS / time.Hour.Milliseconds()}
+	if s.last != nil && key == s.lastID {
+		return s.last, nil
+	}
+	h, err := s.load(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	s.last, s.lastID = h, key
+	return h, nil
 }
 
 // find looks an entry up.
-func (h *hour) find(e uint64) Verdict {
+func (h *hour) find(e entry) Verdict {
 	known := false
 	for _, chunk := range h.chunks {
-		k, same := contains(chunk, e)
+		k, same := chunk.contains(e)
 		if same {
 			return Duplicate
 		}
 		known = known || k
 	}
-	if have, ok := h.added[base(e)]; ok {
+	if have, ok := h.added[e.base()]; ok {
 		if _, again := h.more[e]; again || have == e {
 			return Duplicate
 		}
@@ -125,24 +145,24 @@ func (h *hour) find(e uint64) Verdict {
 }
 
 // add looks an entry up and remembers it.
-func (h *hour) add(e uint64) Verdict {
+func (h *hour) add(e entry) Verdict {
 	verdict := h.find(e)
 	if verdict == Duplicate {
 		return Duplicate
 	}
-	if _, ok := h.added[base(e)]; ok {
+	if _, ok := h.added[e.base()]; ok {
 		h.more[e] = struct{}{}
 	} else {
-		h.added[base(e)] = e
+		h.added[e.base()] = e
 	}
 	return verdict
 }
 
 // tail is the last chunk.
-func (h *hour) tail() []byte { return h.chunks[len(h.chunks)-1] }
+func (h *hour) tail() list { return h.chunks[len(h.chunks)-1] }
 
 func newHour() *hour {
-	return &hour{added: make(map[uint64]uint64), more: make(map[uint64]struct{})}
+	return &hour{added: make(map[uint64]entry), more: make(map[entry]struct{})}
 }
 
 func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
@@ -174,12 +194,13 @@ func (s *Sets) read(ctx context.Context, key hourKey, h *hour) error {
 		if err != nil {
 			return fmt.Errorf("read what was seen: %w", err)
 		}
-		if len(entry.Value)%entrySize != 0 {
-			return fmt.Errorf("%w: %s has %d bytes", errMalformed, s.key(key, len(h.chunks)), len(entry.Value))
+		l, err := parse(entry.Value)
+		if err != nil {
+			return fmt.Errorf("%w: %s has %d bytes", err, s.key(key, len(h.chunks)), len(entry.Value))
 		}
 		h.rev = entry.Revision
-		h.chunks = append(h.chunks, entry.Value)
-		if len(entry.Value) < s.chunk*entrySize {
+		h.chunks = append(h.chunks, l)
+		if l.len() < s.chunk {
 			return nil
 		}
 	}
@@ -200,24 +221,24 @@ func (s *Sets) readAgain(ctx context.Context, keys []hourKey) error {
 	}
 	for i, key := range keys {
 		h := s.hours[key]
-		entry, ok := stored[names[i]]
-		if !ok || !s.open(entry.Value) {
+		entry := stored[names[i]]
+		l, ok := s.open(entry)
+		if !ok {
 			if err := s.read(ctx, key, h); err != nil {
 				return err
 			}
 			continue
 		}
-		h.chunks[len(h.chunks)-1], h.rev = entry.Value, entry.Revision
+		h.chunks[len(h.chunks)-1], h.rev = l, entry.Revision
 	}
 	return nil
 }
 
-// open reports whether a value is a list that is not full.
-func (s *Sets) open(value []byte) bool {
-	return len(value)%entrySize == 0 && len(value) < s.chunk*entrySize
+// open gives the list that is stored, if there is one that is not full.
+func (s *Sets) open(stored bus.Entry) (list, bool) {
+	l, err := parse(stored.Value)
+	return l, err == nil && stored.Revision != 0 && l.len() < s.chunk
 }
-
-var errMalformed = errors.New("SEEN entry is not a list of 8-byte entries")
 
 // key is "<tenant>.<feed>.<hour>", with a number for the chunks after the first.
 func (s *Sets) key(k hourKey, chunk int) string {
