@@ -115,9 +115,6 @@ func (l *listing) shape(call feed.Call) arrays {
 }
 
 func (l *listing) add(key, value []byte) error {
-	if !jsontext.Value(key).IsValid(lenient...) || !jsontext.Value(value).IsValid(lenient...) {
-		return fmt.Errorf("%w: member %.60q around the list", errMalformed, key)
-	}
 	if len(l.members)+len(key)+len(value) > maxEnvelope {
 		return nil
 	}

@@ -98,6 +98,8 @@ func TestEveryRefusalHasAName(t *testing.T) {
 		{400, "The requested interval is still current and\nso on", proofpoint.StillCurrent, 300},
 		{400, "", proofpoint.BadRequest, 300},
 		{400, "something new", proofpoint.BadRequest, 300},
+		{400, "<html>The requested interval is too long</html>", proofpoint.BadRequest, 300},
+		{400, "\x00\n", proofpoint.BadRequest, 300},
 		{401, "", proofpoint.BadCredentials, 100},
 		{403, "<html>forbidden</html>", proofpoint.Forbidden, 100},
 		{404, "", proofpoint.NotFound, 300},
@@ -124,6 +126,32 @@ func TestEveryRefusalHasAName(t *testing.T) {
 		if !strings.HasPrefix(text, fmt.Sprintf("error %d: /v2/siem/clicks/blocked", c.id)) || strings.ContainsAny(text, "\n\x00\x1b") ||
 			strings.Contains(text, "s3cret") || len(text) > 600 {
 			t.Errorf("message %q", text)
+		}
+	}
+}
+
+// TestRetryAfterIsUnderstoodAndBounded: seconds, or a date by the clock of the answer.
+func TestRetryAfterIsUnderstoodAndBounded(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for header, want := range map[string]time.Duration{
+		"": 0, "0": 0, "17": 17 * time.Second, " 60 ": time.Minute, "86400": day, "86401": day, "9223372036854775807": day, "99999999999999999999999": day,
+		"-5": 0, "+5": 0, "1.5": 0, "1h": 0, "5m3": 0, "1e3": 0, "soon": 0, "0x10": 0,
+		clock.Add(90 * time.Second).Format(http.TimeFormat):                      90 * time.Second,
+		clock.Add(-time.Hour).Format(http.TimeFormat):                            0,
+		clock.Add(10 * day).Format(http.TimeFormat):                              day,
+		clock.Add(time.Minute).Format("Monday, 02-Jan-06 15:04:05 GMT"):          time.Minute,
+		clock.Add(time.Minute).Format("Mon Jan _2 15:04:05 2006"):                time.Minute,
+		clock.Add(time.Minute).Format(time.RFC3339):                              0,
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Format(http.TimeFormat): day,
+	} {
+		client, _ := api(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		})
+		_, _, err := read(t, client)
+		if failure, ok := errors.AsType[*proofpoint.APIError](err); !ok || failure.RetryAfter != want {
+			t.Errorf("%q: %v, want %s", header, err, want)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package proofpoint
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -101,14 +103,17 @@ func (e *Evidence) present(f feed.Feed) {
 }
 
 // end takes a value of queryEndTime. Of several the worst counts: one that is not understood, or the earliest.
-func (e *Evidence) end(value []byte) {
+func (e *Evidence) end(value []byte) error {
 	at, ok := endTime(value)
 	switch {
+	case !ok && !jsontext.Value(value).IsValid(lenient...):
+		return fmt.Errorf("%w: %s %.60q", errMalformed, endKey, value)
 	case !ok:
 		e.QueryEnd, e.EndText = time.Time{}, words(value)
 	case e.EndText == "" && (e.QueryEnd.IsZero() || at.Before(e.QueryEnd)):
 		e.QueryEnd = at
 	}
+	return nil
 }
 
 // endTime understands RFC 3339 with any fraction and offset, the offset with a colon or without.
@@ -125,14 +130,37 @@ func endTime(value []byte) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// member takes a member that is neither an array of records nor queryEndTime.
-func (e *Evidence) member(key string, value []byte) {
-	if e.ErrorText != "" || saysNothing(value) {
-		return
+// member takes a member that is neither an array of records nor queryEndTime, whole with its key, and looks for
+// anything in it that says error. It has to be valid.
+func (e *Evidence) member(key, value []byte) error {
+	d := jsontext.NewDecoder(io.MultiReader(strings.NewReader("{"), bytes.NewReader(key), strings.NewReader(":"), bytes.NewReader(value), strings.NewReader("}")), lenient...)
+	for {
+		token, err := d.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil && token.Kind() == '"' && says(token.String()) {
+			err = e.error(d, token.String())
+		}
+		if err != nil {
+			return fmt.Errorf("%w: member %.60q: %w", errMalformed, key, err)
+		}
 	}
-	if says(key) || (value[0] == '"' && says(string(value))) {
-		e.ErrorText = words([]byte(key + ": " + string(value[:min(len(value), maxWords)])))
+}
+
+// error takes a key or text that says error; a key does not if its value is that there is none.
+func (e *Evidence) error(d *jsontext.Decoder, text string) error {
+	if kind, n := d.StackIndex(d.StackDepth()); kind == '{' && n%2 == 1 {
+		value, err := d.ReadValue()
+		if err != nil || saysNothing(value) {
+			return err
+		}
+		text += ": " + string(value[:min(len(value), maxWords)])
 	}
+	if e.ErrorText == "" {
+		e.ErrorText = words([]byte(text))
+	}
+	return nil
 }
 
 // other takes the key of an array that nobody asked for.
@@ -157,14 +185,10 @@ func says(text string) bool { return strings.Contains(strings.ToLower(text), "er
 
 // saysNothing reports whether a value means that there is nothing to say.
 func saysNothing(value []byte) bool {
-	value = bytes.TrimSpace(value)
-	return len(value) == 0 || slices.Contains([]string{"null", "false", "0", `""`, "{}", "[]"}, string(value))
+	return slices.Contains([]string{"null", "false", "0", `""`, "{}", "[]"}, string(bytes.Join(bytes.Fields(value), nil)))
 }
 
 // words makes a piece of an answer fit for one line of an alarm.
 func words(value []byte) string {
-	if text := printable(value[:min(len(value), maxWords)]); text != "" {
-		return text
-	}
-	return fmt.Sprintf("%.20q", value)
+	return printable(value[:min(len(value), maxWords)])
 }

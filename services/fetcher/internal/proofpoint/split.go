@@ -156,15 +156,18 @@ func (s *splitter) member() error {
 	case wanted && string(value.raw) != "null":
 		return s.notArray(name)
 	case wanted:
+		return nil
+	case value.before > 0: // larger than a record may be: only its key is looked at
+		return s.evidence.member(quoted, []byte("true"))
 	case name == endKey:
-		s.evidence.end(value.raw)
+		err = s.evidence.end(value.raw)
 	default:
-		s.evidence.member(name, value.raw)
+		err = s.evidence.member(quoted, value.raw)
 	}
-	if !wanted && s.arrays.other != nil && value.before == 0 {
+	if err == nil && s.arrays.other != nil {
 		return s.arrays.other(quoted, value.raw)
 	}
-	return nil
+	return err
 }
 
 // key reads the key of a member, and the colon.

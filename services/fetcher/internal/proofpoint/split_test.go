@@ -9,12 +9,14 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/window"
 )
 
 type seenRecord struct {
@@ -141,6 +143,29 @@ func TestEndlessRecordIsBounded(t *testing.T) {
 	}
 }
 
+// TestControlCharactersAreDeadWithTheirBytes: a raw one inside a string makes the record malformed, wherever it lies, and no other.
+func TestControlCharactersAreDeadWithTheirBytes(t *testing.T) {
+	t.Parallel()
+	for c := range byte(' ') {
+		for _, format := range []string{`{"id":"%c"}`, `{"%c":1}`, `{"id":"a","x":[{"y":"tail \\%c"}]}`, `{"id":"\%c"}`, `{"id":"a","long":"` + strings.Repeat("é", firstBuffer) + `%c"}`} {
+			bad := fmt.Sprintf(format, c)
+			text := `{"clicksBlocked":[{"id":"1"},` + bad + `,{"id":"2"}],"messagesBlocked":[` + bad + `,{"GUID":"3"}]}`
+			var good, dead []string
+			_, err := split(iotest.HalfReader(strings.NewReader(text)), siemArrays(feed.SIEM()), defaultMaxRecord, func(r Record) error {
+				if r.Bad() {
+					dead = append(dead, string(r.JSON))
+				} else if r.Identity != nil {
+					good = append(good, string(r.JSON))
+				}
+				return nil
+			})
+			if err != nil || strings.Join(good, " ") != `{"id":"1"} {"id":"2"} {"GUID":"3"}` || len(dead) != 2 || dead[0] != bad || dead[1] != bad {
+				t.Errorf("%.60q: good %.200q, dead %.200q, %v", bad, good, dead, err)
+			}
+		}
+	}
+}
+
 func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 	t.Parallel()
 	whole := `{"queryEndTime":"x","clicksBlocked":[{"id":"1","s":"a\"b"},{"id":"2"}],"messagesBlocked":[]}`
@@ -243,7 +268,16 @@ func TestPiecesDoNotMatter(t *testing.T) {
 func FuzzSplit(f *testing.F) {
 	f.Add([]byte(`{"queryEndTime" : "x", "clicksBlocked" : [{"a":"\\\""},{"b":[1,{}]}],"messagesBlocked":null}`))
 	f.Add([]byte(`{"clicksBlocked":[{"a":01},12,"x",]}`))
+	for _, odd := range []string{
+		"", "{}", "[]", "<html>", "<38>1 2026-03-11T08:00:00Z - ProofpointTAP - MSGBLK [x]", `{"queryEndTime":"2026-03-11T08:30:00Z"}`, `{"clicksBlocked":"none"}`,
+		`{"queryEndTime":"2026-03-11T08:20:00.123+00:00","clicksBlocked":[],"clicksPermitted":[],"messagesBlocked":[],"messagesdelivered":[{"a":1}]}`,
+		`{"queryEndTime":7,"error":"backend partially unavailable","x":{"errors":[]},"messagesDelivered":[]}`, "{\"clicksBlocked\":[{\"id\":\"\n\"}]}", `{"clicksBlocked":[]}{}`,
+		`{"queryEndTime":"2026-03-11T08:30:00Z","clicksBlocked":[],"clicksPermitted":null,"messagesBlocked":[],"messagesDelivered":[]}`,
+	} {
+		f.Add([]byte(odd))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		checkEvidence(t, text)
 		got, err := splitAll(bytes.NewReader(text), siemArrays(feed.SIEM()))
 		slow, slowErr := splitAll(iotest.OneByteReader(bytes.NewReader(text)), siemArrays(feed.SIEM()))
 		if fmt.Sprint(got) != fmt.Sprint(slow) || (err == nil) != (slowErr == nil) {
@@ -266,6 +300,36 @@ func FuzzSplit(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkEvidence holds the evidence of a body against what encoding/json reads in it. What encoding/json does not
+// read may be an answer all the same: a record that is not valid goes to DEAD.
+func checkEvidence(t *testing.T, text []byte) {
+	t.Helper()
+	e, err := SplitEvidence(bytes.NewReader(text), feed.SIEM())
+	slow, _ := SplitEvidence(iotest.OneByteReader(bytes.NewReader(text)), feed.SIEM())
+	if fmt.Sprint(e) != fmt.Sprint(slow) {
+		t.Fatalf("%+v, byte by byte %+v", e, slow)
+	}
+	end := time.Date(2026, 3, 11, 8, 30, 0, 0, time.UTC)
+	flaw := e.Flaw(window.New(end.Add(-time.Hour), end))
+	var reference map[string]any
+	if json.Unmarshal(text, &reference) != nil || reference == nil {
+		return
+	}
+	arrays := 0
+	for _, f := range feed.SIEM() {
+		value, ok := reference[string(f)]
+		if _, array := value.([]any); ok && (array || value == nil) {
+			arrays++
+		}
+	}
+	if flaw == nil && (err != nil || arrays != len(feed.SIEM()) || reference[endKey] == nil) {
+		t.Fatalf("%q is proven", text)
+	}
+	if names := bytes.Count(text, []byte("essages")) + bytes.Count(text, []byte("licks")); arrays == 4 && names == 4 && err != nil {
+		t.Fatalf("%q is no answer: %v", text, err)
+	}
 }
 
 func BenchmarkSplit(b *testing.B) {
