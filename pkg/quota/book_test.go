@@ -245,3 +245,80 @@ func TestForgottenCallsCloseThePool(t *testing.T) {
 		t.Errorf("reserve: %v", err)
 	}
 }
+
+// TestWhoeverLosesTheRaceDecidesAgain: from what is stored then, which may allow what was refused before.
+func TestWhoeverLosesTheRaceDecidesAgain(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
+	other, err := bustest.Connect(t, faults.Server).Bucket(t.Context(), bus.BucketQuota)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := book(t, b, 1).Reserve(t.Context(), feed.PoolSIEM); err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := quota.NewBook(bucket, "main", quota.Config{SIEM: 1, Margin: time.Minute}, func() time.Time { return epoch.Add(9 * time.Minute) })
+	meanwhile := faults.At(bustest.Write(bus.BucketQuota), func() {
+		if err := other.Put(t.Context(), quota.Key("main", feed.PoolSIEM), nil); err != nil { // as if it had never been used
+			t.Error(err)
+		}
+	})
+	var once sync.Once
+	again := faults.At(bustest.Write(bus.BucketQuota), func() { once.Do(meanwhile.End) })
+	defer again.End()
+	if err := later.Reserve(t.Context(), feed.PoolSIEM); err != nil {
+		t.Errorf("refused by a state that is no more: %v", err)
+	}
+}
+
+// TestTwoFindTheMemoryLost: one rebuilds it, and the other goes on with what the first has written.
+func TestTwoFindTheMemoryLost(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t)
+	first := book(t, bustest.Connect(t, faults.Server), 10).RebuildFrom(calls{{epoch, 4}})
+	var once sync.Once
+	faults.At(bustest.Write(bus.BucketQuota), func() {
+		once.Do(func() {
+			if err := first.Reserve(t.Context(), feed.PoolSIEM); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	if err := book(t, b, 10).RebuildFrom(calls{{epoch, 9}}).Reserve(t.Context(), feed.PoolSIEM); err != nil {
+		t.Errorf("the second: %v", err)
+	}
+	if st, err := book(t, b, 10).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != 4+1+2 {
+		t.Errorf("%+v, %v; want the four of the first, one for what nobody noted, and one of each", st, err)
+	}
+}
+
+// TestWhatCannotBeRead: no unit, no look and no forecast, which would say that nothing was used.
+func TestWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
+	faults.Fail(bustest.Read(bus.BucketQuota), bustest.Fault{Times: 3})
+	q := book(t, b, 10)
+	_, look := q.Look(t.Context(), feed.PoolSIEM)
+	_, forecast := q.Forecast(t.Context(), feed.PoolSIEM)
+	if reserve := q.Reserve(t.Context(), feed.PoolSIEM); look == nil || forecast == nil || reserve == nil || errors.Is(reserve, quota.ErrExhausted) {
+		t.Errorf("look %v, forecast %v, reserve %v", look, forecast, reserve)
+	}
+}
+
+// TestAForecastSaysWhatBlocks: until when, and why.
+func TestAForecastSaysWhatBlocks(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t, quota.Seeds("main")...)
+	q := book(t, b, 10)
+	if _, err := q.Refused(t.Context(), feed.PoolSIEM, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	f, err := q.Forecast(t.Context(), feed.PoolSIEM)
+	if err != nil || !f.Blocked.Equal(epoch.Add(time.Hour)) || f.Reason == "" || f.External != 10 || f.Limit != 10 {
+		t.Errorf("%+v, %v", f, err)
+	}
+}

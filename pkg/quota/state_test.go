@@ -340,6 +340,9 @@ func TestAWrongClockThatIsContradicted(t *testing.T) {
 	if ask(ahead) || ask(ahead.Add(time.Minute)) {
 		t.Error("believed within two minutes")
 	}
+	if _, free := s.Reserve(ahead.Add(time.Minute), 1); !free.Equal(ahead.Add(2 * time.Minute)) {
+		t.Errorf("told to come at %s, want two minutes after it was seen first, %s", free, ahead.Add(2*time.Minute))
+	}
 	s.Reserve(epoch.Add(2*time.Minute), 1)
 	if ask(ahead.Add(3 * time.Minute)) {
 		t.Error("believed though another clock showed the contrary")
