@@ -18,7 +18,7 @@ const direct = "$JS.API.DIRECT.GET."
 // wire speaks NATS's protocol between a client and its server, and passes on what it is not told to fail.
 type wire struct {
 	client, server net.Conn
-	meet           func(subject, header string) *Fault
+	meet           func(subject, header string, body []byte) *Fault
 
 	writing sync.Mutex // to the client: one message at a time
 
@@ -36,7 +36,7 @@ type answer struct {
 var errProtocol = errors.New("not NATS's protocol")
 
 // between gives the client's end of a connection to the server.
-func between(server net.Conn, meet func(subject, header string) *Fault) net.Conn {
+func between(server net.Conn, meet func(subject, header string, body []byte) *Fault) net.Conn {
 	ours, client := net.Pipe()
 	w := &wire{client: ours, server: server, meet: meet, inbox: make(map[string]string), lost: make(map[string]answer)}
 	go w.carry(server, ours, w.toServer)
@@ -63,6 +63,7 @@ func (w *wire) carry(to, from net.Conn, pass func(line []byte, rest *bufio.Reade
 type message struct {
 	args   []string // of the line: at first the subject
 	header string
+	body   []byte
 	whole  []byte
 }
 
@@ -86,7 +87,7 @@ func read(line []byte, r io.Reader) (message, error) {
 		}
 		m.header = string(body[len(line) : len(line)+n])
 	}
-	m.whole = body
+	m.body, m.whole = body[len(line)+len(m.header):len(body)-len("\r\n")], body
 	return m, nil
 }
 
@@ -122,7 +123,7 @@ func (w *wire) publish(m message, headed bool) error {
 	if len(m.args) == sizes+2 {
 		reply = m.args[1]
 	}
-	fault := w.meet(m.args[0], m.header)
+	fault := w.meet(m.args[0], m.header, m.body)
 	if fault == nil || fault.After && !strings.HasPrefix(m.args[0], direct) {
 		if fault != nil && reply != "" {
 			w.mu.Lock()

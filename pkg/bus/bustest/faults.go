@@ -1,6 +1,7 @@
 package bustest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"slices"
@@ -13,8 +14,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
-// Call is a kind of request to the server: [Store], [Write], [Read], [Acks] or [Pull].
-type Call func(subject, header string) bool
+// Call is a kind of request to the server: [Store], [Write], [Read], [Acks], [Naks] or [Pull].
+type Call func(subject, header string, body []byte) bool
 
 // Store is a publish into a stream. A job that is stored in RAW is one call, whatever number of messages it has.
 func Store(stream string) Call {
@@ -22,12 +23,12 @@ func Store(stream string) Call {
 	if !ok {
 		panic("no stream " + stream)
 	}
-	return func(subject, _ string) bool { return strings.HasPrefix(subject, prefix) }
+	return func(subject, _ string, _ []byte) bool { return strings.HasPrefix(subject, prefix) }
 }
 
 // Write is a change of keys of a bucket. Changes that are made together are one call.
 func Write(bucket string) Call {
-	return func(subject, header string) bool {
+	return func(subject, header string, _ []byte) bool {
 		return strings.HasPrefix(subject, "$KV."+bucket+".") &&
 			(!strings.Contains(header, "Nats-Batch-Id:") || strings.Contains(header, "Nats-Batch-Commit:"))
 	}
@@ -36,19 +37,26 @@ func Write(bucket string) Call {
 // Read is a read of one key of a bucket, or of several together.
 func Read(bucket string) Call {
 	one, several := direct+"KV_"+bucket+".", direct+"KV_"+bucket
-	return func(subject, _ string) bool { return subject == several || strings.HasPrefix(subject, one) }
+	return func(subject, _ string, _ []byte) bool { return subject == several || strings.HasPrefix(subject, one) }
 }
 
-// Acks is each word about a delivery of a consumer: that it is done, goes on or is given back.
-func Acks(c bus.Consumer) Call {
-	return func(subject, _ string) bool {
-		return strings.HasPrefix(subject, "$JS.ACK.") && strings.Contains(subject, "."+c.Stream+"."+c.Name+".")
+// Acks is each acknowledgement of a delivery of a consumer.
+func Acks(c bus.Consumer) Call { return about(c, "+ACK") }
+
+// Naks is each delivery of a consumer that is given back.
+func Naks(c bus.Consumer) Call { return about(c, "-NAK") }
+
+func about(c bus.Consumer, verdict string) Call {
+	return func(subject, _ string, body []byte) bool {
+		return strings.HasPrefix(subject, "$JS.ACK.") && strings.Contains(subject, "."+c.Stream+"."+c.Name+".") && bytes.HasPrefix(body, []byte(verdict))
 	}
 }
 
 // Pull is a request for messages of a consumer.
 func Pull(c bus.Consumer) Call {
-	return func(subject, _ string) bool { return subject == "$JS.API.CONSUMER.MSG.NEXT."+c.Stream+"."+c.Name }
+	return func(subject, _ string, _ []byte) bool {
+		return subject == "$JS.API.CONSUMER.MSG.NEXT."+c.Stream+"."+c.Name
+	}
 }
 
 // Fault says which calls of a kind fail, and how. The zero value has the first one refused and not done.
@@ -138,12 +146,12 @@ func (f *Faults) plan(p *Planned) *Planned {
 }
 
 // meet gives the fault of a call, or nil.
-func (f *Faults) meet(subject, header string) *Fault {
+func (f *Faults) meet(subject, header string, body []byte) *Fault {
 	f.mu.Lock()
 	planned := slices.Clip(f.planned)
 	f.mu.Unlock()
 	for _, p := range planned {
-		if !p.call(subject, header) || !p.meets() {
+		if !p.call(subject, header, body) || !p.meets() {
 			continue
 		}
 		if p.do == nil {
