@@ -7,11 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -69,26 +68,33 @@ type set struct {
 	restFrom, restTo time.Time
 }
 
-// sets reads the plans, in a fixed order.
+// Feeds lists the feeds that are read by windows.
+func (r *Reader) Feeds(ctx context.Context) (all feed.Set, err error) {
+	sets, err := r.sets(ctx)
+	for _, s := range sets {
+		all = append(all, s.Set...)
+	}
+	return all, err
+}
+
+// sets reads the plans that are in force, in a fixed order.
 func (r *Reader) sets(ctx context.Context) ([]set, error) {
 	pairs, err := r.state.Select(ctx, r.tenant+".*")
 	if err != nil {
 		return nil, fmt.Errorf("overview: %w", err)
 	}
-	var all []set
+	var plans []plan.Old
 	for _, pair := range pairs {
-		name := strings.TrimPrefix(pair.Key, r.tenant+".")
-		feeds, ok := feed.ParseSet(name)
-		if !ok {
-			return nil, fmt.Errorf("overview: the plan %s is of no set of feeds", pair.Key)
+		one, err := plan.Decode(r.tenant, pair.Key, pair.Value)
+		if err != nil {
+			return nil, fmt.Errorf("overview: %w", err)
 		}
-		state := &taplinev1.PlanState{}
-		if err := proto.Unmarshal(pair.Value, state); err != nil {
-			return nil, fmt.Errorf("overview: plan %s: %w", pair.Key, err)
-		}
-		all = append(all, set{
-			feeds, state, state.GetLiveHead().AsTime(), state.GetBackfillNext().AsTime(), state.GetBackfillEnd().AsTime(),
-		})
+		plans = append(plans, one)
+	}
+	var all []set
+	for _, one := range plan.InForce(plans) {
+		s := one.State
+		all = append(all, set{one.Set, s, s.GetLiveHead().AsTime(), s.GetBackfillNext().AsTime(), s.GetBackfillEnd().AsTime()})
 	}
 	slices.SortFunc(all, func(a, b set) int { return strings.Compare(a.String(), b.String()) })
 	return all, nil

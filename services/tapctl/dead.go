@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
-	"github.com/tapline/tapline/pkg/feed"
-	"github.com/tapline/tapline/pkg/job"
-	"github.com/tapline/tapline/pkg/known"
-	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -32,16 +28,21 @@ func (t *tool) dead() *cobra.Command {
 		c.Flags().IntVar(&limit, "limit", limit, "how many at most")
 	}
 	cmd.AddCommand(ls,
-		t.oneLetter("show SEQUENCE", "Print one dead letter as JSON", func(_ context.Context, _ Config, _ *bus.Bus, stored bus.Stored) error {
-			return t.message(bus.StreamDead, stored)
-		}),
-		t.oneLetter("retry SEQUENCE", "Ask once more for what a dead letter is about, and take the letter away", t.retry),
-		t.oneLetter("drop SEQUENCE", "Take a dead letter away for good", t.drop))
+		t.oneLetter("show SEQUENCE", "Print one dead letter as JSON", t.showLetter),
+		t.oneLetter("retry SEQUENCE", "Try once more what a dead letter is about (an id, a window, or a record with a raw control character), and take the letter away", t.retryLetter),
+		t.oneLetter("drop SEQUENCE", "Take a dead letter away for good", t.dropLetter))
 	return cmd
 }
 
+// deadLetter is one entry of DEAD: a letter, or the pieces of a record that is too large for one.
+type deadLetter struct {
+	*taplinev1.DeadLetter            // of pieces: the first, with the payload of all
+	stored                bus.Stored // the first
+	sequences             []uint64   // of all
+}
+
 // oneLetter is a command about one dead letter.
-func (t *tool) oneLetter(use, short string, work func(context.Context, Config, *bus.Bus, bus.Stored) error) *cobra.Command {
+func (t *tool) oneLetter(use, short string, work func(context.Context, Config, *bus.Bus, deadLetter) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,64 +58,50 @@ func (t *tool) oneLetter(use, short string, work func(context.Context, Config, *
 				if err != nil {
 					return err
 				}
-				return work(ctx, c, b, stored)
+				letter, err := whole(ctx, b, stored)
+				if err != nil {
+					return err
+				}
+				return work(ctx, c, b, letter)
 			})
 		},
 	}
 }
 
-// retry publishes the job of a letter once more, under an id of its own.
-func (t *tool) retry(ctx context.Context, c Config, b *bus.Bus, stored bus.Stored) error {
-	letter := &taplinev1.DeadLetter{}
-	if err := proto.Unmarshal(stored.Data, letter); err != nil {
-		return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
-	}
-	j := letter.GetRetry()
-	if j == nil || len(j.GetTargets()) != 1 {
-		return config.Invalid("SEQUENCE", strconv.FormatUint(stored.Sequence, 10),
-			"only an id that Proofpoint did not answer can be asked for again; this is "+letter.GetStage()+": "+letter.GetReason())
-	}
-	bucket, err := b.Bucket(ctx, bus.BucketKnown)
+func (t *tool) showLetter(_ context.Context, _ Config, _ *bus.Bus, d deadLetter) error {
+	data, err := proto.Marshal(d.DeadLetter)
 	if err != nil {
+		return fmt.Errorf("dead letter %d: %w", d.stored.Sequence, err)
+	}
+	d.stored.Data = data
+	return t.message(bus.StreamDead, d.stored)
+}
+
+func (t *tool) dropLetter(ctx context.Context, _ Config, b *bus.Bus, d deadLetter) error {
+	if err := remove(ctx, b, d); err != nil {
 		return err
 	}
-	call, target := feed.Call(j.GetCall()), j.GetTargets()[0]
-	if err := known.Open(bucket, c.Tenant.Name, known.Config{}, time.Now).Forget(ctx, call, target.GetId()); err != nil {
-		return err
-	}
-	now := time.Now().UTC().Truncate(time.Second)
-	if !call.IsForensics() {
-		j.Lane = taplinev1.Lane_LANE_RETRY
-	}
-	j.Window, j.Pass, j.PlannedAt = window.New(now, now.Add(time.Hour)).Proto(), uint32(stored.Sequence), timestamppb.New(now)
-	id, err := job.Of(j)
-	if err != nil {
-		return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
-	}
-	j.Id = id.String()
-	if err := b.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {
-		return err
-	}
-	if err := b.Delete(ctx, bus.StreamDead, stored.Sequence); err != nil {
-		return err
-	}
-	t.say("%s %s is asked for again\n", call, target.GetId())
+	t.say("dead letter %d is gone\n", d.stored.Sequence)
 	return nil
 }
 
-func (t *tool) drop(ctx context.Context, _ Config, b *bus.Bus, stored bus.Stored) error {
-	if err := b.Delete(ctx, bus.StreamDead, stored.Sequence); err != nil {
-		return err
+// remove takes a letter away, the first piece last: it leads to the others.
+func remove(ctx context.Context, b *bus.Bus, d deadLetter) error {
+	for _, sequence := range slices.Backward(d.sequences) {
+		if err := b.Delete(ctx, bus.StreamDead, sequence); err != nil {
+			return err
+		}
 	}
-	t.say("dead letter %d is gone\n", stored.Sequence)
 	return nil
 }
 
+// letters lists the newest letters. The last piece of a record comes before the others.
 func (t *tool) letters(ctx context.Context, b *bus.Bus, limit int) error {
 	usage, err := b.Usage(ctx, bus.StreamDead)
 	if err != nil {
 		return err
 	}
+	var tails pieces
 	for sequence := usage.Last; sequence > 0 && sequence >= usage.First && limit > 0; sequence-- {
 		stored, err := b.Message(ctx, bus.StreamDead, sequence)
 		if errors.Is(err, bus.ErrNotFound) {
@@ -123,11 +110,19 @@ func (t *tool) letters(ctx context.Context, b *bus.Bus, limit int) error {
 		if err != nil {
 			return err
 		}
+		l := &taplinev1.DeadLetter{}
+		if err := proto.Unmarshal(stored.Data, l); err != nil {
+			return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
+		}
+		tail, first := tails.join(l)
+		if !first {
+			continue
+		}
 		limit--
 		if t.output == "json" {
 			err = t.message(bus.StreamDead, stored)
 		} else {
-			err = t.letter(stored)
+			t.letter(stored, l, tail)
 		}
 		if err != nil {
 			return err
@@ -136,16 +131,14 @@ func (t *tool) letters(ctx context.Context, b *bus.Bus, limit int) error {
 	return nil
 }
 
-func (t *tool) letter(stored bus.Stored) error {
-	var l taplinev1.DeadLetter
-	if err := proto.Unmarshal(stored.Data, &l); err != nil {
-		return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
-	}
+func (t *tool) letter(stored bus.Stored, l *taplinev1.DeadLetter, tail tail) {
 	note := ""
-	if l.GetRetry() != nil {
+	if retriable(l) {
 		note = "  (may be retried)"
+	}
+	if tail.pieces > 0 {
+		note = fmt.Sprintf("  (%d bytes in %d letters)", tail.bytes+len(l.GetPayload()), tail.pieces+1)
 	}
 	t.say("%d  %s  %s %s  from %s: %s%s\n    %.200q\n", stored.Sequence, stored.Time.UTC().Format(time.RFC3339), l.GetStage(), l.GetFeed(),
 		l.GetSource(), l.GetReason(), note, l.GetPayload())
-	return nil
 }

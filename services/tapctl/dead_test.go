@@ -11,8 +11,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestOnlyIDsAreRetried: a letter about something else says why not, and stays.
-func TestOnlyIDsAreRetried(t *testing.T) {
+// TestNotEverythingIsRetried: a letter about which nothing can be done says why not, and stays.
+func TestNotEverythingIsRetried(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)
 	c.must("setup")
@@ -30,7 +30,7 @@ func TestOnlyIDsAreRetried(t *testing.T) {
 			t.Errorf("%v says %s", args, out)
 		}
 	}
-	if code, _, stderr := c.run("dead", "retry", "1"); code != 2 || !strings.Contains(stderr, `only an id that Proofpoint did not answer`) {
+	if code, _, stderr := c.run("dead", "retry", "1"); code != 2 || !strings.Contains(stderr, `only an id, a window of SIEM records, or a SIEM record with a raw control character`) {
 		t.Errorf("retry: status %d, %s", code, stderr)
 	}
 	for _, args := range [][]string{{"dead", "retry", "2"}, {"dead", "drop", "x"}, {"dead", "show"}, {"dead", "what"}} {
