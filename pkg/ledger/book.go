@@ -324,12 +324,18 @@ func (b *Book) Batch(sequence uint64) (made, sent []*taplinev1.BatchRecord) {
 func (b *Book) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Window {
 	var spans []window.Window
 	for i := range b.Rows {
-		if r := &b.Rows[i]; r.Feed == f && slices.Contains(states, r.State) {
+		r := &b.Rows[i]
+		if r.Feed == f && slices.Contains(states, r.State) && r.State != taplinev1.WindowState_WINDOW_STATE_LOST {
 			spans = append(spans, r.Read())
 		}
 	}
 	for _, r := range b.Ranges {
-		if slices.Contains(r.Feeds, f) && slices.Contains(states, r.State) {
+		if slices.Contains(r.Feeds, f) && slices.Contains(states, r.State) && r.State != taplinev1.WindowState_WINDOW_STATE_LOST {
+			spans = append(spans, r.Window)
+		}
+	}
+	if slices.Contains(states, taplinev1.WindowState_WINDOW_STATE_LOST) {
+		for _, r := range b.Lost(f) {
 			spans = append(spans, r.Window)
 		}
 	}
@@ -353,20 +359,42 @@ func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
 	return done, pending
 }
 
-// Lost lists what of a feed was given up: ranges, and windows of single jobs.
+// Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read afterwards is not lost.
 func (b *Book) Lost(f feed.Feed) []Range {
 	var lost []Range
-	for i := range b.Rows {
+	add := func(r Range, since time.Time) {
+		for _, w := range r.Missing(b.readSince(f, r.Window, since)) {
+			r.Window = w
+			lost = append(lost, r)
+		}
+	}
+	for i := range b.Rows { // when a job was given up is not known, and it had not read its window
 		if r := &b.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
-			lost = append(lost, Range{Window: r.Job.Window, State: r.State, Feeds: []feed.Feed{f}, Reason: r.Reason})
+			add(Range{Window: r.Job.Window, State: r.State, Feeds: []feed.Feed{f}, Reason: r.Reason}, time.Time{})
 		}
 	}
 	for _, r := range b.Ranges {
 		if slices.Contains(r.Feeds, f) && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
-			lost = append(lost, r)
+			add(r, r.At)
 		}
 	}
 	return lost
+}
+
+// readSince lists what of a window of a feed was read after an instant.
+func (b *Book) readSince(f feed.Feed, w window.Window, since time.Time) (spans []window.Window) {
+	first, _ := slices.BinarySearchFunc(b.Rows, w.Start.Add(-window.MaxSpan), func(r Row, at time.Time) int {
+		if r.Job.Window.Start.Before(at) {
+			return -1
+		}
+		return 1
+	})
+	for i := first; i < len(b.Rows) && b.Rows[i].Job.Window.Start.Before(w.End); i++ {
+		if r := &b.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED && r.Fetched.After(since) {
+			spans = append(spans, r.Read())
+		}
+	}
+	return spans
 }
 
 // Fresh is up to when everything of a feed in w is confirmed, dead or lost, and how many records

@@ -53,13 +53,13 @@ func DecodePage(data []byte) (*taplinev1.LedgerPage, error) {
 }
 
 // putWindow notes what became of a job. A job that is stored stays stored, whatever a
-// straggler says.
+// straggler says. That a job was asked for in vain says less than any other outcome, and less than a later failure.
 func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 	for i, have := range page.GetWindows() {
 		if have.GetJobId() != w.GetJobId() {
 			continue
 		}
-		if have.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED && w.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED {
+		if outranked(have, w) {
 			return
 		}
 		if w.GetAttempts() == 0 { // derived from the marker, which does not know
@@ -69,6 +69,17 @@ func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 		return
 	}
 	page.Windows = append(page.Windows, w)
+}
+
+func outranked(have, w *taplinev1.WindowRecord) bool {
+	switch {
+	case w.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED:
+		return false
+	case w.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN && have.GetState() == w.GetState():
+		return have.GetFailures() > w.GetFailures()
+	default:
+		return have.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED || w.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN
+	}
 }
 
 // putBatch notes what became of a batch. The time of the first note stays.
@@ -167,11 +178,14 @@ func putWant(page *taplinev1.LedgerPage, w *taplinev1.WantRecord) {
 	page.Wants = append(page.Wants, w)
 }
 
-// putRange notes a range; the first note of a state stays.
+// putRange notes a range. A repetition renews when it was lost: what is read later is not.
 func putRange(page *taplinev1.LedgerPage, r *taplinev1.RangeRecord) {
 	for _, have := range page.GetRanges() {
 		if have.GetState() == r.GetState() && proto.Equal(have.GetWindow(), r.GetWindow()) &&
 			strings.Join(have.GetFeeds(), "-") == strings.Join(r.GetFeeds(), "-") {
+			if r.GetState() == taplinev1.WindowState_WINDOW_STATE_LOST {
+				have.At, have.Reason = r.GetAt(), r.GetReason()
+			}
 			return
 		}
 	}

@@ -3,7 +3,6 @@ package overview
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -18,7 +17,7 @@ type Gap struct {
 	Feed   feed.Feed `json:"feed"`
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
-	State  string    `json:"state"` // lost, missing, unproven or waiting
+	State  string    `json:"state"` // lost, missing, unproven, waiting or off
 	Reason string    `json:"reason,omitempty"`
 	Since  time.Time `json:"since,omitzero"` // of what is unproven: when it was asked for in vain first
 }
@@ -29,10 +28,16 @@ const (
 	Missing   = "missing"
 	NotProven = "unproven"
 	Waiting   = "waiting"
+	Off       = "off" // the feed is switched off, or was
 )
 
+// wanted reports whether somebody should know of a gap who did not cause it.
+func (g *Gap) wanted() bool { return g.State != Waiting && g.State != Off }
+
 // worst orders the states, the worst first.
-func worst(state string) int { return slices.Index([]string{Lost, Missing, NotProven, Waiting}, state) }
+func worst(state string) int {
+	return slices.Index([]string{Lost, Missing, NotProven, Waiting, Off}, state)
+}
 
 const (
 	// kept is how far back the ledger is looked at; it keeps 90 days.
@@ -77,7 +82,7 @@ func gaps(sets []set, book *ledger.Book, from time.Time) []Gap {
 	var all []Gap
 	for _, s := range sets {
 		whole := window.New(later(from, s.plan.GetStart().AsTime()), s.head)
-		for _, f := range s.Set {
+		for _, f := range s.feeds() {
 			all = append(all, s.gapsOf(f, whole, book)...)
 		}
 	}
@@ -101,10 +106,14 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 		}
 		rest = left
 	}
-	for _, r := range book.Ranges { // whether it was read before or not
-		if r.State == taplinev1.WindowState_WINDOW_STATE_LOST && slices.Contains(r.Feeds, f) {
-			take(r.Window, Lost, r.Reason, time.Time{})
+	debts := s.debts(f)
+	for _, lost := range book.Lost(f) { // whether it was read before or not; what was ordered once more waits
+		for _, d := range debts {
+			if d.state != Off {
+				take(lost.Within(d.window), d.state, d.reason, d.since)
+			}
 		}
+		take(lost.Window, Lost, lost.Reason, time.Time{})
 	}
 	read := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED)
 	var unread []window.Window
@@ -112,19 +121,8 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 		unread = append(unread, w.Missing(read)...)
 	}
 	rest = unread
-	for _, u := range s.asides() {
-		if slices.Contains(u.Feeds, f) {
-			take(u.window(), NotProven, fmt.Sprintf("asked for %d times in vain: %s", u.Failures, u.Reason), u.Since)
-		}
-	}
-	take(window.New(s.restFrom, s.restTo), Waiting, "for backfill", time.Time{})
-	for _, j := range s.plan.GetOutstanding() {
-		if slices.Contains(j.GetFeeds(), string(f)) {
-			take(window.New(j.GetWindow().GetStart().AsTime(), j.GetWindow().GetEnd().AsTime()), Waiting, "job "+j.GetId(), time.Time{})
-		}
-	}
-	for _, lost := range book.Lost(f) {
-		take(lost.Window, Lost, lost.Reason, time.Time{})
+	for _, d := range debts {
+		take(d.window, d.state, d.reason, d.since)
 	}
 	for _, w := range rest {
 		gaps = append(gaps, Gap{Feed: f, From: w.Start, To: w.End, State: Missing, Reason: "nobody works on it"})

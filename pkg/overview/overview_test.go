@@ -1,6 +1,7 @@
 package overview_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -284,6 +285,49 @@ func TestUnproven(t *testing.T) {
 	if r := tt.verify(); r.Good() || r.Lost != 1 || r.Unproven != 1 || len(r.Gaps) != 2 {
 		t.Errorf("verify: %+v", r)
 	}
+}
+
+// TestGapsOfOrdersAndOfFeedsThatAreOff: what was lost and is asked for once more waits, and what is not collected is
+// neither lost nor missing.
+func TestGapsOfOrdersAndOfFeedsThatAreOff(t *testing.T) {
+	t.Parallel()
+	tt := newTenant(t)
+	for _, minute := range []int{0, 1, 2, 3} {
+		tt.read(minute)
+		tt.deliver(minute)
+	}
+	given := window.New(at(3).AsTime(), at(6).AsTime())
+	record := &taplinev1.RangeRecord{Window: given.Proto(), State: lost, Feeds: []string{string(blocked)}, Reason: "too old", At: at(9)}
+	if err := tt.ledger.Range(t.Context(), "main", record); err != nil {
+		t.Fatal(err)
+	}
+	tt.plan.Backlogs = []*taplinev1.Backlog{{Window: window.New(at(3).AsTime(), at(5).AsTime()).Proto(), Feeds: []string{string(blocked)}, Reason: "ordered"}}
+	tt.plan.Offs = []*taplinev1.Off{
+		{Feed: string(blocked), Start: at(2), End: at(8), Reason: "was off"},
+		{Feed: string(feed.ClicksPermitted), Start: at(0), Reason: "is off"},
+	}
+	all, _, err := tt.open().Gaps(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []overview.Gap{
+		{Feed: blocked, From: at(5).AsTime(), To: at(6).AsTime(), State: overview.Lost, Reason: "too old"},
+		{Feed: blocked, From: at(8).AsTime(), To: at(10).AsTime(), State: overview.Missing, Reason: "nobody works on it"},
+		{Feed: blocked, From: at(3).AsTime(), To: at(5).AsTime(), State: overview.Waiting, Reason: "ordered"},
+		{Feed: feed.ClicksPermitted, From: at(0).AsTime(), To: at(10).AsTime(), State: overview.Off, Reason: "is off"},
+		{Feed: blocked, From: at(6).AsTime(), To: at(8).AsTime(), State: overview.Off, Reason: "was off"},
+	}
+	if !sameGaps(all, want) {
+		t.Errorf("%+v", all)
+	}
+	if r := tt.verify(); len(r.Gaps) != 2 || r.Lost != 1 {
+		t.Errorf("verify: %+v", r.Gaps)
+	}
+}
+
+// sameGaps compares without regard to order.
+func sameGaps(a, b []overview.Gap) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(g overview.Gap) bool { return !slices.Contains(b, g) })
 }
 
 // TestVerifyExplainsItsSums: from what was received to what is confirmed nothing is left to guess at.

@@ -102,7 +102,7 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, g := range gaps(sets, book, from) {
-		if g.State != Waiting {
+		if g.wanted() {
 			s.Gaps = append(s.Gaps, g)
 		}
 	}

@@ -1,11 +1,13 @@
 package overview
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/window"
 )
 
@@ -56,6 +58,51 @@ func (s set) unread(f feed.Feed) (spans []window.Window) {
 		}
 	}
 	return spans
+}
+
+// debt is a span of time that a plan knows to be unread.
+type debt struct {
+	window        window.Window
+	state, reason string
+	since         time.Time
+}
+
+// debts lists what of a feed is unread, and where it is not collected.
+func (s set) debts(f feed.Feed) (list []debt) {
+	for _, d := range plan.Unread(s.plan) {
+		switch {
+		case !slices.Contains(d.Feeds, string(f)):
+		case d.Aside == nil:
+			list = append(list, debt{d.Window, Waiting, d.Reason, time.Time{}})
+		default:
+			reason := d.Reason
+			if n := d.Aside.GetFailures(); n > 0 {
+				reason = fmt.Sprintf("asked for %d times in vain: %s", n, reason)
+			}
+			list = append(list, debt{d.Window, NotProven, reason, d.Aside.GetSince().AsTime()})
+		}
+	}
+	for _, o := range s.plan.GetOffs() {
+		if o.GetFeed() == string(f) {
+			end := s.head
+			if o.GetEnd() != nil {
+				end = o.GetEnd().AsTime()
+			}
+			list = append(list, debt{window.New(o.GetStart().AsTime(), end), Off, o.GetReason(), time.Time{}})
+		}
+	}
+	return list
+}
+
+// feeds are those of the plan, and those that it knows to be switched off.
+func (s set) feeds() []feed.Feed {
+	feeds := slices.Clone(s.Set)
+	for _, o := range s.plan.GetOffs() {
+		if f := feed.Feed(o.GetFeed()); !slices.Contains(feeds, f) {
+			feeds = append(feeds, f)
+		}
+	}
+	return feeds
 }
 
 // lessons takes over what one plan has learned.

@@ -116,7 +116,7 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 	}
 	report.finish()
 	report.Violations = append([]ledger.Violation{}, book.Violations()...) // never null in JSON
-	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return g.State == Waiting })...)
+	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return !g.wanted() })...)
 	for _, g := range report.Gaps {
 		switch g.State {
 		case Lost:

@@ -43,7 +43,7 @@ func (t *tool) judging(cmd *cobra.Command, work func(ctx context.Context, r *ove
 // gaps lists what was not read.
 func (t *tool) gaps() *cobra.Command {
 	return &cobra.Command{
-		Use: "gaps", Short: "List what was not read: lost, missing, unproven or waiting", Args: takes(0),
+		Use: "gaps", Short: "List what was not read: lost, missing, unproven, waiting or switched off", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.judging(cmd, func(ctx context.Context, r *overview.Reader) error {
 				gaps, looked, err := r.Gaps(ctx)
