@@ -27,8 +27,9 @@ func Users() []User {
 		{UserAdmin, []string{">"}, []string{">"}},
 		service("scheduler",
 			[]string{"job.*.live.>", "job.*.sweep.>", "job.*.backfill.>", "job.*.aside.>", "job.*.list.>"},
-			lookAt(StreamRaw, StreamEvents), readAny(StreamRaw, StreamEvents), lookAtConsumers(ConsumerEnricher, ConsumerShipper),
-			read(BucketState, BucketLedger, BucketQuota), write(BucketState, ">"), write(BucketLedger, "plan.>"), write(BucketQuota, ">")),
+			lookAt(StreamRaw, StreamEvents, StreamDead), readAny(StreamRaw, StreamEvents, StreamDead), giveUp(StreamRaw, StreamEvents),
+			lookAtConsumers(ConsumerEnricher, ConsumerExpander, ConsumerShipper),
+			read(BucketState, BucketLedger, BucketQuota, BucketReplay), lookAt("KV_"+BucketSeen, "KV_"+BucketKnown), write(BucketState, ">"), write(BucketLedger, "plan.>"), write(BucketQuota, ">")),
 		service("fetcher",
 			[]string{rawPrefix + ">", markPrefix + ">", "job.*.retry.>", deadPrefix + "*.fetcher.>"},
 			lookAt(StreamRaw), readAny(StreamRaw), consume(fetcherConsumers()...),
@@ -75,6 +76,10 @@ func lookAt(streams ...string) []string {
 func readAny(streams ...string) []string {
 	return slices.Concat(prefixed("$JS.API.DIRECT.GET.", "", streams), prefixed("$JS.API.DIRECT.GET.", ".>", streams))
 }
+
+// giveUp lets a user remove the history of streams. The server cannot bound how much: [Bus.GiveUp] does, so one user has
+// this right and no other.
+func giveUp(streams ...string) []string { return prefixed("$JS.API.STREAM.PURGE.", "", streams) }
 
 // lookAtConsumers lets a user see how far consumers are.
 func lookAtConsumers(consumers ...Consumer) []string {

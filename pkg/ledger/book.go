@@ -32,6 +32,7 @@ type Row struct {
 	Confirmed, SentDead                            int64 // at the shipper
 	Remade, Redelivered                            int64 // rows made again by reprocessing; of those, confirmed
 	Resent                                         int64 // rows that replays sent once more, to any sink
+	Lost                                           int64 // rows or records that left a stream undelivered
 	Made                                           bool  // all batches of the job went through the enricher
 	Delivered                                      time.Time
 }
@@ -45,8 +46,8 @@ func (r *Row) Read() window.Window {
 	return w
 }
 
-// Pending is how many rows of published records are neither at the sink nor in DEAD.
-func (r *Row) Pending() int64 { return r.Published + r.Extra - r.MadeDead - r.Confirmed - r.SentDead }
+// Pending is how many rows of published records are neither at the sink, nor in DEAD, nor lost.
+func (r *Row) Pending() int64 { return r.Published + r.Extra - r.MadeDead - r.Confirmed - r.SentDead - r.Lost }
 
 // StateName is the state as it is printed.
 func (r *Row) StateName() string {
@@ -72,6 +73,7 @@ type Book struct {
 
 	remade, resent []*taplinev1.BatchRecord
 	wants          []*taplinev1.WantRecord
+	lost           []*taplinev1.BatchRecord
 	problems       []Violation
 }
 
@@ -106,6 +108,7 @@ func (b *Book) add(page *taplinev1.LedgerPage) error {
 	b.wants = append(b.wants, page.GetWants()...)
 	b.remade = append(b.remade, page.GetRemade()...)
 	b.resent = append(b.resent, page.GetResent()...)
+	b.lost = append(b.lost, page.GetLost()...)
 	for _, r := range page.GetRanges() {
 		w, err := window.FromProto(r.GetWindow())
 		if err != nil {
@@ -142,6 +145,7 @@ func (b *Book) finish() {
 	slices.SortFunc(b.sent, byBatch)
 	slices.SortStableFunc(b.remade, byBatch)
 	slices.SortStableFunc(b.resent, byBatch)
+	slices.SortFunc(b.lost, byBatch)
 	b.checkSent()
 	b.checkResent()
 	for _, w := range b.windows {
@@ -203,6 +207,7 @@ func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
 			}
 		}
 		b.again(&row)
+		b.lose(&row)
 		b.check(&row)
 		b.Rows = append(b.Rows, row)
 	}

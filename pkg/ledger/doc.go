@@ -9,7 +9,7 @@
 //	made   enricher    one entry for each RAW batch and table: rows made
 //	want   enricher    one entry for each RAW batch: threats and campaigns it names
 //	sent   shipper     one entry for each of those: rows that the sink confirmed
-//	plan   scheduler   ranges that are lost, and ranges that are sealed
+//	plan   scheduler   ranges that are lost, ranges that are sealed, and rows that left a stream undelivered
 //
 // An entry is named by what it is about (job id; RAW sequence and table), and
 // a repetition replaces it: counts are never added up, so a crash between an

@@ -20,10 +20,11 @@ const (
 	daysKept   = 9 // what the seven days of Proofpoint and the streams' eight can still change
 )
 
-// audit is when the ledger was looked at, and which older day is next.
+// audit is when the ledger was looked at, and which day is next.
 type audit struct {
 	last time.Time
-	day  int
+	day  int             // so many days ago
+	all  bool            // every day was looked at since the start
 	told map[string]bool // violations, so that each is logged once
 }
 
@@ -81,27 +82,34 @@ func (s *Scheduler) watchQuota(ctx context.Context, p *planning) {
 	s.alarms.Set(ctx, alarm.Quota, short, fmt.Sprintf("pool %s: others made at least %d of %d calls; live calls are made every %s", p.pool, f.External, f.Limit, p.cadence))
 }
 
-// auditLedger looks at the last hours and at one older day.
+// auditLedger looks at the last hours and at one day; at first at all days that still count.
 func (s *Scheduler) auditLedger(ctx context.Context) error {
 	now := s.now()
-	var found []ledger.Violation
-	book, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, now.Add(-recently), now)
+	book, err := s.audited(ctx, now.Add(-recently), now)
 	if err != nil {
 		return err
 	}
-	found = append(found, book.Violations()...)
+	s.tellLosses(ctx, "recent", book)
 	for _, p := range s.plans {
 		if p.state != nil {
 			s.watchFreshness(ctx, p, book)
 		}
 	}
-	s.audit.day = s.audit.day%daysKept + 1
-	day := now.Truncate(24*time.Hour).AddDate(0, 0, -s.audit.day)
-	older, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, day, day.Add(24*time.Hour))
-	if err != nil {
-		return err
+	found := book.Violations()
+	for range daysKept + 1 {
+		day := now.Truncate(24*time.Hour).AddDate(0, 0, -s.audit.day)
+		older, err := s.audited(ctx, day, day.Add(24*time.Hour))
+		if err != nil {
+			return err
+		}
+		s.tellLosses(ctx, fmt.Sprintf("day %d", s.audit.day), older)
+		found = append(found, older.Violations()...)
+		s.audit.day = (s.audit.day + 1) % (daysKept + 1)
+		if s.audit.all {
+			break
+		}
 	}
-	found = append(found, older.Violations()...)
+	s.audit.all = true
 	s.tellViolations(ctx, found)
 	return nil
 }

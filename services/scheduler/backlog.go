@@ -10,7 +10,7 @@ import (
 )
 
 // watchBacklogs tells when something waits so long in a stream that it may become too
-// old for it, and when something has.
+// old for it. What has become too old undelivered is found by the audit of the ledger.
 func (s *Scheduler) watchBacklogs(ctx context.Context) error {
 	worst, where := time.Duration(0), ""
 	for _, c := range []bus.Consumer{bus.ConsumerEnricher, bus.ConsumerShipper} {
@@ -25,10 +25,6 @@ func (s *Scheduler) watchBacklogs(ctx context.Context) error {
 		s.metrics.backlogAge.WithLabelValues(c.Stream).Set(age.Seconds())
 		if age > worst {
 			worst, where = age, c.Stream
-		}
-		if oldest.Gone > 0 && c == bus.ConsumerShipper { // RAW has messages that nobody reads
-			detail := fmt.Sprintf("up to %d messages of %s became too old before the sink had them; tapctl ledger shows their rows as pending", oldest.Gone, c.Stream)
-			s.alarms.Hold(ctx, alarm.Lost, detail, lostFor)
 		}
 	}
 	s.alarms.Set(ctx, alarm.Backlog, worst > s.cfg.Alarms.Backlog,

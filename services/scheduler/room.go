@@ -22,43 +22,63 @@ const (
 type room struct {
 	noBackfill, noLive bool
 	looked             time.Time
+	told               map[string]time.Time // when a log said that the history of a stream goes
 }
 
-// look asks now and then how full RAW and EVENTS are.
+// look asks now and then how full RAW and EVENTS are. History goes before anything is held back.
 func (s *Scheduler) look(ctx context.Context) error {
 	if time.Since(s.room.looked) < lookEvery {
 		return nil
 	}
-	fullest, name := 0.0, ""
+	if s.room.told == nil {
+		s.room.told = make(map[string]time.Time)
+	}
+	var fullest bus.Usage
 	for _, stream := range []string{bus.StreamRaw, bus.StreamEvents} {
 		usage, err := s.bus.Usage(ctx, stream)
 		if err != nil {
 			return fmt.Errorf("look at the streams: %w", err)
 		}
-		if share := float64(usage.Bytes) / float64(usage.MaxBytes); usage.MaxBytes > 0 && share > fullest {
-			fullest, name = share, stream
+		if usage, err = s.giveUpHistory(ctx, usage); err != nil {
+			return err
+		}
+		if share(usage) > share(fullest) {
+			fullest = usage
 		}
 	}
-	next := room{noBackfill: fullest >= backfillUntil, noLive: fullest >= liveUntil, looked: time.Now()}
-	if next.noBackfill != s.room.noBackfill || next.noLive != s.room.noLive {
-		s.tellRoom(next, name, fullest)
+	next := room{noBackfill: share(fullest) >= backfillUntil, noLive: share(fullest) >= liveUntil, looked: time.Now(), told: s.room.told}
+	detail := ""
+	if next.noBackfill {
+		detail = fullDetail(fullest)
 	}
-	s.alarms.Set(ctx, alarm.StreamFull, next.noBackfill, fmt.Sprintf("%s is %.0f %% full; planning is held back", name, fullest*100))
+	if next.noBackfill != s.room.noBackfill || next.noLive != s.room.noLive {
+		s.tellRoom(next, detail)
+	}
+	s.alarms.Set(ctx, alarm.StreamFull, next.noBackfill, detail)
 	s.room = next
 	return s.watchBacklogs(ctx)
 }
 
-func (s *Scheduler) tellRoom(next room, stream string, share float64) {
-	attrs := []any{slog.String("stream", stream), slog.Float64("share", share)}
+// fullDetail says what fills a stream: all that is delivered has gone by then, but for what a replay reads.
+func fullDetail(u bus.Usage) string {
+	cure := "mend the sink, pause no replay for long"
+	if u.Stream == bus.StreamRaw {
+		cure = "see that an enricher runs"
+	}
+	return fmt.Sprintf("%s holds %s of %s that are still needed and may hold %s; planning is held back: %s, or raise %s and run tapctl setup",
+		u.Stream, mib(u.Bytes), contents(u.Stream), mib(uint64(u.MaxBytes)), cure, limitOf(u.Stream))
+}
+
+func (s *Scheduler) tellRoom(next room, detail string) {
 	switch {
 	case next.noLive:
-		s.log.Error("a stream is nearly full: nothing is planned until the shipper has made room", attrs...)
+		s.log.Error("a stream is full: nothing is planned until something is delivered", slog.String("detail", detail))
 	case next.noBackfill:
-		s.log.Warn("a stream is filling up: no backfill is planned until the shipper has made room", attrs...)
+		s.log.Warn("a stream is filling up: no backfill is planned until something is delivered", slog.String("detail", detail))
 	default:
 		s.log.Info("the streams have room again")
 		s.health.OK("streams")
 		return
 	}
-	s.health.Degraded("streams", fmt.Sprintf("%s is %.0f %% full", stream, share*100))
+	s.health.Degraded("streams", detail)
 }

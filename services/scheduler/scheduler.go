@@ -28,8 +28,7 @@ var Flow = bus.Flow{Stage: "scheduler", Consumes: bus.FlowLedger, Emits: bus.Str
 type transport interface {
 	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	Bucket(ctx context.Context, name string) (*bus.Bucket, error)
-	Usage(ctx context.Context, stream string) (bus.Usage, error)
-	Oldest(ctx context.Context, c bus.Consumer) (bus.Waiting, error)
+	streams
 }
 
 // Deps are what the scheduler takes from its surroundings.

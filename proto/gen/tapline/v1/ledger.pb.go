@@ -110,7 +110,10 @@ type LedgerPage struct {
 	Remade []*BatchRecord `protobuf:"bytes,6,rep,name=remade,proto3" json:"remade,omitempty"`
 	// By the shipper: one entry for each EVENTS batch that a replay sent once more, and
 	// for each that was made again and the sink confirmed.
-	Resent        []*BatchRecord `protobuf:"bytes,7,rep,name=resent,proto3" json:"resent,omitempty"`
+	Resent []*BatchRecord `protobuf:"bytes,7,rep,name=resent,proto3" json:"resent,omitempty"`
+	// By the scheduler: rows that left EVENTS before the sink had them, and, with event_sequence 0, records of a job that left
+	// RAW before rows were made of them. An entry counts until the rows are made or confirmed all the same.
+	Lost          []*BatchRecord `protobuf:"bytes,8,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +193,13 @@ func (x *LedgerPage) GetRemade() []*BatchRecord {
 func (x *LedgerPage) GetResent() []*BatchRecord {
 	if x != nil {
 		return x.Resent
+	}
+	return nil
+}
+
+func (x *LedgerPage) GetLost() []*BatchRecord {
+	if x != nil {
+		return x.Lost
 	}
 	return nil
 }
@@ -1557,7 +1567,7 @@ var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xdb\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\x88\x03\n" +
 	"\n" +
 	"LedgerPage\x122\n" +
 	"\awindows\x18\x01 \x03(\v2\x18.tapline.v1.WindowRecordR\awindows\x12+\n" +
@@ -1566,7 +1576,8 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
 	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\x12/\n" +
 	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
-	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\"\xfd\x04\n" +
+	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\x12+\n" +
+	"\x04lost\x18\b \x03(\v2\x17.tapline.v1.BatchRecordR\x04lost\"\xfd\x04\n" +
 	"\fWindowRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
@@ -1743,51 +1754,52 @@ var file_tapline_v1_ledger_proto_depIdxs = []int32{
 	4,  // 4: tapline.v1.LedgerPage.wants:type_name -> tapline.v1.WantRecord
 	3,  // 5: tapline.v1.LedgerPage.remade:type_name -> tapline.v1.BatchRecord
 	3,  // 6: tapline.v1.LedgerPage.resent:type_name -> tapline.v1.BatchRecord
-	0,  // 7: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	16, // 8: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	17, // 9: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	16, // 10: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
-	16, // 11: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
-	16, // 12: tapline.v1.WindowRecord.noted_at:type_name -> google.protobuf.Timestamp
-	6,  // 13: tapline.v1.Known.versions:type_name -> tapline.v1.Version
-	16, // 14: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
-	16, // 15: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
-	16, // 16: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
-	16, // 17: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
-	18, // 18: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
-	16, // 19: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
-	16, // 20: tapline.v1.ListState.start:type_name -> google.protobuf.Timestamp
-	19, // 21: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
-	0,  // 22: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
-	16, // 23: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
-	16, // 24: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
-	16, // 25: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
-	16, // 26: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
-	18, // 27: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
-	14, // 28: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
-	15, // 29: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
-	16, // 30: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
-	13, // 31: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
-	16, // 32: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
-	10, // 33: tapline.v1.PlanState.backlogs:type_name -> tapline.v1.Backlog
-	11, // 34: tapline.v1.PlanState.offs:type_name -> tapline.v1.Off
-	16, // 35: tapline.v1.PlanState.first_read:type_name -> google.protobuf.Timestamp
-	19, // 36: tapline.v1.Backlog.window:type_name -> tapline.v1.Window
-	16, // 37: tapline.v1.Off.start:type_name -> google.protobuf.Timestamp
-	16, // 38: tapline.v1.Off.end:type_name -> google.protobuf.Timestamp
-	19, // 39: tapline.v1.Retry.window:type_name -> tapline.v1.Window
-	16, // 40: tapline.v1.Retry.at:type_name -> google.protobuf.Timestamp
-	18, // 41: tapline.v1.Aside.job:type_name -> tapline.v1.Job
-	16, // 42: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
-	16, // 43: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
-	16, // 44: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
-	19, // 45: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
-	19, // 46: tapline.v1.Extra.window:type_name -> tapline.v1.Window
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	3,  // 7: tapline.v1.LedgerPage.lost:type_name -> tapline.v1.BatchRecord
+	0,  // 8: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
+	16, // 9: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	17, // 10: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
+	16, // 11: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
+	16, // 12: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
+	16, // 13: tapline.v1.WindowRecord.noted_at:type_name -> google.protobuf.Timestamp
+	6,  // 14: tapline.v1.Known.versions:type_name -> tapline.v1.Version
+	16, // 15: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
+	16, // 16: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp
+	16, // 17: tapline.v1.Version.at:type_name -> google.protobuf.Timestamp
+	16, // 18: tapline.v1.ListState.head:type_name -> google.protobuf.Timestamp
+	18, // 19: tapline.v1.ListState.outstanding:type_name -> tapline.v1.Job
+	16, // 20: tapline.v1.ListState.due:type_name -> google.protobuf.Timestamp
+	16, // 21: tapline.v1.ListState.start:type_name -> google.protobuf.Timestamp
+	19, // 22: tapline.v1.RangeRecord.window:type_name -> tapline.v1.Window
+	0,  // 23: tapline.v1.RangeRecord.state:type_name -> tapline.v1.WindowState
+	16, // 24: tapline.v1.RangeRecord.at:type_name -> google.protobuf.Timestamp
+	16, // 25: tapline.v1.PlanState.live_head:type_name -> google.protobuf.Timestamp
+	16, // 26: tapline.v1.PlanState.backfill_next:type_name -> google.protobuf.Timestamp
+	16, // 27: tapline.v1.PlanState.backfill_end:type_name -> google.protobuf.Timestamp
+	18, // 28: tapline.v1.PlanState.outstanding:type_name -> tapline.v1.Job
+	14, // 29: tapline.v1.PlanState.sweeps:type_name -> tapline.v1.SweepState
+	15, // 30: tapline.v1.PlanState.extras:type_name -> tapline.v1.Extra
+	16, // 31: tapline.v1.PlanState.start:type_name -> google.protobuf.Timestamp
+	13, // 32: tapline.v1.PlanState.asides:type_name -> tapline.v1.Aside
+	16, // 33: tapline.v1.PlanState.lag_at:type_name -> google.protobuf.Timestamp
+	10, // 34: tapline.v1.PlanState.backlogs:type_name -> tapline.v1.Backlog
+	11, // 35: tapline.v1.PlanState.offs:type_name -> tapline.v1.Off
+	16, // 36: tapline.v1.PlanState.first_read:type_name -> google.protobuf.Timestamp
+	19, // 37: tapline.v1.Backlog.window:type_name -> tapline.v1.Window
+	16, // 38: tapline.v1.Off.start:type_name -> google.protobuf.Timestamp
+	16, // 39: tapline.v1.Off.end:type_name -> google.protobuf.Timestamp
+	19, // 40: tapline.v1.Retry.window:type_name -> tapline.v1.Window
+	16, // 41: tapline.v1.Retry.at:type_name -> google.protobuf.Timestamp
+	18, // 42: tapline.v1.Aside.job:type_name -> tapline.v1.Job
+	16, // 43: tapline.v1.Aside.since:type_name -> google.protobuf.Timestamp
+	16, // 44: tapline.v1.Aside.retry_at:type_name -> google.protobuf.Timestamp
+	16, // 45: tapline.v1.SweepState.next:type_name -> google.protobuf.Timestamp
+	19, // 46: tapline.v1.SweepState.skips:type_name -> tapline.v1.Window
+	19, // 47: tapline.v1.Extra.window:type_name -> tapline.v1.Window
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_ledger_proto_init() }

@@ -1,0 +1,117 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Kept is what a stream still has: sequences from First to Last, both included.
+type Kept struct{ First, Last uint64 }
+
+// gone reports whether a message that was stored is no longer there. Nothing is known of a stream that was never looked at.
+func (k Kept) gone(sequence uint64) bool { return sequence > 0 && (sequence < k.First || sequence > k.Last) }
+
+// Loss is a batch that left a stream before it was delivered.
+type Loss struct {
+	Job   job.ID
+	Batch *taplinev1.BatchRecord
+}
+
+// String says what is lost, and where it was.
+func (l Loss) String() string {
+	where := fmt.Sprintf("%s %d", bus.StreamEvents, l.Batch.GetEventSequence())
+	if l.Batch.GetEventSequence() == 0 {
+		where = fmt.Sprintf("%s %d", bus.StreamRaw, l.Batch.GetRawSequence())
+	}
+	return fmt.Sprintf("%d of %s for %s (%s)", l.Batch.GetEvents(), l.Batch.GetFeed(), l.Job.Window.Interval(), where)
+}
+
+// Losses finds what has left RAW or EVENTS undelivered and is not recorded as lost yet. The streams must be looked at
+// twice: for the first sequences before the book was loaded, for the last ones after it. Whatever left a
+// stream delivered was recorded before it left.
+func (b *Book) Losses(raw, events Kept) []Loss {
+	var losses []Loss
+	for i := range b.Rows {
+		row := &b.Rows[i]
+		if row.State != taplinev1.WindowState_WINDOW_STATE_FETCHED {
+			continue
+		}
+		for _, made := range between(b.made, row.First, row.Marker) {
+			if made.GetFeed() == string(row.Feed) && events.gone(made.GetEventSequence()) && !has(b.sent, made) && !has(b.lost, made) {
+				losses = append(losses, Loss{row.Job, made})
+			}
+		}
+		missing := row.Published - (row.Events - row.Extra + row.MadeDead)
+		batch := &taplinev1.BatchRecord{RawSequence: row.First, Feed: string(row.Feed), Table: row.Feed.Table(), Events: missing}
+		if missing > 0 && !row.Made && raw.gone(row.Marker) && !has(b.lost, batch) {
+			losses = append(losses, Loss{row.Job, batch})
+		}
+	}
+	return losses
+}
+
+func has(sorted []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) bool {
+	_, ok := slices.BinarySearchFunc(sorted, b, byBatch)
+	return ok
+}
+
+// Undelivered is the lowest sequence in EVENTS, from a given one on, of rows that the sink has not confirmed. It is 0 when
+// there are none.
+func (b *Book) Undelivered(from uint64) uint64 {
+	var lowest uint64
+	for _, made := range b.made {
+		if at := made.GetEventSequence(); at >= from && at > 0 && (lowest == 0 || at < lowest) && !has(b.sent, made) {
+			lowest = at
+		}
+	}
+	return lowest
+}
+
+// RecordLosses records what has left a stream undelivered. The first record of a batch stays.
+func (l *Ledger) RecordLosses(ctx context.Context, losses ...Loss) error {
+	pages := make(map[string][]*taplinev1.BatchRecord)
+	for _, loss := range losses {
+		key := Key(PartPlan, loss.Job.Tenant, loss.Job.Window.Start)
+		pages[key] = append(pages[key], loss.Batch)
+	}
+	for key, batches := range pages {
+		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
+			for _, b := range batches {
+				p.Lost = putBatch(p.GetLost(), b)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lose counts what a job lost, and makes its window a range that is lost.
+func (b *Book) lose(row *Row) {
+	var from string
+	for _, l := range between(b.lost, row.First, row.Marker) {
+		switch {
+		case l.GetFeed() != string(row.Feed):
+		case l.GetEventSequence() == 0 && !row.Made:
+			from = bus.StreamRaw
+			row.Lost += l.GetEvents()
+		case l.GetEventSequence() > 0 && !has(b.sent, l):
+			from = bus.StreamEvents
+			row.Lost += l.GetEvents()
+		}
+	}
+	if from == "" {
+		return
+	}
+	b.Ranges = append(b.Ranges, Range{
+		Window: row.Job.Window, State: taplinev1.WindowState_WINDOW_STATE_LOST, Feeds: []feed.Feed{row.Feed},
+		Reason: fmt.Sprintf("read, but %d rows left %s before they were delivered: too old, or purged", row.Lost, from), At: row.Fetched,
+	})
+}
