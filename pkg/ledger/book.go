@@ -47,7 +47,9 @@ func (r *Row) Read() window.Window {
 }
 
 // Pending is how many rows of published records are neither at the sink, nor in DEAD, nor lost.
-func (r *Row) Pending() int64 { return r.Published + r.Extra - r.MadeDead - r.Confirmed - r.SentDead - r.Lost }
+func (r *Row) Pending() int64 {
+	return r.Published + r.Extra - r.MadeDead - r.Confirmed - r.SentDead - r.Lost
+}
 
 // StateName is the state as it is printed.
 func (r *Row) StateName() string {

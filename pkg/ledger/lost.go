@@ -15,7 +15,9 @@ import (
 type Kept struct{ First, Last uint64 }
 
 // gone reports whether a message that was stored is no longer there. Nothing is known of a stream that was never looked at.
-func (k Kept) gone(sequence uint64) bool { return sequence > 0 && (sequence < k.First || sequence > k.Last) }
+func (k Kept) gone(sequence uint64) bool {
+	return sequence > 0 && (sequence < k.First || sequence > k.Last)
+}
 
 // Loss is a batch that left a stream before it was delivered.
 type Loss struct {

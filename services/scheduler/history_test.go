@@ -14,6 +14,7 @@ import (
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/quota"
@@ -30,6 +31,7 @@ const (
 // stages does what the other stages do, as far as streams and ledger see it.
 type stages struct {
 	t       *testing.T
+	server  *embedded.Server
 	b       *bus.Bus
 	ledger  *ledger.Ledger
 	jobs    int
@@ -44,20 +46,16 @@ type made struct {
 
 func smallStreams(t *testing.T) *stages {
 	t.Helper()
-	b := bustest.Connect(t, bustest.Server(t))
+	server := bustest.Server(t)
+	b := bustest.Connect(t, server)
 	if err := b.Setup(t.Context(), bus.Limits{RawMaxBytes: small, EventsMaxBytes: small, Replicas: 1, AckWait: 15 * time.Second}, quota.Seeds("main")); err != nil {
 		t.Fatal(err)
 	}
-	return newStages(t, b)
-}
-
-func newStages(t *testing.T, b *bus.Bus) *stages {
-	t.Helper()
 	records, err := b.Bucket(t.Context(), bus.BucketLedger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stages{t: t, b: b, ledger: ledger.New(records)}
+	return &stages{t: t, server: server, b: b, ledger: ledger.New(records)}
 }
 
 // must ends the test for an error.
@@ -186,16 +184,19 @@ func TestDeliveredHistoryMakesRoom(t *testing.T) {
 			s := smallStreams(t)
 			s.full(end)
 			s.ship(len(s.records), len(s.records))
-			start(t, s.b, still, "TAP_START_TIME=1h")
+			stop := start(t, s.b, still, "TAP_START_TIME=1h")
 			backfill := newWorker(t, s.b, bus.ConsumerFetcherBackfill)
 			backfill.do(taplinev1.WindowState_WINDOW_STATE_FETCHED)
+			stop()
 			for _, stream := range []string{bus.StreamRaw, bus.StreamEvents} {
 				if u := s.usage(stream); u.First == 1 || s.share(stream) >= 0.80 || s.share(stream) < 0.4 {
 					t.Errorf("%s: %.0f %%, from %d on", stream, s.share(stream)*100, u.First)
 				}
 			}
-			if got := s.alarm(alarm.StreamFull); got != "" {
-				t.Errorf("alarm: %s", got)
+			for _, name := range []alarm.Name{alarm.StreamFull, alarm.Lost} {
+				if got := s.alarm(name); got != "" {
+					t.Errorf("alarm: %s", got)
+				}
 			}
 		})
 	}

@@ -1,0 +1,90 @@
+package scheduler_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/overview"
+	"github.com/tapline/tapline/pkg/quota"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// purge removes everything from a stream, as an operator with too many rights would.
+func (s *stages) purge(stream string) {
+	s.t.Helper()
+	bustest.Publish(s.t, s.server, "$JS.API.STREAM.PURGE."+stream, nil)
+}
+
+// TestWhatLeftUndeliveredIsLost: rows that are gone before the sink had them are no longer on their way. They are lost, also
+// after a restart, and not those that were delivered before.
+func TestWhatLeftUndeliveredIsLost(t *testing.T) {
+	t.Parallel()
+	for stream, c := range map[string]struct {
+		leave func(s *stages)
+		lost  int64
+	}{
+		bus.StreamEvents: {func(s *stages) { s.enrich(); s.ship(1, 1) }, 300},
+		bus.StreamRaw:    {func(*stages) {}, 400},
+	} {
+		t.Run(stream, func(t *testing.T) {
+			t.Parallel()
+			s := smallStreams(t)
+			for range 4 {
+				s.fetch(epoch, true)
+			}
+			c.leave(s)
+			s.purge(stream)
+			for range 2 {
+				stop := start(t, s.b, still, "TAP_START_TIME=1h")
+				poll(t, func() bool {
+					return strings.Contains(s.alarm(alarm.Lost), "100 rows left "+stream+" before they were delivered")
+				})
+				stop()
+			}
+			r, err := overview.Open(t.Context(), s.b, "main", quota.Config{}, still)
+			s.must(err)
+			report, err := r.Verify(t.Context())
+			s.must(err)
+			lost := 0
+			for _, g := range report.Gaps {
+				if g.State == overview.Lost {
+					lost++
+				}
+			}
+			if report.Good() || lost == 0 || report.Pending != 0 || report.Records-report.Confirmed != c.lost {
+				t.Errorf("%d gaps are lost, %d rows pending, %d of %d confirmed", lost, report.Pending, report.Confirmed, report.Records)
+			}
+			book, err := s.ledger.Load(t.Context(), "main", epoch.AddDate(0, 0, -1), epoch)
+			s.must(err)
+			var sum int64
+			for i := range book.Rows {
+				if book.Rows[i].State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
+					sum += book.Rows[i].Lost
+				}
+			}
+			if sum != c.lost {
+				t.Errorf("%d rows are lost, want %d", sum, c.lost)
+			}
+		})
+	}
+}
+
+// TestWhatWaitsIsNotLost, however long it waits.
+func TestWhatWaitsIsNotLost(t *testing.T) {
+	t.Parallel()
+	s := smallStreams(t)
+	for range 3 {
+		s.fetch(epoch, true)
+	}
+	s.enrich()
+	s.fetch(epoch, true)
+	stop := start(t, s.b, still, "TAP_START_TIME=1h")
+	newWorker(t, s.b, bus.ConsumerFetcherBackfill).do(taplinev1.WindowState_WINDOW_STATE_FETCHED)
+	stop()
+	if got := s.alarm(alarm.Lost); got != "" {
+		t.Errorf("alarm: %s", got)
+	}
+}
