@@ -127,7 +127,10 @@ func TestListsThatAreNone(t *testing.T) {
 		"rubbish around it":                  {feed.CallVAP, 200, `{"users":[],"total":[1,}`, Malformed},
 	} {
 		client, _ := serve(t, c.status, c.body)
-		envelope, _, err := client.List(t.Context(), Question{Call: c.call, Target: "14", Page: 1}, none)
+		envelope, r, err := client.List(t.Context(), Question{Call: c.call, Target: "14", Page: 1}, none)
+		if want := c.want == "" && c.status != http.StatusNotFound; r.Served != want {
+			t.Errorf("%s: served %t", name, r.Served)
+		}
 		if kindOf(err) != c.want || (c.want == "" && string(envelope) != "{}") {
 			t.Errorf("%s: %v, %s", name, err, envelope)
 		}

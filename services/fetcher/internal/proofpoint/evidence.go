@@ -71,9 +71,9 @@ func (e Evidence) Flaw(w window.Window) *Flaw {
 		return &Flaw{Kind: ErrorMember, Detail: fmt.Sprintf("the answer says error: %q", e.ErrorText)}
 	case e.NoContent:
 		return nil
-	case len(e.Missing) > 0:
+	case len(e.Missing) > 0 || len(e.Present) == 0:
 		return &Flaw{Kind: MissingArray, Detail: e.missing(), Feeds: e.Missing}
-	case e.QueryEnd.IsZero() && e.EndText != "":
+	case e.EndText != "":
 		return &Flaw{Kind: NoQueryEnd, Detail: fmt.Sprintf("queryEndTime is %q, which is no time", e.EndText)}
 	case e.QueryEnd.IsZero():
 		return &Flaw{Kind: NoQueryEnd, Detail: "queryEndTime is missing"}
