@@ -3,7 +3,6 @@ package simulate
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,7 +25,10 @@ import (
 const (
 	ackWait = 15 * time.Second
 	timeout = time.Minute
-	cutAt   = 6 // attempts, as the fetcher's splitAnyway
+	// As the fetcher's ladder has them.
+	cutAt  = 6 // attempts, whatever the reason
+	enough = 3 // failures of a window's own
+	tiny   = time.Minute
 )
 
 // order is a job on the bus.
@@ -35,20 +37,29 @@ type order struct {
 	taken     bool
 	notBefore time.Time
 	attempts  int
+	own       int           // failures that are about the window
+	lag       time.Duration // how far behind Proofpoint is, as its answers for this window say
 }
 
 // publish puts a job on the bus, unless it is there or done.
 func (w *World) publish(j *taplinev1.Job) {
-	if w.outcomes[j.GetId()] != nil || slices.ContainsFunc(w.queue, func(o *order) bool { return o.job.GetId() == j.GetId() }) {
+	if w.concluded(j) || slices.ContainsFunc(w.queue, func(o *order) bool { return o.job.GetId() == j.GetId() }) {
 		return
 	}
 	w.queue = append(w.queue, &order{job: j})
+}
+
+// concluded reports whether what became of a job is known. That it was in vain is not the last word when it is offered again.
+func (w *World) concluded(j *taplinev1.Job) bool {
+	o := w.outcomes[j.GetId()]
+	return o != nil && (o.GetState() != taplinev1.WindowState_WINDOW_STATE_UNPROVEN || o.GetFailures() > j.GetFailures())
 }
 
 // worker is one lane of one fetcher.
 type worker struct {
 	w      *World
 	lane   taplinev1.Lane
+	aside  bool
 	order  *order
 	asked  time.Time
 	until  time.Time
@@ -64,7 +75,7 @@ func (k *worker) step(ctx context.Context) error {
 	}
 	for k.order == nil {
 		i := slices.IndexFunc(k.w.queue, func(o *order) bool {
-			return o.job.GetLane() == k.lane && !o.taken && !o.notBefore.After(k.w.now)
+			return k.takes(o.job) && !o.taken && !o.notBefore.After(k.w.now)
 		})
 		if i < 0 {
 			return nil
@@ -76,10 +87,15 @@ func (k *worker) step(ctx context.Context) error {
 	return nil
 }
 
+// takes reports whether a job is of the worker's lane; those set aside have one of their own.
+func (k *worker) takes(j *taplinev1.Job) bool {
+	return j.GetAside() == k.aside && (k.aside || j.GetLane() == k.lane)
+}
+
 // begin reserves a unit and calls.
 func (k *worker) begin(ctx context.Context, o *order) error {
 	w := k.w
-	if w.outcomes[o.job.GetId()] != nil { // done before; the end came before the ack
+	if w.concluded(o.job) { // the end came before the ack
 		w.remove(o)
 		return nil
 	}
@@ -156,33 +172,94 @@ func (w *World) get(ctx context.Context, path string, span window.Window) (int, 
 func (k *worker) finish(ctx context.Context) error {
 	w, o := k.w, k.order
 	k.order, o.taken = nil, false
+	said := string(k.body)
 	switch {
-	case k.status == http.StatusOK:
-		if err := w.store(o.job, k.body, k.asked); err != nil {
-			return err
-		}
-		w.remove(o)
+	case k.status == http.StatusOK || k.status == http.StatusNoContent:
+		return k.answered(o)
 	case k.status == http.StatusTooManyRequests:
 		o.notBefore = w.now.Add(time.Minute)
 		if _, err := w.book.Refused(ctx, feed.PoolSIEM, 0); err != nil {
 			return fmt.Errorf("simulate: %w", err)
 		}
-	case k.status == http.StatusBadRequest && strings.Contains(string(k.body), "still current"):
-		o.notBefore = w.now.Add(10 * time.Second)
-	case k.status == http.StatusBadRequest && strings.Contains(string(k.body), "too far into the past"):
+	case k.status == http.StatusBadRequest && strings.Contains(said, "still current"):
+		o.lag = w.now.Sub(o.job.GetWindow().GetEnd().AsTime())
+		o.notBefore = w.now.Add(max(10*time.Second, o.lag))
+	case k.status == http.StatusBadRequest && strings.Contains(said, "too far into the past"):
 		w.cut(o, true)
-	case k.status == http.StatusBadRequest:
-		w.problem("%s: %s", o.job.GetId(), k.body)
-		w.cut(o, true)
-	case o.attempts >= cutAt || (k.status == 0 && !w.Down):
+	case k.status == http.StatusBadRequest && strings.Contains(said, "too long"):
 		w.cut(o, false)
+	case k.status == http.StatusBadRequest || k.status == http.StatusNotFound:
+		w.odd(o, fmt.Sprintf("status %d: %s", k.status, said))
 	default:
-		o.notBefore = w.now.Add(min(time.Second<<o.attempts, time.Minute))
+		w.failed(o, k.status == 0)
 	}
 	return nil
 }
 
-// cut has a job planned again in parts, or gives it up when there are none and it is too old.
+// answered takes what an answer proves.
+func (k *worker) answered(o *order) error {
+	w := k.w
+	a, flaw := read(o.job, k.status, k.body)
+	if flaw != "" {
+		w.odd(o, flaw)
+		return nil
+	}
+	w.remove(o)
+	return w.store(o, a, k.asked)
+}
+
+// failed is a call that says nothing about its window, unless others are served: it is cut, or set aside.
+func (w *World) failed(o *order, slow bool) {
+	if !w.Down {
+		o.own++
+	}
+	switch {
+	case o.attempts >= cutAt || o.own >= enough || (slow && !w.Down):
+		w.cut(o, false)
+	case o.job.GetAside():
+		w.setAside(o, "it fails")
+	default:
+		o.notBefore = w.now.Add(min(time.Second<<o.attempts, time.Minute))
+	}
+}
+
+// odd is an answer that proves nothing.
+func (w *World) odd(o *order, reason string) {
+	o.own++
+	id, err := job.Of(o.job)
+	if err != nil {
+		w.problem("%v", err)
+		return
+	}
+	_, _, halves := id.Window.Halves()
+	switch {
+	case o.job.GetAside():
+		w.setAside(o, reason)
+	case halves && id.Window.Span() > tiny && o.own >= enough-1:
+		w.conclude(o, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT, Reason: reason})
+	case o.own >= enough:
+		w.setAside(o, reason)
+	default:
+		o.notBefore = w.now.Add(min(time.Second<<o.attempts, time.Minute))
+	}
+}
+
+// setAside has a window offered again later.
+func (w *World) setAside(o *order, reason string) {
+	w.Vain++
+	w.conclude(o, &taplinev1.WindowRecord{
+		State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, Reason: reason, Failures: max(o.job.GetFailures()+uint32(o.own), enough), LagMs: o.lag.Milliseconds(),
+	})
+}
+
+// conclude notes what became of a job.
+func (w *World) conclude(o *order, r *taplinev1.WindowRecord) {
+	r.JobId, r.SkewMs = o.job.GetId(), w.Skew.Milliseconds()
+	w.outcomes[r.GetJobId()] = r
+	w.remove(o)
+}
+
+// cut has a job planned again in parts. What cannot be cut is set aside, and is lost only when it is too old.
 func (w *World) cut(o *order, old bool) {
 	id, err := job.Of(o.job)
 	if err != nil {
@@ -190,19 +267,19 @@ func (w *World) cut(o *order, old bool) {
 		return
 	}
 	_, _, halves := id.Window.Halves()
-	state := taplinev1.WindowState_WINDOW_STATE_SPLIT
-	if !halves && o.job.GetOverlap() == 0 && (old || len(id.Set) == 1) {
-		if !old {
-			o.attempts, o.notBefore = 0, w.now.Add(time.Minute)
-			return
-		}
-		state = taplinev1.WindowState_WINDOW_STATE_LOST
+	tooOld := old && id.Window.Start.Before(w.now.Add(-window.Lookback))
+	switch {
+	case halves || o.job.GetOverlap() > 0 || (!old && len(id.Set) > 1):
+		w.conclude(o, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT})
+	case tooOld:
 		for _, f := range id.Set {
-			w.Lost[f] = append(w.Lost[f], id.Window)
+			w.lose(f, id.Window)
 		}
+		w.conclude(o, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too old"})
+	default:
+		o.own = max(o.own, 1)
+		w.setAside(o, "it cannot be cut")
 	}
-	w.outcomes[o.job.GetId()] = &taplinev1.WindowRecord{JobId: o.job.GetId(), State: state, SkewMs: w.Skew.Milliseconds()}
-	w.remove(o)
 }
 
 func (w *World) remove(o *order) {
@@ -210,21 +287,20 @@ func (w *World) remove(o *order) {
 }
 
 // store takes what is new.
-func (w *World) store(j *taplinev1.Job, body []byte, asked time.Time) error {
-	var answer map[string]json.RawMessage
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("simulate: %w", err)
-	}
+func (w *World) store(o *order, a *answer, asked time.Time) error {
 	outcome := &taplinev1.WindowRecord{
-		JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: w.Skew.Milliseconds(), ReadAt: timestamppb.New(asked),
+		JobId: o.job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: w.Skew.Milliseconds(), ReadAt: timestamppb.New(asked),
+		LagMs: o.lag.Milliseconds(),
 	}
-	for _, name := range j.GetFeeds() {
-		var records []json.RawMessage
-		if err := json.Unmarshal(answer[name], &records); err != nil {
-			return fmt.Errorf("simulate: %s: %w", name, err)
+	if !a.end.IsZero() {
+		outcome.ReadEnd = timestamppb.New(a.end)
+		if behind := asked.Sub(a.end); behind < 2*time.Hour {
+			outcome.LagMs = behind.Milliseconds()
 		}
+	}
+	for _, name := range o.job.GetFeeds() {
 		published := int64(0)
-		for _, r := range records {
+		for _, r := range a.records[name] {
 			is, err := w.hasher.SIEM(feed.Feed(name), r)
 			if err != nil {
 				return fmt.Errorf("simulate: %w", err)
@@ -245,7 +321,7 @@ func (w *World) store(j *taplinev1.Job, body []byte, asked time.Time) error {
 		}
 		outcome.Feeds = append(outcome.Feeds, &taplinev1.FeedResult{Feed: name, Published: published})
 	}
-	w.outcomes[j.GetId()] = outcome
+	w.outcomes[o.job.GetId()] = outcome
 	return nil
 }
 
@@ -256,8 +332,8 @@ func (k *worker) kill(stored bool) {
 	}
 	o := k.order
 	k.order, o.taken, o.notBefore = nil, false, k.w.now.Add(ackWait)
-	if stored && k.status == http.StatusOK {
-		if err := k.w.store(o.job, k.body, k.asked); err != nil {
+	if a, flaw := read(o.job, k.status, k.body); stored && flaw == "" {
+		if err := k.w.store(o, a, k.asked); err != nil {
 			k.w.problem("%v", err)
 		}
 	}

@@ -50,6 +50,7 @@ type World struct {
 	Lost       map[feed.Feed][]window.Window
 	Problems   []string // what must not happen, as it happened
 	External   []time.Time
+	Vain       int       // how often a window was set aside
 	BackfillAt time.Time // when backfill was done; zero until then
 
 	o        Options
@@ -102,6 +103,7 @@ func New(o Options) (*World, error) {
 		for _, lane := range []taplinev1.Lane{taplinev1.Lane_LANE_LIVE, taplinev1.Lane_LANE_SWEEP, taplinev1.Lane_LANE_BACKFILL} {
 			w.workers = append(w.workers, &worker{w: w, lane: lane})
 		}
+		w.workers = append(w.workers, &worker{w: w, aside: true})
 	}
 	return w, nil
 }
@@ -156,7 +158,7 @@ func (w *World) advance(ctx context.Context) error {
 	if w.Plans != nil {
 		state = proto.CloneOf(w.Plans)
 	}
-	for _, j := range state.GetOutstanding() {
+	for _, j := range plan.Offered(state) {
 		if o := w.outcomes[j.GetId()]; o != nil {
 			state.SkewMs = o.GetSkewMs()
 		}
@@ -165,11 +167,20 @@ func (w *World) advance(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("simulate: %w", err)
 	}
-	now := w.local().Add(w.Ahead - time.Duration(state.GetSkewMs())*time.Millisecond)
-	out := plan.Step(w.cfg, state, plan.Input{Now: now, Outcomes: w.outcomes, Supply: &supply})
+	local, skew := w.local().Add(w.Ahead), max(time.Duration(state.GetSkewMs())*time.Millisecond, 0)
+	out := plan.Step(w.cfg, state, plan.Input{ // as the scheduler believes clocks
+		Now: local.Add(-min(skew, time.Hour)), Earliest: local.Add(-skew), Outcomes: w.outcomes, Supply: &supply,
+	})
 	w.cadence = out.Cadence
 	w.note(w.Sealed, out.Sealed)
-	w.note(w.Lost, out.Lost)
+	for _, r := range out.Lost {
+		for _, f := range r.Feeds {
+			w.lose(feed.Feed(f), r.Window)
+		}
+	}
+	if out.Dropped != nil && w.now.Sub(w.o.Start) > 2*24*time.Hour {
+		w.problem("%s is dropped, and was owed", out.Dropped.Window)
+	}
 	w.Plans = state
 	for _, j := range out.New {
 		if w.planned[j.GetId()] {
@@ -177,7 +188,7 @@ func (w *World) advance(ctx context.Context) error {
 		}
 		w.planned[j.GetId()] = true
 	}
-	for _, j := range state.GetOutstanding() {
+	for _, j := range plan.Offered(state) {
 		w.publish(j)
 	}
 	if w.BackfillAt.IsZero() && !w.backfilling() {
@@ -203,6 +214,15 @@ func (w *World) note(book map[feed.Feed][]window.Window, ranges []plan.Range) {
 		for _, f := range r.Feeds {
 			book[feed.Feed(f)] = append(book[feed.Feed(f)], r.Window)
 		}
+	}
+}
+
+// lose notes what is given up. What is still served is not lost, whatever was answered.
+func (w *World) lose(f feed.Feed, span window.Window) {
+	const early = 30 * time.Minute // the planner stays away from the edge
+	w.Lost[f] = append(w.Lost[f], span)
+	if span.Start.After(w.now.Add(early - window.Lookback)) {
+		w.problem("%s of %s is called lost, and is served", span, f)
 	}
 }
 

@@ -78,7 +78,7 @@ func ProfileOf(seed uint64) Profile {
 		p.Sweeps, p.Late = "35m", 0.05 // hours are sealed
 	}
 	if p.Calm = seed%16 == 14; p.Calm {
-		p.Rate, p.Age, p.Late, p.Factor = 0.0005, time.Hour, 0, 60
+		p.Rate, p.Age, p.Late, p.Factor = 0.0005, time.Hour, 0, 20
 	}
 	return p
 }

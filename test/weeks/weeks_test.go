@@ -178,8 +178,10 @@ func TestWeeks(t *testing.T) {
 			span := time.Duration(rapid.IntRange(1, 20*60).Draw(t, "minutes")) * time.Minute
 			elapsed += span
 			disturb(t, w, span)
+			honest(t, w)
 		}
 		run(t, w, 3*day)
+		honest(t, w)
 		steady(t, w, w.Now().Add(-day))
 		judge(t, w, o)
 	})
@@ -188,7 +190,7 @@ func TestWeeks(t *testing.T) {
 // disturb is one thing that happens, for a while.
 func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 	short := min(span, 3*time.Hour)
-	switch rapid.SampledFrom([]string{"nothing", "kill", "restart", "outage", "slow", "others", "clock", "ahead"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"nothing", "kill", "restart", "outage", "slow", "others", "clock", "ahead", "odd", "poison", "poison"}).Draw(t, "event") {
 	case "kill":
 		for range 5 {
 			run(t, w, span/5)
@@ -214,6 +216,11 @@ func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 		w.Ahead = rapid.SampledFrom([]time.Duration{-3 * time.Hour, 2 * time.Hour, 30 * time.Hour}).Draw(t, "by")
 		run(t, w, short)
 		w.Ahead = 0
+	case "odd":
+		inject(t, w, short, oddity(t))
+	case "poison":
+		inject(t, w, span, poisoned(t, w), poisoned(t, w))
+		return
 	case "clock":
 		w.Skew += time.Duration(rapid.IntRange(-20, 20).Draw(t, "step")) * time.Second
 	}
