@@ -85,24 +85,26 @@ func (f *Fetcher) ask(ctx context.Context, w *work, c *collector, q *question) {
 	if q.err = f.admit(ctx, w); q.err != nil {
 		return
 	}
+	f.ladder.Called(w.job.GetId())
 	var answer []byte
 	answer, q.response, q.err = f.api.One(ctx, proofpoint.Question{Call: w.id.Call, Target: q.target.GetId()})
 	f.metrics.bytes.Add(float64(q.response.Bytes))
 	f.metrics.duration.Observe(q.response.Duration.Seconds())
 	if q.err == nil {
-		f.works(ctx, w)
+		f.doubts.answered(w.id.Call)
+		f.served(ctx, w.key(w.endpoint.Path), w.endpoint.Path)
 		q.err = c.take(q, answer)
 		return
 	}
 	if api, ok := errors.AsType[*proofpoint.APIError](q.err); ok {
 		f.metrics.calls.WithLabelValues(w.endpoint.Path, string(api.Kind)).Inc()
 	}
-	if suspicious(q.err) && !f.answers(ctx) {
+	if own(q.err) && (f.doubts.strange(w.id.Call, q.target.GetId()) || (suspicious(q.err) && !f.answers(ctx))) {
 		q.err = &outage{q.err}
 	}
 }
 
-// outage is a failure that is not one target's: Proofpoint does not answer anything else either.
+// outage is a failure that is not one target's: Proofpoint does not answer anything else either, or nothing of the kind.
 type outage struct{ error }
 
 // Unwrap gives the failure.

@@ -42,6 +42,7 @@ var lanes = []struct {
 	{job.Live, bus.ConsumerFetcherLive},
 	{job.Sweep, bus.ConsumerFetcherSweep},
 	{job.Backfill, bus.ConsumerFetcherBackfill},
+	{job.Aside, bus.ConsumerFetcherAside},
 	{job.List, bus.ConsumerFetcherList},
 	{job.Expand, bus.ConsumerFetcherExpand},
 	{job.Retry, bus.ConsumerFetcherRetry},

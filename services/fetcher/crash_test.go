@@ -4,15 +4,11 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
-	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
-	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -62,56 +58,6 @@ func forget(t *testing.T, b *bus.Bus) {
 				t.Fatal(err)
 			}
 		}
-	}
-}
-
-// TestALostJobHasALetter: DEAD cannot be written when a job proves to be wrong in itself, or the process ends between the
-// letter and its note. In the end there is one letter, and the ledger says that the window is lost.
-func TestALostJobHasALetter(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	var calls atomic.Int64
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/siem/all" {
-			b.sim.ServeHTTP(w, r)
-			return
-		}
-		calls.Add(1)
-		http.Error(w, "The requested interval is too long", http.StatusBadRequest)
-	}))
-	t.Cleanup(api.Close)
-	b.url = api.URL
-	limits := bustest.Limits
-	limits.AckWait = time.Second
-	setup := func() {
-		if err := b.bus.Setup(t.Context(), limits, quota.Seeds("main")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	setup()
-	if err := b.bus.Remove(t.Context(), bus.StreamDead); err != nil {
-		t.Fatal(err)
-	}
-	job := b.job(b.window, 0)
-	b.plan(t, job)
-	stop := b.start(t)
-	poll(t, func() bool { return calls.Load() > 0 })
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	setup()
-	b.start(t)
-	for _, round := range []string{"DEAD was away", "the note was not written"} {
-		poll(t, func() bool {
-			backlog, err := b.bus.Backlog(t.Context(), bus.ConsumerFetcherBackfill)
-			return err == nil && backlog.Waiting == 0 && backlog.InWork == 0
-		})
-		letters, record := b.letters(t), b.record(t, job)
-		if len(letters) != 1 || letters[0].GetSource() != job.GetId() || record.GetState() != taplinev1.WindowState_WINDOW_STATE_LOST {
-			t.Fatalf("%s: letters %v of %v", round, letters, record)
-		}
-		forget(t, b.bus)
-		b.plan(t, job)
 	}
 }
 

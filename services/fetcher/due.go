@@ -5,74 +5,47 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
-	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/services/fetcher/internal/clock"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
-const (
-	// clockHolds is how long a measured clock is relied on. Then a call is made that measures it again.
-	clockHolds = 5 * time.Minute
-	// inaccurate is how far the Date header may be off: it has whole seconds, and it is not known
-	// when in the course of an answer a server takes it.
-	inaccurate = time.Minute
-	// coarse is how long a window that has begun waits for its end as a whole.
-	coarse = 5 * time.Minute
-)
-
-// measured is how far the local clock was ahead of Proofpoint's, and when that was.
-type measured struct {
-	skew time.Duration
-	at   time.Time
-}
-
-// note measures how far the local clock is from Proofpoint's. The Date header
-// has a precision of a second.
-func (f *Fetcher) note(r proofpoint.Response) {
-	if r.ServerTime.IsZero() {
-		return
-	}
-	skew := r.Skew.Truncate(time.Second)
-	f.clock.Store(&measured{skew: skew, at: f.local()})
-	f.metrics.skew.Set(skew.Seconds())
-}
+// coarse is how long a window that has begun waits for its end as a whole.
+const coarse = 5 * time.Minute
 
 // local is what the local clock shows. With its monotonic reading, one that was set would look as if it had gone on.
 func (f *Fetcher) local() time.Time { return f.now().Round(0) }
 
-// skew is how far the local clock was ahead when that was measured last, 0 if it never was. No answer, and one without
-// a Date header, tell nothing new: they are not the word that the clock is right.
-func (f *Fetcher) skew() time.Duration {
-	if clock := f.clock.Load(); clock != nil {
-		return clock.skew
+// observe takes what an answer says about Proofpoint's clock. A skew that no good clocks have needs a person.
+func (f *Fetcher) observe(ctx context.Context, local time.Time, skew time.Duration) {
+	if !f.clock.Observe(local, skew) {
+		return
 	}
-	return 0
+	f.metrics.skew.Set(skew.Seconds())
+	if skew.Abs() > clock.Far {
+		f.alarms.HoldCause(ctx, alarm.ClockSkew, "Proofpoint", fmt.Sprintf("the local clock is %s ahead of Proofpoint's: one of them is wrong", skew), skewHolds)
+		return
+	}
+	f.alarms.ClearCause(ctx, alarm.ClockSkew, "Proofpoint")
 }
 
-// theirs is the time by Proofpoint's clock. It is not known when none was measured lately, or the
-// local one has jumped.
-func (f *Fetcher) theirs() (now time.Time, known bool) {
-	local, clock := f.local(), f.clock.Load()
-	if clock == nil {
-		return local, false
-	}
-	since := local.Sub(clock.at)
-	return local.Add(-clock.skew), since >= 0 && since <= clockHolds
-}
+// skewHolds is how long the alarm about a clock stays without another answer.
+const skewHolds = 15 * time.Minute
 
-// readAt is when a call was made, by Proofpoint's clock; nil for a job of several calls.
-func (f *Fetcher) readAt(r proofpoint.Response) *timestamppb.Timestamp {
-	switch {
-	case r.AskedAt.IsZero():
-		return nil
-	case r.ServerTime.IsZero():
-		return timestamppb.New(r.AskedAt.Add(-f.skew()))
+// lies reports whether a Date header is older than what the same answer served.
+func lies(date time.Time, w window.Window) bool { return date.Before(w.End.Add(-clock.Near)) }
+
+// readAt is when a call was made, by Proofpoint's clock. Of what is believed and what the answer says the earlier counts: a window that
+// seems younger is only read once more. It is never after the local present.
+func (f *Fetcher) readAt(asked time.Time, r proofpoint.Response, w window.Window) time.Time {
+	at := f.clock.Earliest(asked)
+	if !r.ServerTime.IsZero() && r.AskedAt.Before(at) && !lies(r.ServerTime, w) {
+		return r.AskedAt
 	}
-	return timestamppb.New(r.AskedAt)
+	return at
 }
 
 // due is when a job may be done, by Proofpoint's clock: its window has ended, and is as old as its
@@ -82,15 +55,24 @@ func (w *work) due() time.Time {
 }
 
 // hold puts off what is not due. A call would cost a unit and bring nothing, or would be taken for a sweep that found
-// nothing late. A window that has begun is cut rather than that its first half waits for the second.
+// nothing late.
 func (f *Fetcher) hold(ctx context.Context, w *work) (held bool, err error) {
-	now, known := f.theirs()
-	wait := w.due().Sub(now)
-	if w.id.Call != feed.CallSIEM || !known || wait <= 0 {
+	now, known := f.clock.Theirs(f.local())
+	if !known {
 		return false, nil
 	}
-	if wait > inaccurate { // nobody else can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
-		f.alarms.Hold(ctx, alarm.ClockSkew, fmt.Sprintf("the clock of a scheduler is ahead: it planned %s %s before it is due", w.job.GetId(), wait.Round(time.Second)), longestWait+time.Minute)
+	return f.early(ctx, w, now)
+}
+
+// early puts off what is not due by this clock. A window that has begun is cut rather than that its first half waits for
+// the second.
+func (f *Fetcher) early(ctx context.Context, w *work, now time.Time) (held bool, err error) {
+	wait := w.due().Sub(now)
+	if wait <= 0 {
+		return false, nil
+	}
+	if wait > clock.Near { // nobody else can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
+		f.alarms.HoldCause(ctx, alarm.ClockSkew, "scheduler", fmt.Sprintf("the clock of a scheduler is ahead: it planned %s %s before it is due", w.job.GetId(), wait.Round(time.Second)), longestWait+time.Minute)
 	}
 	if w.id.Pass == 0 && wait > coarse && now.After(w.window.Start) && w.divisible() {
 		return true, f.split(ctx, w, "it was planned before its end")
@@ -98,11 +80,22 @@ func (f *Fetcher) hold(ctx context.Context, w *work) (held bool, err error) {
 	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errNotDue, wait), step.Wait(min(wait, longestWait)))
 }
 
+// behind puts off a window that Proofpoint does not serve yet, as other windows have shown.
+func (f *Fetcher) behind(w *work) error {
+	local := f.local()
+	lag := f.lag.Now(local)
+	if wait := lag - f.clock.Earliest(local).Sub(w.window.End); lag > 0 && wait > 0 {
+		return bus.RetryAfter(fmt.Errorf("%w: Proofpoint serves it in %s", errNotDue, wait), step.Wait(min(wait, longestWait)))
+	}
+	return nil
+}
+
 // premature refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
-// Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end.
-func premature(w *work, answered time.Time) error {
-	wait := w.due().Sub(answered)
-	if w.id.Call != feed.CallSIEM || answered.IsZero() || wait <= inaccurate {
+// Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end. A
+// Date that is older than what the answer proves is no clock.
+func premature(w *work, date time.Time, proven bool) error {
+	wait := w.due().Sub(date)
+	if date.IsZero() || wait <= clock.Near || (proven && lies(date, w.window)) {
 		return nil
 	}
 	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errNotDue, wait), step.Wait(min(wait, longestWait)))

@@ -13,6 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/tapsim"
 )
 
 func (b *bench) unknown(t *testing.T, job *taplinev1.Job) {
@@ -55,10 +56,11 @@ func TestWhatIsNotDueIsNotCalled(t *testing.T) {
 	end := b.sim.Now().Add(time.Hour).Truncate(time.Second)
 	future := b.job(window.New(end.Add(-30*time.Minute), end), 0)
 	sweep, soon, past := b.sweepIn(5*time.Minute), b.sweepIn(4*time.Second), b.job(b.window, 0)
-	for _, job := range []*taplinev1.Job{future, sweep, soon, past} { // one after the other, in one lane
+	b.plan(t, past) // its answer tells the time
+	b.record(t, past)
+	for _, job := range []*taplinev1.Job{future, sweep, soon} { // one after the other, in one lane
 		b.plan(t, job)
 	}
-	b.record(t, past)
 	due := soon.GetWindow().GetEnd().AsTime().Add(10 * time.Minute)
 	// The Date header is up to a second behind.
 	if at := b.record(t, soon).GetReadAt().AsTime(); at.Before(due.Add(-2 * time.Second)) {
@@ -100,7 +102,8 @@ func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.WindowRecord) {
 	}
 }
 
-// TestAClockThatJumps: the answer tells that a sweep was called too early. It counts for nothing.
+// TestAClockThatJumps: the answer tells that a sweep was called too early. It counts for nothing. The jump itself counts when
+// a second answer tells of it.
 func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -112,6 +115,7 @@ func TestAClockThatJumps(t *testing.T) {
 	calls := func() int { return b.sim.Status().Quota[feed.PoolSIEM].Used }
 	b.plan(t, sweep)
 	poll(t, func() bool { return calls() == 2 }) // it tells the time
+	b.later.Store(int64(31 * time.Second))
 	b.plan(t, last)
 	r := b.record(t, last)
 	if n := calls(); n != 3 {
@@ -172,11 +176,65 @@ func TestAnswersThatDoNotTellTheTime(t *testing.T) {
 func TestAClockThatWasMeasuredBefore(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
-	b.withhold(t, "/v2/siem")
 	b.ahead.Store(int64(2 * time.Hour))
+	b.start(t)
+	for i := range 3 {
+		if i == 2 {
+			if err := b.sim.Inject(tapsim.Fault{Kind: tapsim.FaultNoDate}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.later.Store(int64(i * int(31*time.Second)))
+		job := b.job(window.New(b.window.Start.Add(-time.Duration(i)*time.Minute), b.window.End.Add(-time.Duration(i)*time.Minute)), 0)
+		b.plan(t, job)
+		if r := b.record(t, job); i > 0 {
+			b.measuredTwoHours(t, r)
+		}
+	}
+}
+
+// TestADateThatLies: ten days ahead, two days behind, or absent, on one answer or on all. Windows are read as if nothing were.
+func TestADateThatLies(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []tapsim.Fault{
+		{Kind: tapsim.FaultDate, Delay: 240 * time.Hour, Count: 1},
+		{Kind: tapsim.FaultDate, Delay: 240 * time.Hour},
+		{Kind: tapsim.FaultDate, Delay: -48 * time.Hour, Count: 1},
+		{Kind: tapsim.FaultDate, Delay: -48 * time.Hour},
+		{Kind: tapsim.FaultNoDate},
+	} {
+		b := newBench(t, nil)
+		if err := b.sim.Inject(fault); err != nil {
+			t.Fatal(err)
+		}
+		b.start(t)
+		for i := range 4 {
+			b.later.Store(int64(i * int(31*time.Second)))
+			now := b.now()
+			job := b.job(window.New(now.Add(-time.Duration(i+2)*time.Minute), now.Add(-time.Minute)), 0)
+			b.plan(t, job)
+			r := b.record(t, job)
+			if r.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED || r.GetReadAt().AsTime().After(b.now()) || b.now().Sub(r.GetReadAt().AsTime()) > time.Minute {
+				t.Errorf("%+v: read at %s, at %s: %v", fault, r.GetReadAt().AsTime(), b.now(), r)
+			}
+		}
+		if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 4 {
+			t.Errorf("%+v: %d calls for four windows", fault, calls)
+		}
+	}
+}
+
+// TestAnErrorPageTellsNoTime: a cache answers the check of the credential with an old page.
+func TestAnErrorPageTellsNoTime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	if err := b.sim.Inject(tapsim.Fault{Kind: tapsim.FaultDate, Delay: -72 * time.Hour, Path: "/v2/threat/summary/"}); err != nil {
+		t.Fatal(err)
+	}
 	b.start(t)
 	job := b.job(b.window, 0)
 	b.plan(t, job)
-	r := b.record(t, job)
-	b.measuredTwoHours(t, r)
+	if r := b.record(t, job); r.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED || r.GetSkewMs() != 0 {
+		t.Errorf("%v", r)
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/pace"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
@@ -35,6 +36,9 @@ const whenBusy = 5 * time.Second
 // target of several that has none becomes a job of its own, and a single one is
 // asked for again until it has failed too often.
 func (f *Fetcher) expand(ctx context.Context, w *work) error {
+	if wait := f.breakers.Wait(w.key(w.endpoint.Path)); wait > 0 {
+		return bus.RetryAfter(errResting, min(wait, longestWait))
+	}
 	questions := questionsOf(w.job.GetTargets())
 	c := f.collect(w)
 	defer f.discard(c)
@@ -56,17 +60,17 @@ func (f *Fetcher) expand(ctx context.Context, w *work) error {
 	if err := f.hopeless(ctx, w, questions); err != nil {
 		return err
 	}
-	var last proofpoint.Response
+	got := &reading{}
 	for _, q := range questions {
 		if q.err == nil && !q.known {
-			last.Status, last.Bytes = q.response.Status, last.Bytes+q.response.Bytes
+			got.status, got.bytes = q.response.Status, got.bytes+q.response.Bytes
 			continue
 		}
 		if err := f.without(ctx, w, c, q); err != nil {
 			return err
 		}
 	}
-	return f.store(ctx, w, c, last)
+	return f.store(ctx, w, c, got)
 }
 
 // hopeless ends a job of which nothing can be stored because of something that is not the
@@ -99,7 +103,10 @@ func (f *Fetcher) hopeless(ctx context.Context, w *work, questions []*question) 
 		return bus.RetryAfter(cause, min(exhausted.Wait, longestWait))
 	}
 	if api, ok := errors.AsType[*proofpoint.APIError](cause); ok {
-		return f.judge(ctx, w, api)
+		if err, general := f.general(ctx, w, w.endpoint, api); general {
+			return err
+		}
+		return f.rest(w, w.endpoint, api, 0)
 	}
 	return cause
 }
@@ -161,11 +168,14 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 			return err
 		}
 	}
+	if own(q.err) && f.scarce(w.endpoint.Pool) { // another id is hardly answered better, and costs as much
+		f.cool(w, w.endpoint, q.err, 0)
+	}
 	if w.id.Target == "" && feed.Askable(q.target.GetId()) {
 		result.Deferred++
 		return f.alone(ctx, w, q)
 	}
-	if own(q.err) && (failures >= f.cfg.Expand.Attempts || errors.Is(q.err, errBadJob)) {
+	if own(q.err) && (failures >= f.attempts(w, q.err) || errors.Is(q.err, errBadJob)) {
 		f.log.Error("an id goes to DEAD", slog.String("job", w.job.GetId()), slog.Any("error", q.err))
 		result.Received++
 		result.Dead++
@@ -175,11 +185,34 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 		c.answers = append(c.answers, answered{[]*taplinev1.Target{q.target}, 0}) // it is not ordered again for a while
 		return nil
 	}
-	return bus.RetryAfter(q.err, f.delay(failures))
+	return bus.RetryAfter(q.err, f.delay(w, q.err, failures))
+}
+
+// whenFewCalls is how long an id waits that is answered oddly, and whose pool has few calls: it is asked for once more.
+const whenFewCalls = 4 * time.Hour
+
+// fewCalls reports whether a failure is an answer that one more of few calls should confirm, and no more than one.
+func (f *Fetcher) fewCalls(w *work, err error) bool {
+	return own(err) && odd(err) && f.scarce(w.endpoint.Pool)
+}
+
+func (f *Fetcher) scarce(pool feed.Pool) bool {
+	return pace.CurveOf("", f.cfg.Quota.Limits()[pool]).Scarce
+}
+
+// attempts is how often an id is asked for.
+func (f *Fetcher) attempts(w *work, err error) int {
+	if f.fewCalls(w, err) {
+		return min(f.cfg.Expand.Attempts, 2)
+	}
+	return f.cfg.Expand.Attempts
 }
 
 // delay doubles with each failure.
-func (f *Fetcher) delay(failures int) time.Duration {
+func (f *Fetcher) delay(w *work, err error, failures int) time.Duration {
+	if f.fewCalls(w, err) {
+		return step.Wait(whenFewCalls)
+	}
 	return min(time.Hour, f.cfg.Expand.Delay<<min(max(failures-1, 0), 20))
 }
 

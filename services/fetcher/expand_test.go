@@ -310,7 +310,7 @@ func TestWhatWaitsIsMeasured(t *testing.T) {
 	b.plan(t, b.job(b.window, 0))
 	b.start(t)
 	poll(t, func() bool {
-		return maps.Equal(b.waiting(t), map[string]float64{"live": 0, "sweep": 0, "backfill": 1, "list": 0, "expand": 3, "retry": 0})
+		return maps.Equal(b.waiting(t), map[string]float64{"live": 0, "sweep": 0, "backfill": 1, "aside": 0, "list": 0, "expand": 3, "retry": 0})
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,9 +19,13 @@ import (
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/lifecycle"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/clock"
+	"github.com/tapline/tapline/services/fetcher/internal/ladder"
+	"github.com/tapline/tapline/services/fetcher/internal/pace"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
 )
@@ -49,6 +52,7 @@ type queue interface {
 type stored interface {
 	Marker(ctx context.Context, tenant, jobID string) (sequence uint64, data []byte, err error)
 	Message(ctx context.Context, stream string, sequence uint64) (bus.Stored, error)
+	Usage(ctx context.Context, stream string) (bus.Usage, error)
 }
 
 // publisher stores what a job brought, and what is left of it.
@@ -85,16 +89,23 @@ type Fetcher struct {
 	metrics *metrics
 	health  *telemetry.Health
 	now     func() time.Time
-	clock   atomic.Pointer[measured]
-	gate    *gate         // for SIEM records
-	side    *gate         // for the rest, which must not hold them up
 	polite  *rate.Limiter // of calls without a limit
+
+	breakers *pace.Breakers
+	share    *pace.Share // of windows that fail
+	ladder   *ladder.Ladder
+	doubts   *doubts
+	clock    clock.Clock
+	lag      clock.Lag
+	raw      room
+	stopping <-chan struct{} // closed when Run is to end
 
 	registry prometheus.Registerer
 
 	// Set by open, before anything runs.
 	seen   *bus.Bucket
 	hints  seen.Hints
+	shapes *shapes
 	quota  *quota.Book
 	known  *known.Memory
 	ledger *ledger.Ledger
@@ -115,7 +126,8 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
-		now: deps.Now, gate: newGate(time.Now), side: newGate(time.Now),
+		now: deps.Now, breakers: pace.NewBreakers(time.Now, step.Wait), ladder: ladder.New(), doubts: newDoubts(),
+		share:  pace.NewShare(func(pool string) int { return cfg.Quota.Limits()[feed.Pool(pool)] }),
 		polite: rate.NewLimiter(rate.Limit(cfg.Expand.Rate), cfg.Expand.Calls), registry: deps.Metrics,
 	}, nil
 }
@@ -123,6 +135,7 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 // Run works until ctx ends, then finishes what is in hand. An error means that
 // the bus is not set up, or that Proofpoint refuses the credential.
 func (f *Fetcher) Run(ctx context.Context) error {
+	f.stopping = ctx.Done()
 	if err := errors.Join(f.open(ctx), ctx.Err()); err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}
@@ -136,6 +149,7 @@ func (f *Fetcher) Run(ctx context.Context) error {
 		group.Go(func() error { return f.bus.Consume(ctx, f.consumption(lane.consumer), f.handle) })
 	}
 	group.Go(func() error { return f.watchLanes(ctx) })
+	group.Go(func() error { return f.watchTroubles(ctx) })
 	for _, call := range []feed.Call{feed.CallThreatForensics, feed.CallCampaignForensics} {
 		group.Go(func() error { return f.drain(ctx, call) })
 	}
@@ -159,9 +173,11 @@ func (f *Fetcher) open(ctx context.Context) error {
 	}
 	f.seen = bucket(bus.BucketSeen)
 	f.ledger = ledger.New(bucket(bus.BucketLedger))
-	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, f.now).RebuildFrom(f.ledger)
+	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, func() time.Time { return f.clock.Earliest(f.now()) }).RebuildFrom(f.ledger)
 	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
-	f.alarms = alarm.New(bucket(bus.BucketState), f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
+	state := bucket(bus.BucketState)
+	f.shapes = newShapes(state, f.cfg.Tenant.Name)
+	f.alarms = alarm.New(state, f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("fetcher: %w", err)
 	}
@@ -175,8 +191,7 @@ func (f *Fetcher) check(ctx context.Context) error {
 	if err := f.quota.Reserve(ctx, feed.PoolNone); err != nil {
 		f.log.Warn("cannot count a call", slog.Any("error", err))
 	}
-	response, err := f.api.Check(ctx)
-	f.note(response)
+	_, err := f.api.Check(ctx)
 	var api *proofpoint.APIError
 	switch {
 	case err == nil:

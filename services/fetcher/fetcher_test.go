@@ -36,6 +36,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bench is a fetcher's surroundings.
 type bench struct {
 	ahead   atomic.Int64 // nanoseconds, of the fetcher's clock
+	later   atomic.Int64 // nanoseconds that have passed at once, for the fetcher and the simulator
 	sim     *tapsim.Sim
 	bus     *bus.Bus
 	url     string
@@ -47,7 +48,8 @@ type bench struct {
 func newBench(t *testing.T, change func(*tapsim.Config), seeds ...bus.Seed) *bench {
 	t.Helper()
 	c := tapsim.Default()
-	c.Rate, c.Age = 0.1, 3*time.Hour
+	b := &bench{}
+	c.Rate, c.Age, c.Clock = 0.1, 3*time.Hour, func() time.Time { return time.Now().Add(time.Duration(b.later.Load())) }
 	if change != nil {
 		change(&c)
 	}
@@ -61,7 +63,8 @@ func newBench(t *testing.T, change func(*tapsim.Config), seeds ...bus.Seed) *ben
 		seeds = quota.Seeds("main")
 	}
 	end := sim.Now().Add(-time.Hour).Truncate(time.Minute)
-	return &bench{sim: sim, bus: bustest.Start(t, seeds...), url: server.URL, window: window.New(end.Add(-time.Hour), end)}
+	b.sim, b.bus, b.url, b.window = sim, bustest.Start(t, seeds...), server.URL, window.New(end.Add(-time.Hour), end)
+	return b
 }
 
 func (b *bench) now() time.Time { return b.sim.Now().Add(time.Duration(b.ahead.Load())) }

@@ -44,7 +44,7 @@ func (w *work) divisible() bool {
 	return ok || len(w.set) > 1 || w.job.GetOverlap() > 0
 }
 
-// handle runs one job. What its error means is decided here and in fate.go.
+// handle runs one job. What its error means is decided here and in outcome.go.
 func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	w, err := f.decode(d.Data())
 	if err != nil {
@@ -58,34 +58,34 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if !errors.Is(err, bus.ErrNotFound) {
 		return err
 	}
-	// An earlier run may have ended between its note and its ack. The scheduler acts on
-	// the note; to call now would read what the halves read at the same time.
-	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
-	if err != nil || known[w.job.GetId()] != nil {
+	if noted, err := f.noted(ctx, w); noted || err != nil {
 		return err
 	}
-	if rest := f.gateOf(w).rest(); rest > 0 {
-		return bus.RetryAfter(errResting, rest)
+	for _, obstacle := range []func(context.Context) error{f.credentials, f.room} {
+		if err := obstacle(ctx); err != nil {
+			return err
+		}
 	}
-	if held, err := f.hold(ctx, w); held {
-		return err
+	switch {
+	case w.id.Call == feed.CallSIEM:
+		return f.fetch(ctx, w)
+	case w.id.Call.PageSize() > 0:
+		return f.page(ctx, w)
 	}
-	if w.id.Call != feed.CallSIEM && w.id.Call.PageSize() == 0 {
-		return f.expand(ctx, w)
-	}
-	if err := f.reserve(ctx, w); err != nil {
-		return err
-	}
-	step.At("fetcher.reserved")
-	return f.call(ctx, w)
+	return f.expand(ctx, w)
 }
 
-// gateOf keeps SIEM records and the rest from hindering each other.
-func (f *Fetcher) gateOf(w *work) *gate {
-	if w.id.Call == feed.CallSIEM {
-		return f.gate
+// noted reports whether LEDGER says what became of the job. An earlier run may have ended between its note and its ack; the
+// scheduler acts on the note, and to call now would read what the parts read at the same time. A job that was set aside is offered
+// again with the failures that its note says, or more.
+func (f *Fetcher) noted(ctx context.Context, w *work) (bool, error) {
+	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
+	note := known[w.job.GetId()]
+	if err != nil || note == nil {
+		return false, err
 	}
-	return f.side
+	offered := w.job.GetAside() && note.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN && note.GetFailures() <= w.job.GetFailures()
+	return !offered, nil
 }
 
 // decode reads a job and refuses what this fetcher cannot run.
@@ -121,14 +121,14 @@ func (f *Fetcher) decode(data []byte) (*work, error) {
 // that an operator who opens a pool sees an effect.
 const longestWait = time.Minute
 
-func (f *Fetcher) reserve(ctx context.Context, w *work) error {
-	err := f.quota.Reserve(ctx, w.endpoint.Pool)
+func (f *Fetcher) reserve(ctx context.Context, pool feed.Pool) error {
+	err := f.quota.Reserve(ctx, pool)
 	if exhausted, ok := errors.AsType[*quota.ExhaustedError](err); ok {
-		f.health.Degraded("quota "+string(w.endpoint.Pool), err.Error())
+		f.health.Degraded("quota "+string(pool), err.Error())
 		return bus.RetryAfter(err, min(exhausted.Wait, longestWait))
 	}
 	if err == nil {
-		f.health.OK("quota " + string(w.endpoint.Pool))
+		f.health.OK("quota " + string(pool))
 	}
 	return err
 }
@@ -156,44 +156,42 @@ func (f *Fetcher) discard(c *collector) {
 	}
 }
 
-// read makes the call for a window or a page.
-func (f *Fetcher) read(ctx context.Context, w *work, c *collector) (response proofpoint.Response, err error) {
-	visit := func(r proofpoint.Record) error { return c.visit(ctx, r) }
-	if w.id.Call == feed.CallSIEM {
-		response, err = f.api.SIEM(ctx, w.endpoint, w.window, visit)
-		if flaw := response.Evidence.Flaw(w.window); err == nil && flaw != nil {
-			err = &proofpoint.APIError{
-				Kind: proofpoint.Odd, Status: response.Status, Sentence: flaw.String(), Endpoint: w.endpoint.Path, Window: w.window,
-			}
-		}
-		return response, err
+// fetch reads a window.
+func (f *Fetcher) fetch(ctx context.Context, w *work) error {
+	if held, err := f.hold(ctx, w); held {
+		return err
 	}
-	c.envelope, response, err = f.api.List(ctx, proofpoint.Question{
-		Call: w.id.Call, Target: w.id.Target, Interval: w.window.Interval(), Page: int(w.id.Pass),
-	}, visit)
-	return response, err
-}
-
-// call makes the one call of the job and stores what it brings.
-func (f *Fetcher) call(ctx context.Context, w *work) error {
+	if err := f.behind(w); err != nil {
+		return err
+	}
+	if f.ladder.TooLong(w.endpoint.Path, w.window.Span()) && w.divisible() {
+		return f.split(ctx, w, "the endpoint refuses windows of this length")
+	}
+	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {
+		return bus.RetryAfter(errSpent, step.Wait(min(wait, longestWait)))
+	}
+	calls, wait := f.way(w)
+	if wait > 0 {
+		return bus.RetryAfter(errResting, min(wait, longestWait))
+	}
 	c := f.collect(w)
 	defer f.discard(c)
-	response, err := f.read(ctx, w, c)
-	f.note(response)
-	f.metrics.bytes.Add(float64(response.Bytes))
-	f.metrics.duration.Observe(response.Duration.Seconds())
+	got, err := f.read(ctx, w, calls, c)
+	if failure, ok := errors.AsType[*failed](err); ok {
+		return f.failedWindow(ctx, w, failure)
+	}
 	if err != nil {
-		return f.fate(ctx, w, err)
-	}
-	step.At("fetcher.called")
-	f.works(ctx, w)
-	if err := premature(w, response.ServerTime); err != nil {
 		return err
 	}
-	if cut, err := f.cut(ctx, w); cut || err != nil {
-		return err
-	}
-	return f.store(ctx, w, c, response)
+	f.alarms.ClearCause(ctx, alarm.Answer, w.window.String())
+	f.doubts.proven(w.endpoint.Path, calls[0].endpoint.Path != w.endpoint.Path)
+	return f.store(ctx, w, c, got)
+}
+
+// measure counts what an answer took.
+func (f *Fetcher) measure(r proofpoint.Response) {
+	f.metrics.bytes.Add(float64(r.Bytes))
+	f.metrics.duration.Observe(r.Duration.Seconds())
 }
 
 // cut reports whether somebody else had the window cut during the call, in which this process may have stood still. Its
@@ -201,15 +199,4 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 func (f *Fetcher) cut(ctx context.Context, w *work) (bool, error) {
 	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
 	return known[w.job.GetId()].GetState() == taplinev1.WindowState_WINDOW_STATE_SPLIT, err
-}
-
-// works notes that Proofpoint answers.
-func (f *Fetcher) works(ctx context.Context, w *work) {
-	f.metrics.calls.WithLabelValues(w.endpoint.Path, "ok").Inc()
-	f.alarms.Clear(ctx, alarm.Refused)
-	f.alarms.Clear(ctx, alarm.Forbidden)
-	if f.gateOf(w).success() {
-		f.log.Info("Proofpoint answers again")
-	}
-	f.health.OK("proofpoint")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/services/fetcher/internal/pace"
 )
 
 // keptBack is the share of a limit, in percent, that each level of forensics leaves to those
@@ -40,7 +41,7 @@ func (f *Fetcher) drain(ctx context.Context, call feed.Call) error {
 
 // takeNext runs the most important job that there is a call for.
 func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Consumer, turn func()) bool {
-	if f.side.rest() > 0 {
+	if f.breakers.Wait(pace.Key{Lane: forensics, Endpoint: string(call)}) > 0 {
 		return false
 	}
 	st, err := f.quota.Look(ctx, call.Pool())

@@ -20,34 +20,34 @@ import (
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
-	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
 )
 
 // store makes the outcome of a call durable: DEAD, then RAW with the marker, then
 // SEEN and LEDGER.
-func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint.Response) error {
+func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading) error {
 	results, err := c.finish()
 	if err != nil {
 		return err
 	}
-	if err := f.storeDead(ctx, c); err != nil {
-		return err
-	}
 	result := &taplinev1.WindowResult{
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
-		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(r.Status),
-		Bytes: r.Bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
-		SkewMs: f.skew().Milliseconds(), ReadAt: f.readAt(r),
+		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(got.status),
+		Bytes: got.bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
+		SkewMs: f.clock.Skew().Milliseconds(), ReadAt: got.readAt(), ReadEnd: got.upTo(), LagMs: max(got.lag, f.lag.Now(f.local())).Milliseconds(),
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("encode marker of job %s: %w", w.job.GetId(), err)
 	}
-	sequence, err := f.bus.PublishWindow(ctx, bus.Window{
-		Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Batches: batches(c), Marker: marker,
+	var sequence uint64
+	err = f.patiently(ctx, w, func() (err error) {
+		sequence, err = f.publish(ctx, w, c, marker)
+		return err
 	})
 	switch {
+	case errors.Is(err, errCut):
+		return nil
 	case errors.Is(err, bus.ErrAlreadyStored):
 		// Another run was faster; its records count, not these.
 		sequence, marker, err := f.bus.Marker(ctx, f.cfg.Tenant.Name, w.job.GetId())
@@ -62,6 +62,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	case err != nil:
 		return err
 	}
+	f.health.OK("raw")
 	step.At("fetcher.published")
 	f.tell(w.job, result) // the records are out; what follows may be repeated
 	if err := errors.Join(c.sets.Commit(ctx), f.settle(ctx, w, c.answers)); err != nil {
@@ -69,6 +70,24 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, r proofpoint
 	}
 	step.At("fetcher.remembered")
 	return f.record(ctx, w, result, sequence)
+}
+
+// publish stores what a job brought, unless somebody else had its window cut meanwhile.
+func (f *Fetcher) publish(ctx context.Context, w *work, c *collector, marker []byte) (uint64, error) {
+	if cut, err := f.cut(ctx, w); cut || err != nil {
+		return 0, errors.Join(err, cutError(cut))
+	}
+	if err := f.storeDead(ctx, c); err != nil {
+		return 0, err
+	}
+	return f.bus.PublishWindow(ctx, bus.Window{Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Batches: batches(c), Marker: marker})
+}
+
+func cutError(cut bool) error {
+	if cut {
+		return errCut
+	}
+	return nil
 }
 
 // storeDead publishes the dead letters of a job.
@@ -166,7 +185,12 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, marker uint64) error {
 	record := ledger.Fetched(result, marker)
 	record.Attempts = uint32(w.attempts)
-	return f.ledger.Read(ctx, record)
+	record.Calls, record.NotedAt = uint32(max(f.ladder.Calls(w.job.GetId()), 1)), timestamppb.New(f.now())
+	if err := f.ledger.Read(ctx, record); err != nil {
+		return err
+	}
+	f.ladder.Done(w.job.GetId())
+	return nil
 }
 
 // tellLate counts what a sweep found: it became visible since the reading before.

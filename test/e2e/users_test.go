@@ -93,7 +93,7 @@ func TestEachStageAsItsOwnUser(t *testing.T) {
 	w := newWorld(t, func(c *tapsim.Config) {
 		c.Factor, c.Rate, c.Age, c.MalformedFraction, c.Threats, c.LimitForensicsThreat = 20, 1, 30*time.Minute, 0.02, 4, 500
 	})
-	if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: 404, Count: 12, Path: "/v2/threat/summary/"}); err != nil {
+	if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultStatus, Status: 404, Count: 4, Path: "/v2/threat/summary/"}); err != nil {
 		t.Fatal(err)
 	}
 	server := bustest.StartGuarded(t, "../../deploy/nats")

@@ -1,0 +1,214 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/ladder"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
+
+const (
+	// probeCredential is the time between calls with a credential that is refused, or may not read something.
+	probeCredential = 5 * time.Minute
+	// untilPast is how long a window waits at least when its end is not yet in the server's past.
+	untilPast = 10 * time.Second
+	// stricter is by how much an API may be stricter about its seven days than documented.
+	stricter = 15 * time.Minute
+	// lostFor is how long the alarm about something lost stays.
+	lostFor = 24 * time.Hour
+	// longestAside is how long a window that is set aside waits at most, and the alarm about it stays without a new try.
+	longestAside = time.Hour + 15*time.Minute
+)
+
+// classes says what a failed call for a window may be about. What is not listed says nothing about it, or has a case of its own
+// in [Fetcher.failedWindow]. No answer ends a window: see package ladder.
+var classes = map[proofpoint.Kind]ladder.Class{
+	proofpoint.Network:     ladder.Size,
+	proofpoint.ServerError: ladder.Size,
+	proofpoint.Truncated:   ladder.Size,
+	proofpoint.Malformed:   ladder.Size,
+	proofpoint.Timeout:     ladder.Slow,
+	proofpoint.TooLong:     ladder.Long,
+	proofpoint.TooShort:    ladder.Short,
+	proofpoint.TooFarPast:  ladder.Odd, // of a window that is not: see tooOld
+	proofpoint.BadRequest:  ladder.Odd,
+	proofpoint.NotFound:    ladder.Odd,
+	proofpoint.Unexpected:  ladder.Odd,
+	proofpoint.Odd:         ladder.Odd,
+}
+
+// failedWindow decides what a failed call means for its window.
+func (f *Fetcher) failedWindow(ctx context.Context, w *work, failure *failed) error {
+	api, ok := errors.AsType[*proofpoint.APIError](failure.err)
+	if !ok {
+		f.metrics.calls.WithLabelValues(failure.endpoint.Path, "unproven").Inc()
+		return f.climb(ctx, w, failure, ladder.Odd)
+	}
+	f.metrics.calls.WithLabelValues(failure.endpoint.Path, string(api.Kind)).Inc()
+	switch api.Kind {
+	case proofpoint.StillCurrent:
+		if explained, err := f.current(ctx, w, failure); explained {
+			return err
+		}
+		return f.climb(ctx, w, failure, ladder.Odd)
+	case proofpoint.TooFarPast:
+		if start, now := w.window.Start, f.clock.Earliest(f.local()); start.Before(now.Add(stricter - window.Lookback)) {
+			return f.tooOld(ctx, w, failure, start.Before(now.Add(-window.Lookback)))
+		}
+	}
+	if err, general := f.general(ctx, w, failure.endpoint, api); general {
+		return err
+	}
+	return f.climb(ctx, w, failure, classes[api.Kind])
+}
+
+// general handles what is nobody's own: credentials, limits, and the end of this process.
+func (f *Fetcher) general(ctx context.Context, w *work, e feed.Endpoint, api *proofpoint.APIError) (err error, handled bool) {
+	key := w.key(e.Path)
+	switch api.Kind {
+	case proofpoint.Canceled:
+		f.breakers.Leave(key)
+		return api, true
+	case proofpoint.BadCredentials:
+		f.refusedCredential(ctx, e.Path, api)
+		return f.rest(w, e, api, probeCredential), true
+	case proofpoint.Forbidden:
+		err := f.rest(w, e, api, probeCredential)
+		f.alarms.HoldCause(ctx, alarm.Forbidden, e.Path, api.Error(), f.breakers.Wait(key)+2*time.Minute)
+		return err, true
+	case proofpoint.TooManyRequests:
+		f.breakers.Leave(key)
+		return f.limited(ctx, e.Pool, api), true
+	}
+	return nil, false
+}
+
+// rest opens the breaker of an endpoint, and has the job wait for it.
+func (f *Fetcher) rest(w *work, e feed.Endpoint, cause error, least time.Duration) error {
+	return bus.RetryAfter(cause, min(f.cool(w, e, cause, least), longestWait))
+}
+
+// climb has the ladder decide about a window that failed.
+func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class ladder.Class) error {
+	pool, now := string(failure.endpoint.Pool), f.now()
+	d := f.ladder.Failed(ladder.Failure{
+		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Class: class, Divisible: w.divisible(),
+		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), Spent: f.share.Wait(pool, now) > 0,
+	})
+	if d.Own {
+		f.share.Spent(pool, now)
+	}
+	wait := f.cool(w, failure.endpoint, failure.err, 0)
+	switch d.Step {
+	case ladder.Split:
+		return f.split(ctx, w, failure.Error())
+	case ladder.Aside:
+		f.alarms.HoldCause(ctx, alarm.Answer, w.window.String(), failure.Error(), longestAside)
+		f.log.Error("a window was asked for in vain and is set aside", slog.String("job", w.job.GetId()), slog.Int("failures", d.Failures), slog.Any("error", failure.err))
+		return f.setAside(ctx, w, d.Failures, failure.Error())
+	}
+	if _, byOthers := f.ladder.Failures(w.job.GetId(), int(w.job.GetFailures())); byOthers {
+		wait = max(f.waitFor(w, f.others(w)), firstOther)
+	}
+	return bus.RetryAfter(failure.err, min(wait, longestWait))
+}
+
+// firstOther is how long a window waits before it is asked for another way.
+const firstOther = 2 * time.Second
+
+// current has a window wait that is still current: it is planned early, or Proofpoint is behind. It reports false when
+// neither explains the answer. Such an answer is about the clock, so its Date tells the time as that of a served one.
+func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explained bool, err error) {
+	local, date := f.local(), failure.answer.ServerTime
+	now := f.clock.Earliest(local)
+	if !date.IsZero() && date.Before(failure.window.End) {
+		f.observe(ctx, local, failure.answer.Skew.Truncate(time.Second))
+		now = date
+	}
+	age := now.Sub(failure.window.End)
+	if age >= 0 && !f.lag.Refused(local, age) {
+		return false, nil
+	}
+	f.breakers.Leave(w.key(failure.endpoint.Path))
+	if held, err := f.early(ctx, w, now); held {
+		return true, err
+	}
+	lag := f.lag.Now(local)
+	f.log.Info("Proofpoint does not serve yet what has ended", slog.Any("error", failure.err), slog.Duration("lag", lag))
+	return true, bus.RetryAfter(failure.err, step.Wait(max(lag-age, untilPast)))
+}
+
+// limited notes that somebody else uses the credential.
+func (f *Fetcher) limited(ctx context.Context, pool feed.Pool, api *proofpoint.APIError) error {
+	external, err := f.quota.Refused(ctx, pool, api.RetryAfter)
+	if err != nil {
+		return err
+	}
+	f.log.Error("Proofpoint answered 429 although calls should be left: somebody else uses this credential",
+		slog.String("pool", string(pool)), slog.Int("calls_of_others", external), slog.Any("error", api))
+	f.health.Degraded("quota "+string(pool), api.Error())
+	return bus.RetryAfter(api, longestWait)
+}
+
+// tooOld handles what Proofpoint no longer serves. The second half of a window may still be served, so the window is cut first.
+// It is lost only when it is too old by our clock as well.
+func (f *Fetcher) tooOld(ctx context.Context, w *work, failure *failed, lost bool) error {
+	f.breakers.Leave(w.key(failure.endpoint.Path))
+	if _, _, ok := w.window.Halves(); ok || w.job.GetOverlap() > 0 {
+		return f.split(ctx, w, failure.Error())
+	}
+	if !lost {
+		return f.climb(ctx, w, failure, ladder.Odd)
+	}
+	return f.lose(ctx, w, failure.err)
+}
+
+// lose gives up what is too old.
+func (f *Fetcher) lose(ctx context.Context, w *work, cause error) error {
+	f.log.Error("a window is lost", slog.String("window", w.window.String()), slog.Any("error", cause))
+	if err := f.conclude(ctx, w, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: cause.Error()}); err != nil {
+		return err
+	}
+	f.alarms.HoldCause(ctx, alarm.Lost, w.window.String(), fmt.Sprintf("%s of %s cannot be read any more: %s", w.window, w.id.What(), cause), lostFor)
+	return nil
+}
+
+// split tells the scheduler to plan the parts.
+func (f *Fetcher) split(ctx context.Context, w *work, reason string) error {
+	if !w.divisible() {
+		return f.setAside(ctx, w, int(w.job.GetFailures())+1, reason+" (it cannot be cut)")
+	}
+	f.log.Info("a window is cut", slog.String("window", w.window.String()), slog.String("reason", reason))
+	return f.conclude(ctx, w, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT, Reason: reason})
+}
+
+// setAside has the scheduler offer the window again later.
+func (f *Fetcher) setAside(ctx context.Context, w *work, failures int, reason string) error {
+	return f.conclude(ctx, w, &taplinev1.WindowRecord{
+		State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, Reason: reason, Failures: uint32(failures), LagMs: f.lag.Now(f.local()).Milliseconds(),
+	})
+}
+
+// conclude writes a state other than fetched into the ledger.
+func (f *Fetcher) conclude(ctx context.Context, w *work, r *taplinev1.WindowRecord) error {
+	r.JobId, r.Attempts, r.SkewMs = w.job.GetId(), uint32(w.attempts), f.clock.Skew().Milliseconds()
+	r.Calls, r.NotedAt = uint32(f.ladder.Calls(w.job.GetId())), timestamppb.New(f.now())
+	if err := f.ledger.Read(ctx, r); err != nil {
+		return err
+	}
+	f.ladder.Done(w.job.GetId())
+	step.At("fetcher.concluded")
+	return nil
+}

@@ -1,0 +1,168 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
+
+// queryEnd is what an answer without queryEndTime lacks.
+const queryEnd = "queryEndTime"
+
+// shapes knows what the answers of this API look like. What an answer had once may never be missing; what none ever had,
+// and answers of two endpoints lack, is not part of this API's language.
+type shapes struct {
+	bucket *bus.Bucket // STATE
+	key    string
+
+	mu   sync.Mutex
+	seen []string // is in STATE
+}
+
+func newShapes(b *bus.Bucket, tenant string) *shapes {
+	return &shapes{bucket: b, key: "shape." + tenant}
+}
+
+// read gives what is known at the moment: another fetcher may have learned since.
+func (s *shapes) read(ctx context.Context) (*taplinev1.Shapes, uint64, error) {
+	entry, err := s.bucket.Get(ctx, s.key)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return nil, 0, fmt.Errorf("read the shapes of answers: %w", err)
+	}
+	known := &taplinev1.Shapes{}
+	if err := proto.Unmarshal(entry.Value, known); err != nil {
+		return nil, 0, fmt.Errorf("shapes of answers in %s are not readable: %w", s.key, err)
+	}
+	return known, entry.Revision, nil
+}
+
+// change writes what alter makes of it, unless that is nothing new.
+func (s *shapes) change(ctx context.Context, alter func(*taplinev1.Shapes)) (*taplinev1.Shapes, error) {
+	for race := (bus.Race{}); ; {
+		known, revision, err := s.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		before := proto.CloneOf(known)
+		alter(known)
+		if proto.Equal(before, known) {
+			return known, nil
+		}
+		data, err := proto.Marshal(known)
+		if err != nil {
+			return nil, fmt.Errorf("encode the shapes of answers: %w", err)
+		}
+		if _, err = s.bucket.Update(ctx, s.key, data, revision); err == nil {
+			return known, nil
+		}
+		if !errors.Is(err, bus.ErrConflict) {
+			return nil, fmt.Errorf("write the shapes of answers: %w", err)
+		}
+		if err := race.Lost(ctx); err != nil {
+			return nil, fmt.Errorf("write the shapes of answers: %w", err)
+		}
+	}
+}
+
+// saw remembers what an answer has, before the answer is stored: it takes a write once for each piece.
+func (s *shapes) saw(ctx context.Context, e proofpoint.Evidence) error {
+	have := feed.Names(e.Present)
+	if !e.QueryEnd.IsZero() {
+		have = append(have, queryEnd)
+	}
+	s.mu.Lock()
+	news := slices.DeleteFunc(have, func(piece string) bool { return slices.Contains(s.seen, piece) })
+	s.mu.Unlock()
+	if len(news) == 0 {
+		return nil
+	}
+	known, err := s.change(ctx, func(k *taplinev1.Shapes) {
+		for _, piece := range news {
+			if !slices.Contains(k.GetSeen(), piece) {
+				k.Seen = append(k.Seen, piece)
+			}
+		}
+		k.Learned = slices.DeleteFunc(k.GetLearned(), func(l *taplinev1.LearnedShape) bool { return slices.Contains(news, l.GetLacks()) })
+	})
+	if err == nil {
+		s.mu.Lock()
+		s.seen = known.GetSeen()
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// lacks lists what is missing in an answer and may be learned to be normal; nil for any other flaw.
+func lacks(e proofpoint.Evidence, flaw *proofpoint.Flaw) []string {
+	switch flaw.Kind {
+	case proofpoint.NoQueryEnd:
+		if e.EndText == "" {
+			return []string{queryEnd}
+		}
+	case proofpoint.MissingArray:
+		for _, f := range flaw.Feeds {
+			if slices.ContainsFunc(e.Others, func(other string) bool { return strings.EqualFold(other, string(f)) }) {
+				return nil // it is there, spelled in another way
+			}
+		}
+		return feed.Names(flaw.Feeds)
+	}
+	return nil
+}
+
+// flaw is why an answer does not prove that a window was read, apart from what is learned; nil if it does.
+func (f *Fetcher) flaw(ctx context.Context, w *work, c call, e proofpoint.Evidence) (*proofpoint.Flaw, error) {
+	for {
+		flaw := e.Flaw(c.window)
+		if flaw == nil {
+			return nil, nil //nolint:nilnil // no flaw is the good case
+		}
+		pieces := lacks(e, flaw)
+		if len(pieces) == 0 {
+			return flaw, nil
+		}
+		for _, piece := range pieces {
+			if normal, err := f.normal(ctx, w, c, piece); err != nil || !normal {
+				return flaw, err
+			}
+		}
+		if flaw.Kind == proofpoint.MissingArray {
+			e.Missing = nil
+			continue
+		}
+		e.QueryEnd = c.window.End
+	}
+}
+
+// normal reports whether this API never gives a piece of evidence. It is learned from two endpoints.
+func (f *Fetcher) normal(ctx context.Context, w *work, c call, piece string) (bool, error) {
+	twice := f.ladder.Lacks(w.job.GetId(), c.endpoint.Path, piece)
+	learned, now := false, false
+	is := func(l *taplinev1.LearnedShape) bool { return l.GetLacks() == piece }
+	_, err := f.shapes.change(ctx, func(k *taplinev1.Shapes) {
+		learned, now = slices.ContainsFunc(k.GetLearned(), is), false
+		if !learned && twice && !slices.Contains(k.GetSeen(), piece) {
+			k.Learned = append(k.GetLearned(), &taplinev1.LearnedShape{Lacks: piece, At: timestamppb.New(f.now()), JobId: w.job.GetId()})
+			learned, now = true, true
+		}
+	})
+	if err != nil {
+		return false, err
+	}
+	if now {
+		f.log.Warn("Proofpoint's answers never have this, from two endpoints: they are believed without it", slog.String("lacks", piece), slog.String("job", w.job.GetId()))
+	}
+	return learned, nil
+}

@@ -1,0 +1,240 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/services/fetcher/internal/pace"
+	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
+)
+
+// call is one call for a window.
+type call struct {
+	endpoint feed.Endpoint
+	window   window.Window // as it is asked for: at least the job's
+}
+
+// unproven is an answer that does not prove its window read.
+type unproven struct {
+	path string
+	flaw *proofpoint.Flaw
+}
+
+// Error says what is missing.
+func (u *unproven) Error() string {
+	return u.path + " does not prove that the window was read: " + u.flaw.String()
+}
+
+// failed is a call that brought nothing, and why.
+type failed struct {
+	call
+	err    error
+	answer proofpoint.Response
+}
+
+// Error is that of the call.
+func (f *failed) Error() string { return f.err.Error() }
+
+// Unwrap gives the reason.
+func (f *failed) Unwrap() error { return f.err }
+
+// reading is what the calls of one job brought.
+type reading struct {
+	status  int
+	bytes   int64
+	at      time.Time // of the first call, by Proofpoint's clock
+	readEnd time.Time // up to where the window is proven read; zero means all of it
+	lag     time.Duration
+}
+
+// planned is the usual way to ask for a window: one call.
+func (f *Fetcher) planned(w *work) []call {
+	return []call{{w.endpoint, f.ladder.Widened(w.endpoint.Path, w.window)}}
+}
+
+// others asks other endpoints for the same: those of the single feeds, or the one that serves all for a single feed. Feeds that
+// answers lacked come first, so that a way that fails costs one call.
+func (f *Fetcher) others(w *work) []call {
+	if len(w.set) == 1 {
+		e := feed.Endpoint{Path: feed.SIEMAll.Path, Feeds: w.set, Pool: feed.SIEMAll.Pool}
+		return []call{{e, f.ladder.Widened(e.Path, w.window)}}
+	}
+	var calls []call
+	for _, name := range w.set {
+		e := feed.Set{name}.Endpoint()
+		calls = append(calls, call{e, f.ladder.Widened(e.Path, w.window)})
+	}
+	slices.SortStableFunc(calls, func(x, y call) int { return f.doubts.compare(x.endpoint.Feeds[0], y.endpoint.Feeds[0]) })
+	return calls
+}
+
+// way chooses how to ask for a window, and how long to wait before. While the usual endpoint answers oddly and
+// the others prove windows, these are asked.
+func (f *Fetcher) way(w *work) (calls []call, wait time.Duration) {
+	calls = f.planned(w)
+	_, byOthers := f.ladder.Failures(w.job.GetId(), int(w.job.GetFailures()))
+	wait = f.waitFor(w, calls)
+	if byOthers || (wait > 0 && f.doubts.detour(w.endpoint.Path)) {
+		calls = f.others(w)
+		wait = f.waitFor(w, calls)
+	}
+	return calls, wait
+}
+
+func (f *Fetcher) waitFor(w *work, calls []call) (wait time.Duration) {
+	for _, c := range calls {
+		wait = max(wait, f.breakers.Wait(w.key(c.endpoint.Path)))
+	}
+	return wait
+}
+
+// key is the breaker of an endpoint for the lane of a job.
+func (w *work) key(endpoint string) pace.Key {
+	lane := job.LaneName(w.id.Lane)
+	if w.job.GetAside() {
+		lane = job.Aside
+	}
+	if w.id.Call.IsForensics() { // its levels are one queue
+		lane = forensics
+	}
+	if w.id.Call != feed.CallSIEM && w.id.Call.PageSize() == 0 { // two calls have one path
+		endpoint = string(w.id.Call)
+	}
+	return pace.Key{Lane: lane, Endpoint: endpoint}
+}
+
+// read makes the calls one after the other. An error of the type [*failed] is about a call.
+func (f *Fetcher) read(ctx context.Context, w *work, calls []call, c *collector) (*reading, error) {
+	got := &reading{}
+	for _, one := range calls {
+		if err := f.enter(ctx, w, one.endpoint); err != nil {
+			return nil, err
+		}
+		asked := f.local()
+		r, err := f.api.SIEM(ctx, one.endpoint, one.window, func(r proofpoint.Record) error { return c.visit(ctx, r) })
+		f.measure(r)
+		if err == nil {
+			step.At("fetcher.called")
+			err = f.prove(ctx, w, one, r, got)
+		}
+		if err != nil {
+			return nil, f.failure(w, one, r, err)
+		}
+		if got.at.IsZero() {
+			got.at = f.readAt(asked, r, one.window)
+		}
+		got.status, got.bytes = r.Status, got.bytes+r.Bytes
+	}
+	return got, nil
+}
+
+// enter reserves what a call takes: a breaker that lets it pass, and a unit.
+func (f *Fetcher) enter(ctx context.Context, w *work, e feed.Endpoint) error {
+	key := w.key(e.Path)
+	if wait := f.breakers.Enter(key); wait > 0 {
+		return bus.RetryAfter(errResting, min(wait, longestWait))
+	}
+	if err := f.reserve(ctx, e.Pool); err != nil {
+		f.breakers.Leave(key)
+		return err
+	}
+	step.At("fetcher.reserved")
+	f.ladder.Called(w.job.GetId())
+	return nil
+}
+
+// failure names the call that an error is about; errors of SEEN and of the spool are about none.
+func (f *Fetcher) failure(w *work, c call, r proofpoint.Response, err error) error {
+	_, api := errors.AsType[*proofpoint.APIError](err)
+	_, odd := errors.AsType[*unproven](err)
+	if api || odd {
+		return &failed{c, err, r}
+	}
+	f.breakers.Leave(w.key(c.endpoint.Path))
+	f.metrics.calls.WithLabelValues(c.endpoint.Path, "not-stored").Inc()
+	return err
+}
+
+// prove holds an answer against what was asked.
+func (f *Fetcher) prove(ctx context.Context, w *work, c call, r proofpoint.Response, got *reading) error {
+	flaw, err := f.flaw(ctx, w, c, r.Evidence)
+	if err != nil {
+		return err
+	}
+	if err := premature(w, r.ServerTime, flaw == nil); err != nil {
+		f.clock.Observe(f.local(), r.Skew.Truncate(time.Second))
+		return err
+	}
+	if flaw == nil {
+		f.proven(ctx, w, c, r)
+		return nil
+	}
+	if err := f.shapes.saw(ctx, r.Evidence); err != nil {
+		return err
+	}
+	if flaw.ProvenEnd.After(w.window.Start) {
+		f.partly(ctx, w, c, flaw, got)
+		return nil
+	}
+	if len(flaw.Feeds) > 0 {
+		f.doubts.missing(flaw.Feeds)
+	}
+	return &unproven{c.endpoint.Path, flaw}
+}
+
+// proven notes that an endpoint served what it was asked for.
+func (f *Fetcher) proven(ctx context.Context, w *work, c call, r proofpoint.Response) {
+	if err := f.shapes.saw(ctx, r.Evidence); err != nil { // it is tried again with the next answer
+		f.log.Warn("cannot remember what answers look like", slog.Any("error", err))
+	}
+	now := f.local()
+	if r.Served && !r.ServerTime.IsZero() && !lies(r.ServerTime, c.window) {
+		f.observe(ctx, now, r.Skew.Truncate(time.Second))
+	}
+	theirs := f.clock.Earliest(now)
+	f.lag.Served(now, theirs.Sub(c.window.End))
+	f.ladder.Served(c.endpoint.Path, c.window)
+	f.served(ctx, w.key(c.endpoint.Path), c.endpoint.Path)
+}
+
+// partly takes an answer that proves the beginning of a window: what came is real, and the rest is asked for later.
+func (f *Fetcher) partly(ctx context.Context, w *work, c call, flaw *proofpoint.Flaw, got *reading) {
+	now := f.local()
+	theirs := f.clock.Earliest(now)
+	if f.lag.Told(now, theirs.Sub(c.window.End), theirs.Sub(flaw.ProvenEnd)) {
+		got.lag = f.lag.Now(now)
+	} else {
+		f.tellOdd(ctx, w, c, &unproven{c.endpoint.Path, flaw})
+	}
+	if got.readEnd.IsZero() || flaw.ProvenEnd.Before(got.readEnd) {
+		got.readEnd = flaw.ProvenEnd
+	}
+	f.metrics.calls.WithLabelValues(c.endpoint.Path, "partly").Inc()
+	f.breakers.Served(w.key(c.endpoint.Path))
+}
+
+// readAt is when the calls were made, for the account: nil for a job about ids.
+func (r *reading) readAt() *timestamppb.Timestamp {
+	if r.at.IsZero() {
+		return nil
+	}
+	return timestamppb.New(r.at)
+}
+
+// upTo is how far a window was read, for its account: nil for all of it.
+func (r *reading) upTo() *timestamppb.Timestamp {
+	if r.readEnd.IsZero() {
+		return nil
+	}
+	return timestamppb.New(r.readEnd)
+}
