@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +45,8 @@ type delivery struct {
 	bus  *bus.Bus
 	sink *devosink.Sink
 	env  []string
-	sent int // batches
+	sent int    // batches
+	stop func() // ends the shipper
 }
 
 func newDelivery(t *testing.T) *delivery {
@@ -93,29 +95,19 @@ func (d *delivery) ship(t *testing.T, files devocert.Files) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(d.stop)
 }
 
 // publish stores a batch of rows of a window of its own and waits until it is confirmed.
 func (d *delivery) publish(rows ...string) {
 	d.t.Helper()
-	start := time.Now().UTC().Truncate(time.Hour).Add(time.Duration(d.sent-60) * time.Minute)
-	id := job.ID{Tenant: "main", Set: feed.Set{feed.ClicksBlocked}, Window: window.New(start, start.Add(time.Minute)), Lane: taplinev1.Lane_LANE_LIVE}
-	d.sent++
-	e := batch.Events{Tenant: "main", Table: table, Feed: string(feed.ClicksBlocked), JobID: id.String(), SourceSequence: uint64(d.sent)}
-	for _, row := range rows {
-		e.Events = append(e.Events, batch.Event{ID: []byte("x"), PullMS: time.Now().UnixMilli(), JSON: []byte(row)})
-	}
-	meta := bus.EventMeta{Tenant: "main", Table: table, MsgID: fmt.Sprint(d.sent)}
-	sequence, err := d.bus.PublishEvents(d.t.Context(), batch.AppendEvents(nil, &e), meta)
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	sequence := d.store(rows...)
 	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -130,6 +122,24 @@ func (d *delivery) publish(rows ...string) {
 		}
 		<-tick.C
 	}
+}
+
+// store stores a batch of rows of a window of its own.
+func (d *delivery) store(rows ...string) (sequence uint64) {
+	d.t.Helper()
+	start := time.Now().UTC().Truncate(time.Hour).Add(time.Duration(d.sent-60) * time.Minute)
+	id := job.ID{Tenant: "main", Set: feed.Set{feed.ClicksBlocked}, Window: window.New(start, start.Add(time.Minute)), Lane: taplinev1.Lane_LANE_LIVE}
+	d.sent++
+	e := batch.Events{Tenant: "main", Table: table, Feed: string(feed.ClicksBlocked), JobID: id.String(), SourceSequence: uint64(d.sent)}
+	for _, row := range rows {
+		e.Events = append(e.Events, batch.Event{ID: []byte("x"), PullMS: time.Now().UnixMilli(), JSON: []byte(row)})
+	}
+	meta := bus.EventMeta{Tenant: "main", Table: table, MsgID: fmt.Sprint(d.sent)}
+	sequence, err := d.bus.PublishEvents(d.t.Context(), batch.AppendEvents(nil, &e), meta)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return sequence
 }
 
 func name(i int) string { return fmt.Sprintf("%032x", i) }
@@ -263,6 +273,31 @@ func TestVerifyDevo(t *testing.T) {
 	d.env = append(d.env, "DEVO_QUERY_SETTLE=1h") // too early to judge
 	if got = d.compare(3, "--to", time.Now().UTC().Format(time.RFC3339)); got.Pending != 57 {
 		t.Errorf("too early: %+v", got)
+	}
+}
+
+// TestVerifyDevoLeavesAloneWhatIsOnItsWay: rows that the sink has not confirmed cannot be missing, whatever else is.
+func TestVerifyDevoLeavesAloneWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	d := newDelivery(t)
+	if err := d.sink.Inject(devosink.Fault{Kind: devosink.FaultRefuse}); err != nil {
+		t.Fatal(err)
+	}
+	d.store(numbered(0, 7)...)
+	if got := d.compare(3); got.Pending != 7 || got.Compared != 0 || len(got.Missing)+len(got.Tables) != 0 {
+		t.Errorf("nothing is confirmed: %+v", got)
+	}
+	if err := d.sink.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	d.publish(numbered(100, 5)...)
+	if got := d.compare(0); got.Pending != 0 || got.Compared != 12 || len(got.Missing) != 0 {
+		t.Errorf("all is confirmed: %+v", got)
+	}
+	d.stop()
+	d.store(numbered(200, 3)...)
+	if got := d.compare(0); got.Pending != 3 || got.Compared != 12 || len(got.Missing) != 0 {
+		t.Errorf("some are not confirmed: %+v", got)
 	}
 }
 
