@@ -12,4 +12,6 @@
 // itself, so a fetcher that dies holds nobody up for longer than [Lease]. To lose the
 // memory costs calls to endpoints without a limit, and rows that carry the same
 // @tapline_id; it never costs a row.
+//
+// It also remembers which ids that cannot be asked for have their dead letter ([Memory.DeadLettered]).
 package known

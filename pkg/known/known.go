@@ -13,6 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -56,8 +57,11 @@ func Open(s store, tenant string, c Config, now func() time.Time) *Memory {
 	return &Memory{s, tenant, c.Refresh, now}
 }
 
-// Key is where an id is kept.
+// Key is where an id is kept; for one that cannot stand in a key, its hash.
 func Key(tenant string, call feed.Call, id string) string {
+	if !feed.Askable(id) {
+		id = fmt.Sprintf("=%016x", identity.Named(id))
+	}
 	return tenant + "." + string(call) + "." + id
 }
 

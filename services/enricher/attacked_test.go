@@ -17,7 +17,6 @@ func TestAMonthOfLists(t *testing.T) {
 	t.Parallel()
 	const (
 		days, inADay = 30, 36
-		siemJob      = "main/all/20260311T080000Z/20260311T090000Z/live/0"
 	)
 	b := bustest.Start(t)
 	run(t, b, "TAP_FORENSICS=true")

@@ -205,7 +205,6 @@ func orders(t *testing.T, b *bus.Bus, n int) (jobs []*taplinev1.Job) {
 func TestWhatRecordsNameIsOrderedOnce(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	const siemJob = "main/all/20260311T080000Z/20260311T090000Z/live/0"
 	one := answer(t, about{siemJob, feed.ClicksBlocked, nil, ""}, `{"id":"1","threatID":"t1","threatStatus":"active","campaignId":"c1"}`, `{"id":"2","threatID":"t1","threatStatus":"active","campaignId":null}`)
 	two := answer(t, about{siemJob, feed.MessagesDelivered, nil, ""}, `{"id":"3","threatsInfoMap":[{"threatID":"t1","threatStatus":"active","campaignID":"c1"},{"threatID":"t2","threatStatus":"cleared"}]}`, `{"not json`)
 	publish(t, b, siemJob, one, two)
@@ -226,7 +225,6 @@ func TestWhatRecordsNameIsOrderedOnce(t *testing.T) {
 func TestBatchesSideBySideOrderOnce(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	const siemJob = "main/all/20260311T080000Z/20260311T090000Z/live/0"
 	const batches, threats = 24, 12
 	var records []string
 	for i := range threats {

@@ -19,7 +19,8 @@
 //
 // Names (expand.go) are looked up in this process's memory, then in KNOWN; what is new, has changed or is linked to
 // another campaign is ordered. Batches side by side that name the same wait for each other, so that it is ordered once. A batch is acknowledged for its names when the jobs are stored; their ids
-// say which batch they come from, so a repetition orders nothing twice.
+// say which batch they come from, so a repetition orders nothing twice. A name that is no id that can be asked for has one dead letter as long
+// as DEAD keeps it, 30 days, whatever batches name it: KNOWN remembers it, and it is told again only after that.
 //
 // Orders to make rows again (reprocess.go, package replay) read RAW with a consumer of their own. Their rows go into
 // EVENTS like all others, beside those made first: under names of their own, with @tapline_reprocess_id and

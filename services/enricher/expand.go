@@ -75,17 +75,39 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 		return err
 	}
 	want := &taplinev1.WantRecord{RawSequence: d.Sequence(), Named: uint32(len(wishes))}
-	if err := x.order(ctx, d, &raw, wishes, want); err != nil {
+	letters, err := x.order(ctx, d, &raw, wishes, want)
+	if err != nil {
+		return err
+	}
+	if ofJob {
+		if err := x.ledger.Want(ctx, raw.JobID, want); err != nil {
+			return err
+		}
+	}
+	if err := x.remember(ctx, wishes, letters); err != nil {
 		return err
 	}
 	x.metrics.wants.WithLabelValues("known").Add(float64(want.GetKnown()))
 	x.metrics.wants.WithLabelValues("ordered").Add(float64(want.GetOrdered()))
 	x.metrics.wants.WithLabelValues("dead").Add(float64(want.GetDead()))
 	x.metrics.amended.Add(float64(want.GetAmended()))
-	if !ofJob {
-		return nil
+	return nil
+}
+
+// remember notes what was ordered, and whose dead letters were stored. It comes last: a repetition would find all of it known, and its
+// account would say that it ordered nothing.
+func (x *expander) remember(ctx context.Context, wishes map[string]*wish, letters map[string]*wish) error {
+	for _, w := range letters {
+		if err := x.known.RecordDeadLetter(ctx, w.call, w.target.GetId()); err != nil {
+			return err
+		}
 	}
-	return x.ledger.Want(ctx, raw.JobID, want)
+	for key, w := range wishes {
+		if !w.link {
+			x.recent.add(key, x.now())
+		}
+	}
+	return nil
 }
 
 // takeTurns waits until no other batch orders what this one may have to order. Give back what it took, also after an error.
@@ -102,24 +124,25 @@ func (x *expander) takeTurns(ctx context.Context, wishes map[string]*wish) (take
 	return taken, nil
 }
 
-// order publishes the jobs of the wishes that are not known, and counts.
-func (x *expander) order(ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.WantRecord) error {
+// order publishes the jobs of the wishes that are not known, and counts. It gives those for which it stored dead letters.
+func (x *expander) order(
+	ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.WantRecord,
+) (letters map[string]*wish, err error) {
+	letters = make(map[string]*wish)
 	jobs := make(map[feed.Call][]*taplinev1.Target)
 	for _, key := range slices.Sorted(maps.Keys(wishes)) { // a repetition makes the same jobs
 		w := wishes[key]
 		if !feed.Askable(w.target.GetId()) {
-			want.Dead++
-			if err := x.unaskable(ctx, d, w); err != nil {
-				return err
+			if err := x.unaskable(ctx, d, key, w, letters); err != nil {
+				return nil, err
 			}
 			continue
 		}
 		verdict, err := x.verdict(ctx, key, w)
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case verdict == known.Covered:
-			want.Known++
 			continue
 		case verdict == known.Linked:
 			want.Amended++
@@ -131,20 +154,17 @@ func (x *expander) order(ctx context.Context, d *bus.Delivery, raw *batch.Raw, w
 		}
 		lane := taplinev1.Lane_LANE_FORENSICS_1 + taplinev1.Lane(w.level-1)
 		if err := x.publish(ctx, d, raw, &taplinev1.Job{Call: string(w.call), Lane: lane, Targets: []*taplinev1.Target{w.target}}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for call, targets := range jobs {
 		if err := x.publish(ctx, d, raw, &taplinev1.Job{Call: string(call), Lane: taplinev1.Lane_LANE_EXPAND, Targets: targets}); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for key, w := range wishes { // only now: before, a repetition would find them ordered
-		if !w.link {
-			x.recent.add(key, x.now())
-		}
-	}
-	return nil
+	want.Dead = uint32(len(letters))
+	want.Known = want.GetNamed() - want.GetOrdered() - want.GetDead()
+	return letters, nil
 }
 
 // verdict asks this process's memory, then the shared one.
@@ -181,13 +201,25 @@ func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw,
 	return nil
 }
 
-// unaskable buries a name that cannot stand in an address.
-func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, w *wish) error {
-	letter := &taplinev1.DeadLetter{
-		Tenant: x.cfg.Tenant.Name, Stage: Flow.Stage, Feed: string(w.call.Feed()), Reason: fmt.Sprintf("%s: %q is no id that can be asked for", w.call, w.target.GetId()),
-		Payload: []byte(w.target.GetId()), Source: "names/" + d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
+// unaskable stores a dead letter for a name that cannot stand in an address, unless there is one.
+func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w *wish, letters map[string]*wish) error {
+	id, name := w.target.GetId(), known.DeadLetterID(x.cfg.Tenant.Name, w.call)
+	if letters[name+id] != nil || x.recent.has(key, x.now()) {
+		return nil
 	}
-	return x.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%s/%x", d.Source(), w.call, identity.Named(w.target.GetId())))
+	if told, err := x.known.DeadLettered(ctx, w.call, id); told || err != nil {
+		return err
+	}
+	letter := &taplinev1.DeadLetter{
+		Tenant: x.cfg.Tenant.Name, Stage: Flow.Stage, Feed: string(w.call.Feed()), Reason: fmt.Sprintf("%s: %.100q is no id that can be asked for", w.call, id),
+		Payload: []byte(id), Source: "names/" + d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
+	}
+	if err := x.bus.PublishDead(ctx, letter, name); err != nil {
+		return err
+	}
+	step.At("enricher.dead")
+	letters[name+id] = w
+	return nil
 }
 
 // wishes finds what a batch names, each thing once.

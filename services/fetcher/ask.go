@@ -62,7 +62,10 @@ func (f *Fetcher) claim(ctx context.Context, w *work, q *question) (claim known.
 // of a job may be more than fits into memory.
 func (f *Fetcher) ask(ctx context.Context, w *work, c *collector, q *question) {
 	if !feed.Askable(q.target.GetId()) {
-		q.err = fmt.Errorf("%w: id %.40q cannot be asked for", errBadJob, q.target.GetId())
+		q.known, q.err = f.known.DeadLettered(ctx, w.id.Call, q.target.GetId())
+		if !q.known && q.err == nil {
+			q.err = fmt.Errorf("%w: id %.100q cannot be asked for", errBadJob, q.target.GetId())
+		}
 		return
 	}
 	claim, err := f.claim(ctx, w, q)

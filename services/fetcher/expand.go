@@ -16,6 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -241,6 +242,8 @@ func (f *Fetcher) obituary(w *work, q *question, failures int) *taplinev1.DeadLe
 	}
 	if feed.Askable(q.target.GetId()) {
 		letter.Retry = retry
+	} else { // one letter for one id, whatever job names it
+		letter.Source = known.DeadLetterID(letter.GetTenant(), w.id.Call)
 	}
 	return letter
 }
@@ -253,7 +256,7 @@ func (f *Fetcher) settle(ctx context.Context, w *work, answers []answered) error
 		group.Go(func() error {
 			id := a.targets[0].GetId()
 			if !feed.Askable(id) {
-				return nil
+				return f.known.RecordDeadLetter(ctx, w.id.Call, id)
 			}
 			return f.known.Settle(ctx, w.id.Call, id, a.hash, a.targets...)
 		})

@@ -2,9 +2,11 @@ package fetcher_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -329,4 +331,38 @@ func (b *bench) waiting(t *testing.T) map[string]float64 {
 		}
 	}
 	return lanes
+}
+
+// TestAnIDThatCannotBeAskedForHasOneLetter, whatever jobs name it, for the threat and for its forensics.
+func TestAnIDThatCannotBeAskedForHasOneLetter(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.start(t, quick...)
+	for pass, call := range []feed.Call{feed.CallThreat, feed.CallThreat, feed.CallThreatForensics, feed.CallThreat} {
+		order := b.order(call, taplinev1.Lane_LANE_EXPAND, uint32(pass+1), "a b", "c/d")
+		b.plan(t, order)
+		f := b.record(t, order).GetFeeds()[0]
+		if first := pass == 0; f.GetDead() != map[bool]int64{true: 2}[first] || f.GetKnown() != map[bool]int64{false: 2}[first] {
+			t.Errorf("pass %d: %v", pass, f)
+		}
+		bucket, err := b.bus.Bucket(t.Context(), bus.BucketKnown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"a b", "c/d"} {
+			poll(t, func() bool {
+				told, err := known.Open(bucket, "main", known.Config{}, b.sim.Now).DeadLettered(t.Context(), call, id)
+				return err == nil && told
+			})
+		}
+	}
+	letters := b.letters(t)
+	if len(letters) != 2 {
+		t.Fatalf("DEAD has %v", letters)
+	}
+	for _, l := range letters {
+		if !strings.Contains(l.GetReason(), fmt.Sprintf("%q cannot be asked for", l.GetPayload())) || l.GetRetry() != nil {
+			t.Errorf("letter %v", l)
+		}
+	}
 }

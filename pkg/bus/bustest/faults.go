@@ -151,31 +151,40 @@ func (f *Faults) meet(subject, header string, body []byte) *Fault {
 	planned := slices.Clip(f.planned)
 	f.mu.Unlock()
 	for _, p := range planned {
-		if !p.call(subject, header, body) || !p.meets() {
-			continue
-		}
-		if p.do == nil {
+		switch {
+		case !p.call(subject, header, body) || !p.due():
+		case p.do == nil:
+			p.count()
 			return &p.fault
+		default:
+			p.do()
+			p.count()
 		}
-		p.do()
 	}
 	return nil
 }
 
-func (p *Planned) meets() bool {
+// due reports whether a call is not one to skip, nor one too many.
+func (p *Planned) due() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.over || p.fault.Times >= 0 && p.met == p.fault.Times:
+	case p.over || p.left == 0 && p.fault.Times == 0:
 		return false
 	case p.left > 0:
 		p.left--
 		return false
 	}
+	p.fault.Times--
+	return true
+}
+
+func (p *Planned) count() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.met++
 	close(p.more)
 	p.more = make(chan struct{})
-	return true
 }
 
 // End lets all further calls through.

@@ -1,0 +1,179 @@
+package known_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/known"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// TestWhatTheBusRefusesIsAnError of each of the memory's functions, and the repetition succeeds.
+func TestWhatTheBusRefusesIsAnError(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t)
+	bucket, err := b.Bucket(t.Context(), bus.BucketKnown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, func() time.Time { return epoch })
+	target := &taplinev1.Target{Id: "t1", Status: "active"}
+	claim := func() error {
+		c, err := m.Claim(t.Context(), feed.CallThreat, target, "job")
+		if err == nil && (c.Busy || c.Covered) {
+			t.Errorf("%+v", c)
+		}
+		return err
+	}
+	calls := []struct {
+		name   string
+		writes bool
+		do     func() error
+	}{
+		{"claim", true, claim},
+		{"release", true, func() error { _, err := m.Release(t.Context(), feed.CallThreat, "t1", true); return err }},
+		{"forget", true, func() error { return m.Forget(t.Context(), feed.CallThreat, "t1") }},
+		{"covers", false, func() error { _, err := m.Covers(t.Context(), feed.CallThreat, target); return err }},
+		{"settle", true, func() error { return m.Settle(t.Context(), feed.CallThreat, "t1", 7, target) }},
+		{"dead-lettered", false, func() error { _, err := m.DeadLettered(t.Context(), feed.CallThreat, "a b"); return err }},
+		{"record dead letter", true, func() error { return m.RecordDeadLetter(t.Context(), feed.CallThreat, "a b") }},
+	}
+	for _, c := range calls {
+		kinds := []struct {
+			call  bustest.Call
+			after bool
+		}{{bustest.Read(bus.BucketKnown), false}}
+		if c.writes {
+			kinds = append(kinds, []struct {
+				call  bustest.Call
+				after bool
+			}{{bustest.Write(bus.BucketKnown), false}, {bustest.Write(bus.BucketKnown), true}}...)
+		}
+		for _, kind := range kinds {
+			fault := faults.Fail(kind.call, bustest.Fault{After: kind.after})
+			if err := c.do(); err == nil || fault.Met() != 1 {
+				t.Errorf("%s, after its effect %t: %v, %d calls failed", c.name, kind.after, err, fault.Met())
+			}
+			fault.End()
+		}
+		if err := c.do(); err != nil {
+			t.Errorf("%s once more: %v", c.name, err)
+		}
+	}
+}
+
+// TestAClaimEnds with the answer, with a failure and when it is given up; only then may another ask.
+func TestAClaimEnds(t *testing.T) {
+	t.Parallel()
+	m, c := open(t)
+	target := &taplinev1.Target{Id: "t1", Status: "active"}
+	claim := func(job string, busy bool) {
+		t.Helper()
+		got, err := m.Claim(t.Context(), feed.CallThreat, target, job)
+		if err != nil || got.Busy != busy || got.Covered {
+			t.Fatalf("%s: %+v, %v", job, got, err)
+		}
+	}
+	for _, end := range []func() error{
+		func() error { return m.Settle(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: "cleared"}) },
+		func() error { _, err := m.Release(t.Context(), feed.CallThreat, "t1", false); return err },
+		func() error { return m.Forget(t.Context(), feed.CallThreat, "t1") },
+	} {
+		claim("first", false)
+		claim("first", false) // which is delivered again
+		claim("second", true)
+		c.pass(known.Lease)
+		claim("second", false) // the first is dead
+		claim("first", true)
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		claim("third", false)
+		if _, err := m.Release(t.Context(), feed.CallThreat, "t1", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFailuresAreCountedInARow, and an answer ends the row.
+func TestFailuresAreCountedInARow(t *testing.T) {
+	t.Parallel()
+	m, _ := open(t)
+	for i, step := range []struct {
+		failed bool
+		want   int
+	}{{true, 1}, {true, 2}, {false, 2}, {true, 3}} {
+		if n, err := m.Release(t.Context(), feed.CallThreat, "t1", step.failed); err != nil || n != step.want {
+			t.Errorf("step %d: %d, %v", i, n, err)
+		}
+	}
+	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 0, &taplinev1.Target{Id: "t1"}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := m.Release(t.Context(), feed.CallThreat, "t1", true); err != nil || n != 1 {
+		t.Errorf("after an answer: %d, %v", n, err)
+	}
+}
+
+// TestWhatIsUnreadableIsAsLost: it is asked for again, and written over.
+func TestWhatIsUnreadableIsAsLost(t *testing.T) {
+	t.Parallel()
+	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketKnown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, func() time.Time { return epoch })
+	if err := bucket.Put(t.Context(), known.Key("main", feed.CallThreat, "t1"), bytes.Repeat([]byte{0xff}, 9)); err != nil {
+		t.Fatal(err)
+	}
+	target := &taplinev1.Target{Id: "t1"}
+	if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.New {
+		t.Errorf("%v, %v", v, err)
+	}
+	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.Covered {
+		t.Errorf("%v, %v", v, err)
+	}
+}
+
+// TestIDsThatCannotBeAskedFor have a key each, one for a threat and its forensics, whatever is in them.
+func TestIDsThatCannotBeAskedFor(t *testing.T) {
+	t.Parallel()
+	m, c := open(t)
+	ids := []string{"", "a b", "a/b", "a.b", "*", ">", "é", "\xff", "a\nb", strings.Repeat("x", 5000)}
+	told := func(call feed.Call, id string) bool {
+		t.Helper()
+		is, err := m.DeadLettered(t.Context(), call, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	for _, id := range ids {
+		if told(feed.CallThreat, id) || told(feed.CallCampaignForensics, id) {
+			t.Errorf("%.20q has a letter", id)
+		}
+		if err := m.RecordDeadLetter(t.Context(), feed.CallThreatForensics, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.pass(29 * 24 * time.Hour) // as long as DEAD has it
+	for _, id := range ids {
+		if !told(feed.CallThreat, id) || !told(feed.CallThreatForensics, id) {
+			t.Errorf("%.20q has no letter", id)
+		}
+		if told(feed.CallCampaign, id) {
+			t.Errorf("%.20q has one for a campaign", id)
+		}
+	}
+	if a, b := known.DeadLetterID("main", feed.CallCampaign), known.DeadLetterID("main", feed.CallCampaignForensics); a != b || a == known.DeadLetterID("other", feed.CallCampaign) || a == known.DeadLetterID("main", feed.CallThreat) {
+		t.Errorf("letters are named %s, %s", a, b)
+	}
+}
