@@ -82,19 +82,8 @@ func newWorld(ctx context.Context, dir string, seed uint64, p Profile, log func(
 
 // outside makes the simulators.
 func (w *world) outside(ctx context.Context) error {
-	c := tapsim.Default()
-	c.Seed, c.Rate, c.Factor, c.Age, c.IndexLag = w.seed, w.profile.Rate, w.profile.Factor, w.profile.Age, indexLag
-	c.LateFraction, c.LateLag, c.LimitSIEM, c.LimitPermitted = w.profile.Late, 20*time.Minute, w.profile.Limit, w.profile.Limit
-	c.Threats, c.Evidence, c.MalformedFraction = 4, 4, w.profile.Malformed
-	w.profile.Service.apply(&c)
-	if w.profile.Reports {
-		c.LimitForensicsThreat = manyReports
-	}
-	if w.profile.Malformed > 0 { // such records have ids, always
-		c.NoIDFraction = 0
-	}
 	var err error
-	if w.sim, err = tapsim.New(c); err != nil {
+	if w.sim, err = tapsim.New(w.service()); err != nil {
 		return err
 	}
 	w.clock = clock{w.dir, time.Now(), w.sim.Now(), w.profile.Factor}
@@ -133,6 +122,22 @@ func (w *world) outside(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// service configures the simulated Proofpoint.
+func (w *world) service() tapsim.Config {
+	c := tapsim.Default()
+	c.Seed, c.Rate, c.Factor, c.Age, c.IndexLag = w.seed, w.profile.Rate, w.profile.Factor, w.profile.Age, indexLag
+	c.LateFraction, c.LateLag, c.LimitSIEM, c.LimitPermitted = w.profile.Late, 20*time.Minute, w.profile.Limit, w.profile.Limit
+	c.Threats, c.Evidence, c.MalformedFraction = 4, 4, w.profile.Malformed
+	w.profile.Service.apply(&c)
+	if w.profile.Reports {
+		c.LimitForensicsThreat = manyReports
+	}
+	if w.profile.Malformed > 0 { // such records have ids, always
+		c.NoIDFraction = 0
+	}
+	return c
 }
 
 // setupProcess is tapctl, which makes the streams.
