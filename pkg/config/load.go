@@ -188,7 +188,8 @@ func withFile(name string, vars map[string]string) (map[string]string, error) {
 	if err != nil {
 		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: "cannot be read: " + err.Error()}
 	}
-	secret := strings.TrimRight(string(data), "\r\n")
+	const mark = "\ufeff" // some editors begin a file with it
+	secret := strings.TrimRight(strings.TrimPrefix(string(data), mark), "\r\n")
 	if secret == "" {
 		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: "the file is empty: it must hold the secret"}
 	}

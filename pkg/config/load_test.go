@@ -70,7 +70,7 @@ func TestLoadReportsEverythingAtOnceAndNoSecret(t *testing.T) {
 func TestSecretsComeFromFilesToo(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(path, []byte("from file\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("\ufefffrom file\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var got sample
@@ -114,5 +114,25 @@ func TestDescribeListsEveryVariable(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "LEVEL PORT FEEDS WAIT TOKEN" {
 		t.Errorf("variables %s", got)
+	}
+}
+
+// TestNoPasswordInAnAddressIsPrinted: however the address is mistyped.
+func TestNoPasswordInAnAddressIsPrinted(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{
+		"https://user:S3cret@host", "htps://user:S3cret@host/path", "https:user:S3cret@host", "user:S3cret@host:443", "https//user:S3cret@host",
+		"https://user:S3cr@S3cret@host", "https://user:S3cret%zz@host", " https://user:S3cret@host", "https://host/?token=S3cret&x=1", "https://host/?a=1&api_key=S3cret",
+		"http://S3cret@host", "nats://a:S3cret@one,nats://b:S3cret@two",
+	} {
+		err := config.Invalid("URL", value, "want https://host")
+		if text := err.Error(); strings.Contains(text, "S3cret") || !strings.Contains(text, config.Redacted) {
+			t.Errorf("%q is printed as %s", value, text)
+		}
+	}
+	for _, value := range []string{"https://host:8443/path?x=1", "host:443", "5s", "clicksBlocked,people_vap", "", "/etc/tapline/secret"} {
+		if got := config.RedactAddress(value); got != value {
+			t.Errorf("%q is printed as %q", value, got)
+		}
 	}
 }
