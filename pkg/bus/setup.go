@@ -305,6 +305,8 @@ type Backlog struct {
 	LastDone time.Time
 	// Delivered is the sequence up to which every message was delivered at least once.
 	Delivered uint64
+	// Created is when the consumer was made, by the server's clock.
+	Created time.Time
 }
 
 // Backlog looks at one consumer.
@@ -314,7 +316,7 @@ func (b *Bus) Backlog(ctx context.Context, c Consumer) (Backlog, error) {
 		return Backlog{}, missing(err, "consumer", c.Name)
 	}
 	info := consumer.CachedInfo()
-	backlog := Backlog{Consumer: c.Name, Waiting: info.NumPending, InWork: info.NumAckPending, Done: info.AckFloor.Stream, Delivered: info.Delivered.Stream}
+	backlog := Backlog{Consumer: c.Name, Waiting: info.NumPending, InWork: info.NumAckPending, Done: info.AckFloor.Stream, Delivered: info.Delivered.Stream, Created: info.Created}
 	if info.AckFloor.Last != nil {
 		backlog.LastDone = *info.AckFloor.Last
 	}

@@ -20,14 +20,20 @@ import (
 )
 
 // unpack decodes a message and takes out what cannot be shipped. nil means that
-// nothing is left to ship and the message is settled.
-func (s *Shipper) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
+// nothing is left to ship, or everything was shipped before, and the message is settled.
+func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
 	p := newParcel(d)
 	if d.Attempts() > 1 {
 		s.metrics.repeated.Inc()
 	}
 	if err := s.decode(d, p.events); err != nil {
 		return nil, s.bury(ctx, d, err)
+	}
+	switch known, err := s.confirmed(ctx, d, p.events); {
+	case err != nil:
+		return nil, err
+	case known:
+		return nil, d.Ack()
 	}
 	p.bytes = int64(p.events.Size())
 	for i := range p.events.Events {

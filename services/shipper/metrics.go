@@ -22,6 +22,7 @@ type metrics struct {
 	connections prometheus.Counter
 	failures    prometheus.Counter
 	repeated    prometheus.Counter
+	recalled    prometheus.Counter
 	certificate prometheus.Gauge
 	up          prometheus.Gauge
 	inFlight    prometheus.Gauge
@@ -55,6 +56,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tapline_shipper_redeliveries_total", Help: "Messages of EVENTS that were delivered before and came again.",
 		}),
+		recalled: prometheus.NewCounter(prometheus.CounterOpts{Name: "tapline_shipper_events_recalled_total", Help: "Rows that EVENTS gave again and that were not sent again: LEDGER shows them as confirmed."}),
 		certificate: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tapline_shipper_certificate_left_seconds", Help: "Time until the certificate for the sink ends; 0 without one.",
 		}),
@@ -76,7 +78,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_shipper_last_lag_seconds", Help: "From the pull to the confirmation, of the last batch confirmed.",
 		}, []string{"table"}),
 	}
-	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.failures, m.repeated, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
+	r.MustRegister(m.shipped, m.confirmed, m.bytes, m.dead, m.connections, m.failures, m.repeated, m.recalled, m.certificate, m.up, m.inFlight, m.confirm, m.lag, m.lastLag)
 	m.zero()
 	return m
 }

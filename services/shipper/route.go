@@ -27,8 +27,9 @@ type route struct {
 
 // live is the route of everything that the enricher makes.
 func (s *Shipper) live() *route {
+	r := &recall{Shipper: s, deliveries: s.ledger.Deliveries()}
 	return &route{
-		consumer: bus.ConsumerShipper, open: s.open, unpack: s.unpack, reload: s.reload, settle: s.settle,
+		consumer: bus.ConsumerShipper, open: s.open, unpack: r.unpack, reload: s.reload, settle: s.settle,
 		rest: func() time.Duration { return 0 }, failed: s.outage.failed, works: s.outage.works,
 	}
 }

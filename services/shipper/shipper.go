@@ -72,6 +72,7 @@ type Shipper struct {
 	stdout  io.Writer
 	outlet  // where everything goes that the enricher makes
 	outage  *outage
+	place   place
 
 	registry prometheus.Registerer
 	ledger   *ledger.Ledger // set by Run, before anything else, as are the alarms
@@ -129,6 +130,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
 	}
 	sub.Stop()
+	s.begin(ctx)
 	s.health.OK(Flow.Stage)
 	ackWait := sub.AckWait()
 	var wg sync.WaitGroup
