@@ -80,7 +80,9 @@ func TestAClaimEnds(t *testing.T) {
 		}
 	}
 	for _, end := range []func() error{
-		func() error { return m.Settle(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: "cleared"}) },
+		func() error {
+			return m.Settle(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: "cleared"})
+		},
 		func() error { _, err := m.Release(t.Context(), feed.CallThreat, "t1", false); return err },
 		func() error { return m.Forget(t.Context(), feed.CallThreat, "t1") },
 	} {

@@ -60,9 +60,13 @@ func TestBadWindowsAreRefused(t *testing.T) {
 	w := window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto()
 	fraction := window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto()
 	fraction.Start.Nanos = 1
+	// Each of these would be a whole second, or a time after the start, if nobody asked whether it is valid.
+	badStart, badEnd, far := window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto(), window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto(), window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto()
+	badStart.Start.Nanos, badEnd.End.Nanos, far.End.Seconds = 1e9, -1e9, 1<<40
 	for name, p := range map[string]*taplinev1.Window{
 		"nil": nil, "no end": {Start: w.GetStart()}, "reversed": {Start: w.GetEnd(), End: w.GetStart()},
-		"empty": {Start: w.GetStart(), End: w.GetStart()}, "fraction": fraction,
+		"empty": {Start: w.GetStart(), End: w.GetStart()}, "fraction": fraction, "no start": {End: w.GetEnd()},
+		"nanoseconds of a second": badStart, "negative nanoseconds": badEnd, "after the year 9999": far,
 	} {
 		if _, err := window.FromProto(p); !errors.Is(err, window.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)

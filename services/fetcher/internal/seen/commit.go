@@ -87,7 +87,7 @@ func (s *Sets) changes(keys []hourKey) (fitting []hourKey, changes []bus.Change)
 	for _, key := range keys {
 		h := s.hours[key]
 		pending := h.pending()
-		if h.tail().len()+len(pending) >= s.chunk {
+		if len(pending) == 0 || h.tail().len()+len(pending) >= s.chunk {
 			continue
 		}
 		value, _ := merge(h.tail(), pending)
@@ -97,9 +97,15 @@ func (s *Sets) changes(keys []hourKey) (fitting []hourKey, changes []bus.Change)
 	return fitting, changes
 }
 
-// pending are the entries that are not written yet.
+// pending are the entries that are not written yet, as far as is known: a writing that failed may have had its effect.
 func (h *hour) pending() []entry {
-	return slices.AppendSeq(slices.Collect(maps.Values(h.added)), maps.Keys(h.more))
+	added := slices.AppendSeq(slices.Collect(maps.Values(h.added)), maps.Keys(h.more))
+	return slices.DeleteFunc(added, func(e entry) bool {
+		return slices.ContainsFunc(h.chunks, func(l list) bool {
+			_, same := l.contains(e)
+			return same
+		})
+	})
 }
 
 // commit writes one hour, reading it again whenever somebody else has changed it.
@@ -117,6 +123,7 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 			if err := s.read(ctx, key, h); err != nil {
 				return err
 			}
+			pending = h.pending()
 			continue
 		}
 		if err != nil {
