@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,12 +23,6 @@ import (
 	"github.com/tapline/tapline/services/shipper"
 )
 
-// checkConfig is what is checked.
-type checkConfig struct {
-	API  fetcher.API
-	Sink shipper.Config
-}
-
 // finding is what one check found.
 type finding struct {
 	What   string `json:"what"`
@@ -34,7 +30,11 @@ type finding struct {
 	Detail string `json:"detail"`
 }
 
-const checkTimeout = 30 * time.Second
+const (
+	checkTimeout = 30 * time.Second
+	// busTimeout is shorter: a server that is there answers at once.
+	busTimeout = 5 * time.Second
+)
 
 // settings is what all services together read.
 type settings struct {
@@ -56,21 +56,8 @@ func (t *tool) check() *cobra.Command {
 			if offline {
 				return t.checkSettings()
 			}
-			var c checkConfig
-			if err := config.Load(&c, t.Environ); err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), checkTimeout)
-			defer cancel()
-			findings := []finding{t.checkBus(cmd)}
-			detail, err := shipper.Check(ctx, c.Sink)
-			findings = append(findings, found("sink "+c.Sink.Sink, detail, err))
-			detail, err = fetcher.Check(ctx, c.API)
-			findings = append(findings, found("Proofpoint", detail, err))
-			if f, ok := checkQueries(ctx, c.Sink.Query); ok {
-				findings = append(findings, f)
-			}
-			err = t.print(findings, func(w io.Writer) {
+			findings := t.checkAll(cmd.Context())
+			err := t.print(findings, func(w io.Writer) {
 				for _, f := range findings {
 					printf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "FAILED"}[f.OK], f.What, f.Detail)
 				}
@@ -90,6 +77,46 @@ func (t *tool) check() *cobra.Command {
 	return cmd
 }
 
+// checkAll tries each thing by itself and all at once, so that what is down or not configured hides nothing else.
+func (t *tool) checkAll(ctx context.Context) []finding {
+	checks := []func(context.Context) (finding, bool){t.checkBus, t.checkSink, t.checkAPI, t.checkQueries}
+	findings, applies := make([]finding, len(checks)), make([]bool, len(checks))
+	var running sync.WaitGroup
+	for i, check := range checks {
+		running.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+			defer cancel()
+			findings[i], applies[i] = check(ctx)
+		})
+	}
+	running.Wait()
+	all := []finding{}
+	for i, f := range findings {
+		if applies[i] {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (t *tool) checkSink(ctx context.Context) (finding, bool) {
+	var c shipper.Config
+	if err := config.Load(&c, t.Environ); err != nil {
+		return found("sink", "", err), true
+	}
+	detail, err := shipper.Check(ctx, c)
+	return found("sink "+c.Sink, detail, err), true
+}
+
+func (t *tool) checkAPI(ctx context.Context) (finding, bool) {
+	var c fetcher.API
+	if err := config.Load(&c, t.Environ); err != nil {
+		return found("Proofpoint", "", err), true
+	}
+	detail, err := fetcher.Check(ctx, c)
+	return found("Proofpoint", detail, err), true
+}
+
 // checkSettings reads what every service will read, and says all at once what is wrong with it.
 func (t *tool) checkSettings() error {
 	var s settings
@@ -104,7 +131,12 @@ func (t *tool) checkSettings() error {
 }
 
 // checkQueries asks Devo for a minute of one table, if it may be asked at all.
-func checkQueries(ctx context.Context, c devoquery.Config) (f finding, ok bool) {
+func (t *tool) checkQueries(ctx context.Context) (f finding, applies bool) {
+	var conf readbackConfig
+	if err := config.Load(&conf, t.Environ); err != nil {
+		return found("Devo queries", "", err), true
+	}
+	c := conf.Query
 	if c.Token == "" && c.Key == "" && c.Secret == "" {
 		return f, false
 	}
@@ -124,14 +156,16 @@ func checkQueries(ctx context.Context, c devoquery.Config) (f finding, ok bool) 
 
 func found(what, detail string, err error) finding {
 	if err != nil {
-		return finding{what, false, err.Error()}
+		return finding{what, false, strings.ReplaceAll(err.Error(), "\n", "; ")}
 	}
 	return finding{what, true, detail}
 }
 
 // checkBus also counts the call that checks Proofpoint, whose pool has no limit.
-func (t *tool) checkBus(cmd *cobra.Command) finding {
-	err := t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
+func (t *tool) checkBus(ctx context.Context) (finding, bool) {
+	ctx, cancel := context.WithTimeout(ctx, busTimeout)
+	defer cancel()
+	err := t.connectedFor(ctx, func(ctx context.Context, c Config, b *bus.Bus) error {
 		bucket, err := b.Bucket(ctx, bus.BucketQuota)
 		if err != nil {
 			return err
@@ -143,7 +177,7 @@ func (t *tool) checkBus(cmd *cobra.Command) finding {
 		}
 		return quota.NewBook(bucket, c.Tenant.Name, c.Quota, time.Now).Reserve(ctx, feed.PoolNone)
 	})
-	return found("NATS", "streams, consumers and buckets are there", err)
+	return found("NATS", "streams, consumers and buckets are there", err), true
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -118,17 +118,21 @@ func takes(n int) cobra.PositionalArgs {
 
 // connected runs a command with a connection to the bus.
 func (t *tool) connected(cmd *cobra.Command, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
+	return t.connectedFor(cmd.Context(), work)
+}
+
+func (t *tool) connectedFor(ctx context.Context, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
 	var c Config
 	if err := config.Load(&c, t.Environ); err != nil {
 		return err
 	}
 	log := telemetry.NewLogger(t.Stderr, telemetry.Config{LogLevel: slog.LevelWarn})
-	b, err := bus.Connect(cmd.Context(), c.Bus, "tapctl", log)
+	b, err := bus.Connect(ctx, c.Bus, "tapctl", log)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	return work(cmd.Context(), c, b)
+	return work(ctx, c, b)
 }
 
 // reading runs a command that looks at what the stages keep.
