@@ -7,8 +7,8 @@ import (
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
-	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/clock"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
@@ -51,8 +51,14 @@ func (f *Fetcher) readAt(asked time.Time, r proofpoint.Response, w window.Window
 // due is when a job may be done, by Proofpoint's clock: its window has ended, and is as old as its
 // sweep says. A scheduler whose clock is ahead plans it earlier.
 func (w *work) due() time.Time {
-	return w.window.End.Add(time.Duration(w.id.Pass) * time.Minute)
+	if w.isSweep() {
+		return w.window.End.Add(time.Duration(w.id.Pass) * time.Minute)
+	}
+	return w.window.End
 }
+
+// isSweep reports whether the window was read before. Elsewhere a pass only tells a job from an earlier one of the same window.
+func (w *work) isSweep() bool { return w.id.Lane == taplinev1.Lane_LANE_SWEEP }
 
 // hold puts off what is not due. A call would cost a unit and bring nothing, or would be taken for a sweep that found
 // nothing late.
@@ -74,10 +80,10 @@ func (f *Fetcher) early(ctx context.Context, w *work, now time.Time) (held bool,
 	if wait > clock.Near { // nobody else can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
 		f.alarms.HoldCause(ctx, alarm.ClockSkew, "scheduler", fmt.Sprintf("the clock of a scheduler is ahead: it planned %s %s before it is due", w.job.GetId(), wait.Round(time.Second)), longestWait+time.Minute)
 	}
-	if w.id.Pass == 0 && wait > coarse && now.After(w.window.Start) && w.divisible() {
+	if !w.isSweep() && wait > coarse && now.After(w.window.Start) && w.divisible() {
 		return true, f.split(ctx, w, "it was planned before its end")
 	}
-	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errNotDue, wait), step.Wait(min(wait, longestWait)))
+	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errNotDue, wait), f.scale(min(wait, longestWait)))
 }
 
 // behind puts off a window that Proofpoint does not serve yet, as other windows have shown.
@@ -85,7 +91,7 @@ func (f *Fetcher) behind(w *work) error {
 	local := f.local()
 	lag := f.lag.Now(local)
 	if wait := lag - f.clock.Earliest(local).Sub(w.window.End); lag > 0 && wait > 0 {
-		return bus.RetryAfter(fmt.Errorf("%w: Proofpoint serves it in %s", errNotDue, wait), step.Wait(min(wait, longestWait)))
+		return bus.RetryAfter(fmt.Errorf("%w: Proofpoint serves it in %s", errNotDue, wait), f.scale(min(wait, longestWait)))
 	}
 	return nil
 }
@@ -93,10 +99,10 @@ func (f *Fetcher) behind(w *work) error {
 // premature refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
 // Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end. A
 // Date that is older than what the answer proves is no clock.
-func premature(w *work, date time.Time, proven bool) error {
+func (f *Fetcher) premature(w *work, date time.Time, proven bool) error {
 	wait := w.due().Sub(date)
 	if date.IsZero() || wait <= clock.Near || (proven && lies(date, w.window)) {
 		return nil
 	}
-	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errNotDue, wait), step.Wait(min(wait, longestWait)))
+	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errNotDue, wait), f.scale(min(wait, longestWait)))
 }

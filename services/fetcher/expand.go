@@ -212,7 +212,7 @@ func (f *Fetcher) attempts(w *work, err error) int {
 // delay doubles with each failure.
 func (f *Fetcher) delay(w *work, err error, failures int) time.Duration {
 	if f.fewCalls(w, err) {
-		return step.Wait(whenFewCalls)
+		return f.scale(whenFewCalls)
 	}
 	return min(time.Hour, f.cfg.Expand.Delay<<min(max(failures-1, 0), 20))
 }

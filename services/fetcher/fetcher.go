@@ -91,6 +91,7 @@ type Fetcher struct {
 	now     func() time.Time
 	polite  *rate.Limiter // of calls without a limit
 
+	scale    func(time.Duration) time.Duration // of waits after failures
 	breakers *pace.Breakers
 	share    *pace.Share // of windows that fail
 	ladder   *ladder.Ladder
@@ -105,6 +106,7 @@ type Fetcher struct {
 	// Set by open, before anything runs.
 	seen   *bus.Bucket
 	hints  seen.Hints
+	state  *bus.Bucket
 	shapes *shapes
 	quota  *quota.Book
 	known  *known.Memory
@@ -126,7 +128,7 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
-		now: deps.Now, breakers: pace.NewBreakers(time.Now, step.Wait), ladder: ladder.New(), doubts: newDoubts(),
+		now: deps.Now, scale: step.Wait, breakers: pace.NewBreakers(time.Now, step.Wait), ladder: ladder.New(), doubts: newDoubts(),
 		share:  pace.NewShare(func(pool string) int { return cfg.Quota.Limits()[feed.Pool(pool)] }),
 		polite: rate.NewLimiter(rate.Limit(cfg.Expand.Rate), cfg.Expand.Calls), registry: deps.Metrics,
 	}, nil
@@ -175,9 +177,9 @@ func (f *Fetcher) open(ctx context.Context) error {
 	f.ledger = ledger.New(bucket(bus.BucketLedger))
 	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, func() time.Time { return f.clock.Earliest(f.now()) }).RebuildFrom(f.ledger)
 	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
-	state := bucket(bus.BucketState)
-	f.shapes = newShapes(state, f.cfg.Tenant.Name)
-	f.alarms = alarm.New(state, f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
+	f.state = bucket(bus.BucketState)
+	f.shapes = newShapes(f.state, f.cfg.Tenant.Name)
+	f.alarms = alarm.New(f.state, f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("fetcher: %w", err)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
-	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
@@ -47,6 +47,10 @@ func (w *work) divisible() bool {
 // handle runs one job. What its error means is decided here and in outcome.go.
 func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	w, err := f.decode(d.Data())
+	if errors.Is(err, errUnknownTenant) { // of before a change of TENANT
+		f.log.Warn("a job is dropped", slog.Any("error", err))
+		return nil
+	}
 	if err != nil {
 		return bus.Permanent(err)
 	}
@@ -168,11 +172,14 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 		return f.split(ctx, w, "the endpoint refuses windows of this length")
 	}
 	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {
-		return bus.RetryAfter(errSpent, step.Wait(min(wait, longestWait)))
+		return bus.RetryAfter(errSpent, f.scale(min(wait, longestWait)))
 	}
 	calls, wait := f.way(w)
 	if wait > 0 {
 		return bus.RetryAfter(errResting, min(wait, longestWait))
+	}
+	if wanted, err := f.wanted(ctx, w); !wanted || err != nil {
+		return err
 	}
 	c := f.collect(w)
 	defer f.discard(c)
@@ -186,6 +193,16 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	f.alarms.ClearCause(ctx, alarm.Answer, w.window.String())
 	f.doubts.proven(w.endpoint.Path, calls[0].endpoint.Path != w.endpoint.Path)
 	return f.store(ctx, w, c, got)
+}
+
+// wanted reports whether a plan still has the job. One of a plan that is no more would be called for ever.
+func (f *Fetcher) wanted(ctx context.Context, w *work) (bool, error) {
+	wanted, err := plan.Wanted(ctx, f.state, w.job)
+	if err == nil && !wanted {
+		f.log.Info("a job is dropped: no plan has it any more", slog.String("job", w.job.GetId()))
+		f.ladder.Done(w.job.GetId())
+	}
+	return wanted, err
 }
 
 // measure counts what an answer took.

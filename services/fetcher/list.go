@@ -20,6 +20,9 @@ func (f *Fetcher) page(ctx context.Context, w *work) error {
 	if wait := max(f.breakers.Wait(own), f.breakers.Wait(w.key(w.endpoint.Path))); wait > 0 {
 		return bus.RetryAfter(errResting, min(wait, longestWait))
 	}
+	if wanted, err := f.wanted(ctx, w); !wanted || err != nil {
+		return err
+	}
 	c := f.collect(w)
 	defer f.discard(c)
 	if err := f.enter(ctx, w, w.endpoint); err != nil {

@@ -104,7 +104,7 @@ func (f *Fetcher) rest(w *work, e feed.Endpoint, cause error, least time.Duratio
 func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class ladder.Class) error {
 	pool, now := string(failure.endpoint.Pool), f.now()
 	d := f.ladder.Failed(ladder.Failure{
-		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Class: class, Divisible: w.divisible(),
+		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Asked: failure.window.Span(), Class: class, Divisible: w.divisible(),
 		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), Spent: f.share.Wait(pool, now) > 0,
 	})
 	if d.Own {
@@ -120,7 +120,7 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 		return f.setAside(ctx, w, d.Failures, failure.Error())
 	}
 	if _, byOthers := f.ladder.Failures(w.job.GetId(), int(w.job.GetFailures())); byOthers {
-		wait = max(f.waitFor(w, f.others(w)), firstOther)
+		wait = max(f.waitFor(w, f.others(w)), f.scale(firstOther))
 	}
 	return bus.RetryAfter(failure.err, min(wait, longestWait))
 }
@@ -147,7 +147,7 @@ func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explai
 	}
 	lag := f.lag.Now(local)
 	f.log.Info("Proofpoint does not serve yet what has ended", slog.Any("error", failure.err), slog.Duration("lag", lag))
-	return true, bus.RetryAfter(failure.err, step.Wait(max(lag-age, untilPast)))
+	return true, bus.RetryAfter(failure.err, f.scale(max(lag-age, untilPast)))
 }
 
 // limited notes that somebody else uses the credential.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
-	"github.com/tapline/tapline/pkg/step"
 )
 
 const (
@@ -72,12 +71,12 @@ func (f *Fetcher) patiently(ctx context.Context, w *work, store func() error) er
 		if errors.Is(err, bus.ErrFull) {
 			f.raw.refused()
 		}
-		if err == nil || final(err) || time.Since(began) >= step.Wait(storeFor) {
+		if err == nil || final(err) || time.Since(began) >= f.scale(storeFor) {
 			return err
 		}
 		f.log.Warn("what was fetched cannot be stored now; it is kept", slog.String("job", w.job.GetId()), slog.Any("error", err))
 		f.health.Degraded("raw", err.Error())
-		timer := time.NewTimer(step.Wait(wait))
+		timer := time.NewTimer(f.scale(wait))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -112,6 +112,9 @@ func lacks(e proofpoint.Evidence, flaw *proofpoint.Flaw) []string {
 			return []string{queryEnd}
 		}
 	case proofpoint.MissingArray:
+		if len(flaw.Feeds) > 1 && len(e.Present) == 0 {
+			return nil // no language lacks all of them
+		}
 		for _, f := range flaw.Feeds {
 			if slices.ContainsFunc(e.Others, func(other string) bool { return strings.EqualFold(other, string(f)) }) {
 				return nil // it is there, spelled in another way

@@ -10,7 +10,6 @@ import (
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
-	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/services/fetcher/internal/pace"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
@@ -93,7 +92,7 @@ func (f *Fetcher) tellOdd(ctx context.Context, w *work, c call, cause error) {
 // watchTroubles raises the alarms about endpoints that fail for longer. An endpoint that nothing asks for any more is not
 // in trouble.
 func (f *Fetcher) watchTroubles(ctx context.Context) error {
-	ticker := time.NewTicker(step.Wait(troubleTurn))
+	ticker := time.NewTicker(f.scale(troubleTurn))
 	defer ticker.Stop()
 	known := make(map[pace.Key]bool)
 	for {
@@ -105,7 +104,7 @@ func (f *Fetcher) watchTroubles(ctx context.Context) error {
 		current := make(map[pace.Key]bool)
 		for _, t := range f.breakers.Troubles() {
 			current[t.Key] = true
-			if t.For >= step.Wait(alarmAfter) && !t.Quiet {
+			if t.For >= f.scale(alarmAfter) && !t.Quiet {
 				f.raise(ctx, t)
 			}
 		}

@@ -171,7 +171,7 @@ func (f *Fetcher) prove(ctx context.Context, w *work, c call, r proofpoint.Respo
 	if err != nil {
 		return err
 	}
-	if err := premature(w, r.ServerTime, flaw == nil); err != nil {
+	if err := f.premature(w, r.ServerTime, flaw == nil); err != nil {
 		f.clock.Observe(f.local(), r.Skew.Truncate(time.Second))
 		return err
 	}

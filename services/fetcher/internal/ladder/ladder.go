@@ -44,6 +44,7 @@ type Failure struct {
 	ID        string
 	Path      string
 	Window    window.Window
+	Asked     time.Duration // how long the window was as it was asked for
 	Class     Class
 	Divisible bool // the planner can cut it, in time or by feeds
 	Carried   int  // failures that the job brings along
@@ -148,7 +149,7 @@ func (l *Ladder) Failed(f Failure) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	j, p := l.job(f.ID), l.path(f.Path)
-	class := p.believes(f.Class, f.Window.Span())
+	class := p.believes(f.Class, f.Asked)
 	serving := j.serving(f.Path, p)
 	own := class >= Odd || (class != Everyones && serving)
 	j.tried++
