@@ -59,18 +59,19 @@ func (b *Bus) GiveUp(ctx context.Context, stream string, before uint64) (uint64,
 	return before, nil
 }
 
-// NextMarker finds the first account of a job in RAW that has this sequence or a later one. [ErrNotFound]: there is none.
-func (b *Bus) NextMarker(ctx context.Context, from uint64) (Stored, error) {
-	s, err := b.js.Stream(ctx, StreamRaw)
+// Next finds the first message of a selection that has this sequence or a later one. [ErrNotFound]: there is none. The
+// selection must have one filter.
+func (b *Bus) Next(ctx context.Context, s Selection, from uint64) (Stored, error) {
+	stream, err := b.js.Stream(ctx, s.stream)
 	if err != nil {
-		return Stored{}, missing(err, "stream", StreamRaw)
+		return Stored{}, missing(err, "stream", s.stream)
 	}
-	msg, err := s.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(markPrefix+">"))
+	msg, err := stream.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(s.filters[0]))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return Stored{}, fmt.Errorf("marker after RAW/%d: %w", from, ErrNotFound)
+		err = ErrNotFound
 	}
 	if err != nil {
-		return Stored{}, fmt.Errorf("marker after RAW/%d: %w", from, err)
+		return Stored{}, fmt.Errorf("message after %s/%d: %w", s.stream, from, err)
 	}
 	return Stored{msg.Subject, msg.Sequence, msg.Time, msg.Data}, nil
 }

@@ -52,7 +52,7 @@ func TestOnlyHistoryIsGivenUp(t *testing.T) {
 	giveUp(3, 3)
 	giveUp(2, 3)
 	giveUp(100, 5)
-	if _, err := b.NextMarker(t.Context(), 0); !errors.Is(err, bus.ErrNotFound) {
+	if _, err := b.Next(t.Context(), bus.AllMarkers(), 0); !errors.Is(err, bus.ErrNotFound) {
 		t.Errorf("a marker in an empty stream: %v", err)
 	}
 }

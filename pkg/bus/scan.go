@@ -52,6 +52,9 @@ func (s Selection) start() jetstream.OrderedConsumerConfig {
 // Markers selects the accounts of jobs.
 func Markers(tenant string) Selection { return selected(StreamRaw, markPrefix+tenant+".>") }
 
+// AllMarkers selects the accounts of the jobs of all tenants.
+func AllMarkers() Selection { return selected(StreamRaw, markPrefix+">") }
+
 // Raws selects the batches of records, of some feeds if any are given.
 func Raws(tenant string, feeds ...string) Selection {
 	if len(feeds) == 0 {

@@ -280,6 +280,7 @@ type Usage struct {
 	First    uint64 // sequence of the oldest message
 	Last     uint64 // sequence of the newest message there ever was
 	Oldest   time.Time
+	Created  time.Time // when the stream was made
 }
 
 // Usage looks at one stream.
@@ -290,7 +291,7 @@ func (b *Bus) Usage(ctx context.Context, stream string) (Usage, error) {
 	}
 	info := s.CachedInfo()
 	return Usage{
-		stream, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes, info.State.FirstSeq, info.State.LastSeq, info.State.FirstTime,
+		stream, info.State.Msgs, info.State.Bytes, info.Config.MaxBytes, info.State.FirstSeq, info.State.LastSeq, info.State.FirstTime, info.Created,
 	}, nil
 }
 

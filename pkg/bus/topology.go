@@ -69,7 +69,8 @@ const (
 	BucketSeen = "SEEN"
 	// BucketState: "<tenant>.<feed set>" and "list.<tenant>.<list>", what a scheduler has
 	// planned, and "alarm.<tenant>.<name>.<stage>", what is wrong at the moment, and
-	// "heartbeat.<tenant>.<stage>.<instance>", which programs run.
+	// "heartbeat.<tenant>.<stage>.<instance>", which programs run, and "memory.<tenant>.parts", how
+	// streams, buckets and consumers were seen last.
 	BucketState = "STATE"
 	// BucketKnown: "<tenant>.<call>.<id>", what was asked about an id and when, and
 	// "<tenant>.attacked.<day>.<list>", who is attacked most.

@@ -63,6 +63,8 @@ type Range struct {
 	Feeds  []feed.Feed
 	Reason string
 	At     time.Time
+
+	undelivered bool // it was read, and reading it once more brings nothing new
 }
 
 // Book is a part of the ledger with the stages' accounts joined.
@@ -366,7 +368,8 @@ func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
 	return done, pending
 }
 
-// Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read afterwards is not lost.
+// Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read afterwards is not lost, but
+// for rows that left a stream: the records are known, so another reading does not bring them back.
 func (b *Book) Lost(f feed.Feed) []Range {
 	var lost []Range
 	add := func(r Range, since time.Time) {
@@ -382,6 +385,10 @@ func (b *Book) Lost(f feed.Feed) []Range {
 	}
 	for _, r := range b.Ranges {
 		if slices.Contains(r.Feeds, f) && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
+			if r.undelivered {
+				lost = append(lost, r)
+				continue
+			}
 			add(r, r.At)
 		}
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -76,11 +79,13 @@ func (b *Book) Undelivered(from uint64) uint64 {
 }
 
 // RecordLosses records what has left a stream undelivered. The first record of a batch stays.
-func (l *Ledger) RecordLosses(ctx context.Context, losses ...Loss) error {
+func (l *Ledger) RecordLosses(ctx context.Context, at time.Time, losses ...Loss) error {
 	pages := make(map[string][]*taplinev1.BatchRecord)
 	for _, loss := range losses {
 		key := Key(PartPlan, loss.Job.Tenant, loss.Job.Window.Start)
-		pages[key] = append(pages[key], loss.Batch)
+		batch := proto.CloneOf(loss.Batch)
+		batch.AtMs = at.UnixMilli()
+		pages[key] = append(pages[key], batch)
 	}
 	for key, batches := range pages {
 		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
@@ -98,22 +103,33 @@ func (l *Ledger) RecordLosses(ctx context.Context, losses ...Loss) error {
 // lose counts what a job lost, and makes its window a range that is lost.
 func (b *Book) lose(row *Row) {
 	var from string
+	var at int64
 	for _, l := range between(b.lost, row.First, row.Marker) {
 		switch {
-		case l.GetFeed() != string(row.Feed):
-		case l.GetEventSequence() == 0 && !row.Made:
-			from = bus.StreamRaw
-			row.Lost += l.GetEvents()
-		case l.GetEventSequence() > 0 && !has(b.sent, l):
+		case l.GetFeed() != string(row.Feed) || b.reached(l):
+			continue
+		case l.GetEventSequence() > 0:
 			from = bus.StreamEvents
-			row.Lost += l.GetEvents()
+		case !row.Made:
+			from = bus.StreamRaw
+		default:
+			continue
 		}
+		row.Lost += l.GetEvents()
+		at = max(at, l.GetAtMs())
 	}
 	if from == "" {
 		return
 	}
 	b.Ranges = append(b.Ranges, Range{
 		Window: row.Job.Window, State: taplinev1.WindowState_WINDOW_STATE_LOST, Feeds: []feed.Feed{row.Feed},
-		Reason: fmt.Sprintf("read, but %d rows left %s before they were delivered: too old, or purged", row.Lost, from), At: row.Fetched,
+		Reason: fmt.Sprintf("read, but %d rows left %s before they were delivered: too old, or purged", row.Lost, from), At: time.UnixMilli(at).UTC(), undelivered: true,
+	})
+}
+
+// reached reports whether the rows of a batch that left EVENTS reached the sink all the same: late, or made again.
+func (b *Book) reached(l *taplinev1.BatchRecord) bool {
+	return has(b.sent, l) || slices.ContainsFunc(between(b.resent, l.GetRawSequence(), l.GetRawSequence()+1), func(s *taplinev1.BatchRecord) bool {
+		return s.GetRemade() && s.GetTable() == l.GetTable()
 	})
 }

@@ -39,14 +39,16 @@ func (s *Scheduler) check(ctx context.Context) error {
 		skew := time.Duration(p.state.GetSkewMs()) * time.Millisecond
 		s.alarms.Set(ctx, alarm.ClockSkew, skew.Abs() > s.cfg.Alarms.Skew, fmt.Sprintf("the local clock is %s ahead of Proofpoint's", skew))
 	}
-	if time.Since(s.audit.last) < auditEvery {
+	if time.Since(s.audit.last) < min(auditEvery, 60*s.cfg.Tick) {
 		return nil
 	}
 	s.audit.last = time.Now()
-	if err := s.watchPools(ctx); err != nil {
-		return err
+	for _, watch := range []func(context.Context) error{s.watchPools, s.watchDead, s.watchMemory, s.auditLedger} {
+		if err := watch(ctx); err != nil {
+			return err
+		}
 	}
-	return s.auditLedger(ctx)
+	return nil
 }
 
 // watchPools tells how many calls the pools have that nobody plans with.

@@ -21,7 +21,8 @@ import (
 type streams interface {
 	Usage(ctx context.Context, stream string) (bus.Usage, error)
 	Oldest(ctx context.Context, c bus.Consumer) (bus.Waiting, error)
-	NextMarker(ctx context.Context, from uint64) (bus.Stored, error)
+	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
+	Next(ctx context.Context, s bus.Selection, from uint64) (bus.Stored, error)
 	GiveUp(ctx context.Context, stream string, before uint64) (uint64, error)
 }
 
@@ -99,7 +100,7 @@ func (s *Scheduler) mayGo(ctx context.Context, u bus.Usage, limit uint64, swept 
 func (s *Scheduler) rawMayGo(ctx context.Context, first, limit uint64, swept bool) (upTo uint64, err error) {
 	upTo = first
 	for range markersAtOnce {
-		marker, err := s.bus.NextMarker(ctx, upTo)
+		marker, err := s.bus.Next(ctx, bus.AllMarkers(), upTo)
 		if errors.Is(err, bus.ErrNotFound) || err == nil && marker.Sequence >= limit {
 			return upTo, nil
 		}

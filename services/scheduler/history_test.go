@@ -28,6 +28,8 @@ const (
 	small      = 1 << 20 // what RAW and EVENTS may hold
 )
 
+var smallLimits = bus.Limits{RawMaxBytes: small, EventsMaxBytes: small, Replicas: 1, AckWait: 15 * time.Second}
+
 // stages does what the other stages do, as far as streams and ledger see it.
 type stages struct {
 	t       *testing.T
@@ -48,7 +50,7 @@ func smallStreams(t *testing.T) *stages {
 	t.Helper()
 	server := bustest.Server(t)
 	b := bustest.Connect(t, server)
-	if err := b.Setup(t.Context(), bus.Limits{RawMaxBytes: small, EventsMaxBytes: small, Replicas: 1, AckWait: 15 * time.Second}, quota.Seeds("main")); err != nil {
+	if err := b.Setup(t.Context(), smallLimits, quota.Seeds("main")); err != nil {
 		t.Fatal(err)
 	}
 	records, err := b.Bucket(t.Context(), bus.BucketLedger)

@@ -48,7 +48,7 @@ func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Bo
 		return book, nil
 	}
 	s.log.Error("rows left a stream before they were delivered", slog.Int("batches", len(losses)), slog.String("first", losses[0].String()))
-	if err := s.ledger.RecordLosses(ctx, losses...); err != nil {
+	if err := s.ledger.RecordLosses(ctx, s.now(), losses...); err != nil {
 		return nil, err
 	}
 	return s.ledger.Load(ctx, s.cfg.Tenant.Name, from, to)

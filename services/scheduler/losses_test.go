@@ -32,13 +32,16 @@ func TestWhatLeftUndeliveredIsLost(t *testing.T) {
 		t.Run(stream, func(t *testing.T) {
 			t.Parallel()
 			s := smallStreams(t)
+			stop := start(t, s.b, still, "TAP_START_TIME=20m")
+			newWorker(t, s.b, bus.ConsumerFetcherBackfill).do(taplinev1.WindowState_WINDOW_STATE_FETCHED)
+			stop()
 			for range 4 {
 				s.fetch(epoch, true)
 			}
 			c.leave(s)
 			s.purge(stream)
 			for range 2 {
-				stop := start(t, s.b, still, "TAP_START_TIME=1h")
+				stop := start(t, s.b, still, "TAP_START_TIME=20m")
 				poll(t, func() bool {
 					return strings.Contains(s.alarm(alarm.Lost), "100 rows left "+stream+" before they were delivered")
 				})

@@ -27,7 +27,7 @@ type room struct {
 
 // look asks now and then how full RAW and EVENTS are. History goes before anything is held back.
 func (s *Scheduler) look(ctx context.Context) error {
-	if time.Since(s.room.looked) < lookEvery {
+	if time.Since(s.room.looked) < min(lookEvery, 5*s.cfg.Tick) {
 		return nil
 	}
 	if s.room.told == nil {

@@ -52,17 +52,18 @@ type Scheduler struct {
 	registry prometheus.Registerer
 
 	// The rest belongs to the goroutine of Run.
-	state  *bus.Bucket
-	ledger *ledger.Ledger
-	quota  *quota.Book
-	alarms *alarm.Board
-	audit  audit
-	plans  []*planning
-	lists  []*listing
-	room   room
-	orders orders
-	start  time.Time // where collection begins, at the first start
-	ready  bool      // what is in STATE is in line with the configuration
+	state   *bus.Bucket
+	ledger  *ledger.Ledger
+	quota   *quota.Book
+	alarms  *alarm.Board
+	audit   audit
+	plans   []*planning
+	lists   []*listing
+	room    room
+	letters letters
+	orders  orders
+	start   time.Time // where collection begins, at the first start
+	ready   bool      // what is in STATE is in line with the configuration
 }
 
 // New checks what can be checked without the bus. A start time in the future is

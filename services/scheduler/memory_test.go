@@ -1,0 +1,68 @@
+package scheduler_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/bustest"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// TestForgettingIsTold: a stream, a bucket or a consumer that was made anew is an alarm that names it; a restart is none.
+func TestForgettingIsTold(t *testing.T) {
+	t.Parallel()
+	for what, names := range map[string][]string{
+		"STREAM.DELETE.EVENTS":           {"EVENTS was made anew", "EVENTS/shipper was made anew"},
+		"STREAM.DELETE.KV_SEEN":          {"KV_SEEN was made anew"},
+		"CONSUMER.DELETE.EVENTS.shipper": {"EVENTS/shipper was made anew"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := smallStreams(t)
+			state, err := s.b.Bucket(t.Context(), bus.BucketState)
+			s.must(err)
+			for range 2 {
+				stop := start(t, s.b, still, "TAP_START_TIME=1h")
+				poll(t, func() bool { _, err := state.Get(t.Context(), "memory.main.parts"); return err == nil })
+				newWorker(t, s.b, bus.ConsumerFetcherBackfill).do(taplinev1.WindowState_WINDOW_STATE_SPLIT)
+				stop()
+				if got := s.alarm(alarm.MemoryLost); got != "" {
+					t.Errorf("nothing is lost, and the alarm says %s", got)
+				}
+			}
+			bustest.Publish(t, s.server, "$JS.API."+what, nil)
+			s.must(s.b.Setup(t.Context(), smallLimits, nil))
+			start(t, s.b, still, "TAP_START_TIME=1h")
+			for _, name := range names {
+				poll(t, func() bool { return strings.Contains(s.alarm(alarm.MemoryLost), name) })
+			}
+		})
+	}
+}
+
+// TestDeadLettersAreAnAlarm: by reason, those of this tenant, until they are gone.
+func TestDeadLettersAreAnAlarm(t *testing.T) {
+	t.Parallel()
+	s := smallStreams(t)
+	for i := range 5 {
+		letter := &taplinev1.DeadLetter{Tenant: "main", Stage: "enricher", Feed: "clicksBlocked", Reason: fmt.Sprintf("not an object: byte %d", i), Payload: []byte{byte(i)}}
+		switch i {
+		case 3:
+			letter.Reason = "too large"
+		case 4:
+			letter.Tenant = "other"
+		}
+		s.must(s.b.PublishDead(t.Context(), letter, fmt.Sprint(i)))
+	}
+	start(t, s.b, still, "TAP_START_TIME=1h")
+	poll(t, func() bool {
+		return strings.HasPrefix(s.alarm(alarm.Dead), "4 dead letters in the last day: 3 enricher: not an object, 1 enricher: too large;")
+	})
+	for sequence := range uint64(4) {
+		s.must(s.b.Delete(t.Context(), bus.StreamDead, sequence+1))
+	}
+	poll(t, func() bool { return s.alarm(alarm.Dead) == "" })
+}
