@@ -368,49 +368,6 @@ func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
 	return done, pending
 }
 
-// Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read afterwards is not lost, but
-// for rows that left a stream: the records are known, so another reading does not bring them back.
-func (b *Book) Lost(f feed.Feed) []Range {
-	var lost []Range
-	add := func(r Range, since time.Time) {
-		for _, w := range r.Missing(b.readSince(f, r.Window, since)) {
-			r.Window = w
-			lost = append(lost, r)
-		}
-	}
-	for i := range b.Rows { // when a job was given up is not known, and it had not read its window
-		if r := &b.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
-			add(Range{Window: r.Job.Window, State: r.State, Feeds: []feed.Feed{f}, Reason: r.Reason}, time.Time{})
-		}
-	}
-	for _, r := range b.Ranges {
-		if slices.Contains(r.Feeds, f) && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
-			if r.undelivered {
-				lost = append(lost, r)
-				continue
-			}
-			add(r, r.At)
-		}
-	}
-	return lost
-}
-
-// readSince lists what of a window of a feed was read after an instant.
-func (b *Book) readSince(f feed.Feed, w window.Window, since time.Time) (spans []window.Window) {
-	first, _ := slices.BinarySearchFunc(b.Rows, w.Start.Add(-window.MaxSpan), func(r Row, at time.Time) int {
-		if r.Job.Window.Start.Before(at) {
-			return -1
-		}
-		return 1
-	})
-	for i := first; i < len(b.Rows) && b.Rows[i].Job.Window.Start.Before(w.End); i++ {
-		if r := &b.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED && r.Fetched.After(since) {
-			spans = append(spans, r.Read())
-		}
-	}
-	return spans
-}
-
 // Fresh is up to when everything of a feed in w is confirmed, dead or lost, and how many records
 // are on their way.
 func (b *Book) Fresh(f feed.Feed, w window.Window) (upTo time.Time, pending int64) {
