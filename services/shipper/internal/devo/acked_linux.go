@@ -25,12 +25,6 @@ func ask(raw syscall.RawConn) (said, error) {
 	}, nil
 }
 
-// heard reports whether the other end's kernel has acknowledged so many bytes.
-func heard(raw syscall.RawConn, bytes int64) bool {
-	s, err := ask(raw)
-	return err == nil && s.acked >= bytes
-}
-
 // setUserTimeout lets the kernel give up a connection whose data nobody
 // acknowledges.
 func setUserTimeout(raw syscall.RawConn, milliseconds int) error {

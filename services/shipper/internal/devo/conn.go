@@ -9,7 +9,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/tapline/tapline/pkg/batch"
@@ -46,7 +45,7 @@ func NewDialer(c Config) (*Dialer, error) {
 type Conn struct {
 	cfg    Config
 	tcp    *net.TCPConn
-	raw    syscall.RawConn
+	ask    func() (said, error) // the kernel
 	cipher *countedConn
 	tls    *tls.Conn     // nil for a relay
 	stream io.ReadWriter // tls or cipher
@@ -68,14 +67,7 @@ type Conn struct {
 	sending sync.Mutex  // held while rows are written, and when the stream is ended
 	ended   atomic.Bool // by rotate, under sending; the reader wants to know, too
 
-	mu    sync.Mutex
-	marks []mark // one for each unconfirmed batch, in the order they were sent
-}
-
-// mark is where a batch ends in the stream.
-type mark struct {
-	count int64     // ciphertext bytes
-	acked time.Time // when the other kernel was seen to have them; zero before
+	proof proof
 }
 
 // Open connects and shakes hands.
@@ -103,6 +95,7 @@ func (d *Dialer) connect(ctx context.Context) (*Conn, error) {
 	c := &Conn{
 		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.Host(), layout: layouts[d.cfg.Date]},
 		opened: time.Now(), lost: make(chan struct{}), keys: d.keys,
+		proof: proof{settle: d.cfg.Settle},
 	}
 	if d.cfg.Compress == CompressGzip {
 		c.packer = &packer{}
@@ -118,12 +111,12 @@ func (c *Conn) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.raw = raw
+	c.ask = func() (said, error) { return ask(raw) }
 	if err := setUserTimeout(raw, int(c.cfg.StallTimeout.Milliseconds())); err != nil {
 		return fmt.Errorf("set the time-out of the connection: %w", err)
 	}
 	if c.cfg.Confirm == ConfirmAcked {
-		if _, err := ask(raw); err != nil {
+		if _, err := c.ask(); err != nil {
 			return err
 		}
 	}
@@ -183,15 +176,24 @@ func (c *Conn) read() {
 func (c *Conn) farewell(buf []byte) error {
 	for {
 		_, err := c.tcp.Read(buf)
-		switch {
-		case errors.Is(err, io.EOF) && !heard(c.raw, c.cipher.given()):
-			return errUnheard // it ended by itself, at the same time
-		case errors.Is(err, io.EOF):
-			return ErrRotated
-		case err != nil:
-			return fmt.Errorf("connection to Devo, after its last words: %w", err)
+		if err != nil {
+			return c.parted(err)
 		}
 	}
+}
+
+// parted judges the end of a connection that we ended before.
+func (c *Conn) parted(end error) error {
+	s, err := c.ask()
+	switch {
+	case !errors.Is(end, io.EOF):
+		return fmt.Errorf("connection to Devo, after its last words: %w", end)
+	case errors.Is(err, errNoProof):
+		return ErrRotated // the other side's word is all there is
+	case err != nil || s.acked < c.cipher.given():
+		return errUnheard // it ended by itself, at the same time
+	}
+	return ErrRotated
 }
 
 // fail finishes the connection. The first reason stays.
@@ -250,9 +252,7 @@ func (c *Conn) send(e *batch.Events) error {
 	if err != nil {
 		return c.broken(err)
 	}
-	c.mu.Lock()
-	c.marks = append(c.marks, mark{count: count})
-	c.mu.Unlock()
+	c.proof.sent(count)
 	return nil
 }
 
@@ -286,12 +286,12 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 		return c.rotate(ctx)
 	}
 	wait := firstPoll
-	progress, best := time.Now(), int64(-1)
+	progress := progress{limit: c.cfg.StallTimeout}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		asked := time.Now()
-		s, err := ask(c.raw)
+		s, err := c.ask()
 		if err != nil {
 			c.fail(err)
 			return 0, err
@@ -299,9 +299,7 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 		if n := c.confirmed(s, asked); n > 0 {
 			return n, nil
 		}
-		if s.acked > best {
-			best, progress = s.acked, time.Now()
-		} else if time.Since(progress) > c.cfg.StallTimeout {
+		if progress.stalled(s.acked, time.Now()) {
 			c.fail(errStalled)
 			return 0, errStalled
 		}
@@ -317,38 +315,11 @@ func (c *Conn) Confirm(ctx context.Context) (int, error) {
 	}
 }
 
-// said is what the kernel knows of a connection.
-type said struct {
-	acked    int64 // bytes of ours that the other kernel has
-	received int64 // bytes of theirs, read or not
-	closed   bool  // the other window: its buffer is full of what its program has not read
-	open     bool  // neither side has ended it
-}
-
-// confirmed takes out of the list the marks that were passed long enough before the kernel was asked. While the other
-// side's window is closed nothing gets older: its program does not read. A certificate may still be refused for a while
-// if nothing shows that it was taken. And time counts only if nothing has come meanwhile that we have not looked at: a
-// process that stood still would otherwise take its own silence for the other side's consent.
-func (c *Conn) confirmed(s said, asked time.Time) (n int) {
-	judged := c.admitted.Load() || asked.Sub(c.shaken) >= objection
-	attended := s.open && s.received <= c.cipher.attended.Load()
-	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range c.marks {
-		m := &c.marks[i]
-		if m.count > s.acked {
-			break
-		}
-		if m.acked.IsZero() || s.closed {
-			m.acked = now
-		}
-		if judged && attended && asked.Sub(m.acked) >= c.cfg.Settle {
-			n++
-		}
-	}
-	c.marks = c.marks[n:]
-	return n
+// confirmed counts the batches that are confirmed by what the kernel said when it was asked.
+func (c *Conn) confirmed(s said, asked time.Time) int {
+	return c.proof.confirmed(s, view{
+		asked: asked, now: time.Now(), attended: c.cipher.attended.Load(), judged: c.admitted.Load() || asked.Sub(c.shaken) >= objection,
+	})
 }
 
 // Close ends the connection, whatever state it is in.

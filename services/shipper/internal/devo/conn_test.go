@@ -102,7 +102,7 @@ func pair(t *testing.T) (*Conn, net.Conn) {
 func state(t *testing.T, c *Conn, expected func(said) bool) said {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		s, err := ask(c.raw)
+		s, err := c.ask()
 		switch {
 		case err != nil:
 			t.Fatal(err)

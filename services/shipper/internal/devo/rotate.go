@@ -37,7 +37,5 @@ func (c *Conn) endStream() (int, error) {
 	if err := errors.Join(c.tcp.SetDeadline(time.Now().Add(closeTimeout)), c.closeNotify()); err != nil {
 		return 0, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.marks), c.tcp.CloseWrite()
+	return c.proof.waiting(), c.tcp.CloseWrite()
 }
