@@ -351,34 +351,6 @@ func (b *Book) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Wi
 	return spans
 }
 
-// Settled lists the windows of a feed whose records are all confirmed or dead, and
-// counts the records that are not.
-func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
-	for i := range b.Rows {
-		r := &b.Rows[i]
-		if r.Feed != f || r.State != taplinev1.WindowState_WINDOW_STATE_FETCHED {
-			continue
-		}
-		if n := r.Pending(); n > 0 {
-			pending += n
-			continue
-		}
-		done = append(done, r.Read())
-	}
-	return done, pending
-}
-
-// Fresh is up to when everything of a feed in w is confirmed, dead or lost, and how many records
-// are on their way.
-func (b *Book) Fresh(f feed.Feed, w window.Window) (upTo time.Time, pending int64) {
-	done, pending := b.Settled(f)
-	done = append(done, b.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST)...)
-	if open := w.Missing(done); len(open) > 0 {
-		return open[0].Start, pending
-	}
-	return w.End, pending
-}
-
 // Sealed reports whether all of a window of a feed is sealed.
 func (b *Book) Sealed(f feed.Feed, w window.Window) bool {
 	return len(w.Missing(b.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED))) == 0

@@ -107,9 +107,12 @@ func (w *world) besiege(ctx context.Context, p Plan, wit *witness) error {
 	wit.siege, wit.since = &g, time.Now()
 	wit.mu.Unlock()
 	sleep(ctx, g.after+30*time.Second)
+	looks := wit.toldOf()
+	for end := time.Now().Add(longestLook); looks == 0 && time.Now().Before(end) && sleep(ctx, time.Second); {
+		looks = wit.toldOf()
+	}
 	wit.mu.Lock()
 	wit.siege = nil
-	looks := wit.told
 	wit.mu.Unlock()
 	if looks == 0 {
 		wit.lie(fmt.Sprintf("nobody looked while %s", g.name))

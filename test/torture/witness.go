@@ -28,6 +28,8 @@ const (
 	mostLies = 8
 	// lookTime bounds one question. A command that the broker does not answer says nothing.
 	lookTime = 20 * time.Second
+	// longestLook bounds all questions of one look, and the wait for it.
+	longestLook = 90 * time.Second
 )
 
 func commands() []string { return []string{"gaps", "verify", "status"} }
@@ -100,6 +102,13 @@ func (k *witness) look(ctx context.Context) {
 	if k.began.IsZero() && len(s.status.Feeds) > 0 {
 		k.began = s.at
 	}
+}
+
+// toldOf counts the looks at what was to be told.
+func (k *witness) toldOf() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.told
 }
 
 func (k *witness) lie(text string) {
