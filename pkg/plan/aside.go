@@ -172,7 +172,7 @@ func (p *planner) gather() {
 	for _, a := range p.s.GetAsides() {
 		if n := len(out); n > 0 && kind(out[n-1]) == kind(a) && !out[n-1].GetJob().GetAside() && !a.GetJob().GetAside() {
 			x, y := own(out[n-1].GetJob()), own(a.GetJob())
-			if joint := window.New(x.Start, y.End); x.End.Equal(y.Start) && joint.Span() <= window.MaxSpan {
+			if joint := window.New(x.Start, y.End); x.End.Equal(y.Start) && joint.Span() >= window.MinSpan && joint.Span() <= window.MaxSpan {
 				out[n-1] = p.join(out[n-1], a, joint)
 				continue
 			}

@@ -71,14 +71,8 @@ func Waiting(s *taplinev1.PlanState) (sum time.Duration) {
 
 // owe adds what is to be read of some feeds. What is on its way is left out.
 func owe(s *taplinev1.PlanState, b *taplinev1.Backlog) {
-	have := make(map[string][]window.Window)
-	for _, d := range Unread(s) {
-		for _, f := range d.Feeds {
-			have[f] = append(have[f], d.Window)
-		}
-	}
 	for _, f := range b.GetFeeds() {
-		for _, w := range of(b.GetWindow()).Missing(have[f]) {
+		for _, w := range of(b.GetWindow()).Missing(unreadOf(s, f)) {
 			same := slices.IndexFunc(s.GetBacklogs(), func(o *taplinev1.Backlog) bool {
 				return of(o.GetWindow()) == w && o.GetReason() == b.GetReason() && !slices.Contains(o.GetFeeds(), f)
 			})

@@ -173,12 +173,7 @@ func (ch *change) known(f feed.Feed) (spans []window.Window) {
 // owed is what of a feed a plan has not read, or left out.
 func owed(s *taplinev1.PlanState, f feed.Feed) []window.Window {
 	spans, _ := offsOf(s, f)
-	for _, d := range Unread(s) {
-		if slices.Contains(d.Feeds, string(f)) {
-			spans = append(spans, d.Window)
-		}
-	}
-	return spans
+	return append(spans, unreadOf(s, string(f))...)
 }
 
 // offsOf is where a feed was not collected that had been before, and since when it is not; zero if it is.
@@ -260,7 +255,11 @@ func unsealed(s *taplinev1.PlanState) time.Time {
 	for _, x := range s.GetExtras() {
 		at = earlier(at, of(x.GetWindow()).Start)
 	}
-	for _, j := range s.GetOutstanding() {
+	sweeps := slices.Clone(s.GetOutstanding())
+	for _, a := range s.GetAsides() {
+		sweeps = append(sweeps, a.GetJob())
+	}
+	for _, j := range sweeps {
 		if !firstReading(j) {
 			at = earlier(at, span(j).Start)
 		}
@@ -297,6 +296,13 @@ func Begin(c Config, s *taplinev1.PlanState, configured string, now time.Time) (
 		return fmt.Sprintf("TAP_START_TIME was %s and is %s: collection began at %s already and goes on from there", before, configured, stamp(start))
 	}
 	s.Start = timestamppb.New(begin)
-	owe(s, &taplinev1.Backlog{Window: window.New(begin, start).Proto(), Feeds: feed.Names(c.Set), Reason: "TAP_START_TIME is earlier now"})
+	more := window.New(begin, start)
+	owe(s, &taplinev1.Backlog{Window: more.Proto(), Feeds: feed.Names(c.Set), Reason: "TAP_START_TIME is earlier now"})
+	ch := &change{s: s, now: now}
+	for _, f := range feed.SIEM() {
+		if _, open := offsOf(s, f); !open.IsZero() {
+			ch.off(f, more, beganLater)
+		}
+	}
 	return fmt.Sprintf("TAP_START_TIME was %s and is %s: what is before %s is read, too", before, configured, stamp(start))
 }

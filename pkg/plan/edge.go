@@ -161,3 +161,13 @@ func Unread(s *taplinev1.PlanState) (debts []Debt) {
 	}
 	return debts
 }
+
+// unreadOf is what [Unread] lists of one feed.
+func unreadOf(s *taplinev1.PlanState, f string) (spans []window.Window) {
+	for _, d := range Unread(s) {
+		if slices.Contains(d.Feeds, f) {
+			spans = append(spans, d.Window)
+		}
+	}
+	return spans
+}

@@ -23,6 +23,10 @@ const (
 	listShare = 80
 	// maxPages ends a reading of a list that has no end.
 	maxPages = 500
+	// listRetry is how long a reading that a fetcher gave up waits, so that a pool of 50 calls a day is not spent on it.
+	listRetry = 6 * time.Hour
+	// stale is how old a page of people has to be to be left to a reading of the next snapshot.
+	stale = 2 * time.Hour
 )
 
 // ListConfig says how one list is read: the campaigns, or one list of people.
@@ -33,7 +37,7 @@ type ListConfig struct {
 	Interval time.Duration // between two readings
 	Snapshot time.Duration // of people: unchanged ones are not sent twice within it
 	Spread   time.Duration // keeps the readings of several lists apart
-	Start    time.Time     // of campaigns: where collection begins
+	Start    time.Time     // of campaigns: where collection begins, at the first start
 	Margin   time.Duration // how far behind Proofpoint's clock a window ends
 	Limit    int           // of the pool, shared by Lists lists
 	Lists    int
@@ -58,13 +62,26 @@ type ListOutput struct {
 // is that of the outstanding page, nil while it is not known.
 func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *taplinev1.WindowRecord) ListOutput {
 	var out ListOutput
+	if s.GetStart() == nil { // what was read once is gone on from, whatever the configuration says later
+		s.Start = timestamppb.New(c.Start)
+		if s.GetHead() != nil {
+			s.Start = timestamppb.New(earlier(c.Start, s.GetHead().AsTime()))
+		}
+	}
 	if j := s.GetOutstanding(); j != nil {
-		switch outcome.GetState() {
-		case taplinev1.WindowState_WINDOW_STATE_FETCHED:
+		switch state := outcome.GetState(); {
+		case state == taplinev1.WindowState_WINDOW_STATE_FETCHED:
+			s.Failures = 0
 			c.read(s, j, now, outcome, &out)
-		case taplinev1.WindowState_WINDOW_STATE_LOST:
+		case state == taplinev1.WindowState_WINDOW_STATE_LOST && !c.Call.IsPeople() && span(j).End.Before(now.Add(-window.Lookback)):
 			out.Lost = &Range{span(j), feed.Names(feed.Set{c.Call.Feed()}), outcome.GetReason()}
 			c.done(s, j, now)
+		case state == taplinev1.WindowState_WINDOW_STATE_LOST, state == taplinev1.WindowState_WINDOW_STATE_UNPROVEN: // no answer ends a list
+			s.Outstanding, s.Due = nil, timestamppb.New(now.Add(listRetry))
+			s.Failures++
+		case c.outdated(j, now):
+			s.Outstanding = nil
+			out.Note = fmt.Sprintf("page %d of the list %s was asked for in vain since %s; it is read from its beginning", j.GetPass(), c.Name(), stamp(j.GetPlannedAt().AsTime()))
 		default:
 			return out
 		}
@@ -77,6 +94,11 @@ func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *tapl
 		}
 	}
 	return out
+}
+
+// outdated reports whether a page of people is still not read although the snapshot that it belongs to is over.
+func (c ListConfig) outdated(j *taplinev1.Job, now time.Time) bool {
+	return c.Call.IsPeople() && span(j).Start.Before(now.Truncate(c.Snapshot)) && now.Sub(j.GetPlannedAt().AsTime()) > stale
 }
 
 // read goes on behind a page that was read.
@@ -132,15 +154,17 @@ func (c ListConfig) next(s *taplinev1.ListState, now time.Time) window.Window {
 	if c.Call.IsPeople() { // the snapshot so far
 		return window.New(now.Truncate(c.Snapshot), end)
 	}
-	start := c.Start
+	start, first := s.GetStart().AsTime(), s.GetStart().AsTime()
 	if head := s.GetHead(); head != nil {
 		start = later(start, head.AsTime().Add(-listOverlap))
 	}
-	start = start.UTC().Truncate(time.Second)
-	if end.Sub(start) > listSpan {
-		return window.New(start, start.Add(listSpan))
+	// A window that was given up is asked for in another length, since its outcome stays what it is.
+	whole := max(listSpan-time.Duration(s.GetFailures())*time.Minute, 2*listOverlap)
+	start, first = start.UTC().Truncate(time.Second), first.UTC().Truncate(time.Second)
+	if end.Sub(start) > whole {
+		return window.New(start, start.Add(whole))
 	}
-	return window.New(later(end.Add(-listSpan), c.Start.UTC().Truncate(time.Second)), end)
+	return window.New(later(end.Add(-whole), first), end)
 }
 
 func (c ListConfig) page(w window.Window, page uint32, now time.Time) *taplinev1.Job {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -143,13 +144,80 @@ func TestAListWithoutEndIsEnded(t *testing.T) {
 	}
 }
 
-func TestALostListIsToldAndLeft(t *testing.T) {
+// TestNoAnswerEndsAList: a page that a fetcher gave up is read later, in another length, until seven days are over.
+func TestNoAnswerEndsAList(t *testing.T) {
 	t.Parallel()
+	lost := &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too far into the past"}
 	c := plan.ListConfig{Tenant: "main", Call: feed.CallCampaignIDs, Interval: time.Hour, Start: epoch.Add(-48 * time.Hour), Limit: 50, Lists: 1}
+	state, now := &taplinev1.ListState{}, epoch
+	first := plan.StepList(c, state, now, nil).New
+	tries := 0
+	for at := first; ; tries++ {
+		out := plan.StepList(c, state, now, lost)
+		if out.Lost != nil {
+			if !span(at).End.Before(now.Add(-window.Lookback)) || out.Lost.Reason != lost.GetReason() || out.Lost.Feeds[0] != "campaigns" {
+				t.Errorf("%+v at %s", out.Lost, now)
+			}
+			break
+		}
+		for out.New == nil {
+			now = now.Add(10 * time.Minute)
+			out = plan.StepList(c, state, now, nil)
+		}
+		if next := span(out.New); next.Start != span(first).Start || out.New.GetId() == at.GetId() {
+			t.Fatalf("after %s comes %s", at.GetId(), out.New.GetId())
+		}
+		at = out.New
+	}
+	if days := now.Sub(epoch).Hours() / 24; tries < 4 || float64(tries) > days*4+1 {
+		t.Errorf("%d tries in %.1f days", tries, days)
+	}
+	people := plan.ListConfig{Tenant: "main", Call: feed.CallVAP, Days: "14", Interval: 8 * time.Hour, Snapshot: 24 * time.Hour, Limit: 50, Lists: 3}
+	state = &taplinev1.ListState{}
+	plan.StepList(people, state, epoch, nil)
+	if out := plan.StepList(people, state, epoch.Add(30*24*time.Hour), lost); out.Lost != nil || state.GetOutstanding() != nil {
+		t.Errorf("a list of the present: %+v", out)
+	}
+}
+
+// TestAListGoesOnFromWhatWasRead: whatever the start time says at a later start.
+func TestAListGoesOnFromWhatWasRead(t *testing.T) {
+	t.Parallel()
+	c := plan.ListConfig{Tenant: "main", Call: feed.CallCampaignIDs, Interval: time.Hour, Start: epoch.Add(-12 * time.Hour), Limit: 50, Lists: 1}
 	state := &taplinev1.ListState{}
-	first := plan.StepList(c, state, epoch, nil).New
-	out := plan.StepList(c, state, epoch, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too far into the past"})
-	if out.Lost == nil || out.Lost.Reason != "too far into the past" || out.Lost.Feeds[0] != "campaigns" || out.New == nil || out.New.GetId() == first.GetId() {
-		t.Errorf("%+v after %s", out, first.GetId())
+	plan.StepList(c, state, epoch, nil)
+	for _, read := range []bool{false, true} { // before the first reading is over, and after
+		c.Start = epoch.Add(3*24*time.Hour - 12*time.Hour) // as an age of twelve hours is three days later
+		again := proto.CloneOf(state)
+		want := epoch.Add(-12 * time.Hour)
+		if read {
+			plan.StepList(c, again, epoch, readPage(3, 0))
+			want = epoch.Add(-time.Hour)
+		} else {
+			again.Outstanding = nil
+		}
+		out := plan.StepList(c, again, epoch.Add(3*24*time.Hour), nil)
+		if out.New == nil || span(out.New).Start.After(want) {
+			t.Errorf("read %t: after three days it goes on with %v, want from %s on", read, out.New, want)
+		}
+	}
+	if out := plan.StepList(c, &taplinev1.ListState{}, epoch.Add(3*24*time.Hour), nil); !span(out.New).Start.Equal(c.Start) {
+		t.Errorf("a first start begins with %v", out.New)
+	}
+}
+
+// TestPeopleOfYesterday: a page that waits for a whole snapshot is left for a reading of the next one.
+func TestPeopleOfYesterday(t *testing.T) {
+	t.Parallel()
+	c := plan.ListConfig{Tenant: "main", Call: feed.CallVAP, Days: "14", Interval: 8 * time.Hour, Snapshot: 24 * time.Hour, Limit: 50, Lists: 3}
+	state := &taplinev1.ListState{}
+	midnight := epoch.Truncate(24 * time.Hour).Add(24 * time.Hour)
+	first := plan.StepList(c, state, midnight.Add(-time.Hour), nil).New
+	if out := plan.StepList(c, state, midnight.Add(30*time.Minute), nil); out.New != nil || out.Note != "" {
+		t.Errorf("a reading over midnight was left: %+v", out)
+	}
+	out := plan.StepList(c, state, midnight.Add(2*time.Hour), nil)
+	if out.New == nil || out.New.GetId() == first.GetId() || !span(out.New).Start.Equal(midnight) || out.Note == "" {
+		t.Errorf("%+v", out)
 	}
 }

@@ -161,10 +161,10 @@ func (p *planner) outcome(j *taplinev1.Job, a *taplinev1.Aside) ([]*taplinev1.Jo
 // before, then it is halved, then its feeds are read one by one.
 func (p *planner) parts(j *taplinev1.Job) []*taplinev1.Job {
 	w := span(j)
-	if j.GetOverlap() > 0 {
-		return []*taplinev1.Job{p.like(j, own(j), j.GetFeeds())}
+	if o := own(j); j.GetOverlap() > 0 && o.Span() >= window.MinSpan {
+		return []*taplinev1.Job{p.like(j, o, j.GetFeeds())}
 	}
-	if first, second, ok := w.Halves(); ok {
+	if first, second, ok := w.Halves(); ok && j.GetOverlap() == 0 {
 		return []*taplinev1.Job{p.like(j, first, j.GetFeeds()), p.like(j, second, j.GetFeeds())}
 	}
 	if len(j.GetFeeds()) == 1 { // it cannot be cut
@@ -172,7 +172,9 @@ func (p *planner) parts(j *taplinev1.Job) []*taplinev1.Job {
 	}
 	var parts []*taplinev1.Job
 	for _, f := range j.GetFeeds() {
-		parts = append(parts, p.like(j, w, []string{f}))
+		part := p.like(j, w, []string{f})
+		part.Overlap = j.GetOverlap()
+		parts = append(parts, part)
 	}
 	return parts
 }
@@ -209,7 +211,7 @@ func (p *planner) overlap(head, end time.Time) time.Time {
 	if p.s.GetBackfillNext().AsTime().Before(p.s.GetBackfillEnd().AsTime()) {
 		start = later(start, p.s.GetBackfillEnd().AsTime())
 	}
-	for _, o := range p.inWork() {
+	for _, o := range p.inWork(p.feeds()) {
 		if o.Meets(window.New(start, end)) {
 			start = later(start, o.End)
 		}
@@ -217,16 +219,21 @@ func (p *planner) overlap(head, end time.Time) time.Time {
 	return earlier(start, head)
 }
 
-// inWork is what outstanding jobs, windows that are set aside and backlogs are about.
-func (p *planner) inWork() (spans []window.Window) {
+// inWork is what outstanding jobs, windows that are set aside and backlogs of some feeds are about.
+func (p *planner) inWork(feeds []string) (spans []window.Window) {
+	add := func(of []string, w window.Window) {
+		if slices.ContainsFunc(of, func(f string) bool { return slices.Contains(feeds, f) }) {
+			spans = append(spans, w)
+		}
+	}
 	for _, j := range p.s.GetOutstanding() {
-		spans = append(spans, span(j))
+		add(j.GetFeeds(), span(j))
 	}
 	for _, a := range p.s.GetAsides() {
-		spans = append(spans, span(a.GetJob()))
+		add(a.GetJob().GetFeeds(), span(a.GetJob()))
 	}
 	for _, b := range p.s.GetBacklogs() {
-		spans = append(spans, of(b.GetWindow()))
+		add(b.GetFeeds(), of(b.GetWindow()))
 	}
 	return spans
 }
@@ -293,7 +300,11 @@ func (p *planner) anew(j *taplinev1.Job, w window.Window) *taplinev1.Job {
 			next.Pass = max(next.GetPass(), p.age(w))
 		}
 	}
-	return p.like(next, w, j.GetFeeds())
+	next = p.like(next, w, j.GetFeeds())
+	if w == span(j) {
+		next.Overlap = j.GetOverlap()
+	}
+	return next
 }
 
 // age is how old a window is, in minutes, as the pass of a job that reads it once more.

@@ -52,6 +52,7 @@ type model struct {
 	sealed   map[feed.Feed][]window.Window
 	planned  map[string]bool
 	start    time.Time
+	poison   []time.Time // instants that are always answered in vain
 }
 
 func newModel(t *rapid.T) *model {
@@ -59,8 +60,13 @@ func newModel(t *rapid.T) *model {
 	c.Start = epoch.Add(-time.Duration(rapid.IntRange(0, 7*24*60-30).Draw(t, "start")) * time.Minute)
 	c.Overlap = time.Duration(rapid.IntRange(0, 70).Draw(t, "overlap")) * time.Minute
 	s := plan.Start(c, epoch)
+	var poison []time.Time
+	for range rapid.IntRange(0, 2).Draw(t, "poison") {
+		poison = append(poison, epoch.Add(time.Duration(rapid.IntRange(-8*24*3600, 24*3600).Draw(t, "instant"))*time.Second))
+	}
 	return &model{
-		c: c, s: s, start: s.GetStart().AsTime(), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
+		poison: poison,
+		c:      c, s: s, start: s.GetStart().AsTime(), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
 		planned: map[string]bool{}, read: map[feed.Feed][]window.Window{}, last: map[feed.Feed][]window.Window{}, sealed: map[feed.Feed][]window.Window{},
 	}
 }
@@ -120,11 +126,15 @@ func (m *model) done(j *taplinev1.Job) {
 	if outcome.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED {
 		return
 	}
+	w := span(j)
+	if end := outcome.GetReadEnd(); end != nil {
+		w = window.New(w.Start, end.AsTime())
+	}
 	for _, name := range j.GetFeeds() {
 		f := feed.Feed(name)
-		m.read[f] = append(m.read[f], span(j))
-		if outcome.GetReadAt().AsTime().Sub(span(j).End) >= last {
-			m.last[f] = append(m.last[f], span(j))
+		m.read[f] = append(m.read[f], w)
+		if outcome.GetReadAt().AsTime().Sub(w.End) >= last {
+			m.last[f] = append(m.last[f], w)
 		}
 	}
 }
@@ -140,12 +150,22 @@ func span(j *taplinev1.Job) window.Window {
 // complete checks that for each feed reads, losses, outstanding jobs and the rest of
 // backfill cover [start, head), and that outstanding jobs do not meet.
 func (m *model) complete(t *rapid.T) {
-	waiting := m.s.GetOutstanding()
+	waiting := slices.Clone(m.s.GetOutstanding())
+	offered := 0
+	for _, a := range m.s.GetAsides() {
+		waiting = append(waiting, a.GetJob())
+		if a.GetJob().GetAside() {
+			offered++
+		}
+	}
+	if offered > 2 || len(plan.Offered(m.s)) != len(m.s.GetOutstanding())+offered {
+		t.Fatalf("%d windows that were set aside are offered at once", offered)
+	}
 	for i, a := range waiting {
 		for _, b := range waiting[:i] {
 			shared := slices.ContainsFunc(a.GetFeeds(), func(f string) bool { return slices.Contains(b.GetFeeds(), f) })
 			if shared && span(a).Meets(span(b)) {
-				t.Fatalf("%s and %s are outstanding together", a.GetId(), b.GetId())
+				t.Fatalf("%s and %s are in work together", a.GetId(), b.GetId())
 			}
 		}
 	}
@@ -153,6 +173,11 @@ func (m *model) complete(t *rapid.T) {
 	for _, f := range feed.SIEM() {
 		all := append(slices.Clone(m.read[f]), m.lost...)
 		all = append(all, window.New(m.s.GetBackfillNext().AsTime(), m.s.GetBackfillEnd().AsTime()))
+		for _, b := range m.s.GetBacklogs() {
+			if slices.Contains(b.GetFeeds(), string(f)) {
+				all = append(all, window.New(b.GetWindow().GetStart().AsTime(), b.GetWindow().GetEnd().AsTime()))
+			}
+		}
 		for _, j := range waiting {
 			if slices.Contains(j.GetFeeds(), string(f)) {
 				all = append(all, span(j))
@@ -166,26 +191,56 @@ func (m *model) complete(t *rapid.T) {
 
 // answer lets a fetcher do some of what waits.
 func (m *model) answer(t *rapid.T) {
-	for _, j := range m.s.GetOutstanding() {
-		if m.outcomes[j.GetId()] != nil { // it stays what it was
+	for _, j := range plan.Offered(m.s) {
+		if !m.open(j) {
 			continue
 		}
-		if m.now.Sub(span(j).End) < time.Duration(j.GetPass())*time.Minute {
-			continue
-		}
-		_, _, halves := span(j).Halves()
-		switch fate := rapid.IntRange(0, 7).Draw(t, "fate"); {
-		case fate == 0 && (halves || j.GetOverlap() > 0 || len(j.GetFeeds()) > 1): // a fetcher does not split what cannot be split
+		w := span(j)
+		_, _, halves := w.Halves()
+		divisible := halves || j.GetOverlap() > 0 || len(j.GetFeeds()) > 1
+		switch fate := rapid.IntRange(0, 11).Draw(t, "fate"); {
+		case fate == 0 && divisible: // a fetcher does not split what cannot be split
 			m.outcomes[j.GetId()] = split()
-		case fate == 1 && j.GetPass() > 0:
+		case fate <= 1 || m.poisoned(w):
+			m.outcomes[j.GetId()] = inVain(j)
+		case fate == 2 && j.GetPass() > 0:
 			m.outcomes[j.GetId()] = fetched(m.now, 3)
-		case fate > 2:
+		case fate == 3: // the answer proves a part, or nothing
+			r := fetched(m.now, 1)
+			r.ReadEnd = timestamppb.New(w.Start.Add(time.Duration(rapid.Int64Range(-1e9, int64(w.Span())+1e9).Draw(t, "read end"))))
+			r.LagMs = int64(rapid.IntRange(0, 1e7).Draw(t, "lag"))
+			m.outcomes[j.GetId()] = r
+		case fate > 5:
 			m.outcomes[j.GetId()] = fetched(m.now, 0)
 		}
 	}
 }
 
-// TestEveryInstantIsAccountedFor: with any pauses, splits, restarts and clocks. When time goes
+// open reports whether a fetcher would ask for a job: it has no outcome, or was asked for in vain and is offered again,
+// and its time has come.
+func (m *model) open(j *taplinev1.Job) bool {
+	known := m.outcomes[j.GetId()]
+	again := j.GetAside() && known.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN && known.GetFailures() <= j.GetFailures()
+	pass := j.GetPass()
+	if j.GetLane() != taplinev1.Lane_LANE_SWEEP {
+		pass = 0
+	}
+	return (known == nil || again) && m.now.Sub(span(j).End) >= time.Duration(pass)*time.Minute
+}
+
+func (m *model) poisoned(w window.Window) bool {
+	return slices.ContainsFunc(m.poison, func(at time.Time) bool { return !at.Before(w.Start) && at.Before(w.End) })
+}
+
+// inVain is that a fetcher asked for a window several times, and nothing proves it read.
+func inVain(j *taplinev1.Job) *taplinev1.WindowRecord {
+	return &taplinev1.WindowRecord{
+		State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, Failures: max(j.GetFailures()+1, 3), Reason: "an odd answer",
+	}
+}
+
+// TestEveryInstantIsAccountedFor: with any pauses, splits, restarts and clocks, windows that are asked for in vain, answers
+// that prove a part, instants that are never answered, and orders of operators. When time goes
 // on long enough, every window ends sealed or lost, and what is sealed was read late enough.
 func TestEveryInstantIsAccountedFor(t *testing.T) {
 	t.Parallel()
@@ -197,6 +252,11 @@ func TestEveryInstantIsAccountedFor(t *testing.T) {
 			m.answer(t)
 			pauses := []time.Duration{time.Second, 20 * time.Second, time.Minute, 10 * time.Minute, 5 * time.Hour, 9 * 24 * time.Hour}
 			m.now = m.now.Add(rapid.SampledFrom(pauses).Draw(t, "pause"))
+			if rapid.IntRange(0, 9).Draw(t, "order") == 0 { // an operator has something read once more
+				from := m.now.Add(-time.Duration(rapid.IntRange(0, 8*24*60).Draw(t, "from")) * time.Minute)
+				w := window.New(from, from.Add(time.Duration(rapid.IntRange(1, 40*3600).Draw(t, "span"))*time.Second))
+				plan.Retry(m.c, m.s, m.now.Add(m.ahead), &taplinev1.Retry{Window: w.Proto()})
+			}
 			if rapid.IntRange(0, 9).Draw(t, "clock") == 0 {
 				m.ahead = time.Duration(rapid.IntRange(-30, 50).Draw(t, "ahead")) * time.Hour
 			}
@@ -206,11 +266,20 @@ func TestEveryInstantIsAccountedFor(t *testing.T) {
 		for range 9 * 24 * 2 { // nine days without trouble seal all of that
 			m.now = m.now.Add(30 * time.Minute)
 			m.step(t)
-			for _, j := range m.s.GetOutstanding() {
-				if m.outcomes[j.GetId()] == nil && m.now.Sub(span(j).End) >= time.Duration(j.GetPass())*time.Minute {
+			for _, j := range plan.Offered(m.s) {
+				switch {
+				case !m.open(j):
+				case m.poisoned(span(j)) && span(j).Span() > 2*window.MinSpan:
+					m.outcomes[j.GetId()] = split()
+				case m.poisoned(span(j)):
+					m.outcomes[j.GetId()] = inVain(j)
+				default:
 					m.outcomes[j.GetId()] = fetched(m.now, 0)
 				}
 			}
+		}
+		if start := m.s.GetStart().AsTime(); start.After(end.Start) { // what there was no time for is not owed
+			end.Start = start
 		}
 		for _, f := range feed.SIEM() {
 			if open := end.Missing(append(slices.Clone(m.sealed[f]), m.lost...)); len(open) > 0 {

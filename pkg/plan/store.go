@@ -58,7 +58,8 @@ func Decode(tenant, key string, value []byte) (Old, error) {
 }
 
 // Wanted reports whether a plan still wants a window of SIEM records, or a page of a list. The plan that lists it is
-// written before the job is published, so a job that is not listed is one of a plan that is no more.
+// written before the job is published, so a job that is not listed is one of a plan that is no more. Without any plan
+// nobody says so.
 func Wanted(ctx context.Context, state selector, j *taplinev1.Job) (bool, error) {
 	filter := j.GetTenant() + ".*"
 	if j.GetCall() != "" {
@@ -67,6 +68,9 @@ func Wanted(ctx context.Context, state selector, j *taplinev1.Job) (bool, error)
 	pairs, err := state.Select(ctx, filter)
 	if err != nil {
 		return false, fmt.Errorf("is job %s wanted: %w", j.GetId(), err)
+	}
+	if len(pairs) == 0 {
+		return true, nil
 	}
 	var plans []Old
 	for _, pair := range pairs {

@@ -24,12 +24,24 @@ func (p *planner) final() uint32 {
 
 // passes makes the state's passes those of the configuration.
 func (p *planner) passes() {
+	last := &taplinev1.SweepState{} // the final one up to now
+	for _, s := range p.s.GetSweeps() {
+		if s.GetPass() > last.GetPass() {
+			last = s
+		}
+	}
 	for _, age := range p.c.Sweeps {
 		if p.pass(minutes(age)) == nil {
 			// Hours that had this age when they could be read first need no such sweep.
 			next := later(p.in.Now.Add(-age).Truncate(time.Hour), p.s.GetStart().AsTime())
+			if minutes(age) == p.final() && last.GetNext() != nil { // what waits for the final sweep waits for this one now
+				next = earlier(next, last.GetNext().AsTime())
+			}
 			p.s.Sweeps = append(p.s.Sweeps, &taplinev1.SweepState{Pass: minutes(age), Next: timestamppb.New(next)})
 		}
+	}
+	if p.final() > last.GetPass() && last.GetPass() > 0 {
+		p.postpone(last.GetPass())
 	}
 	p.s.Sweeps = slices.DeleteFunc(p.s.GetSweeps(), func(s *taplinev1.SweepState) bool {
 		if slices.ContainsFunc(p.c.Sweeps, func(age time.Duration) bool { return minutes(age) == s.GetPass() }) {
@@ -41,6 +53,26 @@ func (p *planner) passes() {
 		}
 		return true
 	})
+}
+
+// postpone has windows that are in a sweep which was the final one swept by the pass that is the final one now.
+func (p *planner) postpone(was uint32) {
+	for _, x := range p.s.GetExtras() {
+		if x.GetPass() >= was {
+			x.Pass = max(x.GetPass(), p.final())
+		}
+	}
+	again := func(j *taplinev1.Job) {
+		if !firstReading(j) && j.GetPass() >= was && j.GetPass() < p.final() {
+			p.extra(span(j), p.final(), j.GetFeeds())
+		}
+	}
+	for _, j := range p.s.GetOutstanding() {
+		again(j)
+	}
+	for _, a := range p.s.GetAsides() {
+		again(a.GetJob())
+	}
 }
 
 func (p *planner) pass(number uint32) *taplinev1.SweepState {
@@ -91,13 +123,19 @@ func (p *planner) expire() {
 		if !w.Start.Before(p.oldest) {
 			return false
 		}
+		cut := earlier(p.oldest, w.End)
+		if w.End.Sub(cut) < window.MinSpan {
+			cut = w.End
+		}
+		gone := window.New(w.Start, cut)
 		switch {
 		case x.GetPass() > final:
-			p.seal(w, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
+			p.seal(gone, x.GetFeeds(), "Proofpoint no longer serves it; its last sweep still found records")
 		case x.GetPass() == final:
-			p.unswept(w, x.GetFeeds(), overdue(w, final))
+			p.unswept(gone, x.GetFeeds(), overdue(w, final))
 		}
-		return true
+		x.Window = window.New(cut, w.End).Proto()
+		return !cut.Before(w.End)
 	})
 }
 
@@ -111,7 +149,7 @@ func (p *planner) sweepNext() bool {
 	var taken func()
 	first := p.in.Now.Add(1)
 	offer := func(w window.Window, pass uint32, feeds []string, take func()) {
-		if due := dueAt(w, pass); due.Before(first) && !p.busy(w) {
+		if due := dueAt(w, pass); due.Before(first) && !p.busy(w, feeds) {
 			first, taken = due, take
 			best = &taplinev1.Job{Lane: taplinev1.Lane_LANE_SWEEP, Pass: pass, Feeds: feeds, Window: w.Proto()}
 		}
@@ -132,82 +170,6 @@ func (p *planner) sweepNext() bool {
 	taken()
 	p.s.Outstanding = append(p.s.Outstanding, p.like(best, span(best), best.GetFeeds()))
 	return true
-}
-
-func dueAt(w window.Window, pass uint32) time.Time {
-	return w.End.Add(time.Duration(pass) * time.Minute)
-}
-
-// patience is how long a due sweep waits for an outstanding first reading in its hour before it steps over it.
-const patience = 10 * time.Minute
-
-// due is what a pass sweeps now: the next hour, or its part up to something that is in the way. A pass steps
-// over what is not read yet. When that is read, it is older than the pass demands, or is swept besides: see first.
-func (p *planner) due(s *taplinev1.SweepState) (window.Window, bool) {
-	for {
-		w := upcoming(s)
-		if w.End.After(p.s.GetLiveHead().AsTime()) || dueAt(w, s.GetPass()).After(p.in.Now) || w.End.After(p.in.Now.Add(-p.margin())) {
-			return w, false
-		}
-		o, ok := p.obstacle(w, s.GetPass())
-		switch {
-		case !ok:
-			return w, false
-		case o.Empty():
-			return w, true
-		case o.Start.Sub(w.Start) >= window.MinSpan:
-			return window.New(w.Start, o.Start), true
-		}
-		p.stepOver(s, w, o)
-	}
-}
-
-// obstacle is the first thing in the way of a sweep; it is empty if there is none. ok is false when the sweep had better
-// wait.
-func (p *planner) obstacle(w window.Window, pass uint32) (first window.Window, ok bool) {
-	stuck := func(j *taplinev1.Job) bool {
-		return firstReading(j) && p.in.Now.Sub(later(dueAt(w, pass), j.GetPlannedAt().AsTime())) > patience
-	}
-	consider := func(o window.Window) {
-		if o.Meets(w) && (first.Empty() || o.Start.Before(first.Start)) {
-			first = o
-		}
-	}
-	for _, j := range p.s.GetOutstanding() {
-		if span(j).Meets(w) && !stuck(j) {
-			return window.Window{}, false
-		}
-		consider(span(j))
-	}
-	for _, a := range p.s.GetAsides() {
-		consider(span(a.GetJob()))
-	}
-	for _, b := range p.s.GetBacklogs() {
-		consider(of(b.GetWindow()))
-	}
-	consider(window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime()))
-	return first, true
-}
-
-// stepOver moves a pass behind an obstacle at the beginning of its window. What is read beside it and is too short
-// for a sweep, and what waits for another sweep, is swept later.
-func (p *planner) stepOver(s *taplinev1.SweepState, w, o window.Window) {
-	to := earlier(o.End, w.End)
-	if w.End.Sub(to) < window.MinSpan {
-		to = w.End
-	}
-	over := window.New(w.Start, to)
-	unread := []window.Window{}
-	for _, d := range Unread(p.s) {
-		unread = append(unread, d.Window)
-	}
-	if len(over.Missing(unread)) > 0 {
-		if over.Span() < window.MinSpan {
-			over.Start = over.End.Add(-window.MinSpan)
-		}
-		p.s.Extras = append(p.s.Extras, &taplinev1.Extra{Window: over.Proto(), Pass: s.GetPass(), Feeds: p.feeds()})
-	}
-	s.Next = timestamppb.New(to)
 }
 
 // upcoming is what a pass sweeps next.
@@ -248,12 +210,12 @@ func (p *planner) maySweep() bool {
 	return p.waiting(taplinev1.Lane_LANE_SWEEP) < maxSweep && p.left() >= 1
 }
 
-// busy reports whether the window meets one that is not known to be read.
-func (p *planner) busy(w window.Window) bool {
+// busy reports whether the window meets one of the same feeds that is not known to be read.
+func (p *planner) busy(w window.Window, feeds []string) bool {
 	if w.Meets(window.New(p.s.GetBackfillNext().AsTime(), p.s.GetBackfillEnd().AsTime())) {
 		return true
 	}
-	return slices.ContainsFunc(p.inWork(), w.Meets)
+	return slices.ContainsFunc(p.inWork(feeds), w.Meets)
 }
 
 // read decides what is next for a window that was read: another sweep, or the seal.
@@ -275,7 +237,7 @@ func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
 	case found == 0:
 		p.seal(w, j.GetFeeds(), "the last sweep found nothing")
 	case p.final() > 0 && w.Start.After(Oldest(due)):
-		p.s.Extras = append(p.s.Extras, &taplinev1.Extra{Window: w.Proto(), Pass: next, Feeds: j.GetFeeds()})
+		p.extra(w, next, j.GetFeeds())
 	default:
 		p.seal(w, j.GetFeeds(), fmt.Sprintf("the last sweep found %d records; Proofpoint does not serve it again", found))
 	}
@@ -293,7 +255,7 @@ func (p *planner) first(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
 		switch age := time.Duration(s.GetPass()) * time.Minute; {
 		case len(out) == 0:
 		case at.Sub(w.End) < age:
-			p.s.Extras = append(p.s.Extras, &taplinev1.Extra{Window: w.Proto(), Pass: s.GetPass(), Feeds: j.GetFeeds()})
+			p.extra(w, s.GetPass(), j.GetFeeds())
 		case s.GetPass() == p.final():
 			for _, part := range out {
 				p.seal(part, j.GetFeeds(), reason)
@@ -321,23 +283,28 @@ func leftOut(s *taplinev1.SweepState, w window.Window) (parts []window.Window) {
 
 // whatIsRead visits the parts of a span that are read, feed by feed; the rest is decided when it is.
 func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f string)) {
-	debts := Unread(p.s)
 	for _, f := range p.feeds() {
-		var unread []window.Window
+		unread := p.withoutReading(f)
 		for _, lost := range p.out.Lost {
 			if slices.Contains(lost.Feeds, f) {
 				unread = append(unread, lost.Window)
-			}
-		}
-		for _, d := range debts {
-			if slices.Contains(d.Feeds, f) {
-				unread = append(unread, d.Window)
 			}
 		}
 		for _, part := range w.Missing(unread) {
 			visit(part, f)
 		}
 	}
+}
+
+// withoutReading is what of a feed is to be read, and what is not collected.
+func (p *planner) withoutReading(f string) []window.Window {
+	unread := unreadOf(p.s, f)
+	for _, o := range p.s.GetOffs() {
+		if o.GetFeed() == f && o.GetEnd() != nil {
+			unread = append(unread, window.New(o.GetStart().AsTime(), o.GetEnd().AsTime()))
+		}
+	}
+	return unread
 }
 
 // unswept gives up what was read and will not be read again: records that became visible
