@@ -28,8 +28,9 @@ const (
 	stricter = 15 * time.Minute
 	// lostFor is how long the alarm about something lost stays.
 	lostFor = 24 * time.Hour
-	// longestAside is how long a window that is set aside waits at most, and the alarm about it stays without a new try.
-	longestAside = time.Hour + 15*time.Minute
+	// asideTold is how long the alarm about a window that is set aside stays here. From then on the scheduler's stands: it knows
+	// of the window until it is read, whichever fetcher reads it, and in whatever parts.
+	asideTold = 3 * time.Minute
 )
 
 // classes says what a failed call for a window may be about. What is not listed says nothing about it, or has a case of its own
@@ -115,7 +116,7 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 	case ladder.Split:
 		return f.split(ctx, w, failure.Error())
 	case ladder.Aside:
-		f.alarms.HoldCause(ctx, alarm.Answer, w.window.String(), failure.Error(), longestAside)
+		f.alarms.HoldCause(ctx, alarm.Answer, w.window.String(), failure.Error(), asideTold)
 		f.log.Error("a window was asked for in vain and is set aside", slog.String("job", w.job.GetId()), slog.Int("failures", d.Failures), slog.Any("error", failure.err))
 		return f.setAside(ctx, w, d.Failures, failure.Error())
 	}

@@ -86,7 +86,7 @@ func (f *Fetcher) over(ctx context.Context, key pace.Key) {
 
 // tellOdd raises the alarm about an answer that is odd although it brought something.
 func (f *Fetcher) tellOdd(ctx context.Context, w *work, c call, cause error) {
-	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), longestAside)
+	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), asideTold)
 }
 
 // watchTroubles raises the alarms about endpoints that fail for longer. An endpoint that nothing asks for any more is not

@@ -35,6 +35,7 @@ func (s *Scheduler) check(ctx context.Context) error {
 			continue
 		}
 		s.watchEdge(ctx, p)
+		s.watchUnproven(ctx, p)
 		s.watchQuota(ctx, p)
 		skew := time.Duration(p.state.GetSkewMs()) * time.Millisecond
 		s.alarms.Set(ctx, alarm.ClockSkew, skew.Abs() > s.cfg.Alarms.Skew, fmt.Sprintf("the local clock is %s ahead of Proofpoint's", skew))
