@@ -138,3 +138,26 @@ func TestRowsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestAProcessThatCallsItselfDead is a lie when it goes on.
+func TestAProcessThatCallsItselfDead(t *testing.T) {
+	t.Parallel()
+	k := &witness{stuck: make(map[string]time.Time)}
+	look := func(after time.Duration, status int) int {
+		s := &said{asked: noon.Add(after), probes: map[string]int{"fetcher-0 /readyz": 503}}
+		if status != 0 {
+			s.probes["fetcher-0 /livez"] = status
+		}
+		return len(k.standstill(s))
+	}
+	for i, c := range []struct {
+		after        time.Duration
+		status, lies int
+	}{
+		{0, 503, 0}, {40 * time.Second, 503, 0}, {50 * time.Second, 503, 1}, {55 * time.Second, 200, 0}, {60 * time.Second, 503, 0}, {2 * time.Minute, 0, 0}, {3 * time.Minute, 503, 0},
+	} {
+		if n := look(c.after, c.status); n != c.lies {
+			t.Errorf("look %d: %d lies", i, n)
+		}
+	}
+}

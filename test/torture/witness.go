@@ -50,12 +50,13 @@ type witness struct {
 	began time.Time
 	siege *siege
 	since time.Time
-	calm  time.Time // nothing is wrong from then on; zero if something may be
+	stuck map[string]time.Time // since when /livez of a process does not say 200
+	calm  time.Time            // nothing is wrong from then on; zero if something may be
 }
 
 // watch begins to ask. The function ends it.
 func (w *world) watch(ctx context.Context) (*witness, func()) {
-	wit := &witness{w: w}
+	wit := &witness{w: w, stuck: make(map[string]time.Time)}
 	if w.profile.Calm {
 		wit.calm = time.Now().Add(calmAfter)
 	}
@@ -74,6 +75,9 @@ func (k *witness) look(ctx context.Context) {
 	s, err := k.ask(ctx)
 	if ctx.Err() != nil {
 		return
+	}
+	for _, text := range k.standstill(s) {
+		k.lie(text)
 	}
 	k.mu.Lock()
 	f := &facts{began: k.began, calm: !k.calm.IsZero() && s.asked.After(k.calm)}
@@ -102,6 +106,33 @@ func (k *witness) look(ctx context.Context) {
 	if k.began.IsZero() && len(s.status.Feeds) > 0 {
 		k.began = s.at
 	}
+}
+
+// stuckFor is how long a process may say that it is dead: no action stops one for longer than some seconds, and whoever believes it
+// starts it again.
+const stuckFor = 45 * time.Second
+
+// standstill lists the processes that call themselves dead for too long, whatever happens around them.
+func (k *witness) standstill(s *said) (lies []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name := range k.stuck {
+		if status := s.probes[name]; status == 0 || status == http.StatusOK {
+			delete(k.stuck, name)
+		}
+	}
+	for name, status := range s.probes {
+		if _, path := cutProbe(name); path != livez || status == http.StatusOK {
+			continue
+		}
+		since, known := k.stuck[name]
+		if !known {
+			k.stuck[name] = s.asked
+		} else if s.asked.Sub(since) > stuckFor {
+			lies = append(lies, fmt.Sprintf("%s answers %d since %s", name, status, since.Format(time.TimeOnly)))
+		}
+	}
+	return lies
 }
 
 // toldOf counts the looks at what was to be told.
