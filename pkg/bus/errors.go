@@ -30,6 +30,8 @@ var (
 	ErrClosed = errors.New("subscription is closed")
 	// ErrServerTooOld: the server lacks atomic batches.
 	ErrServerTooOld = errors.New("NATS server is too old")
+	// ErrUnfit: the server has the right version and still cannot store what a window takes.
+	ErrUnfit = errors.New("NATS server cannot do what Tapline needs")
 	// ErrImmutable: a stream or consumer exists with a setting that cannot be changed.
 	ErrImmutable = errors.New("setting cannot be changed in place")
 	// ErrNotSetUp: a stream, consumer or bucket is missing.

@@ -73,6 +73,9 @@ func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := b.unfenced(ctx); err != nil {
 		return err
 	}
+	if err := b.try(ctx, limits.Replicas); err != nil {
+		return err
+	}
 	fresh := true
 	for _, cfg := range streams(limits) {
 		switch _, err := b.js.Stream(ctx, cfg.Name); {

@@ -160,3 +160,39 @@ func TestStateOfAConnection(t *testing.T) {
 		t.Errorf("after the reconnection: %v", err)
 	}
 }
+
+// TestSetupTriesTheServer: one that takes no batch with a marker is refused before anything is made, by its version and what it
+// cannot do; a fit one keeps nothing of the trial.
+func TestSetupTriesTheServer(t *testing.T) {
+	t.Parallel()
+	server, err := embedded.Start(embedded.Options{Dir: bustest.Dir(t), NoSync: true, Log: slog.New(slog.DiscardHandler), MaxBatch: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	b := bustest.Connect(t, server)
+	err = b.Setup(t.Context(), bustest.Limits, nil)
+	if !errors.Is(err, bus.ErrUnfit) || !strings.Contains(err.Error(), "nats-server 2.") || !strings.Contains(err.Error(), "store an atomic batch") {
+		t.Errorf("a server without batches: %v", err)
+	}
+	fit := bustest.Server(t)
+	if err := bustest.Connect(t, fit).Setup(t.Context(), bustest.Limits, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*embedded.Server{server, fit} {
+		nc, err := nats.Connect("", nats.InProcessServer(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range js.StreamNames(t.Context()).Name() {
+			if strings.HasPrefix(name, "TRIAL") || s == server {
+				t.Errorf("setup left %s", name)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,9 @@ type Options struct {
 	Dir    string // where streams are kept
 	Listen string // "host:port" for other processes; empty for none
 	NoSync bool   // tests only: trade safety in a power cut for speed
-	Log    *slog.Logger
+	// MaxBatch is another limit of messages in an atomic batch than [MaxBatch]: tests only.
+	MaxBatch int
+	Log      *slog.Logger
 }
 
 // Server is a running server.
@@ -69,7 +72,7 @@ func start(o Options) (*Server, error) {
 		ServerName: "tapline", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: true, MaxPayload: MaxPayload, MaxPending: 256 << 20, NoSigs: true,
 		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
-		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: MaxBatch, MaxBatchTimeout: 30 * time.Second},
+		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: cmp.Or(o.MaxBatch, MaxBatch), MaxBatchTimeout: 30 * time.Second},
 	}
 	if o.Listen != "" {
 		host, port, err := net.SplitHostPort(o.Listen)
