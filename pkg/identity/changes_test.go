@@ -272,3 +272,46 @@ func TestRawControlCharactersAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsSayWhere and what should be there.
+func TestErrorsSayWhere(t *testing.T) {
+	t.Parallel()
+	for record, want := range map[string]string{
+		`{"a":1`: "ends where a comma should be", "{\"a\":\"x\ty\"}": `'\t' at byte 7 where a character that needs no escape should be`, `{"a":"\x"}`: `'\\' at byte 6 where an escape should be`,
+		`{"a":tru}`: `'t' at byte 5 where a value should be`, `{"a":1}]`: `']' at byte 7 where the end should be`, `[]`: `'[' at byte 0 where an object should be`,
+		`{"a":"x`: "a string at byte 5 does not end", `{"a" 1}`: `'1' at byte 5 where a colon should be`, `{1}`: `'1' at byte 1 where a key should be`,
+	} {
+		if _, err := identity.NewHasher().SIEM(feed.ClicksBlocked, []byte(record)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", record, err, want)
+		}
+	}
+}
+
+// TestStoredHashesStay: they are in ids of rows, keys and names of messages that are stored.
+func TestStoredHashesStay(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[uint64]uint64{
+		identity.Named("threat", "t1"): 0xb51f351921842de9, identity.Named("threatt1"): 0x83f8942d8cf20db6, identity.Named(): 0xe3b0c44298fc1c14,
+		identity.Mix(1, 2): 0x8c7654ecfd7b0b62, identity.Mix(2, 1): 0x705be1047ba534f1, identity.Mix(1<<40, 1<<63): 0x48ee565ce81d1dab,
+	} {
+		if got != want {
+			t.Errorf("got %#x, want %#x", got, want)
+		}
+	}
+}
+
+// TestTheIDOfARowIsFound, the last of them, and nothing that only looks like one.
+func TestTheIDOfARowIsFound(t *testing.T) {
+	t.Parallel()
+	const id, key = "0123456789abcdef9876543210fedcba", `"@tapline_id":"`
+	for row, want := range map[string]string{
+		key + id + `"`: id, `{"a":1,` + key + id + `"}`: id, `{` + key + strings.Repeat("f", 32) + `",` + key + id + `"}`: id,
+		`{"a":"\"@tapline_id\":\"` + strings.Repeat("0", 32) + `\"",` + key + id + `"}`: id,
+		`{}`: "", `{` + key + id: "", `{` + key + id[1:] + `"}`: "", `{` + key + id + `0"}`: "", `{` + key + `"}`: "",
+		`{` + key + id[1:] + `g"}`: "", `{` + key + id[1:] + `G"}`: "", `{` + key + id[1:] + `A"}`: "", `{` + key + id[1:] + `/"}`: "", `{` + key + id[1:] + `:"}`: "", `{` + key + id[1:] + "`" + `"}`: "",
+	} {
+		if got, ok := identity.FindTaplineID([]byte(row)); string(got) != want || ok != (want != "") {
+			t.Errorf("%s has %q, %t; want %q", row, got, ok, want)
+		}
+	}
+}

@@ -81,6 +81,7 @@ func TestBadRecordsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, record := range []string{
 		``, ` `, `[]`, `"x"`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1}x`, `{"a":"x}`, `{"a":"x\"}`, `{a:1}`, `{"a" 1}`, `{"a":[1}`,
+		`["a":1}`, `"a":1}`, `{"a":[}`, `{"a":[1,}`, `{"a":1e}`, `{"a":1e+}`, `{"a":1.}`, `{"a":-}`, `{"a":1x}`, `{"actors":[}`, `{"actors":[1,}`, `{"recipient":[}`,
 		`{"a":` + strings.Repeat("[", 20_000),
 	} {
 		if _, err := identity.NewHasher().SIEM(feed.ClicksBlocked, []byte(record)); !errors.Is(err, identity.ErrNotJSON) {
