@@ -32,6 +32,7 @@ type Bus struct {
 	watch  atomic.Pointer[func(connected bool)]
 	// refused says that the server does not take the password, and that this is in the log.
 	refused atomic.Bool
+	writes  writes
 	denial  atomic.Pointer[error] // the last thing that the server did not allow
 }
 

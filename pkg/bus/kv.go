@@ -22,6 +22,8 @@ type Bucket struct {
 	kv   jetstream.KeyValue
 	js   jetstream.JetStream
 	name string
+	// writes is told how each one ends.
+	writes *writes
 }
 
 // Bucket opens a bucket that setup made. A question that a server took down with it is asked again, for some twenty seconds.
@@ -34,7 +36,7 @@ func (b *Bus) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, missing(err, "bucket", name)
 	}
-	return &Bucket{kv, b.js, name}, nil
+	return &Bucket{kv, b.js, name, &b.writes}, nil
 }
 
 // Get reads a key. [ErrNotFound]: there is none.
@@ -49,6 +51,7 @@ func (k *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 // Create writes a key that does not exist. [ErrConflict]: it does. Any other
 // error leaves the outcome unknown.
 func (k *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	defer func() { k.writes.wrote(k.name, err) }()
 	revision, err = k.kv.Create(ctx, key, value)
 	if err != nil {
 		return 0, k.failed("create", key, err)
@@ -59,11 +62,12 @@ func (k *Bucket) Create(ctx context.Context, key string, value []byte) (revision
 // Update writes a key whose revision is still the given one; revision 0 means
 // that it does not exist. [ErrConflict]: somebody was faster. Any other error
 // leaves the outcome unknown.
-func (k *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+func (k *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (next uint64, err error) {
 	if revision == 0 {
 		return k.Create(ctx, key, value)
 	}
-	next, err := k.kv.Update(ctx, key, value, revision)
+	defer func() { k.writes.wrote(k.name, err) }()
+	next, err = k.kv.Update(ctx, key, value, revision)
 	if err != nil {
 		return 0, k.failed("update", key, err)
 	}
@@ -80,7 +84,8 @@ type Change struct {
 // UpdateAll makes all the changes or none, with one sync of the disk for all of them. [ErrConflict]: at least one of the
 // keys was changed by somebody else. Any other error leaves the outcome unknown. The bucket must be one that
 // takes batches, and the changes at most 1000 to different keys.
-func (k *Bucket) UpdateAll(ctx context.Context, changes []Change) error {
+func (k *Bucket) UpdateAll(ctx context.Context, changes []Change) (err error) {
+	defer func() { k.writes.wrote(k.name, err) }()
 	p, err := jetstreamext.NewBatchPublisher(k.js, jetstreamext.BatchFlowControl{
 		AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
 	})
@@ -112,7 +117,8 @@ func conflict(err error) error {
 func (k *Bucket) prefix() string { return "$KV." + k.name + "." }
 
 // Put writes a key whatever it was before.
-func (k *Bucket) Put(ctx context.Context, key string, value []byte) error {
+func (k *Bucket) Put(ctx context.Context, key string, value []byte) (err error) {
+	defer func() { k.writes.wrote(k.name, err) }()
 	if _, err := k.kv.Put(ctx, key, value); err != nil {
 		return k.failed("write", key, err)
 	}
@@ -120,7 +126,8 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte) error {
 }
 
 // PutFor writes a key that goes away by itself after ttl, at least a second. The bucket must be one that lets keys expire.
-func (k *Bucket) PutFor(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+func (k *Bucket) PutFor(ctx context.Context, key string, value []byte, ttl time.Duration) (err error) {
+	defer func() { k.writes.wrote(k.name, err) }()
 	if _, err := k.js.Publish(ctx, k.prefix()+key, value, jetstream.WithMsgTTL(ttl)); err != nil {
 		return k.failed("write", key, err)
 	}

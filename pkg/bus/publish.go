@@ -30,7 +30,7 @@ func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) (err error) {
 		return fmt.Errorf("encode job %s: %w", j.GetId(), err)
 	}
 	ctx, end := b.publishing(ctx, "order "+job.LaneName(id.Lane), j.GetId())
-	defer func() { end(err) }()
+	defer func() { end(err); b.writes.wrote(StreamJobs, err) }()
 	_, err = b.js.PublishMsg(ctx, message(ctx, jobSubject(id, j.GetAside()), data))
 	if hasCode(err, codeStoreFailed) { // JOBS has no limit of bytes: only the one of messages per subject is left
 		return fmt.Errorf("publish job %s: %w", j.GetId(), ErrOutstanding)
@@ -64,7 +64,7 @@ const ackEvery = 16
 // the outcome unknown; the same call may be repeated.
 func (b *Bus) PublishWindow(ctx context.Context, w Window) (sequence uint64, err error) {
 	ctx, end := b.publishing(ctx, "store "+StreamRaw, w.JobID)
-	defer func() { end(err) }()
+	defer func() { end(err); b.writes.wrote(StreamRaw, err) }()
 	mark := markSubject(w.Tenant, w.JobID)
 	var p jetstreamext.BatchPublisher
 	for msg, err := range w.Batches {
@@ -175,7 +175,7 @@ type EventMeta struct{ Tenant, Table, MsgID string }
 // repetition that the server dropped it is that of the first.
 func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (sequence uint64, err error) {
 	ctx, end := b.publishing(ctx, "store "+StreamEvents, m.MsgID)
-	defer func() { end(err) }()
+	defer func() { end(err); b.writes.wrote(StreamEvents, err) }()
 	ack, err := b.js.PublishMsg(ctx, message(ctx, eventSubject(m.Tenant, m.Table), data), jetstream.WithMsgID(m.MsgID))
 	if hasCode(err, codeStoreFailed) {
 		err = fmt.Errorf("%w: %w", ErrFull, err)
@@ -188,7 +188,8 @@ func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (sequ
 
 // PublishDead stores a dead letter. The id says where its content comes from; a second publish
 // of the same from there within two hours is dropped.
-func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error {
+func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) (err error) {
+	defer func() { b.writes.wrote(StreamDead, err) }()
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return fmt.Errorf("encode dead letter %s: %w", id, err)

@@ -47,6 +47,16 @@ func (h *Health) Connection(part string) func(connected bool) {
 	}
 }
 
+// Writes notes that something without which no progress can be made cannot be written, or with nil that it can.
+func (h *Health) Writes(place string, problem error) {
+	part := "write " + place
+	if problem == nil {
+		h.OK(part)
+		return
+	}
+	h.NotReady(part, problem.Error())
+}
+
 // OK takes back whatever the part said before.
 func (h *Health) OK(part string) { h.set(part, "", "") }
 

@@ -40,6 +40,7 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 	}
 	defer conn.Close()
 	conn.Trace(rt.Traces)
+	conn.OnWrites(rt.Health.Writes)
 	if err := lifecycle.Stopped(ctx, conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name))); err != nil {
 		return fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err)
 	}

@@ -33,6 +33,7 @@ func main() {
 			defer conn.Close()
 			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
+			conn.OnWrites(rt.Health.Writes)
 			defer heartbeat.Start(ctx, conn, rt, heartbeat.Enricher(c.Enricher.Tenant.Name))()
 			return enricher.New(c.Enricher, enricher.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: step.Clock()}).Run(ctx)
 		},

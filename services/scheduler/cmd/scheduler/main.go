@@ -33,6 +33,7 @@ func main() {
 			defer conn.Close()
 			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
+			conn.OnWrites(rt.Health.Writes)
 			s, err := scheduler.New(c.Scheduler, scheduler.Deps{Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Now: step.Clock()})
 			if err != nil {
 				return err

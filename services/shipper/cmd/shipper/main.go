@@ -34,6 +34,7 @@ func main() {
 			defer conn.Close()
 			conn.Trace(rt.Traces)
 			conn.OnState(rt.Health.Connection("nats"))
+			conn.OnWrites(rt.Health.Writes)
 			s, err := shipper.New(c.Shipper, shipper.Deps{
 				Bus: conn, Log: rt.Log, Metrics: rt.Metrics, Health: rt.Health, Stdout: rt.Stdout, Now: step.Clock(),
 			})

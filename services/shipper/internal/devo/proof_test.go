@@ -31,13 +31,18 @@ func TestProof(t *testing.T) {
 	for name, glances := range map[string][]glance{
 		"nothing acknowledged": {{said: heard(0)}, {after: time.Hour, said: heard(0)}, {after: time.Hour, said: heard(99)}},
 		"acknowledged, and stood for a second": {
-			{said: heard(100)}, {after: time.Second - 1, said: heard(100)}, {after: 1, said: heard(100), want: 1},
+			{said: heard(100)},
+			{after: time.Second - 1, said: heard(100)},
+			{after: 1, said: heard(100), want: 1},
 			{after: time.Hour, said: heard(100)},
 		},
 		"all but one byte of the second": {{said: heard(199)}, {after: time.Hour, said: heard(199), want: 1}},
 		"each at its time": {
-			{said: heard(100)}, {after: time.Second / 2, said: heard(200)}, {after: time.Second / 2, said: heard(300), want: 1},
-			{after: time.Second / 2, said: heard(300), want: 1}, {after: time.Second / 2, said: heard(300), want: 1},
+			{said: heard(100)},
+			{after: time.Second / 2, said: heard(200)},
+			{after: time.Second / 2, said: heard(300), want: 1},
+			{after: time.Second / 2, said: heard(300), want: 1},
+			{after: time.Second / 2, said: heard(300), want: 1},
 		},
 		"all at once":        {{said: heard(300)}, {after: time.Second, said: heard(300), want: 3}},
 		"more than was sent": {{said: heard(1000)}, {after: time.Second, said: heard(1000), want: 3}, {after: time.Second, said: heard(1000)}},
@@ -48,8 +53,10 @@ func TestProof(t *testing.T) {
 			{said: heard(300)}, {after: time.Hour, said: with(heard(300), func(s *said) { s.received = 41 })}, {after: 1, said: heard(300), want: 3},
 		},
 		"its program does not read": {
-			{said: with(heard(300), func(s *said) { s.closed = true })}, {after: time.Hour, said: with(heard(300), func(s *said) { s.closed = true })},
-			{after: time.Second - 1, said: heard(300)}, {after: 1, said: heard(300), want: 3},
+			{said: with(heard(300), func(s *said) { s.closed = true })},
+			{after: time.Hour, said: with(heard(300), func(s *said) { s.closed = true })},
+			{after: time.Second - 1, said: heard(300)},
+			{after: 1, said: heard(300), want: 3},
 		},
 		"it may still refuse the certificate": {
 			{said: heard(300)}, {after: time.Hour, said: heard(300), stern: true}, {after: 1, said: heard(300), want: 3},
@@ -83,7 +90,7 @@ func TestProof(t *testing.T) {
 func TestNothingIsConfirmedTooEarly(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2000) {
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test needs no secrecy
+		rnd := rand.New(rand.NewPCG(seed, 1))
 		p, now, s := proof{settle: 100}, time.Unix(1_800_000_000, 0), said{open: true}
 		var ends []int64         // of the batches, in the stream
 		var standing []time.Time // since when each was acknowledged while the other program read
@@ -129,7 +136,13 @@ func TestStall(t *testing.T) {
 		acked int64
 		want  bool
 	}{
-		{0, 0, false}, {time.Minute, 0, false}, {1, 0, true}, {0, 1, false}, {time.Minute, 1, false}, {time.Minute, 2, false}, {time.Minute + 1, 2, true},
+		{0, 0, false},
+		{time.Minute, 0, false},
+		{1, 0, true},
+		{0, 1, false},
+		{time.Minute, 1, false},
+		{time.Minute, 2, false},
+		{time.Minute + 1, 2, true},
 		{0, 1, true},
 	} {
 		now = now.Add(step.after)
@@ -158,8 +171,9 @@ func (k *kernel) say(s said, err error) {
 	k.said, k.err = s, err
 }
 
-// scripted is a connection without a network, on which so many bytes were sent in one batch.
-func scripted(bytes int64) (*Conn, *kernel) {
+// scripted is a connection without a network, on which ten bytes were sent in one batch.
+func scripted() (*Conn, *kernel) {
+	const bytes = 10
 	k := &kernel{said: said{open: true}}
 	c := &Conn{
 		cfg: Config{Confirm: ConfirmAcked, Settle: time.Second, StallTimeout: time.Minute}, ask: k.ask, lost: make(chan struct{}),
@@ -212,7 +226,7 @@ func TestConfirm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, k := scripted(10)
+				c, k := scripted()
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				go trial.play(c, k, stop)
@@ -260,9 +274,9 @@ func TestParting(t *testing.T) {
 		{syscall.ECONNRESET, 10, errNoProof, syscall.ECONNRESET},
 		{syscall.ETIMEDOUT, 9, nil, syscall.ETIMEDOUT},
 	} {
-		c, k := scripted(10)
+		c, k := scripted()
 		k.say(said{acked: trial.acked}, trial.ask)
-		if err := c.parted(trial.end); !errors.Is(err, trial.want) || trial.want != ErrRotated && errors.Is(err, ErrRotated) {
+		if err := c.parted(trial.end); !errors.Is(err, trial.want) || errors.Is(err, ErrRotated) != errors.Is(trial.want, ErrRotated) {
 			t.Errorf("trial %d: %v, want %v", i, err, trial.want)
 		}
 	}
@@ -271,7 +285,7 @@ func TestParting(t *testing.T) {
 // TestTheFirstReasonStays: whatever ends a connection later.
 func TestTheFirstReasonStays(t *testing.T) {
 	t.Parallel()
-	c, _ := scripted(10)
+	c, _ := scripted()
 	c.fail(errStalled)
 	c.fail(errEnded)
 	if err := c.Wait(t.Context()); !errors.Is(err, errStalled) {
@@ -279,7 +293,7 @@ func TestTheFirstReasonStays(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	other, _ := scripted(10)
+	other, _ := scripted()
 	if err := other.Wait(ctx); err != nil {
 		t.Error(err)
 	}
