@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
@@ -16,167 +15,6 @@ import (
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
-
-const day = 24 * time.Hour
-
-// system is a scheduler and a fetcher that are stopped, configured otherwise and started, by hand.
-type system struct {
-	fatal    func(format string, args ...any)
-	c        plan.Config
-	text     string // TAP_START_TIME
-	now      time.Time
-	start    time.Time
-	plans    []plan.Old // in STATE
-	outcomes map[string]*taplinev1.WindowRecord
-	read     map[feed.Feed][]window.Window
-	lost     map[feed.Feed][]window.Window
-	sealed   map[feed.Feed][]window.Window
-	notes    []string
-}
-
-// startTime is a start time as an age.
-func (s *system) startTime(age time.Duration) {
-	s.text, s.c.Start = age.String(), s.now.Add(-age)
-}
-
-func newSystem(fatal func(string, ...any), set feed.Set, age time.Duration) *system {
-	s := &system{
-		fatal: fatal, c: config(), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
-		read: map[feed.Feed][]window.Window{}, lost: map[feed.Feed][]window.Window{}, sealed: map[feed.Feed][]window.Window{},
-	}
-	s.c.Set = set
-	s.startTime(age)
-	s.launch()
-	return s
-}
-
-// launch is what a scheduler does with its plans when it starts.
-func (s *system) launch() {
-	if len(s.plans) == 0 {
-		if len(s.c.Set) > 0 {
-			state := plan.Start(s.c, s.now)
-			state.StartTime = s.text
-			s.plans = []plan.Old{{Set: s.c.Set, State: state}}
-			s.start = state.GetStart().AsTime()
-		}
-		return
-	}
-	current := plan.InForce(s.plans)
-	next := current[0]
-	if len(current) > 1 || plan.Changed(current[0], s.c.Set) {
-		next = plan.Old{Set: s.c.Set, State: plan.Change(s.c, current, s.now)}
-		if len(s.c.Set) == 0 { // it stays where it is
-			next.Set = current[0].Set
-		}
-	}
-	if note := plan.Begin(s.c, next.State, s.text, s.now); note != "" {
-		s.notes = append(s.notes, note)
-	}
-	if begins := next.State.GetStart().AsTime(); begins.Before(s.start) {
-		s.start = begins
-	}
-	s.plans = []plan.Old{next}
-}
-
-func (s *system) state() *taplinev1.PlanState { return s.plans[0].State }
-
-// step plans once; done has a fetcher do all that waits, which answers what is pick says.
-func (s *system) step(pick func(*taplinev1.Job) *taplinev1.WindowRecord) {
-	if len(s.plans) == 0 || len(s.c.Set) == 0 {
-		return
-	}
-	was := s.state().GetLiveHead().AsTime()
-	s.plans[0].State = proto.CloneOf(s.state())
-	out := plan.Step(s.c, s.state(), plan.Input{Now: s.now, Outcomes: s.outcomes})
-	if s.state().GetLiveHead().AsTime().Before(was) {
-		s.fatal("the head went back from %s", was)
-	}
-	for _, r := range out.Lost {
-		if r.End.After(plan.Oldest(s.now).Add(window.MinSpan)) {
-			s.fatal("%s is lost at %s: %s", r.Window, s.now, r.Reason)
-		}
-		for _, f := range r.Feeds {
-			s.lost[feed.Feed(f)] = append(s.lost[feed.Feed(f)], r.Window)
-		}
-	}
-	for _, r := range out.Sealed {
-		for _, f := range r.Feeds {
-			s.sealed[feed.Feed(f)] = append(s.sealed[feed.Feed(f)], r.Window)
-		}
-	}
-	if out.Dropped != nil {
-		s.start = out.Dropped.End
-	}
-	for _, j := range plan.Offered(s.state()) {
-		if s.outcomes[j.GetId()] != nil && !j.GetAside() || span(j).End.Add(time.Duration(j.GetPass())*time.Minute).After(s.now) {
-			continue
-		}
-		if r := pick(j); r != nil {
-			s.outcomes[j.GetId()] = r
-			for _, f := range j.GetFeeds() {
-				if r.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED {
-					s.read[feed.Feed(f)] = append(s.read[feed.Feed(f)], span(j))
-				}
-			}
-		}
-	}
-}
-
-func (s *system) answer(*taplinev1.Job) *taplinev1.WindowRecord { return fetched(s.now, 0) }
-
-// run lets time go on with a healthy system.
-func (s *system) run(d, every time.Duration) {
-	for end := s.now.Add(d); s.now.Before(end); s.now = s.now.Add(every) {
-		s.step(s.answer)
-		s.check()
-	}
-}
-
-// offs is what of a feed is listed as not collected.
-func (s *system) offs(f feed.Feed) (spans []window.Window) {
-	for _, o := range s.state().GetOffs() {
-		if o.GetFeed() == string(f) {
-			end := s.now
-			if o.GetEnd() != nil {
-				end = o.GetEnd().AsTime()
-			}
-			spans = append(spans, window.New(o.GetStart().AsTime(), end))
-		}
-	}
-	return spans
-}
-
-// unread is what of a feed waits or is unproven.
-func (s *system) unread(f feed.Feed) (spans []window.Window) {
-	for _, d := range plan.Unread(s.state()) {
-		if slices.Contains(d.Feeds, string(f)) {
-			spans = append(spans, d.Window)
-		}
-	}
-	return spans
-}
-
-// check finds instants since the first start that are neither read, nor to be read, nor lost, nor listed as not collected.
-func (s *system) check() {
-	if len(s.plans) == 0 {
-		return
-	}
-	for _, f := range feed.SIEM() {
-		offs := s.offs(f)
-		collected := slices.Contains(s.plans[0].Set, f)
-		if !collected && len(offs) == 0 {
-			continue
-		}
-		end := s.now
-		if open := len(s.c.Set) > 0 && slices.Contains(s.c.Set, f); open {
-			end = s.state().GetLiveHead().AsTime()
-		}
-		known := slices.Concat(s.read[f], s.lost[f], offs, s.unread(f))
-		if missing := window.New(s.start, end).Missing(known); len(missing) > 0 {
-			s.fatal("%s at %s: nobody knows of %s", f, s.now, missing)
-		}
-	}
-}
 
 // TestNoChangeForgetsAnInstant: with random changes of the feeds, the start time and the sweeps, and pauses of any
 // length between, in which nothing runs.
@@ -234,39 +72,39 @@ func TestTableOfChanges(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause  time.Duration
 		change func(*system)
-		then   func(t *testing.T, s *system, before time.Time)
+		then   func(s *system, before time.Time)
 	}{
-		"nothing": {3 * day, func(*system) {}, func(t *testing.T, s *system, before time.Time) {
+		"nothing": {3 * day, func(*system) {}, func(s *system, before time.Time) {
 			if head(s) != before || s.state().GetGeneration() != 0 || len(s.notes) > 0 {
-				t.Errorf("head %s, notes %v", head(s), s.notes)
+				s.errorf("head %s, notes %v", head(s), s.notes)
 			}
 		}},
-		"a feed less": {time.Minute, func(s *system) { s.c.Set = two }, func(t *testing.T, s *system, before time.Time) {
+		"a feed less": {time.Minute, func(s *system) { s.c.Set = two }, func(s *system, before time.Time) {
 			if waits := s.unread(feed.ClicksBlocked); head(s) != before || len(waits) > 1 {
-				t.Errorf("the others begin anew: head %s, before %s, %v", head(s), before, waits)
+				s.errorf("the others begin anew: head %s, before %s, %v", head(s), before, waits)
 			}
-			wantOff(t, s, feed.ClicksPermitted, window.New(before, s.now))
+			s.wantOff(feed.ClicksPermitted, window.New(before, s.now))
 			if len(s.offs(feed.ClicksBlocked)) > 0 {
-				t.Errorf("%v is listed for a feed that is on", s.offs(feed.ClicksBlocked))
+				s.errorf("%v is listed for a feed that is on", s.offs(feed.ClicksBlocked))
 			}
 		}},
-		"a feed less over a pause": {3 * day, func(s *system) { s.c.Set = two }, func(t *testing.T, s *system, before time.Time) {
+		"a feed less over a pause": {3 * day, func(s *system) { s.c.Set = two }, func(s *system, before time.Time) {
 			if head(s) != before {
-				t.Errorf("the others go on at %s, and had come to %s", head(s), before)
+				s.errorf("the others go on at %s, and had come to %s", head(s), before)
 			}
-			wantOff(t, s, feed.ClicksPermitted, window.New(before, s.now))
+			s.wantOff(feed.ClicksPermitted, window.New(before, s.now))
 		}},
 		"off and on within seven days": {time.Minute, func(s *system) {
 			s.c.Set = two
 			s.launch()
 			s.run(3*day, 10*time.Minute)
 			s.c.Set = feed.SIEM()
-		}, func(t *testing.T, s *system, before time.Time) {
+		}, func(s *system, before time.Time) {
 			if open := window.New(before, head(s)).Missing(s.unread(feed.ClicksPermitted)); len(open) > 0 || len(s.state().GetOffs()) > 0 {
-				t.Errorf("not waiting: %s; off: %v", open, s.state().GetOffs())
+				s.errorf("not waiting: %s; off: %v", open, s.state().GetOffs())
 			}
 			if waits := s.unread(feed.ClicksBlocked); len(waits) > 1 || waits[0].Span() > 10*time.Minute { // what was outstanding
-				t.Errorf("a feed that was on waits for %v", s.unread(feed.ClicksBlocked))
+				s.errorf("a feed that was on waits for %v", s.unread(feed.ClicksBlocked))
 			}
 		}},
 		"off and on after eight days": {time.Minute, func(s *system) {
@@ -274,109 +112,103 @@ func TestTableOfChanges(t *testing.T) {
 			s.launch()
 			s.run(8*day, 10*time.Minute)
 			s.c.Set = feed.SIEM()
-		}, func(t *testing.T, s *system, before time.Time) {
+		}, func(s *system, before time.Time) {
 			oldest := plan.Oldest(s.now)
-			wantOff(t, s, feed.ClicksPermitted, window.New(before, oldest))
+			s.wantOff(feed.ClicksPermitted, window.New(before, oldest))
 			if open := window.New(oldest, head(s)).Missing(s.unread(feed.ClicksPermitted)); len(open) > 0 {
-				t.Errorf("served and not waiting: %s", open)
+				s.errorf("served and not waiting: %s", open)
 			}
 		}},
 		"all off, and on after a day": {time.Minute, func(s *system) {
 			s.c.Set = nil
 			s.launch()
 			for _, f := range feed.SIEM() {
-				wantOff(t, s, f, window.New(head(s), s.now))
+				s.wantOff(f, window.New(head(s), s.now))
 			}
 			if jobs := plan.Offered(s.state()); len(jobs) > 0 {
-				t.Errorf("jobs of no feed: %v", jobs)
+				s.errorf("jobs of no feed: %v", jobs)
 			}
 			s.now = s.now.Add(day)
 			s.check()
 			s.c.Set = feed.SIEM()
-		}, func(t *testing.T, s *system, before time.Time) {
+		}, func(s *system, before time.Time) {
 			s.run(2*time.Hour, time.Minute)
 			if open := window.New(before, head(s)).Missing(slices.Concat(s.read[feed.ClicksBlocked], s.unread(feed.ClicksBlocked))); len(open) > 0 {
-				t.Errorf("not read: %s", open)
+				s.errorf("not read: %s", open)
 			}
 		}},
 		"a new feed": {time.Minute, func(s *system) {
-			*s = *newSystem(s.fatal, two, 12*time.Hour)
+			*s = *newSystem(s.fatal, two, 12*time.Hour) // of another tenant, so to speak
 			s.run(2*day, 10*time.Minute)
 			s.c.Set = feed.SIEM()
 			s.startTime(12 * time.Hour)
-		}, func(t *testing.T, s *system, _ time.Time) {
+		}, func(s *system, _ time.Time) {
 			from := s.now.Add(-12 * time.Hour).Truncate(time.Minute)
 			if open := window.New(from, head(s)).Missing(s.unread(feed.ClicksPermitted)); len(open) > 0 {
-				t.Errorf("a feed that is new is to be read from the start time on, and not %s", open)
+				s.errorf("a feed that is new is to be read from the start time on, and not %s", open)
 			}
-			wantOff(t, s, feed.ClicksPermitted, window.New(s.start, from))
+			s.wantOff(feed.ClicksPermitted, window.New(s.start, from))
 		}},
-		"another age, later than what is read": {3 * day, func(s *system) { s.startTime(time.Hour) }, func(t *testing.T, s *system, before time.Time) {
+		"another age, later than what is read": {3 * day, func(s *system) { s.startTime(time.Hour) }, func(s *system, before time.Time) {
 			if head(s) != before || len(s.notes) != 1 || !strings.Contains(s.notes[0], "12h0m0s") || !strings.Contains(s.notes[0], "1h0m0s") {
-				t.Errorf("head %s, before %s, notes %v", head(s), before, s.notes)
+				s.errorf("head %s, before %s, notes %v", head(s), before, s.notes)
 			}
 		}},
-		"the same age": {3 * day, func(s *system) { s.startTime(12 * time.Hour) }, func(t *testing.T, s *system, before time.Time) {
+		"the same age": {3 * day, func(s *system) { s.startTime(12 * time.Hour) }, func(s *system, before time.Time) {
 			if head(s) != before || len(s.notes) > 0 {
-				t.Errorf("head %s, before %s, notes %v", head(s), before, s.notes)
+				s.errorf("head %s, before %s, notes %v", head(s), before, s.notes)
 			}
 		}},
-		"an earlier start": {time.Minute, func(s *system) { s.startTime(7 * day) }, func(t *testing.T, s *system, _ time.Time) {
+		"an earlier start": {time.Minute, func(s *system) { s.startTime(7 * day) }, func(s *system, _ time.Time) {
 			old := epoch.Add(-12 * time.Hour).Truncate(time.Minute)
 			if open := window.New(plan.Oldest(s.now), old).Missing(s.unread(feed.ClicksBlocked)); len(open) > 0 || len(s.notes) != 1 {
-				t.Errorf("not waiting: %s; notes %v", open, s.notes)
+				s.errorf("not waiting: %s; notes %v", open, s.notes)
 			}
 			if s.run(2*time.Hour, time.Minute); len(s.unread(feed.ClicksBlocked)) > 3 {
-				t.Errorf("after two hours: %v", s.unread(feed.ClicksBlocked))
+				s.errorf("after two hours: %v", s.unread(feed.ClicksBlocked))
 			}
 		}},
-		"no sweeps any more": {time.Minute, func(s *system) { s.c.Sweeps = nil }, func(t *testing.T, s *system, before time.Time) {
+		"no sweeps any more": {time.Minute, func(s *system) { s.c.Sweeps = nil }, func(s *system, before time.Time) {
 			s.run(time.Hour, time.Minute)
 			if open := window.New(s.start, before.Add(-10*time.Minute)).Missing(s.sealed[feed.ClicksBlocked]); len(open) > 0 {
-				t.Errorf("waits for sweeps that are off: %s", open)
+				s.errorf("waits for sweeps that are off: %s", open)
 			}
 		}},
 		"other intervals, margin and overlap": {time.Hour, func(s *system) {
 			s.c.Poll, s.c.Margin, s.c.Overlap = time.Hour, 30*time.Minute, 0
-		}, func(t *testing.T, s *system, before time.Time) {
+		}, func(s *system, before time.Time) {
 			s.run(5*time.Hour, time.Minute)
 			if head(s).Before(before.Add(3 * time.Hour)) {
-				t.Errorf("it does not go on: %s", head(s))
+				s.errorf("it does not go on: %s", head(s))
 			}
 		}},
 		"plans that an earlier version left": {3 * day, func(s *system) { // of TAP_FEEDS changed with a short start time
 			second := plan.Config{Tenant: "main", Set: two, Start: s.now.Add(-12 * time.Hour), Margin: s.c.Margin}
 			s.plans = append(s.plans, plan.Old{Set: two, State: plan.Start(second, s.now)})
 			s.c.Set = two
-		}, func(t *testing.T, s *system, before time.Time) {
+		}, func(s *system, before time.Time) {
 			if open := window.New(before, head(s)).Missing(s.unread(feed.ClicksBlocked)); len(open) > 0 {
-				t.Errorf("the hole is still there: %s", open)
+				s.errorf("the hole is still there: %s", open)
 			}
-			wantOff(t, s, feed.ClicksPermitted, window.New(before, s.now))
+			s.wantOff(feed.ClicksPermitted, window.New(before, s.now))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSystem(t.Fatalf, feed.SIEM(), 12*time.Hour)
 			s.run(2*day, 10*time.Minute)
+			s.errorf = t.Errorf
 			before := head(s)
 			s.now = s.now.Add(c.pause)
 			c.change(s)
 			s.launch()
 			s.check()
-			c.then(t, s, before)
+			c.then(s, before)
 			s.run(3*time.Hour, time.Minute) // and it works
 			if behind := s.now.Sub(head(s)); len(s.c.Set) > 0 && behind > 2*time.Hour {
 				t.Errorf("three hours later live reading is %s behind", behind)
 			}
 		})
-	}
-}
-
-func wantOff(t *testing.T, s *system, f feed.Feed, w window.Window) {
-	t.Helper()
-	if open := w.Missing(s.offs(f)); len(open) > 0 {
-		t.Errorf("%s is not listed as switched off in %s", f, open)
 	}
 }
 
