@@ -110,7 +110,8 @@ func (p *planner) fetched(j *taplinev1.Job, record *taplinev1.WindowRecord) []*t
 	next := p.anew(j, rest)
 	next.Overlap = uint32(begin.Sub(rest.Start) / time.Second)
 	a := p.aside(next, fmt.Sprintf("an answer proved the window read up to %s only", end.Format(time.RFC3339)))
-	a.RetryAt = timestamppb.New(p.in.Now.Add(firstBackoff))
+	served := earlier(w.End.Add(p.margin()), p.in.Now.Add(maxLag))
+	a.RetryAt = timestamppb.New(later(p.in.Now.Add(firstBackoff), served))
 	return []*taplinev1.Aside{a}
 }
 
