@@ -27,7 +27,7 @@ type siege struct {
 }
 
 // told is the delay of alarms that are raised at once: a call, a heartbeat and a look.
-const told = time.Minute
+const told = 90 * time.Second
 
 func faulty(faults ...tapsim.Fault) func(context.Context, *world) error {
 	return func(_ context.Context, w *world) error {
