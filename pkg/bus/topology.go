@@ -94,6 +94,7 @@ const (
 	rawPrefix   = "raw."
 	eventPrefix = "event."
 	deadPrefix  = "dead."
+	trialPrefix = "trial." // of streams that setup makes for a moment
 )
 
 // jobSubject is unique for each piece of work that may be outstanding: a window, whatever
@@ -129,6 +130,9 @@ func eventSubject(tenant, table string) string { return eventPrefix + tenant + "
 func deadSubject(tenant, stage, feed string) string {
 	return deadPrefix + token(tenant) + "." + token(stage) + "." + token(feed)
 }
+
+// trialSubject is one of what setup tries a server with.
+func trialSubject(id, what string) string { return trialPrefix + id + "." + what }
 
 // token makes any text usable as one subject token; only dead letters need it,
 // since what is wrong with them may be the very name.

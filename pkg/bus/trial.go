@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	trialPrefix = "TRIAL_"
+	trialStream = "TRIAL_" // and an id
 	// trialLeft is the age from which on a trial is over, and was interrupted.
 	trialLeft = time.Hour
 )
@@ -26,7 +26,7 @@ func (b *Bus) try(ctx context.Context, replicas int) error {
 	}
 	id := rand.Text()
 	cfg := jetstream.StreamConfig{
-		Name: trialPrefix + id, Subjects: []string{"trial." + id + ".>"}, Description: "made and removed by tapctl setup", Storage: jetstream.FileStorage,
+		Name: trialStream + id, Subjects: []string{trialSubject(id, ">")}, Description: "made and removed by tapctl setup", Storage: jetstream.FileStorage,
 		AllowAtomicPublish: true, AllowDirect: true, MaxAge: trialLeft, Replicas: replicas,
 	}
 	stream, err := b.js.CreateStream(ctx, cfg)
@@ -34,7 +34,7 @@ func (b *Bus) try(ctx context.Context, replicas int) error {
 		return b.unfit("make a stream that takes atomic batches", err)
 	}
 	defer func() { _ = b.js.DeleteStream(context.WithoutCancel(ctx), cfg.Name) }() // else the next setup does
-	mark := "trial." + id + ".mark"
+	mark := trialSubject(id, "mark")
 	if err := b.tryBatch(ctx, id, mark); err != nil {
 		return b.unfit("store an atomic batch", err)
 	}
@@ -54,7 +54,7 @@ func (b *Bus) tryBatch(ctx context.Context, id, mark string) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	for range 2 {
-		if err := p.Add("trial."+id+".row", []byte("x")); err != nil {
+		if err := p.Add(trialSubject(id, "row"), []byte("x")); err != nil {
 			return errors.Join(err, p.Discard())
 		}
 	}
@@ -80,10 +80,10 @@ var errUnexpected = errors.New("it answers something else")
 
 // sweepTrials removes what interrupted trials left.
 func (b *Bus) sweepTrials(ctx context.Context) error {
-	names := b.js.StreamNames(ctx, jetstream.WithStreamListSubject("trial.>"))
+	names := b.js.StreamNames(ctx, jetstream.WithStreamListSubject(trialPrefix+">"))
 	var left []string
 	for name := range names.Name() {
-		if strings.HasPrefix(name, trialPrefix) {
+		if strings.HasPrefix(name, trialStream) {
 			left = append(left, name)
 		}
 	}

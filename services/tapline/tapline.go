@@ -46,6 +46,11 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 	}
 	tenant := c.Fetcher.Tenant.Name
 	defer heartbeat.Start(ctx, conn, rt, heartbeat.Scheduler(tenant), heartbeat.Fetcher(tenant), heartbeat.Enricher(tenant), heartbeat.Shipper(tenant))()
+	state, err := conn.Bucket(ctx, bus.BucketState)
+	if err != nil {
+		return fmt.Errorf("look at the streams in %s: %w", c.natsDir(), err)
+	}
+	defer watchDisk(ctx, &disk{dir: c.natsDir(), streams: conn, healthy: server.Healthy}, tenant, state, rt)()
 	rt.Health.OK(name) // from here on readiness is the stages' to tell
 	return lifecycle.Run(ctx, parts...)
 }
