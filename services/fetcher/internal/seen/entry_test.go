@@ -257,3 +257,25 @@ func TestAFullListGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysStay: they are stored, and read for eight days by whatever version comes next.
+func TestKeysStay(t *testing.T) {
+	t.Parallel()
+	store := &memory{values: map[string]bus.Entry{}}
+	s := Open(store, "main", &Hints{}, "live")
+	s.chunk = 1
+	at := time.Date(2026, 3, 11, 8, 59, 59, 999e6, time.UTC)
+	for i := range uint64(3) {
+		if _, err := s.Add(t.Context(), feed.MessagesDelivered, at.UnixMilli(), i<<40, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"main.messagesDelivered.2026031108", "main.messagesDelivered.2026031108.1", "main.messagesDelivered.2026031108.2"} {
+		if len(store.values[key].Value) != 24 {
+			t.Errorf("%s is missing: %v", key, store.values)
+		}
+	}
+}

@@ -75,7 +75,7 @@ func (f *failing) UpdateAll(ctx context.Context, changes []bus.Change) error {
 func TestAnyCallMayFail(t *testing.T) {
 	t.Parallel()
 	met := make(map[string]int)
-	for _, chunk := range []int{7, 100} { // hours that are written one by one, and together
+	for _, chunk := range []int{6, 7, 100} { // hours that are written together in their second chunk, one by one, and together
 		for _, after := range []bool{false, true} {
 			letFail(t, chunk, after, met)
 		}
@@ -88,7 +88,10 @@ func TestAnyCallMayFail(t *testing.T) {
 // letFail plays one job again and again, and lets another of its calls fail each time.
 func letFail(t *testing.T, chunk int, after bool, met map[string]int) {
 	t.Helper()
-	const before, rivals, added = 10, 2, 9
+	before, rivals, added := 10, 2, 9
+	if chunk == 6 {
+		before, rivals, added = 7, 1, 2
+	}
 	for n := 1; ; n++ {
 		m := &memory{values: map[string]bus.Entry{}}
 		add := func(s *Sets, from, records int, want Verdict) (failures int) {
