@@ -128,7 +128,7 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
-		now: deps.Now, scale: step.Wait, breakers: pace.NewBreakers(time.Now, step.Wait), ladder: ladder.New(), doubts: newDoubts(),
+		now: deps.Now, scale: step.Wait, breakers: pace.NewBreakers(time.Now, step.Wait), ladder: ladder.New(deps.Now), doubts: newDoubts(),
 		share:  pace.NewShare(func(pool string) int { return cfg.Quota.Limits()[feed.Pool(pool)] }),
 		polite: rate.NewLimiter(rate.Limit(cfg.Expand.Rate), cfg.Expand.Calls), registry: deps.Metrics,
 	}, nil

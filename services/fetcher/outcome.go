@@ -16,6 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/ladder"
+	"github.com/tapline/tapline/services/fetcher/internal/pace"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
@@ -106,12 +107,12 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 	pool, now := string(failure.endpoint.Pool), f.now()
 	d := f.ladder.Failed(ladder.Failure{
 		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Asked: failure.window.Span(), Class: class, Divisible: w.divisible(),
-		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), Spent: f.share.Wait(pool, now) > 0,
+		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), ByOthers: failure.endpoint.Path != w.endpoint.Path, Spent: f.share.Scant(pool, now),
 	})
-	if d.Own {
+	if d.Own || d.Serving {
 		f.share.Spent(pool, now)
 	}
-	wait := f.cool(w, failure.endpoint, failure.err, 0)
+	wait := f.coolFor(w, failure, d.Serving)
 	switch d.Step {
 	case ladder.Split:
 		return f.split(ctx, w, failure.Error())
@@ -120,10 +121,19 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 		f.log.Error("a window was asked for in vain and is set aside", slog.String("job", w.job.GetId()), slog.Int("failures", d.Failures), slog.Any("error", failure.err))
 		return f.setAside(ctx, w, d.Failures, failure.Error())
 	}
-	if _, byOthers := f.ladder.Failures(w.job.GetId(), int(w.job.GetFailures())); byOthers {
+	if f.ladder.ByOthers(w.job.GetId(), int(w.job.GetFailures())) {
 		wait = max(f.waitFor(w, f.others(w)), f.scale(firstOther))
 	}
 	return bus.RetryAfter(failure.err, min(wait, longestWait))
+}
+
+// coolFor opens the breaker of an endpoint that failed for a window. While the endpoint serves others, the lane waits only as long as
+// the share of windows that fail wants it: the next window may be a good one.
+func (f *Fetcher) coolFor(w *work, failure *failed, serving bool) time.Duration {
+	if !serving {
+		return f.cool(w, failure.endpoint, failure.err, 0)
+	}
+	return f.rests(w, failure.endpoint, failure.err, pace.Brief(f.share.Wait(string(failure.endpoint.Pool), f.now())))
 }
 
 // firstOther is how long a window waits before it is asked for another way.

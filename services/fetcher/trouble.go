@@ -31,10 +31,14 @@ var credential = pace.Key{Endpoint: "credential"}
 
 // cool opens the breaker of an endpoint for the lane of a job, and reports for how long.
 func (f *Fetcher) cool(w *work, e feed.Endpoint, cause error, least time.Duration) time.Duration {
+	curve := pace.CurveOf(w.key(e.Path).Lane, f.cfg.Quota.Limits()[e.Pool])
+	curve.Least = least
+	return f.rests(w, e, cause, curve)
+}
+
+func (f *Fetcher) rests(w *work, e feed.Endpoint, cause error, curve pace.Curve) time.Duration {
 	key := w.key(e.Path)
-	wait, first := f.breakers.Failed(key, pace.Failure{
-		Curve: pace.CurveOf(key.Lane, f.cfg.Quota.Limits()[e.Pool]), Odd: odd(cause), Least: least, Quiet: least > 0, Words: cause.Error(),
-	})
+	wait, first := f.breakers.Failed(key, pace.Failure{Curve: curve, Odd: odd(cause), Quiet: curve.Least > 0, Words: cause.Error()})
 	if first {
 		f.log.Warn("a call to Proofpoint failed", slog.String("lane", key.Lane), slog.Any("error", cause))
 	}

@@ -82,9 +82,8 @@ func (f *Fetcher) others(w *work) []call {
 // the others prove windows, these are asked.
 func (f *Fetcher) way(w *work) (calls []call, wait time.Duration) {
 	calls = f.planned(w)
-	_, byOthers := f.ladder.Failures(w.job.GetId(), int(w.job.GetFailures()))
 	wait = f.waitFor(w, calls)
-	if byOthers || (wait > 0 && f.doubts.detour(w.endpoint.Path)) {
+	if f.ladder.ByOthers(w.job.GetId(), int(w.job.GetFailures())) || (wait > 0 && f.doubts.detour(w.endpoint.Path)) {
 		calls = f.others(w)
 		wait = f.waitFor(w, calls)
 	}

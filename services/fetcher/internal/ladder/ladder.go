@@ -35,6 +35,8 @@ const (
 	enough = 3
 	// anyway is how many failures a window has before it is cut although everything fails.
 	anyway = 6
+	// lately is how long an endpoint that served others is taken to serve them.
+	lately = 5 * time.Minute
 	// tiny is a window that is not cut for an odd answer: the cause is hardly its length.
 	tiny = time.Minute
 )
@@ -49,26 +51,33 @@ type Failure struct {
 	Divisible bool // the planner can cut it, in time or by feeds
 	Carried   int  // failures that the job brings along
 	Aside     bool // it is one that was set aside
-	Spent     bool // windows that fail have used up their share
+	ByOthers  bool // another endpoint was asked than the usual one
+	Spent     bool // windows that fail have used up their share: one is cut at a time, to find out whether its length is the reason
 }
 
 // Decision is what a failure means.
 type Decision struct {
 	Step     Step
 	Own      bool // the window itself is the reason
+	Serving  bool // the endpoint serves other windows
 	Failures int  // of its own in a row, for a window that is set aside
 }
 
 // Ladder remembers the windows that fail, and what the endpoints do. It is safe for concurrent use.
 type Ladder struct {
+	now func() time.Time
+
 	mu    sync.Mutex
 	jobs  map[string]*job
 	paths map[string]*path
+	// servedAt is when any endpoint served a window.
+	servedAt time.Time
 }
 
 // job is a window that was asked for and is not read.
 type job struct {
 	calls, tried, own int
+	others            int               // failures that were not its own
 	served            map[string]uint64 // what each path had served when it failed for the job last
 	odd               bool              // the last failure was an odd answer
 	lacks             map[string]string // what the answers lacked -> the first path that did
@@ -78,7 +87,9 @@ type job struct {
 const maxJobs = 4096
 
 // New is a ladder that remembers nothing.
-func New() *Ladder { return &Ladder{jobs: make(map[string]*job), paths: make(map[string]*path)} }
+func New(now func() time.Time) *Ladder {
+	return &Ladder{now: now, jobs: make(map[string]*job), paths: make(map[string]*path)}
+}
 
 func (l *Ladder) job(id string) *job {
 	j := l.jobs[id]
@@ -112,16 +123,19 @@ func (l *Ladder) Calls(id string) int {
 	return 0
 }
 
-// Failures is how often a job has failed for reasons of its own in this process, and ByOthers whether the endpoints of its
-// single feeds are to be asked next: an odd answer is asked for by turns.
-func (l *Ladder) Failures(id string, carried int) (failures int, byOthers bool) {
+// ByOthers reports whether other endpoints are to be asked next: an odd answer is asked for by turns, and so is a window for which an
+// endpoint fails again and again.
+func (l *Ladder) ByOthers(id string, carried int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	j := l.jobs[id]
-	if j == nil || j.tried == 0 {
-		return carried, carried%2 == 1
+	switch {
+	case j == nil || j.tried == 0:
+		return carried%2 == 1
+	case j.odd:
+		return (carried+j.own)%2 == 1
 	}
-	return carried + j.own, j.odd && (carried+j.own)%2 == 1
+	return j.others >= enough && j.others%2 == 1
 }
 
 // Lacks notes that an answer from a path lacks something. It reports whether an answer for the same job from another
@@ -148,21 +162,30 @@ func (l *Ladder) Done(id string) {
 func (l *Ladder) Failed(f Failure) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	j, p := l.job(f.ID), l.path(f.Path)
-	class := p.believes(f.Class, f.Asked)
+	j, p, now := l.job(f.ID), l.path(f.Path), l.now()
+	class := p.believes(f.Class, f.Asked, now)
 	serving := j.serving(f.Path, p)
 	own := class >= Odd || (class != Everyones && serving)
 	j.tried++
 	j.served[f.Path], j.odd, p.failing = p.served, class == Odd, true
-	if own && class != Short {
+	switch {
+	case !own:
+		j.others++
+	case class != Short:
 		j.own++
 	}
-	d := Decision{Step: j.step(f, class, serving && p.served > 0), Own: own, Failures: max(f.Carried+j.own, enough)}
+	last := p.servedAt
+	if f.ByOthers { // it is asked for windows that fail, so what the usual one serves counts
+		last = l.servedAt
+	}
+	lately := !last.IsZero() && now.Sub(last).Abs() < lately
+	f.Spent = f.Spent && !p.tries(f.Window, now)
+	d := Decision{Step: j.step(f, class, serving && p.served > 0), Own: own, Serving: lately, Failures: max(f.Carried+j.own, enough)}
 	if f.Aside && own && d.Step == Again { // one call for each offer
 		d.Step = Aside
 	}
-	if d.Step == Split && class == Odd {
-		p.suspect = f.Window
+	if d.Step == Split && class != Long {
+		p.cut(f.Window, now)
 	}
 	return d
 }

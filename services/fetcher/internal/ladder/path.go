@@ -8,13 +8,18 @@ import (
 
 // path is what an endpoint does in this process.
 type path struct {
-	served  uint64 // windows
-	failing bool   // its last answer served none
+	served   uint64 // windows
+	servedAt time.Time
+	failing  bool // its last answer served none
 	// Lengths that were served; 0 if none was.
 	shortest, longest time.Duration
 	// Lengths that were refused as too short or too long; 0 if none was, or the endpoint served one all the same.
 	tooShort, tooLong time.Duration
-	suspect           window.Window // was refused in words that may say that it is too long
+	// When tooLong was learned. After an hour it is found out anew: it may have been something else.
+	longAt time.Time
+	// suspect was cut for a failure that may come from its length; trial is the first such window, since trialAt.
+	suspect, trial window.Window
+	trialAt        time.Time
 }
 
 func (l *Ladder) path(name string) *path {
@@ -27,16 +32,44 @@ func (l *Ladder) path(name string) *path {
 }
 
 // believes takes what an answer says about the length only if the endpoint has not served such a length.
-func (p *path) believes(class Class, span time.Duration) Class {
+func (p *path) believes(class Class, span time.Duration, now time.Time) Class {
 	switch {
 	case class == Long && span <= p.longest, class == Short && p.shortest > 0 && span >= p.shortest, class == Short && span >= window.MaxSpan:
 		return Odd
-	case class == Long && (p.tooLong == 0 || span < p.tooLong):
-		p.tooLong = span
+	case class == Long:
+		p.refuse(span, now)
 	case class == Short:
 		p.tooShort = max(p.tooShort, span)
 	}
 	return class
+}
+
+// holds is how long a length is known to be refused.
+const holds = time.Hour
+
+// refuse notes a length that is too long.
+func (p *path) refuse(span time.Duration, now time.Time) {
+	if p.tooLong == 0 || span < p.tooLong || now.Sub(p.longAt) > holds {
+		p.tooLong, p.longAt = span, now
+	}
+}
+
+// tries reports whether a window may be cut to find out about its length: none is being tried, or it is a part of what was
+// cut last. So one part of each part is followed, down to the shortest.
+func (p *path) tries(w window.Window, now time.Time) bool {
+	return p.trial.Empty() || now.Sub(p.trialAt) > holds || within(w, p.suspect)
+}
+
+// cut notes that a window is planned in parts.
+func (p *path) cut(w window.Window, now time.Time) {
+	p.suspect = w
+	if p.tries(w, now) && !within(w, p.trial) {
+		p.trial, p.trialAt = w, now
+	}
+}
+
+func within(w, outer window.Window) bool {
+	return !w.Start.Before(outer.Start) && !w.End.After(outer.End)
 }
 
 // Served notes that an endpoint has served a window.
@@ -45,7 +78,8 @@ func (l *Ladder) Served(name string, w window.Window) {
 	defer l.mu.Unlock()
 	p, span := l.path(name), w.Span()
 	p.served++
-	p.failing = false
+	p.servedAt, p.failing = l.now(), false
+	l.servedAt = p.servedAt
 	if p.shortest == 0 || span < p.shortest {
 		p.shortest = span
 	}
@@ -56,12 +90,15 @@ func (l *Ladder) Served(name string, w window.Window) {
 	if span >= p.tooLong {
 		p.tooLong = 0
 	}
-	// A part of what was refused is served, and nothing of its length ever was: the words said "too long".
-	if s := p.suspect; !s.Empty() && !w.Start.Before(s.Start) && !w.End.After(s.End) && p.longest < s.Span() {
-		p.tooLong = s.Span()
+	// A part of what was cut is served, and nothing of its length ever was: it was too long.
+	if !p.suspect.Empty() && within(w, p.suspect) && p.longest < p.suspect.Span() {
+		p.refuse(p.suspect.Span(), p.servedAt)
 	}
 	if p.longest >= p.suspect.Span() {
 		p.suspect = window.Window{}
+	}
+	if within(w, p.trial) {
+		p.trial = window.Window{}
 	}
 }
 
@@ -70,7 +107,7 @@ func (l *Ladder) TooLong(name string, span time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.path(name)
-	return p.tooLong > 0 && span >= p.tooLong
+	return p.tooLong > 0 && span >= p.tooLong && l.now().Sub(p.longAt) <= holds
 }
 
 // Widened is the window to ask for where one is known to be too short: twice as long as what was refused.

@@ -17,10 +17,9 @@ func (k Key) String() string { return k.Endpoint + " (" + k.Lane + ")" }
 // Failure is one call that failed.
 type Failure struct {
 	Curve Curve
-	Odd   bool          // it was answered, but not in a way that proves anything
-	Least time.Duration // that the breaker stays open
-	Quiet bool          // it has an alarm of its own
-	Words string        // what happened, for people
+	Odd   bool   // it was answered, but not in a way that proves anything
+	Quiet bool   // it has an alarm of its own
+	Words string // what happened, for people
 }
 
 // Trouble is a breaker that is not closed.
@@ -125,7 +124,7 @@ func (b *Breakers) Failed(k Key, f Failure) (wait time.Duration, first bool) {
 	if br.failures == 1 {
 		br.since = now
 	}
-	wait = b.scale(jitter(max(f.Curve.after(br.failures, f.Odd), f.Least)))
+	wait = b.scale(jitter(f.Curve.after(br.failures, f.Odd)))
 	br.last, br.until = f, now.Add(wait)
 	return wait, br.failures == 1
 }

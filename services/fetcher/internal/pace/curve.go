@@ -10,6 +10,8 @@ import (
 // Curve is how long a breaker stays open.
 type Curve struct {
 	First, Most time.Duration
+	// Least is how long it stays open at least, whatever else.
+	Least time.Duration
 	// Free is for endpoints without a limit, where an odd answer costs nothing.
 	Free bool
 	// Scarce is for pools of so few calls that a second try has to wait for an hour.
@@ -34,9 +36,19 @@ func CurveOf(lane string, limit int) Curve {
 	return Curve{First: 2 * time.Second, Most: 15 * time.Minute}
 }
 
+// Brief is the curve for failures that are not the endpoint's: it does not grow.
+func Brief(wait time.Duration) Curve {
+	wait = max(wait, 2*time.Second)
+	return Curve{First: wait, Most: wait}
+}
+
 // after is how long the breaker stays open after so many failures in a row. An odd answer is rarely a matter of
 // seconds, and each costs a unit.
 func (c Curve) after(failures int, odd bool) time.Duration {
+	return max(c.grown(failures, odd), c.Least)
+}
+
+func (c Curve) grown(failures int, odd bool) time.Duration {
 	if c.Scarce {
 		if failures == 1 {
 			return c.First
@@ -81,6 +93,12 @@ func (s *Share) of(pool string) *rate.Limiter {
 
 // Spent notes a call that failed.
 func (s *Share) Spent(pool string, now time.Time) { s.of(pool).ReserveN(now, 1) }
+
+// Scant reports whether another failure uses the share up: then nothing that costs more calls should begin.
+func (s *Share) Scant(pool string, now time.Time) bool {
+	l := s.of(pool)
+	return l.Limit() != rate.Inf && l.TokensAt(now) < 2
+}
 
 // Wait is how long a call that is likely to fail should wait; zero means that it may be made.
 func (s *Share) Wait(pool string, now time.Time) time.Duration {

@@ -1,0 +1,247 @@
+package ladder_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/services/fetcher/internal/ladder"
+	"github.com/tapline/tapline/services/fetcher/internal/pace"
+)
+
+// limit is that of pool siem.
+const limit = 1800
+
+// answer is what the API says to one call: the class of the failure, or served.
+type answer struct {
+	class  ladder.Class
+	served bool
+}
+
+var good = answer{served: true}
+
+// world is a scheduler, a fetcher and an API, by a clock that jumps from second to second.
+type world struct {
+	now      time.Time
+	api      func(path string, w window.Window) answer
+	ladder   *ladder.Ladder
+	breakers *pace.Breakers
+	share    *pace.Share
+	lanes    map[string][]*order
+	asides   []*order
+	detour   bool        // others answer what the usual endpoint does not
+	failed   []time.Time // calls
+	read     map[string]int
+	live     time.Time // head
+	old      time.Time // next of backfill
+}
+
+// order is a window in a lane, or set aside.
+type order struct {
+	w        window.Window
+	lane     string
+	due      time.Time
+	failures int
+	aside    bool
+}
+
+func (o *order) id() string { return o.lane + o.w.String() }
+
+var laneNames = []string{"live", "sweep", "backfill", "aside"}
+
+func newWorld(api func(path string, w window.Window) answer) *world {
+	w := &world{now: time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC), api: api, lanes: make(map[string][]*order), read: make(map[string]int)}
+	w.ladder = ladder.New(func() time.Time { return w.now })
+	same := func(d time.Duration) time.Duration { return d }
+	w.breakers = pace.NewBreakers(func() time.Time { return w.now }, same)
+	w.share = pace.NewShare(func(string) int { return limit })
+	w.live, w.old = w.now, w.now.Add(-7*24*time.Hour)
+	return w
+}
+
+// plan fills the lanes as package plan does.
+func (w *world) plan() {
+	if len(w.lanes["live"]) < 2 && w.now.Sub(w.live) >= time.Minute {
+		end := w.now
+		if end.Sub(w.live) > time.Hour {
+			end = w.live.Add(time.Hour)
+		}
+		w.add(&order{w: window.New(w.live, end), lane: "live"})
+		w.live = end
+	}
+	for len(w.lanes["backfill"]) < 4 && w.old.Before(w.now.Add(-time.Hour)) {
+		w.add(&order{w: window.New(w.old, w.old.Add(time.Hour)), lane: "backfill"})
+		w.old = w.old.Add(time.Hour)
+	}
+	if w.now.Minute()%20 == 0 && w.now.Second() == 0 {
+		end := w.now.Add(-35 * time.Minute)
+		w.add(&order{w: window.New(end.Add(-time.Hour), end), lane: "sweep"})
+	}
+	for _, o := range w.asides {
+		if !o.aside && !o.due.After(w.now) && len(w.lanes["aside"]) < 2 {
+			o.aside = true
+			w.lanes["aside"] = append(w.lanes["aside"], o)
+		}
+	}
+	w.asides = slices.DeleteFunc(w.asides, func(o *order) bool { return o.aside })
+}
+
+func (w *world) add(o *order) { w.lanes[o.lane] = append(w.lanes[o.lane], o) }
+
+// turn lets each lane look at its first window that is due.
+func (w *world) turn() {
+	for _, lane := range laneNames {
+		i := slices.IndexFunc(w.lanes[lane], func(o *order) bool { return !o.due.After(w.now) })
+		if i < 0 {
+			continue
+		}
+		o := w.lanes[lane][i]
+		w.lanes[lane] = slices.Delete(w.lanes[lane], i, i+1)
+		w.try(lane, o)
+	}
+}
+
+// try makes the calls for a window, as services/fetcher does.
+func (w *world) try(lane string, o *order) {
+	if o.aside && w.share.Wait("siem", w.now) > 0 {
+		w.wait(lane, o, time.Minute)
+		return
+	}
+	usual := pace.Key{Lane: lane, Endpoint: feed.SIEMAll.Path}
+	if first, second, ok := o.w.Halves(); ok && w.ladder.TooLong(usual.Endpoint, o.w.Span()) {
+		w.add(&order{w: first, lane: o.lane})
+		w.add(&order{w: second, lane: o.lane})
+		return
+	}
+	paths := []string{usual.Endpoint}
+	if w.ladder.ByOthers(o.id(), o.failures) || (w.detour && w.breakers.Wait(usual) > 0) {
+		paths = nil
+		for _, f := range feed.SIEM() {
+			paths = append(paths, feed.Set{f}.Endpoint().Path)
+		}
+	}
+	for _, path := range paths {
+		if wait := w.breakers.Wait(pace.Key{Lane: lane, Endpoint: path}); wait > 0 {
+			w.wait(lane, o, min(wait, time.Minute))
+			return
+		}
+	}
+	for _, path := range paths {
+		asked := w.ladder.Widened(path, o.w)
+		a := w.api(path, asked)
+		key := pace.Key{Lane: lane, Endpoint: path}
+		if !a.served {
+			w.fail(lane, o, call{path, asked}, a)
+			return
+		}
+		w.ladder.Served(path, asked)
+		w.breakers.Served(key)
+	}
+	w.detour = len(paths) > 1
+	w.ladder.Done(o.id())
+	w.read[o.lane]++
+}
+
+// call is a window as it is asked for.
+type call struct {
+	path  string
+	asked window.Window
+}
+
+func (w *world) fail(lane string, o *order, c call, a answer) {
+	w.failed = append(w.failed, w.now)
+	first, second, halves := o.w.Halves()
+	d := w.ladder.Failed(ladder.Failure{
+		ID: o.id(), Path: c.path, Window: o.w, Asked: c.asked.Span(), Class: a.class, Divisible: halves, Carried: o.failures, Aside: o.aside, ByOthers: c.path != feed.SIEMAll.Path,
+		Spent: w.share.Scant("siem", w.now),
+	})
+	if d.Own || d.Serving {
+		w.share.Spent("siem", w.now)
+	}
+	curve := pace.CurveOf(lane, limit)
+	if d.Serving {
+		curve = pace.Brief(w.share.Wait("siem", w.now))
+	}
+	wait, _ := w.breakers.Failed(pace.Key{Lane: lane, Endpoint: c.path}, pace.Failure{Curve: curve, Odd: a.class >= ladder.Odd})
+	switch d.Step {
+	case ladder.Split:
+		w.ladder.Done(o.id())
+		w.add(&order{w: first, lane: o.lane})
+		w.add(&order{w: second, lane: o.lane})
+	case ladder.Aside:
+		w.ladder.Done(o.id())
+		again := min(time.Minute<<min(d.Failures-3, 6), time.Hour)
+		w.asides = append(w.asides, &order{w: o.w, lane: o.lane, failures: d.Failures, due: w.now.Add(again)})
+	default:
+		w.wait(lane, o, min(wait, time.Minute))
+	}
+}
+
+func (w *world) wait(lane string, o *order, d time.Duration) {
+	o.due = w.now.Add(d)
+	w.lanes[lane] = append(w.lanes[lane], o)
+}
+
+// worst is the most calls that failed within an hour.
+func (w *world) worst() (most int) {
+	for i, from := range w.failed {
+		n := 0
+		for _, at := range w.failed[i:] {
+			if at.Sub(from) < time.Hour {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// TestNoAnswerCostsATwentiethOfThePool in an hour, however Proofpoint answers, on one path or on all, about all windows, those of
+// one hour or the one with a certain instant. What it answers well is read meanwhile.
+func TestNoAnswerCostsATwentiethOfThePool(t *testing.T) {
+	t.Parallel()
+	bad := window.New(time.Date(2026, 3, 10, 20, 0, 0, 0, time.UTC), time.Date(2026, 3, 10, 21, 0, 0, 0, time.UTC))
+	instant := window.New(bad.Start.Add(1234*time.Second), bad.Start.Add(1235*time.Second))
+	meets := func(x, y window.Window) bool { return x.Start.Before(y.End) && y.Start.Before(x.End) }
+	for _, class := range []ladder.Class{ladder.Size, ladder.Slow, ladder.Odd, ladder.Long, ladder.Short} {
+		for name, hit := range map[string]func(path string, w window.Window) bool{
+			"everything": func(string, window.Window) bool { return true },
+			"one path":   func(path string, _ window.Window) bool { return path == feed.SIEMAll.Path },
+			"one feed": func(path string, _ window.Window) bool {
+				return path == feed.SIEMAll.Path || path == feed.SIEMMessagesDelivered.Path
+			},
+			"one hour":    func(_ string, w window.Window) bool { return meets(w, bad) },
+			"one instant": func(_ string, w window.Window) bool { return meets(w, instant) },
+			"backfill":    func(_ string, w window.Window) bool { return w.Start.Before(bad.Start) },
+			"long ones":   func(_ string, w window.Window) bool { return w.Span() > 10*time.Minute },
+		} {
+			t.Run(name+" "+strconv.Itoa(int(class)), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(func(path string, asked window.Window) answer {
+					if hit(path, asked) {
+						return answer{class: class}
+					}
+					return good
+				})
+				for range 9 * 3600 {
+					w.plan()
+					w.turn()
+					w.now = w.now.Add(time.Second)
+				}
+				if n := w.worst(); n > limit/20 {
+					t.Errorf("%d calls failed within an hour, %d in nine", n, len(w.failed))
+				}
+				if elsewhere := slices.Contains([]string{"one hour", "one instant", "backfill"}, name); elsewhere && (w.read["live"] < 520 || (w.read["backfill"] < 8 && class != ladder.Long)) {
+					t.Errorf("read in nine hours: %v", w.read)
+				}
+				if testing.Verbose() {
+					t.Log(fmt.Sprint(w.worst(), len(w.failed), w.read, len(w.asides)))
+				}
+			})
+		}
+	}
+}
