@@ -64,7 +64,7 @@ type Range struct {
 	Reason string
 	At     time.Time
 
-	undelivered bool // it was read, and reading it once more brings nothing new
+	Undelivered bool // it was read, and reading it once more brings nothing new
 }
 
 // Book is a part of the ledger with the stages' accounts joined.

@@ -124,7 +124,7 @@ func (b *Book) lose(row *Row) {
 	}
 	b.Ranges = append(b.Ranges, Range{
 		Window: row.Job.Window, State: taplinev1.WindowState_WINDOW_STATE_LOST, Feeds: []feed.Feed{row.Feed},
-		Reason: fmt.Sprintf("read, but %d rows left %s before they were delivered: too old, or purged", row.Lost, from), At: time.UnixMilli(at).UTC(), undelivered: true,
+		Reason: fmt.Sprintf("read, but %d rows left %s before they were delivered: too old, or purged", row.Lost, from), At: time.UnixMilli(at).UTC(), Undelivered: true,
 	})
 }
 
@@ -152,7 +152,7 @@ func (b *Book) Lost(f feed.Feed) []Range {
 	}
 	for _, r := range b.Ranges {
 		if slices.Contains(r.Feeds, f) && r.State == taplinev1.WindowState_WINDOW_STATE_LOST {
-			if r.undelivered {
+			if r.Undelivered {
 				lost = append(lost, r)
 				continue
 			}

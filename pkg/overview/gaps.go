@@ -19,7 +19,10 @@ type Gap struct {
 	To     time.Time `json:"to"`
 	State  string    `json:"state"` // lost, missing, unproven, waiting or off
 	Reason string    `json:"reason,omitempty"`
-	Since  time.Time `json:"since,omitzero"` // of what is unproven: when it was asked for in vain first
+	// Undelivered says that it was read, and is lost since rows left a stream before the sink had them.
+	Undelivered bool `json:"undelivered,omitempty"`
+
+	Since time.Time `json:"since,omitzero"` // of what is unproven: when it was asked for in vain first
 }
 
 // The states of a [Gap].
@@ -100,7 +103,7 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 		var left []window.Window
 		for _, w := range rest {
 			if part := w.Within(o); !part.Empty() {
-				gaps = append(gaps, Gap{f, part.Start, part.End, state, reason, since})
+				gaps = append(gaps, Gap{Feed: f, From: part.Start, To: part.End, State: state, Reason: reason, Since: since})
 			}
 			left = append(left, w.Missing([]window.Window{o})...)
 		}
@@ -113,7 +116,11 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 				take(lost.Within(d.window), d.state, d.reason, d.since)
 			}
 		}
+		known := len(gaps)
 		take(lost.Window, Lost, lost.Reason, time.Time{})
+		for i := known; i < len(gaps); i++ {
+			gaps[i].Undelivered = lost.Undelivered
+		}
 	}
 	read := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED)
 	var unread []window.Window

@@ -255,8 +255,15 @@ func TestUnproven(t *testing.T) {
 	}
 	tt.plan.Asides = []*taplinev1.Aside{{Job: order(3), Failures: 4, Since: at(9), RetryAt: at(12), Reason: "400 without a body"}}
 	tt.plan.LagMs, tt.plan.LagAt = 90_000, at(8)
+	shapes, err := proto.Marshal(&taplinev1.Shapes{Learned: []*taplinev1.LearnedShape{{Lacks: "queryEndTime", At: at(7), JobId: "j"}}})
+	if err == nil {
+		err = tt.state.Put(t.Context(), "shape.main", shapes)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := tt.status()
-	if len(s.Unproven) != 1 || s.Unproven[0].Failures != 4 || s.Unproven[0].Lane != "live" || !s.Feeds[0].Confirmed.Equal(at(10).AsTime()) || s.Learned.Lag != 90 {
+	if len(s.Unproven) != 1 || s.Unproven[0].Failures != 4 || s.Unproven[0].Lane != "live" || !s.Feeds[0].Confirmed.Equal(at(10).AsTime()) || s.Learned.Lag != 90 || len(s.Learned.Shapes) != 1 {
 		t.Errorf("%+v, %+v, %+v", s.Unproven, s.Feeds, s.Learned)
 	}
 	if v := s.Verdict; !v.OK || !strings.HasSuffix(v.Text, "is confirmed; 1 window asked for again") {

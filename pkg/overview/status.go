@@ -91,7 +91,7 @@ type Alarm struct {
 
 // Status looks at everything.
 func (r *Reader) Status(ctx context.Context) (*Status, error) {
-	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Others: []Delivery{}, Programs: []Program{}, Lists: []List{}, Replays: []Replay{}, Unproven: []Unproven{}, Gaps: []Gap{}, Alarms: []Alarm{}}
+	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Others: []Delivery{}, Programs: []Program{}, Lists: []List{}, Replays: []Replay{}, Unproven: []Unproven{}, Gaps: []Gap{}, Alarms: []Alarm{}, Learned: Learned{Shapes: []Shape{}}}
 	sets, err := r.sets(ctx)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	if err := r.expansion(ctx, s); err != nil {
 		return nil, err
 	}
-	for _, look := range []func(context.Context, *Status, []set) error{r.programs, r.lanes, r.pools, r.streams, r.replays, r.alarms} {
+	for _, look := range []func(context.Context, *Status, []set) error{r.programs, r.shapes, r.lanes, r.pools, r.streams, r.replays, r.alarms} {
 		if err := look(ctx, s, sets); err != nil {
 			return nil, err
 		}

@@ -1,14 +1,20 @@
 package overview
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 // Unproven is a window that was asked for, and no answer proves it read. It is asked for again.
@@ -29,6 +35,34 @@ type Learned struct {
 	// Lag is how far behind its clock Proofpoint serves, seconds; 0 if that was not noticed.
 	Lag   float64   `json:"lag_seconds"`
 	LagAt time.Time `json:"lag_at,omitzero"`
+	// Shapes is what its answers lack and are believed all the same.
+	Shapes []Shape `json:"shapes"`
+}
+
+// Shape is a piece of evidence that answers of this API never had, as two endpoints agree.
+type Shape struct {
+	Lacks string    `json:"lacks"`
+	At    time.Time `json:"at"` // when it was learned
+	Job   string    `json:"job"`
+}
+
+// shapes reads what was learned of the shape of answers.
+func (r *Reader) shapes(ctx context.Context, s *Status, _ []set) error {
+	entry, err := r.state.Get(ctx, "shape."+r.tenant)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("overview: %w", err)
+	}
+	learned := &taplinev1.Shapes{}
+	if err := proto.Unmarshal(entry.Value, learned); err != nil {
+		return fmt.Errorf("overview: the shapes of answers are not readable: %w", err)
+	}
+	for _, l := range learned.GetLearned() {
+		s.Learned.Shapes = append(s.Learned.Shapes, Shape{l.GetLacks(), l.GetAt().AsTime(), l.GetJobId()})
+	}
+	return nil
 }
 
 // asides lists the windows of a plan that are unproven.
@@ -109,6 +143,6 @@ func (s set) feeds() []feed.Feed {
 func (s *Status) lessons(one set) {
 	s.Unproven = append(s.Unproven, one.asides()...)
 	if lag := float64(one.plan.GetLagMs()) / 1000; lag > s.Learned.Lag {
-		s.Learned = Learned{lag, one.plan.GetLagAt().AsTime()}
+		s.Learned.Lag, s.Learned.LagAt = lag, one.plan.GetLagAt().AsTime()
 	}
 }

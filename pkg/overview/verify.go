@@ -34,8 +34,8 @@ type Report struct {
 // Sums follow the records from the answers of Proofpoint to the sink:
 //
 //	received - duplicates - dead at the fetcher                  = records published
-//	records + extra - without a row - dead at the enricher - unmade = rows
-//	rows - dead at the shipper - unconfirmed                     = confirmed
+//	records + extra - without a row - dead at the enricher - lost - unmade = rows
+//	rows - dead at the shipper - lost - unconfirmed                 = confirmed
 type Sums struct {
 	Received    int64 `json:"received"`
 	Duplicates  int64 `json:"duplicates"`
@@ -45,10 +45,12 @@ type Sums struct {
 	Extra        int64 `json:"extra"`       // rows beyond one for each record
 	Rowless      int64 `json:"without_row"` // records that make no row: entries of the list of campaigns
 	EnricherDead int64 `json:"dead_enricher"`
-	Unmade       int64 `json:"unmade"` // records that wait for the enricher
-	Rows         int64 `json:"rows"`   // made
+	LostRecords  int64 `json:"lost_records"` // left RAW before they became rows
+	Unmade       int64 `json:"unmade"`       // records that wait for the enricher
+	Rows         int64 `json:"rows"`         // made
 
 	ShipperDead int64 `json:"dead_shipper"`
+	LostRows    int64 `json:"lost_rows"`   // left EVENTS undelivered
 	Unconfirmed int64 `json:"unconfirmed"` // rows that wait for the sink
 	Confirmed   int64 `json:"confirmed"`
 	Pending     int64 `json:"pending"` // unmade and unconfirmed
@@ -66,12 +68,15 @@ func (s *Sums) add(r *ledger.Row) {
 	s.ShipperDead += r.SentDead
 	s.Confirmed += r.Confirmed
 	s.Pending += r.Pending()
+	rows := min(r.Lost, r.Events-r.SentDead-r.Confirmed)
+	s.LostRows += rows
+	s.LostRecords += r.Lost - rows
 }
 
 // finish derives what follows from the rest.
 func (s *Sums) finish() {
-	s.Unmade = s.Records + s.Extra - s.Rowless - s.EnricherDead - s.Rows
-	s.Unconfirmed = s.Rows - s.ShipperDead - s.Confirmed
+	s.Unmade = s.Records + s.Extra - s.Rowless - s.EnricherDead - s.LostRecords - s.Rows
+	s.Unconfirmed = s.Rows - s.ShipperDead - s.LostRows - s.Confirmed
 }
 
 // Remade is rows that were made again by reprocessing. They stand beside the others.

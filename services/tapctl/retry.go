@@ -67,7 +67,7 @@ func (t *tool) retry() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&f.lost, "lost", false, "everything that tapctl gaps calls lost")
+	cmd.Flags().BoolVar(&f.lost, "lost", false, "everything that tapctl gaps calls lost, but for rows that left a stream after they were read")
 	cmd.Flags().StringSliceVar(&f.feeds, "feed", nil, "only these feeds, separated by commas; all that are collected if empty")
 	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "only say what would be read")
 	return cmd
@@ -130,7 +130,8 @@ func spanOf(text, tenant string) (window.Window, feed.Set, error) {
 	return window.New(start.UTC().Truncate(time.Second), end.UTC().Add(time.Second-1).Truncate(time.Second)), nil, nil
 }
 
-// lostSpans lists what is lost, with all feeds of one span together.
+// lostSpans lists what is lost and unread, with all feeds of one span together. Records whose rows left a stream
+// undelivered are known: another reading would not bring them back.
 func lostSpans(ctx context.Context, r *overview.Reader, only feed.Set) ([]again, error) {
 	gaps, _, err := r.Gaps(ctx)
 	if err != nil {
@@ -138,7 +139,7 @@ func lostSpans(ctx context.Context, r *overview.Reader, only feed.Set) ([]again,
 	}
 	var spans []again
 	for _, g := range gaps {
-		if g.State != overview.Lost || (len(only) > 0 && !slices.Contains(only, g.Feed)) {
+		if g.State != overview.Lost || g.Undelivered || (len(only) > 0 && !slices.Contains(only, g.Feed)) {
 			continue
 		}
 		i := slices.IndexFunc(spans, func(a again) bool { return a.From.Equal(g.From) && a.To.Equal(g.To) })
@@ -189,7 +190,7 @@ func (t *tool) orderAll(ctx context.Context, b *bus.Bus, tenant string, spans []
 
 func printAgain(w io.Writer, spans []again, oldest time.Time) {
 	if len(spans) == 0 {
-		printf(w, "nothing is lost\n")
+		printf(w, "nothing is lost that can be read once more\n")
 	}
 	for _, s := range spans {
 		what := "is read once more: see tapctl gaps"

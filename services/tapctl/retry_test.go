@@ -107,7 +107,7 @@ func TestRetryOfWhatIsLost(t *testing.T) {
 	c.must("setup")
 	b := bustest.Connect(t, c.Server)
 	start := c.planned(b)
-	if out := c.must("retry", "--lost"); !strings.Contains(out, "nothing is lost") {
+	if out := c.must("retry", "--lost"); !strings.Contains(out, "nothing is lost that can") {
 		t.Errorf("says %s", out)
 	}
 	part := window.New(start.Add(2*time.Minute), start.Add(4*time.Minute))

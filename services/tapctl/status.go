@@ -104,6 +104,9 @@ func printUnproven(w io.Writer, s *overview.Status) {
 	if s.Learned.Lag > 0 {
 		printf(w, "\nPROOFPOINT IS %.0f s BEHIND ITS CLOCK, as of %s: windows end that much earlier\n", s.Learned.Lag, s.Learned.LagAt.Format(time.RFC3339))
 	}
+	for _, l := range s.Learned.Shapes {
+		printf(w, "\nANSWERS LACK %s and are believed: none ever had it, as two endpoints agree since %s\n", l.Lacks, l.At.Format(time.RFC3339))
+	}
 }
 
 // fullIn says when a stream will be full. History that is delivered goes first then; only what is not holds up live reading.

@@ -159,9 +159,11 @@ func printSums(w io.Writer, s *overview.Sums) {
 	line(-s.Rowless, "make no row: entries of the list of campaigns name what to ask for")
 	line(s.Extra, "rows more than records: a forensic report makes one for each piece of evidence")
 	line(-s.EnricherDead, "in DEAD: no row can be made of them")
+	line(-s.LostRecords, "left RAW before they became rows: too old, or purged")
 	line(-s.Unmade, "wait for the enricher")
 	printf(w, "%d\trows made\n", s.Rows)
 	line(-s.ShipperDead, "in DEAD: the sink does not take them")
+	line(-s.LostRows, "left EVENTS before they were delivered: too old, or purged")
 	line(-s.Unconfirmed, "wait for the sink")
 	printf(w, "%d\trows confirmed\n", s.Confirmed)
 }
