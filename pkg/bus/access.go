@@ -37,7 +37,7 @@ func Users() []User {
 			write(BucketSeen, ">"), write(BucketKnown, ">"), write(BucketState, "alarm.*.*.fetcher"), write(BucketState, "heartbeat.*.fetcher.>"), write(BucketState, "shape.>")),
 		service("enricher",
 			append(expansions(), eventPrefix+">", deadPrefix+"*.enricher.>"),
-			consumeAll(StreamRaw),
+			consumeAll(StreamRaw), readAny(StreamEvents),
 			read(BucketLedger, BucketKnown, BucketReplay, BucketState), write(BucketState, "alarm.*.*.enricher"), write(BucketState, "heartbeat.*.enricher.>"), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
 		service("shipper",
 			[]string{deadPrefix + "*.shipper.>"},

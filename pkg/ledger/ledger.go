@@ -71,6 +71,19 @@ func (l *Ledger) Made(ctx context.Context, jobID string, batches ...*taplinev1.B
 	})
 }
 
+// HasMade reports whether the rows of a RAW batch of a job are noted, all of them. A damaged stream gives its sequences out
+// again: what was noted before the batch was stored is about another one.
+func (l *Ledger) HasMade(ctx context.Context, jobID string, sequence uint64, stored time.Time) (bool, error) {
+	id, err := job.Parse(jobID)
+	if err != nil {
+		return false, nil //nolint:nilerr // a batch of no job stands in no account
+	}
+	page, _, err := readPage(ctx, l.store, Key(PartMade, id.Tenant, id.Window.Start))
+	return slices.ContainsFunc(page.GetMade(), func(b *taplinev1.BatchRecord) bool {
+		return b.GetRawSequence() == sequence && b.GetAtMs() >= stored.UnixMilli()
+	}), err
+}
+
 // Want notes what a RAW batch of a job asks to be expanded.
 func (l *Ledger) Want(ctx context.Context, jobID string, w *taplinev1.WantRecord) error {
 	id, err := job.Parse(jobID)

@@ -191,11 +191,11 @@ func (v *derivation) flush(ctx context.Context) error {
 		// bus must not take such a message for one it has.
 		msgID := fmt.Sprintf("%d/%s/%d/%d/%016x", v.d.Sequence(), v.table, flatten.Generation, len(v.made), identity.Named(string(message)))
 		var err error
-		made.EventSequence, err = v.e.bus.PublishEvents(ctx, batch.Pack(nil, message), bus.EventMeta{
+		made.EventSequence, err = v.e.publish(ctx, v.d, batch.Pack(nil, message), bus.EventMeta{
 			Tenant: v.raw.Tenant, Table: v.table, MsgID: v.order.name(msgID),
-		})
+		}, v.order)
 		if err != nil {
-			return unlessFull(err)
+			return err
 		}
 		step.At("enricher.derived")
 		v.e.metrics.events.WithLabelValues(v.table).Add(float64(v.rows))

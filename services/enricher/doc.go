@@ -29,8 +29,8 @@
 // Guarantees: a message of RAW is acknowledged only after its events are stored, and
 // then noted in the ledger.
 // The publication is named <RAW sequence>/<table>/<generation>[/<part>/<content>], so a repetition
-// within two hours is dropped by the bus; later it costs duplicates that carry
-// the same @tapline_id.
+// within two hours is dropped by the bus. Later the ledger shows that the rows were made, or EVENTS, if the
+// enricher ended between storing and noting them.
 //
 // Fails how: a message that cannot be decoded goes to DEAD whole; a record that
 // cannot be a row goes to DEAD alone, and its neighbours go on. When EVENTS is

@@ -32,6 +32,7 @@ type transport interface {
 type publisher interface {
 	PublishJob(ctx context.Context, job *taplinev1.Job) error
 	PublishEvents(ctx context.Context, data []byte, m bus.EventMeta) (uint64, error)
+	PublishedEvents(ctx context.Context, m bus.EventMeta, since time.Time) (uint64, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
 }
 

@@ -49,11 +49,33 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	if err := e.decode(d, &ws.raw); err != nil {
 		return bus.Permanent(err)
 	}
+	if old(d) { // also if this consumer has forgotten that it gave the message before
+		if made, err := e.ledger.HasMade(ctx, ws.raw.JobID, d.Sequence(), d.Stored()); made || err != nil {
+			return err
+		}
+	}
 	made, err := e.rows(ctx, d, ws, order{})
 	if err != nil {
 		return err
 	}
 	return e.note(ctx, ws.raw.JobID, made...)
+}
+
+// recognized is for how long the bus surely takes a repetition for one: two hours less what clocks may differ.
+const recognized = 100 * time.Minute
+
+// old reports whether rows of a message may have been stored so long ago that the bus would store them again.
+func old(d *bus.Delivery) bool { return time.Since(d.Stored()) > recognized }
+
+// publish stores rows, unless an earlier delivery of their message has: it ended before it could be noted.
+func (e *Enricher) publish(ctx context.Context, d *bus.Delivery, rows []byte, m bus.EventMeta, o order) (sequence uint64, err error) {
+	if old(d) && d.Attempts() > 1 && !o.again() {
+		sequence, err = e.bus.PublishedEvents(ctx, m, d.Stored())
+	}
+	if sequence == 0 && err == nil {
+		sequence, err = e.bus.PublishEvents(ctx, rows, m)
+	}
+	return sequence, unlessFull(err)
 }
 
 // decode reads a message of RAW. Its errors are permanent.
@@ -87,11 +109,11 @@ func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o o
 	if events > 0 {
 		var err error
 		ws.pack = batch.Pack(ws.pack[:0], ws.out)
-		made.EventSequence, err = e.bus.PublishEvents(ctx, ws.pack, bus.EventMeta{
+		made.EventSequence, err = e.publish(ctx, d, ws.pack, bus.EventMeta{
 			Tenant: raw.Tenant, Table: table, MsgID: o.name(messageID(d.Sequence(), table, raw)),
-		})
+		}, o)
 		if err != nil {
-			return nil, unlessFull(err)
+			return nil, err
 		}
 		step.At("enricher.events")
 		e.metrics.events.WithLabelValues(table).Add(float64(events))
