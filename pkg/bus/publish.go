@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -138,6 +139,9 @@ type Stored struct {
 	Time     time.Time
 	Data     []byte
 }
+
+// IsRaw reports whether it is a batch of records.
+func (s Stored) IsRaw() bool { return strings.HasPrefix(s.Subject, rawPrefix) }
 
 // Message reads one message of a stream by its sequence. [ErrNotFound]: there is none.
 func (b *Bus) Message(ctx context.Context, stream string, sequence uint64) (Stored, error) {

@@ -141,6 +141,9 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	if err := errors.Join(f.open(ctx), ctx.Err()); err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}
+	if err := f.rebuildSeen(ctx); err != nil {
+		return lifecycle.Stopped(ctx, err)
+	}
 	if err := f.check(ctx); err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}

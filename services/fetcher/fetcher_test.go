@@ -21,6 +21,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
@@ -39,6 +40,7 @@ type bench struct {
 	ahead   atomic.Int64 // nanoseconds, of the fetcher's clock
 	later   atomic.Int64 // nanoseconds that have passed at once, for the fetcher and the simulator
 	sim     *tapsim.Sim
+	server  *embedded.Server
 	bus     *bus.Bus
 	url     string
 	window  window.Window        // an hour in the past
@@ -66,7 +68,11 @@ func newBench(t *testing.T, change func(*tapsim.Config), seeds ...bus.Seed) *ben
 		seeds = quota.Seeds("main")
 	}
 	end := sim.Now().Add(-time.Hour).Truncate(time.Minute)
-	b.sim, b.bus, b.url, b.window = sim, bustest.Start(t, seeds...), server.URL, window.New(end.Add(-time.Hour), end)
+	b.server = bustest.Server(t)
+	b.sim, b.bus, b.url, b.window = sim, bustest.Connect(t, b.server), server.URL, window.New(end.Add(-time.Hour), end)
+	if err := b.bus.Setup(t.Context(), bustest.Limits, seeds); err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
