@@ -43,7 +43,7 @@ type Status struct {
 // Feed is how far one feed is.
 type Feed struct {
 	Feed      feed.Feed `json:"feed"`
-	Read      time.Time `json:"read"`      // end of the last live window whose records are stored; zero if none is
+	Read      time.Time `json:"read"`      // end of the last window whose records are stored; zero if none is
 	Confirmed time.Time `json:"confirmed"` // everything of live reading before it is at the sink, dead, lost or unproven; zero if nothing is
 	Sealed    time.Time `json:"sealed"`    // everything before it is sealed or lost
 	Pending   int64     `json:"pending"`   // records on their way
@@ -126,6 +126,9 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 	start := later(first, s.plan.GetStart().AsTime())
 	live := window.New(later(first, s.restTo), s.head)
+	if live.Empty() { // no live window is planned yet: what there is is the history
+		live.Start = start
+	}
 	left, _, unread := plan.Edge(s.plan, r.now())
 	var feeds []Feed
 	for _, f := range s.Set {
@@ -144,11 +147,11 @@ func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 	return feeds
 }
 
-// lastRead is the end of the last live window of a feed whose records are stored.
+// lastRead is the end of the last window of a feed whose records are stored.
 func lastRead(f feed.Feed, book *ledger.Book) (at time.Time) {
 	for i := range book.Rows {
 		r := &book.Rows[i]
-		if r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED && r.Job.Lane == taplinev1.Lane_LANE_LIVE {
+		if r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED && !r.Read().Empty() {
 			at = later(at, r.Read().End)
 		}
 	}
