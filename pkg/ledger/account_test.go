@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -216,5 +217,41 @@ func store(t *testing.T, b *bus.Bus, i int) {
 	meta := bus.EventMeta{Tenant: "main", Table: table, MsgID: fmt.Sprint(i)}
 	if _, err := b.PublishEvents(t.Context(), batch.AppendEvents(nil, events), meta); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCallsOfVainTriesAreKept: each note of a window that was asked for in vain counts the calls since the one before, and a
+// note that comes twice counts once. Calls by single feeds may have been of the pool of permitted clicks.
+func TestCallsOfVainTriesAreKept(t *testing.T) {
+	t.Parallel()
+	l := open(t, bustest.Start(t))
+	all := job.ID{Tenant: "main", Set: feed.SIEMAll.Feeds, Window: window.New(hour, hour.Add(time.Minute)), Lane: taplinev1.Lane_LANE_LIVE}.String()
+	note := func(id string, state taplinev1.WindowState, failures, calls uint32) {
+		t.Helper()
+		at := timestamppb.New(hour.Add(time.Duration(failures) * time.Minute))
+		if err := l.Read(t.Context(), &taplinev1.WindowRecord{JobId: id, State: state, Failures: failures, Calls: calls, NotedAt: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, calls := range []uint32{3, 1, 1, 1, 1} {
+		note(minute(0), taplinev1.WindowState_WINDOW_STATE_UNPROVEN, uint32(3+i), calls)
+		note(minute(0), taplinev1.WindowState_WINDOW_STATE_UNPROVEN, uint32(3+i), calls)
+	}
+	for range 2 {
+		note(minute(0), fetched, 0, 2)
+	}
+	note(all, taplinev1.WindowState_WINDOW_STATE_UNPROVEN, 3, 6)
+	for pool, want := range map[feed.Pool]int{feed.PoolSIEM: 7 + 2 + 6, feed.PoolSIEMPermitted: 5} {
+		calls, err := l.Calls(t.Context(), "main", pool, hour.Add(-24*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0
+		for _, c := range calls {
+			sum += c.Units
+		}
+		if sum != want {
+			t.Errorf("%s: %d calls are known, want %d", pool, sum, want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -25,7 +26,11 @@ func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since
 	var calls []quota.Call
 	for _, w := range book.windows {
 		id, err := job.Parse(w.GetJobId())
-		if err != nil || poolOf(id) != pool {
+		units := 0
+		if err == nil {
+			units = unitsOf(id, pool, made(w))
+		}
+		if units == 0 {
 			continue
 		}
 		at := end
@@ -35,17 +40,26 @@ func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since
 			at = w.GetFetchedAt().AsTime()
 		}
 		if at.After(since) {
-			calls = append(calls, quota.Call{At: at, Units: made(w)})
+			calls = append(calls, quota.Call{At: at, Units: units})
 		}
 	}
 	return calls, nil
 }
 
-func poolOf(id job.ID) feed.Pool {
+// unitsOf is how many of a job's calls count in a pool. It is not noted which of them asked the endpoints of single feeds, so
+// that all but the first may have been of the pool of permitted clicks, too.
+func unitsOf(id job.ID, pool feed.Pool, calls int) int {
+	own := id.Call.Pool()
 	if id.Call == feed.CallSIEM {
-		return id.Set.Endpoint().Pool
+		own = id.Set.Endpoint().Pool
 	}
-	return id.Call.Pool()
+	switch {
+	case pool == own:
+		return calls
+	case pool == feed.PoolSIEMPermitted && id.Call == feed.CallSIEM && slices.Contains(id.Set, feed.ClicksPermitted):
+		return max(calls-1, 0)
+	}
+	return 0
 }
 
 // made is how many calls a job took. Versions that did not count them noted deliveries, which may have waited for

@@ -62,13 +62,25 @@ func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 		if outranked(have, w) {
 			return
 		}
+		w = proto.CloneOf(w)      // it may be applied to another page again
 		if w.GetAttempts() == 0 { // derived from the marker, which does not know
 			w.Attempts = have.GetAttempts()
 		}
+		w.Calls = calls(have, w)
 		page.Windows[i] = w
 		return
 	}
 	page.Windows = append(page.Windows, w)
+}
+
+// calls is how many calls a job took when a note follows another: an unproven one counts those since the note before. The
+// same note may come twice.
+func calls(have, w *taplinev1.WindowRecord) uint32 {
+	vain := have.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN
+	if vain && (w.GetState() != have.GetState() || w.GetFailures() > have.GetFailures()) {
+		return have.GetCalls() + w.GetCalls()
+	}
+	return max(have.GetCalls(), w.GetCalls())
 }
 
 func outranked(have, w *taplinev1.WindowRecord) bool {
