@@ -58,6 +58,8 @@ const (
 	AllWork  Work = "all"
 	SIEMWork Work = "siem"
 	ListWork Work = "lists"
+	// PartOfSIEM is where a run begins that changes its feeds.
+	PartOfSIEM Work = "two feeds"
 )
 
 // Works lists them, those first that draws prefer.
@@ -65,8 +67,11 @@ func Works() []Work { return []Work{SIEMWork, AllWork, ListWork} }
 
 // passes are the last passes that are drawn. Where there is all work, a late one meets the ids that records name.
 func (k Work) passes() []int {
-	if k == AllWork {
+	switch k {
+	case AllWork:
 		return []int{1, 2, 3, 5, 8, 13}
+	case ListWork: // there are few
+		return []int{1, 1, 2}
 	}
 	return []int{1, 1, 2, 3, 5, 8}
 }
@@ -76,6 +81,8 @@ func (k Work) feeds() []feed.Feed {
 	switch k {
 	case SIEMWork:
 		return feed.SIEM()
+	case PartOfSIEM:
+		return []feed.Feed{feed.ClicksBlocked, feed.MessagesBlocked}
 	case ListWork:
 		return []feed.Feed{feed.Campaigns, feed.PeopleVAP, feed.PeopleTopClicks}
 	}
@@ -87,6 +94,10 @@ func (k Work) feeds() []feed.Feed {
 func CrashOf(n int, steps, all []Step, reached map[Work]map[Step]bool) Crash {
 	random := rand.New(rand.NewPCG(uint64(n), 2)) //nolint:gosec // it has to be the same each time
 	c := Crash{Seed: uint64(n), Step: steps[n%len(steps)]}
+	if c.Step.Name == changeStep { // it is passed once, when there was another plan before
+		c.Work, c.Pass = AllWork, 1
+		return c
+	}
 	needed := c.Step
 	if c.From = After()[c.Step.Name]; c.From != "" {
 		needed.Name = c.From
@@ -167,7 +178,8 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 	if c.Step.Program == setup.program {
 		victim = setup
 	}
-	if victim != nil {
+	changes := c.Step.Name == changeStep
+	if victim != nil && !changes {
 		victim.last = c.ends()
 	}
 	w.rows.why = c.Step.String
@@ -179,7 +191,12 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 			return fmt.Errorf("%s: %w", setup.name, errEnd)
 		}
 	}
-	if err := errors.Join(w.setup(ctx, w.roomy()), w.stranger(ctx), w.poison(ctx), w.start(single())); err != nil {
+	err := errors.Join(w.setup(ctx, w.roomy()), w.stranger(ctx), w.poison(ctx))
+	if changes && err == nil {
+		err = w.changed(ctx)
+		victim.last = c.ends()
+	}
+	if err := errors.Join(err, w.start(single())); err != nil {
 		return err
 	}
 	if c.From != "" && victim != nil { // everything may be at the sink before it comes to that
@@ -201,6 +218,35 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 		r.problem("%d bytes of rows were sent twice, more than %d times %d", w.rows.resentBytes, r.Kills, inFlight)
 	}
 	return nil
+}
+
+// changeStep is passed when the feeds are others than at the start before.
+const changeStep = "scheduler.change"
+
+// Possible reports whether runs of the matrix pass a step that was not reached without any kill.
+func Possible(s Step) bool { return After()[s.Name] != "" || s.Name == changeStep }
+
+// changed lets the pipeline begin with a part of the feeds.
+func (w *world) changed(ctx context.Context) error {
+	all := w.profile.Work
+	w.profile.Work = PartOfSIEM
+	err := w.start(single())
+	for end := time.Now().Add(time.Minute); err == nil && w.any() == 0; {
+		if time.Now().After(end) || !sleep(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("%w: nothing arrived of a part of the feeds", errEnd)
+		}
+	}
+	for _, name := range single() {
+		w.processes[name].end(syscall.SIGTERM)
+	}
+	w.profile.Work = all
+	return err
+}
+
+// any is how many rows there are.
+func (w *world) any() int {
+	total, _, _, _ := w.rows.counts()
+	return total
 }
 
 // difficulties make the stages pass the steps that need some.

@@ -36,8 +36,7 @@ func (s *settings) matrix(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	after := torture.After()
-	possible := func(step torture.Step) bool { return reached[torture.AllWork][step] || after[step.Name] != "" }
+	possible := func(step torture.Step) bool { return reached[torture.AllWork][step] || torture.Possible(step) }
 	never := slices.DeleteFunc(slices.Clone(all), possible)
 	steps := slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return !possible(step) })
 	fmt.Printf("%d steps; passed only after a kill or never: %v\n", len(steps), never)
