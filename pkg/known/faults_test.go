@@ -130,10 +130,17 @@ func TestWhatIsUnreadableIsAsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, func() time.Time { return epoch })
-	if err := bucket.Put(t.Context(), known.Key("main", feed.CallThreat, "t1"), bytes.Repeat([]byte{0xff}, 9)); err != nil {
+	target := &taplinev1.Target{Id: "t1"}
+	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
 		t.Fatal(err)
 	}
-	target := &taplinev1.Target{Id: "t1"}
+	readable, err := bucket.Get(t.Context(), known.Key("main", feed.CallThreat, "t1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Put(t.Context(), known.Key("main", feed.CallThreat, "t1"), append(readable.Value, bytes.Repeat([]byte{0xff}, 9)...)); err != nil {
+		t.Fatal(err)
+	}
 	if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.New {
 		t.Errorf("%v, %v", v, err)
 	}
@@ -177,5 +184,51 @@ func TestIDsThatCannotBeAskedFor(t *testing.T) {
 	}
 	if a, b := known.DeadLetterID("main", feed.CallCampaign), known.DeadLetterID("main", feed.CallCampaignForensics); a != b || a == known.DeadLetterID("other", feed.CallCampaign) || a == known.DeadLetterID("main", feed.CallThreat) {
 		t.Errorf("letters are named %s, %s", a, b)
+	}
+}
+
+// TestAnswersStandBesideEachOther: one about another status or campaign replaces none.
+func TestAnswersStandBesideEachOther(t *testing.T) {
+	t.Parallel()
+	m, _ := open(t)
+	targets := []*taplinev1.Target{{Id: "t1", Status: "active"}, {Id: "t1", Status: "cleared"}, {Id: "t1", Status: "active", Campaign: "c1"}, {Id: "t1", Status: "active", Campaign: "c2"}}
+	for range 3 {
+		for _, target := range targets {
+			if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, target := range targets {
+		if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.Covered {
+			t.Errorf("%v: %d, %v", target, v, err)
+		}
+	}
+}
+
+// TestALostRaceIsRunAgain, on what the faster one wrote.
+func TestALostRaceIsRunAgain(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t)
+	direct := bustest.Connect(t, faults.Server)
+	at := func(b *bus.Bus) *known.Memory {
+		bucket, err := b.Bucket(t.Context(), bus.BucketKnown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return known.Open(bucket, "main", known.Config{Refresh: time.Hour}, func() time.Time { return epoch })
+	}
+	m, rival := at(b), at(direct)
+	raced := false
+	faults.At(bustest.Write(bus.BucketKnown), func() {
+		if !raced {
+			raced = true
+			if _, err := rival.Release(t.Context(), feed.CallThreat, "t1", true); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if n, err := m.Release(t.Context(), feed.CallThreat, "t1", true); err != nil || n != 2 {
+		t.Errorf("%d failures, %v", n, err)
 	}
 }
