@@ -169,8 +169,8 @@ type orders struct {
 }
 
 // look asks now and then for orders.
-func (o *orders) look(ctx context.Context, state *bus.Bucket, tenant string) (err error) {
-	if time.Since(o.looked) < lookEvery {
+func (o *orders) look(ctx context.Context, state *bus.Bucket, tenant string, every time.Duration) (err error) {
+	if time.Since(o.looked) < every {
 		return nil
 	}
 	o.looked = time.Now()

@@ -184,7 +184,7 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 	var problems []error
 	for _, j := range jobs {
 		last, ok := p.published[j.GetId()]
-		if ok && time.Since(last) < republishAfter {
+		if ok && time.Since(last) < min(republishAfter, 60*s.cfg.Tick) {
 			current[j.GetId()] = last
 			continue
 		}

@@ -160,7 +160,7 @@ func (s *Scheduler) keep(ctx context.Context, l *listing, state *taplinev1.ListS
 
 // offer publishes the outstanding page now and then until it is read.
 func (s *Scheduler) offer(ctx context.Context, l *listing, j *taplinev1.Job) error {
-	if j == nil || (l.offered == j.GetId() && time.Since(l.offeredAt) < republishAfter) {
+	if j == nil || (l.offered == j.GetId() && time.Since(l.offeredAt) < min(republishAfter, 60*s.cfg.Tick)) {
 		return nil
 	}
 	if err := s.bus.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {

@@ -162,7 +162,7 @@ func (s *Scheduler) tick(ctx context.Context) error {
 	if err := s.look(ctx); err != nil {
 		return err
 	}
-	if err := s.orders.look(ctx, s.state, s.cfg.Tenant.Name); err != nil {
+	if err := s.orders.look(ctx, s.state, s.cfg.Tenant.Name, min(lookEvery, 5*s.cfg.Tick)); err != nil {
 		return err
 	}
 	var problems []error
