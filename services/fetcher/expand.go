@@ -170,7 +170,7 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 		}
 	}
 	if own(q.err) && f.scarce(w.endpoint.Pool) { // another id is hardly answered better, and costs as much
-		f.cool(w, w.endpoint, q.err, 0)
+		f.spare(w, q.err)
 	}
 	if w.id.Target == "" && feed.Askable(q.target.GetId()) {
 		result.Deferred++
@@ -187,6 +187,17 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 		return nil
 	}
 	return bus.RetryAfter(q.err, f.delay(w, q.err, failures))
+}
+
+// spare has the endpoint rest after an answer for one id. Many threats have no forensics: that is no trouble, until too many in a row
+// have none.
+func (f *Fetcher) spare(w *work, err error) {
+	if kindOf(err) != proofpoint.NotFound {
+		f.cool(w, w.endpoint, err, 0)
+		return
+	}
+	curve := pace.CurveOf(w.key(w.endpoint.Path).Lane, f.cfg.Quota.Limits()[w.endpoint.Pool])
+	f.breakers.Failed(w.key(w.endpoint.Path), pace.Failure{Curve: curve, Odd: true, Quiet: true, Words: err.Error()})
 }
 
 // whenFewCalls is how long an id waits that is answered oddly, and whose pool has few calls: it is asked for once more.

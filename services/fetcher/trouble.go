@@ -108,7 +108,7 @@ func (f *Fetcher) watchTroubles(ctx context.Context) error {
 		current := make(map[pace.Key]bool)
 		for _, t := range f.breakers.Troubles() {
 			current[t.Key] = true
-			if t.For >= f.scale(alarmAfter) && !t.Quiet {
+			if t.Lasts(f.scale(alarmAfter)) {
 				f.raise(ctx, t)
 			}
 		}

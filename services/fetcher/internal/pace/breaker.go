@@ -31,6 +31,12 @@ type Trouble struct {
 	Good     time.Time     // of the last success; zero if there was none
 }
 
+// Lasts reports whether calls fail for so long that somebody should know. A single failure, such as that of an id, is nothing that
+// lasts.
+func (t Trouble) Lasts(least time.Duration) bool {
+	return t.For >= least && t.Failures > 1 && !t.Quiet
+}
+
 // Breakers are the breakers of one process. It is safe for concurrent use.
 type Breakers struct {
 	now   func() time.Time
@@ -45,6 +51,7 @@ type breaker struct {
 	failures int
 	since    time.Time // of the first failure in a row
 	until    time.Time // no call before
+	probed   time.Time // no call before, since one probes
 	good     time.Time
 }
 
@@ -76,7 +83,9 @@ func (b *Breakers) Wait(k Key) time.Duration {
 	return b.of(k).wait(b.now())
 }
 
-func (br *breaker) wait(now time.Time) time.Duration { return max(br.until.Sub(now), 0) }
+func (br *breaker) wait(now time.Time) time.Duration {
+	return max(br.until.Sub(now), br.probed.Sub(now), 0)
+}
 
 // Open reports whether the last call failed.
 func (b *Breakers) Open(k Key) bool {
@@ -93,16 +102,16 @@ func (b *Breakers) Enter(k Key) time.Duration {
 	br, now := b.of(k), b.now()
 	wait := br.wait(now)
 	if wait == 0 && br.failures > 0 {
-		br.until = now.Add(b.scale(probing))
+		br.probed = now.Add(b.scale(probing))
 	}
 	return wait
 }
 
-// Leave says that the call that was entered was not made.
+// Leave says that the call that was entered was not made, or says nothing. What others found meanwhile counts on.
 func (b *Breakers) Leave(k Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.of(k).until = time.Time{}
+	b.of(k).probed = time.Time{}
 }
 
 // Served closes the breaker. It reports whether it was open.
@@ -125,7 +134,7 @@ func (b *Breakers) Failed(k Key, f Failure) (wait time.Duration, first bool) {
 		br.since = now
 	}
 	wait = b.scale(jitter(f.Curve.after(br.failures, f.Odd)))
-	br.last, br.until = f, now.Add(wait)
+	br.last, br.until, br.probed = f, now.Add(wait), time.Time{}
 	return wait, br.failures == 1
 }
 
@@ -135,7 +144,7 @@ func (b *Breakers) Troubles() (list []Trouble) {
 	defer b.mu.Unlock()
 	now := b.now()
 	for k, br := range b.all {
-		if br.failures > 0 && now.Sub(br.until) > b.scale(forgotten) {
+		if br.failures > 0 && br.wait(now.Add(-b.scale(forgotten))) == 0 {
 			*br = breaker{good: br.good}
 		}
 		if br.failures > 0 {
