@@ -85,13 +85,20 @@ func (t *tool) readBack(cmd *cobra.Command, f *readbackFlags) error {
 		if err := exists(ctx, r); err != nil {
 			return err
 		}
+		asked := from
+		if from, err = stored(ctx, b, from); err != nil {
+			return err
+		}
 		report, err := readback.Comparison{
 			Bus: b, Ledger: r.Ledger, Devo: devo, Tenant: r.Tenant(), From: from, To: to, Settle: c.Query.Settle, Now: t.Now,
 		}.Run(ctx)
 		if err != nil {
 			return err
 		}
-		answer := readBackAnswer{report, repairs(report)}
+		answer := readBackAnswer{Report: report, Repair: repairs(report)}
+		if from.After(asked) {
+			answer.Asked = &asked
+		}
 		if err := t.print(answer, func(w io.Writer) { printReadBack(w, answer) }); err != nil {
 			return err
 		}
@@ -105,7 +112,18 @@ func (t *tool) readBack(cmd *cobra.Command, f *readbackFlags) error {
 // readBackAnswer is what is printed.
 type readBackAnswer struct {
 	*readback.Report
-	Repair []string `json:"repair"` // commands that send again what is missing
+	Repair []string   `json:"repair"`               // commands that send again what is missing
+	Asked  *time.Time `json:"asked_from,omitempty"` // if EVENTS has not everything from there on
+}
+
+// stored is from when on EVENTS has everything, if that is later. What left it, by age or to make room, can neither be compared nor
+// sent again.
+func stored(ctx context.Context, b *bus.Bus, from time.Time) (time.Time, error) {
+	usage, err := b.Usage(ctx, bus.StreamEvents)
+	if err != nil || usage.First <= 1 || usage.Messages == 0 || !from.Before(usage.Oldest) {
+		return from, err
+	}
+	return usage.Oldest.UTC(), nil
 }
 
 // maxNamed is how many missing rows of a table are sent again by name; more of them by time.
@@ -129,13 +147,16 @@ func repairs(r *readback.Report) []string {
 			commands = append(commands, command+" --id "+strings.Join(named, " --id "))
 			continue
 		}
-		commands = append(commands, command+" --from "+r.From.Format(time.RFC3339)+" --to "+r.To.Format(time.RFC3339))
+		commands = append(commands, command+" --from "+r.From.Format(time.RFC3339Nano)+" --to "+r.To.Format(time.RFC3339Nano))
 	}
 	return commands
 }
 
 func printReadBack(w io.Writer, a readBackAnswer) {
 	printf(w, "rows stored from %s to %s, %d of them on their way\n", a.From.Format(time.RFC3339), a.To.Format(time.RFC3339), a.Pending)
+	if a.Asked != nil {
+		printf(w, "not compared: rows stored from %s to %s, which EVENTS no longer has\n", a.Asked.Format(time.RFC3339), a.From.Format(time.RFC3339))
+	}
 	printf(w, "TABLE\tCONFIRMED\tFOUND\tMISSING\tDOUBLED\tNOT COMPARED\n")
 	for _, t := range a.Tables {
 		printf(w, "%s\t%d\t%d\t%d\t%d\t%d\n", t.Table, t.Confirmed, t.Found, t.Missing, t.Doubled, t.Nameless)

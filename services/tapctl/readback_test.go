@@ -276,6 +276,49 @@ func TestVerifyDevo(t *testing.T) {
 	}
 }
 
+// TestVerifyDevoAfterHistoryWasGivenUp compares what EVENTS still has, says so, and prints a repair that is accepted.
+func TestVerifyDevoAfterHistoryWasGivenUp(t *testing.T) {
+	t.Parallel()
+	d := newDelivery(t)
+	d.publish(numbered(0, 5)...)
+	if err := d.sink.Inject(devosink.Fault{Kind: devosink.FaultDiscard}); err != nil {
+		t.Fatal(err)
+	}
+	d.publish(numbered(100, 20)...) // too many to send again by name
+	if err := d.sink.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.bus.GiveUp(t.Context(), bus.StreamEvents, 2); err != nil {
+		t.Fatal(err)
+	}
+	got := d.compare(3)
+	if got.Compared != 20 || len(got.Missing) != 20 || len(got.Repair) != 1 || !strings.Contains(got.Repair[0], " --from ") {
+		t.Fatalf("after the first five were given up: %+v", got)
+	}
+	if code, text, _ := d.verify("text"); code != 3 || !strings.Contains(text, "not compared: rows stored from ") {
+		t.Errorf("status %d: %s", code, text)
+	}
+	var out, errs bytes.Buffer
+	args := append(strings.Fields(got.Repair[0])[1:], "--detach")
+	if code := tapctl.Execute(t.Context(), tapctl.Process{Args: args, Environ: d.env, Stdout: &out, Stderr: &errs}); code != 0 {
+		t.Fatalf("%s: status %d: %s", got.Repair[0], code, errs.String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if code, _, _ := d.verify("json"); code == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("the repair mends nothing")
+		case <-tick.C:
+		}
+	}
+}
+
 // TestVerifyDevoLeavesAloneWhatIsOnItsWay: rows that the sink has not confirmed cannot be missing, whatever else is.
 func TestVerifyDevoLeavesAloneWhatIsOnItsWay(t *testing.T) {
 	t.Parallel()

@@ -182,16 +182,16 @@ func kept(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder, from, to ti
 	if err != nil {
 		return err
 	}
-	gone := usage.First > 1 // nothing is taken out of these streams but by age
+	gone := usage.First > 1
 	switch {
 	case gone && usage.Messages == 0:
-		return config.Invalid("--from", "", stream+" has nothing: all of it was too old")
+		return config.Invalid("--from", "", stream+" has nothing: all of it is too old, or was delivered and given up to make room")
 	case gone && !from.IsZero() && from.Before(usage.Oldest):
-		return config.Invalid("--from", from.Format(time.RFC3339), fmt.Sprintf("%s keeps eight days, and has everything from %s on", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
+		return config.Invalid("--from", from.Format(time.RFC3339), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to make room", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
 	case gone && !to.IsZero() && !to.After(usage.Oldest):
-		return config.Invalid("--to", to.Format(time.RFC3339), fmt.Sprintf("%s keeps eight days, and has everything from %s on", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
+		return config.Invalid("--to", to.Format(time.RFC3339), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to make room", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
 	case gone && o.GetFirstSequence() > 0 && o.GetFirstSequence() < usage.First:
-		return config.Invalid("--window", strings.Join(o.GetJobs(), ","), fmt.Sprintf("%s keeps eight days, and has everything from %s on", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
+		return config.Invalid("--window", strings.Join(o.GetJobs(), ","), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to make room", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
 	}
 	return nil
 }
