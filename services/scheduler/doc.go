@@ -9,8 +9,8 @@
 // many calls there are. Emits: jobs. Owns: the bucket STATE, one key for each
 // tenant and feed set, and the ledger's ranges, lost and sealed.
 //
-// Guarantees: every instant from the configured start on is read, waiting, or
-// written into the ledger as lost; see package plan for the rules. It does so
+// Guarantees: every instant from the first start on is read, waiting, unproven, written into the ledger as
+// lost, or listed as switched off; see package plan for the rules. It does so
 // by this order: plan from the state, note what is lost or sealed, compare-and-set the
 // new state (which lists the outstanding jobs), then publish those jobs. A crash in
 // between leaves ranges noted twice, which are the same note, or jobs in the state
@@ -18,6 +18,11 @@
 // no result, again and again. A second publish of a job that is on the bus is refused by
 // the bus, and a second run of a job that is done finds its marker, so repetition costs
 // nothing.
+//
+// At its start it brings the plan in line with the configuration (change.go): a plan of other feeds is replaced by one
+// that owes the same. The new plan counts one change more and is written before the old one is deleted. A scheduler whose
+// plan was replaced plans nothing and says so. Orders of operators to read something once more are keys of STATE; they
+// are deleted when they are in the plan.
 //
 // Any number of schedulers may run: they make the same jobs from the same
 // state, and only one wins the compare-and-set.
