@@ -287,6 +287,9 @@ func (ch *change) off(f feed.Feed, w window.Window, reason string) {
 func Begin(c Config, s *taplinev1.PlanState, configured string, now time.Time) (note string) {
 	before := s.GetStartTime()
 	s.StartTime = configured
+	if before == "" && s.GetFirstRead() == nil { // of a version before 2, which owed its history from the start
+		s.FirstRead = s.GetBackfillEnd()
+	}
 	if before == "" || before == configured {
 		return ""
 	}

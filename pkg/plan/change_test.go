@@ -258,3 +258,19 @@ func TestLearnedThingsSurviveAChange(t *testing.T) {
 		t.Error(fmt.Sprint(was))
 	}
 }
+
+// TestAnUpgradeDropsNothingThatWasOwed: a plan of a version before 2 does not say when its first window was read. What it owed for
+// days and cannot be read any more is lost, and said so; collection does not silently begin later.
+func TestAnUpgradeDropsNothingThatWasOwed(t *testing.T) {
+	t.Parallel()
+	c := config()
+	c.Start = epoch.Add(-6 * day)
+	s := plan.Start(c, epoch)
+	began, now := s.GetStart().AsTime(), epoch.Add(49*time.Hour) // a day of the history is beyond the edge
+	s.LiveHead = timestamppb.New(now.Add(-time.Minute).Truncate(time.Minute))
+	plan.Begin(c, s, "6d", now)
+	out := plan.Step(c, s, plan.Input{Now: now})
+	if out.Dropped != nil || !s.GetStart().AsTime().Equal(began) || len(out.Lost) != 1 || !out.Lost[0].Start.Equal(began) || !out.Lost[0].End.Equal(plan.Oldest(now)) {
+		t.Errorf("dropped %v, lost %v; collection began at %s, and now at %s", out.Dropped, out.Lost, began, s.GetStart().AsTime())
+	}
+}
