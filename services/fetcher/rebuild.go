@@ -104,7 +104,7 @@ func (f *Fetcher) seenFrom(ctx context.Context, raw bus.Usage) (records int, err
 // seeBatch remembers the records of a message of RAW. A marker, and what cannot be decoded, has none; answers about ids are in KNOWN.
 func (f *Fetcher) seeBatch(ctx context.Context, sets *seen.Sets, stored bus.Stored, b *batch.Raw) (records int, err error) {
 	if !stored.IsRaw() || batch.DecodeRaw(stored.Data, b) != nil || b.Tenant != f.cfg.Tenant.Name {
-		return 0, nil
+		return 0, nil //nolint:nilerr // see above
 	}
 	id, err := job.Parse(b.JobID)
 	if err != nil {
