@@ -313,9 +313,23 @@ func TestTooOldWindowIsLost(t *testing.T) {
 	}
 }
 
+// closed are pools without a call.
+func closed(t *testing.T) (seeds []bus.Seed) {
+	t.Helper()
+	state, err := proto.Marshal(&taplinev1.QuotaState{BlockedUntil: timestamppb.New(time.Now().Add(24 * time.Hour)), BlockedReason: "a test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seed := range quota.Seeds("main") {
+		seed.Value = state
+		seeds = append(seeds, seed)
+	}
+	return seeds
+}
+
 func TestNoCallWithoutAUnit(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil, bus.Seed{Bucket: bus.BucketQuota, Key: "other.siem"}) // the keys of main are lost
+	b := newBench(t, nil, closed(t)...)
 	b.plan(t, b.job(b.window, 0))
 	b.start(t)
 	poll(t, func() bool {

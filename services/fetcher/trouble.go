@@ -130,7 +130,7 @@ func (f *Fetcher) raise(ctx context.Context, t pace.Trouble) {
 	if !t.Good.IsZero() {
 		good = t.Good.UTC().Format(time.RFC3339)
 	}
-	f.alarms.HoldCause(ctx, name, t.String(), fmt.Sprintf("%d calls in a row failed; last good call %s; %s", t.Failures, good, t.Words), troubleHolds)
+	f.alarms.HoldCause(ctx, name, t.String(), fmt.Sprintf("%s: %d calls in a row failed; last good call %s; %s", t, t.Failures, good, t.Words), troubleHolds)
 }
 
 // refusedCredential has all calls wait but a probe now and then.
