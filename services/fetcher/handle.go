@@ -44,6 +44,15 @@ func (w *work) divisible() bool {
 	return ok || len(w.set) > 1 || w.job.GetOverlap() > 0
 }
 
+// shortens reports whether the parts that the scheduler makes of the job are shorter than it.
+func (w *work) shortens() bool {
+	if overlap := time.Duration(w.job.GetOverlap()) * time.Second; overlap > 0 {
+		return w.window.Span()-overlap >= window.MinSpan
+	}
+	_, _, ok := w.window.Halves()
+	return ok && w.divisible()
+}
+
 // handle runs one job. What its error means is decided here and in outcome.go.
 func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	w, err := f.decode(d.Data())
@@ -168,7 +177,7 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	if err := f.behind(w); err != nil {
 		return err
 	}
-	if f.ladder.TooLong(w.endpoint.Path, w.window.Span()) && w.divisible() {
+	if f.ladder.TooLong(w.endpoint.Path, w.window.Span()) && w.shortens() {
 		return f.split(ctx, w, "the endpoint refuses windows of this length")
 	}
 	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {

@@ -105,8 +105,12 @@ func (f *Fetcher) rest(w *work, e feed.Endpoint, cause error, least time.Duratio
 // climb has the ladder decide about a window that failed.
 func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class ladder.Class) error {
 	pool, now := string(failure.endpoint.Pool), f.now()
+	divisible := w.divisible()
+	if class == ladder.Long { // single feeds are as long
+		divisible = w.shortens()
+	}
 	d := f.ladder.Failed(ladder.Failure{
-		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Asked: failure.window.Span(), Class: class, Divisible: w.divisible(),
+		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Asked: failure.window.Span(), Class: class, Divisible: divisible,
 		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), ByOthers: failure.endpoint.Path != w.endpoint.Path, Spent: f.share.Scant(pool, now),
 	})
 	if d.Own || d.Serving {

@@ -13,10 +13,8 @@ type path struct {
 	failing  bool // its last answer served none
 	// Lengths that were served; 0 if none was.
 	shortest, longest time.Duration
-	// Lengths that were refused as too short or too long; 0 if none was, or the endpoint served one all the same.
-	tooShort, tooLong time.Duration
-	// When tooLong was learned. After an hour it is found out anew: it may have been something else.
-	longAt time.Time
+	// Lengths that were refused as too short or too long.
+	tooShort, tooLong length
 	// suspect was cut for a failure that may come from its length; trial is the first such window, since trialAt.
 	suspect, trial window.Window
 	trialAt        time.Time
@@ -31,26 +29,35 @@ func (l *Ladder) path(name string) *path {
 	return p
 }
 
-// believes takes what an answer says about the length only if the endpoint has not served such a length.
+// length is one that was refused, and when. It is 0 if none was, or the endpoint served one all the same.
+type length struct {
+	span time.Duration
+	at   time.Time
+}
+
+// holds is how long a length is known to be refused. Then it is found out anew: it may have been something else.
+const holds = 30 * time.Minute
+
+func (l length) known(now time.Time) bool { return l.span > 0 && now.Sub(l.at).Abs() <= holds }
+
+// believes takes what an answer says about the length only if the endpoint has not served such a length. That a window is too long
+// counts for others once a shorter one was served: before, everything may be refused in these words.
 func (p *path) believes(class Class, span time.Duration, now time.Time) Class {
 	switch {
-	case class == Long && span <= p.longest, class == Short && p.shortest > 0 && span >= p.shortest, class == Short && span >= window.MaxSpan:
+	case class == Long && (span <= p.longest || span <= window.MinSpan), class == Short && p.shortest > 0 && span >= p.shortest, class == Short && span >= window.MaxSpan:
 		return Odd
-	case class == Long:
+	case class == Long && p.longest > 0:
 		p.refuse(span, now)
-	case class == Short:
-		p.tooShort = max(p.tooShort, span)
+	case class == Short && (!p.tooShort.known(now) || span > p.tooShort.span):
+		p.tooShort = length{span, now}
 	}
 	return class
 }
 
-// holds is how long a length is known to be refused.
-const holds = time.Hour
-
 // refuse notes a length that is too long.
 func (p *path) refuse(span time.Duration, now time.Time) {
-	if p.tooLong == 0 || span < p.tooLong || now.Sub(p.longAt) > holds {
-		p.tooLong, p.longAt = span, now
+	if !p.tooLong.known(now) || span < p.tooLong.span {
+		p.tooLong = length{span, now}
 	}
 }
 
@@ -84,11 +91,11 @@ func (l *Ladder) Served(name string, w window.Window) {
 		p.shortest = span
 	}
 	p.longest = max(p.longest, span)
-	if span <= p.tooShort {
-		p.tooShort = 0
+	if span <= p.tooShort.span {
+		p.tooShort = length{}
 	}
-	if span >= p.tooLong {
-		p.tooLong = 0
+	if span >= p.tooLong.span {
+		p.tooLong = length{}
 	}
 	// A part of what was cut is served, and nothing of its length ever was: it was too long.
 	if !p.suspect.Empty() && within(w, p.suspect) && p.longest < p.suspect.Span() {
@@ -107,15 +114,15 @@ func (l *Ladder) TooLong(name string, span time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.path(name)
-	return p.tooLong > 0 && span >= p.tooLong && l.now().Sub(p.longAt) <= holds
+	return p.tooLong.known(l.now()) && span >= p.tooLong.span
 }
 
 // Widened is the window to ask for where one is known to be too short: twice as long as what was refused.
 func (l *Ladder) Widened(name string, w window.Window) window.Window {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.path(name); p.tooShort > 0 && w.Span() <= p.tooShort {
-		w.Start = w.End.Add(-min(2*p.tooShort, window.MaxSpan))
+	if p := l.path(name); p.tooShort.known(l.now()) && w.Span() <= p.tooShort.span {
+		w.Start = w.End.Add(-min(2*p.tooShort.span, window.MaxSpan))
 	}
 	return w
 }
