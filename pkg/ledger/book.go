@@ -46,9 +46,10 @@ func (r *Row) Read() window.Window {
 	return w
 }
 
-// Pending is how many rows of published records are neither at the sink, nor in DEAD, nor lost.
+// Pending is how many rows of published records are neither at the sink, nor in DEAD, nor lost. The shipper may note its rows
+// before the enricher does: nothing is less than nothing on its way, which would hide what others have on theirs.
 func (r *Row) Pending() int64 {
-	return r.Published + r.Extra - r.MadeDead - r.Confirmed - r.SentDead - r.Lost
+	return max(r.Published+r.Extra-r.MadeDead-r.Confirmed-r.SentDead-r.Lost, 0)
 }
 
 // StateName is the state as it is printed.

@@ -56,6 +56,9 @@ func TestKnownIsNotConfirmed(t *testing.T) {
 	if upTo, pending := fresh(); upTo != 30 || pending != 0 {
 		t.Errorf("when they are confirmed: up to minute %d with %d on their way", upTo, pending)
 	}
+	if book, err := ledger.Join(&taplinev1.LedgerPage{Windows: page.Windows, Sent: []*taplinev1.BatchRecord{{RawSequence: 3, Feed: string(f), Table: f.Table(), Events: 9, EventSequence: 1}}}); err != nil || book.Rows[1].Pending() != 0 {
+		t.Errorf("nine rows of three records, confirmed before the enricher's note: %+v, %v", book.Rows[1], err)
+	}
 	read(0, 29, taplinev1.Lane_LANE_SWEEP, 360, 1)
 	if upTo, pending := fresh(); upTo != 30 || pending != 1 {
 		t.Errorf("when a sweep found one that was late: up to minute %d with %d on their way", upTo, pending)

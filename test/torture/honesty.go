@@ -111,7 +111,7 @@ func (s *said) completeness(f *facts, lie func(string, ...any)) {
 			lie("status: %s is confirmed up to %s, and %s of %s is missing", t.Feed, row.Confirmed, t.Key, t.Created)
 		}
 	}
-	if n := len(unlisted); int64(n) > s.report.Pending {
+	if n := len(unlisted); n > 0 && int64(n) > s.report.Pending {
 		t := unlisted[0]
 		lie("verify (exit %d): %d records are missing that were visible, %d are on their way, and gaps does not list %s %s of %s, visible %s",
 			s.exits["verify"], n, s.report.Pending, t.Feed, t.Key, t.Created, t.Visible)

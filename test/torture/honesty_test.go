@@ -161,3 +161,13 @@ func TestAProcessThatCallsItselfDead(t *testing.T) {
 		}
 	}
 }
+
+// TestNegativeSumsAreNoPanic: what is on its way may be counted below zero.
+func TestNegativeSumsAreNoPanic(t *testing.T) {
+	t.Parallel()
+	s := healthy()
+	s.report.Pending = -3
+	if lies := s.lies(&facts{began: noon.Add(-2 * time.Hour), lag: indexLag}); len(lies) > 0 {
+		t.Errorf("%q", lies)
+	}
+}
