@@ -98,10 +98,18 @@ func (f *Fetcher) behind(w *work) error {
 
 // premature refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
 // Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end. A
-// Date that is older than what the answer proves is no clock.
-func (f *Fetcher) premature(w *work, date time.Time, proven bool) error {
-	wait := w.due().Sub(date)
-	if date.IsZero() || wait <= clock.Near || (proven && lies(date, w.window)) {
+// Date that is older than what the answer proves is no clock, nor is one that proves nothing and is far from what is believed. One
+// answer in a row is refused for a job: a second one that tells the same makes the clock known, or else it is a Date that lies.
+func (f *Fetcher) premature(w *work, r proofpoint.Response, proven bool) error {
+	wait, local := w.due().Sub(r.ServerTime), f.local()
+	skew := r.Skew.Truncate(time.Second)
+	if !r.Served || r.ServerTime.IsZero() || wait <= clock.Near {
+		return nil
+	}
+	if (proven && lies(r.ServerTime, w.window)) || (!proven && (skew-f.clock.Skew()).Abs() > clock.Far) {
+		return nil
+	}
+	if known := f.clock.Observe(local, skew); !f.ladder.Early(w.job.GetId()) && !known {
 		return nil
 	}
 	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errNotDue, wait), f.scale(min(wait, longestWait)))

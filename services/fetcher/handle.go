@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -74,11 +74,26 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if noted, err := f.noted(ctx, w); noted || err != nil {
 		return err
 	}
-	for _, obstacle := range []func(context.Context) error{f.credentials, f.room} {
-		if err := obstacle(ctx); err != nil {
-			return err
-		}
+	probing, err := f.credentials(ctx)
+	if err != nil {
+		return err
 	}
+	if err = f.room(ctx); err == nil {
+		err = f.call(ctx, w)
+	}
+	if probing && uncalled(err) {
+		f.breakers.Leave(credential)
+	}
+	return err
+}
+
+// uncalled reports whether a job waits without a call.
+func uncalled(err error) bool {
+	return slices.ContainsFunc([]error{errNotDue, errResting, errNoRoom, errSpent}, func(reason error) bool { return errors.Is(err, reason) })
+}
+
+// call does what a job says.
+func (f *Fetcher) call(ctx context.Context, w *work) error {
 	switch {
 	case w.id.Call == feed.CallSIEM:
 		return f.fetch(ctx, w)
@@ -183,7 +198,7 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {
 		return bus.RetryAfter(errSpent, f.scale(min(wait, longestWait)))
 	}
-	calls, wait := f.way(w)
+	calls, wait := f.way(ctx, w)
 	if wait > 0 {
 		return bus.RetryAfter(errResting, min(wait, longestWait))
 	}
@@ -199,7 +214,6 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	f.alarms.ClearCause(ctx, alarm.Answer, w.window.String())
 	f.doubts.proven(w.endpoint.Path, calls[0].endpoint.Path != w.endpoint.Path)
 	return f.store(ctx, w, c, got)
 }

@@ -29,9 +29,8 @@ const (
 	stricter = 15 * time.Minute
 	// lostFor is how long the alarm about something lost stays.
 	lostFor = 24 * time.Hour
-	// asideTold is how long the alarm about a window that is set aside stays here. From then on the scheduler's stands: it knows
-	// of the window until it is read, whichever fetcher reads it, and in whatever parts.
-	asideTold = 3 * time.Minute
+	// oddTold is how long the alarm about an answer that is odd although it brought something stays.
+	oddTold = 3 * time.Minute
 )
 
 // classes says what a failed call for a window may be about. What is not listed says nothing about it, or has a case of its own
@@ -71,6 +70,9 @@ func (f *Fetcher) failedWindow(ctx context.Context, w *work, failure *failed) er
 		}
 	}
 	if err, general := f.general(ctx, w, failure.endpoint, api); general {
+		if limited := api.Kind == proofpoint.Forbidden || api.Kind == proofpoint.TooManyRequests; limited && failure.endpoint.Path != w.endpoint.Path {
+			return bus.RetryAfter(err, f.scale(firstOther)) // the usual way is left
+		}
 		return err
 	}
 	return f.climb(ctx, w, failure, classes[api.Kind])
@@ -87,6 +89,7 @@ func (f *Fetcher) general(ctx context.Context, w *work, e feed.Endpoint, api *pr
 		f.refusedCredential(ctx, e.Path, api)
 		return f.rest(w, e, api, probeCredential), true
 	case proofpoint.Forbidden:
+		f.accepted() // who may not read this is known
 		err := f.rest(w, e, api, probeCredential)
 		f.alarms.HoldCause(ctx, alarm.Forbidden, e.Path, api.Error(), f.breakers.Wait(key)+2*time.Minute)
 		return err, true
@@ -102,7 +105,8 @@ func (f *Fetcher) rest(w *work, e feed.Endpoint, cause error, least time.Duratio
 	return bus.RetryAfter(cause, min(f.cool(w, e, cause, least), longestWait))
 }
 
-// climb has the ladder decide about a window that failed.
+// climb has the ladder decide about a window that failed. For one that is set aside, the scheduler raises the alarm: it knows of it
+// until it is read, whichever fetcher reads it, and in whatever parts.
 func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class ladder.Class) error {
 	pool, now := string(failure.endpoint.Pool), f.now()
 	divisible := w.divisible()
@@ -121,23 +125,26 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 	case ladder.Split:
 		return f.split(ctx, w, failure.Error())
 	case ladder.Aside:
-		f.alarms.HoldCause(ctx, alarm.Answer, w.window.String(), failure.Error(), asideTold)
 		f.log.Error("a window was asked for in vain and is set aside", slog.String("job", w.job.GetId()), slog.Int("failures", d.Failures), slog.Any("error", failure.err))
 		return f.setAside(ctx, w, d.Failures, failure.Error())
 	}
 	if f.ladder.ByOthers(w.job.GetId(), int(w.job.GetFailures())) {
-		wait = max(f.waitFor(w, f.others(w)), f.scale(firstOther))
+		_, next := f.way(ctx, w)
+		wait = max(next, f.scale(firstOther))
 	}
 	return bus.RetryAfter(failure.err, min(wait, longestWait))
 }
 
-// coolFor opens the breaker of an endpoint that failed for a window. While the endpoint serves others, the lane waits only as long as
-// the share of windows that fail wants it: the next window may be a good one.
+// coolFor opens the breaker of an endpoint that failed for a window, and reports how long the window waits. While the endpoint serves
+// others, the window waits for the share of those that fail, and its lane hardly does: the next one may be a good one.
 func (f *Fetcher) coolFor(w *work, failure *failed, serving bool) time.Duration {
 	if !serving {
 		return f.cool(w, failure.endpoint, failure.err, 0)
 	}
-	return f.rests(w, failure.endpoint, failure.err, pace.Brief(f.share.Wait(string(failure.endpoint.Pool), f.now())))
+	pool := failure.endpoint.Pool
+	spent := f.share.Wait(string(pool), f.now())
+	usual := pace.CurveOf(w.key(failure.endpoint.Path).Lane, f.cfg.Quota.Limits()[pool])
+	return max(f.rests(w, failure.endpoint, failure.err, usual.Brief(spent)), f.scale(spent))
 }
 
 // firstOther is how long a window waits before it is asked for another way.

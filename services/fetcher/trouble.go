@@ -90,7 +90,7 @@ func (f *Fetcher) over(ctx context.Context, key pace.Key) {
 
 // tellOdd raises the alarm about an answer that is odd although it brought something.
 func (f *Fetcher) tellOdd(ctx context.Context, w *work, c call, cause error) {
-	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), asideTold)
+	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), oddTold)
 }
 
 // watchTroubles raises the alarms about endpoints that fail for longer. An endpoint that nothing asks for any more is not
@@ -152,35 +152,38 @@ func (f *Fetcher) accepted() {
 	f.health.OK(credential.Endpoint)
 }
 
-// credentials refuses calls with a refused credential. When it is time, one job probes, at an endpoint without a limit.
-func (f *Fetcher) credentials(ctx context.Context) error {
+// credentials refuses calls with a refused credential. When it is time, one job probes, at an endpoint without a limit. If that does
+// not tell, the call of the job is the probe, and the others wait for what it finds.
+func (f *Fetcher) credentials(ctx context.Context) (probing bool, err error) {
 	if !f.breakers.Open(credential) {
-		return nil
+		return false, nil
 	}
 	wait := f.breakers.Enter(credential)
 	if wait == 0 {
-		wait = f.probe(ctx)
+		if told := f.probe(ctx); !told {
+			return true, nil
+		}
+		wait = f.breakers.Wait(credential)
 	}
 	if wait > 0 {
-		return bus.RetryAfter(errResting, min(wait, longestWait))
+		return false, bus.RetryAfter(errResting, min(wait, longestWait))
 	}
-	return nil
+	return false, nil
 }
 
-// probe asks for nothing, and reports how long calls have to wait.
-func (f *Fetcher) probe(ctx context.Context) time.Duration {
+// probe asks for nothing. It reports whether that told something. Who may not read it is known all the same.
+func (f *Fetcher) probe(ctx context.Context) (told bool) {
 	if err := f.quota.Count(ctx, 1); err != nil {
 		f.log.Debug("cannot count a call", slog.Any("error", err))
 	}
 	_, err := f.api.Check(ctx)
 	switch {
-	case err == nil:
+	case err == nil || kindOf(err) == proofpoint.Forbidden:
 		f.accepted()
 	case kindOf(err) == proofpoint.BadCredentials:
 		f.refusedCredential(ctx, checkPath, err)
-	default: // it is not known
-		f.breakers.Leave(credential)
-		return longestWait
+	default:
+		return false
 	}
-	return f.breakers.Wait(credential)
+	return true
 }

@@ -63,7 +63,7 @@ func (f *Fetcher) planned(w *work) []call {
 }
 
 // others asks other endpoints for the same: those of the single feeds, or the one that serves all for a single feed. Feeds that
-// answers lacked come first, so that a way that fails costs one call.
+// answers lacked come first, and what failed last before them, so that a way that fails costs one call.
 func (f *Fetcher) others(w *work) []call {
 	if len(w.set) == 1 {
 		e := feed.Endpoint{Path: feed.SIEMAll.Path, Feeds: w.set, Pool: feed.SIEMAll.Pool}
@@ -75,19 +75,54 @@ func (f *Fetcher) others(w *work) []call {
 		calls = append(calls, call{e, f.ladder.Widened(e.Path, w.window)})
 	}
 	slices.SortStableFunc(calls, func(x, y call) int { return f.doubts.compare(x.endpoint.Feeds[0], y.endpoint.Feeds[0]) })
+	slices.SortStableFunc(calls, func(x, y call) int {
+		switch first, second := f.breakers.Open(w.key(x.endpoint.Path)), f.breakers.Open(w.key(y.endpoint.Path)); {
+		case first == second:
+			return 0
+		case first:
+			return -1
+		}
+		return 1
+	})
 	return calls
 }
 
 // way chooses how to ask for a window, and how long to wait before. While the usual endpoint answers oddly and
-// the others prove windows, these are asked.
-func (f *Fetcher) way(w *work) (calls []call, wait time.Duration) {
+// the others prove windows, these are asked. A way of which one call cannot be made is none: what the calls before it bring is not
+// enough, and would be asked for again and again.
+func (f *Fetcher) way(ctx context.Context, w *work) (calls []call, wait time.Duration) {
 	calls = f.planned(w)
 	wait = f.waitFor(w, calls)
-	if f.ladder.ByOthers(w.job.GetId(), int(w.job.GetFailures())) || (wait > 0 && f.doubts.detour(w.endpoint.Path)) {
-		calls = f.others(w)
-		wait = f.waitFor(w, calls)
+	if !f.ladder.ByOthers(w.job.GetId(), int(w.job.GetFailures())) && (wait == 0 || !f.doubts.detour(w.endpoint.Path)) {
+		return calls, wait
+	}
+	others := f.others(w)
+	if until := f.waitFor(w, others); until <= max(wait, f.scale(briefly)) && f.units(ctx, others) {
+		return others, until
 	}
 	return calls, wait
+}
+
+// briefly is how long a window waits for another way although the usual one is open.
+const briefly = 10 * time.Second
+
+// units reports whether the pools have a unit for each call.
+func (f *Fetcher) units(ctx context.Context, calls []call) bool {
+	need := make(map[feed.Pool]int)
+	for _, c := range calls {
+		need[c.endpoint.Pool]++
+	}
+	for pool, n := range need {
+		status, err := f.quota.Look(ctx, pool)
+		if err != nil {
+			f.log.Debug("cannot look at a pool", slog.Any("error", err))
+			return false
+		}
+		if status.Limit > 0 && (status.Left() < n || status.Free.After(f.clock.Earliest(f.now()))) {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *Fetcher) waitFor(w *work, calls []call) (wait time.Duration) {
@@ -170,8 +205,7 @@ func (f *Fetcher) prove(ctx context.Context, w *work, c call, r proofpoint.Respo
 	if err != nil {
 		return err
 	}
-	if err := f.premature(w, r.ServerTime, flaw == nil); err != nil {
-		f.clock.Observe(f.local(), r.Skew.Truncate(time.Second))
+	if err := f.premature(w, r, flaw == nil); err != nil {
 		return err
 	}
 	if flaw == nil {

@@ -80,6 +80,7 @@ type job struct {
 	others            int               // failures that were not its own
 	served            map[string]uint64 // what each path had served when it failed for the job last
 	odd               bool              // the last failure was an odd answer
+	early             bool              // an answer said that it was called too early
 	lacks             map[string]string // what the answers lacked -> the first path that did
 }
 

@@ -162,9 +162,10 @@ func (w *world) fail(lane string, o *order, c call, a answer) {
 	if d.Own || d.Serving {
 		w.share.Spent("siem", w.now)
 	}
-	curve := pace.CurveOf(lane, limit)
+	curve, spent := pace.CurveOf(lane, limit), time.Duration(0)
 	if d.Serving {
-		curve = pace.Brief(w.share.Wait("siem", w.now))
+		spent = w.share.Wait("siem", w.now)
+		curve = curve.Brief(spent)
 	}
 	wait, _ := w.breakers.Failed(pace.Key{Lane: lane, Endpoint: c.path}, pace.Failure{Curve: curve, Odd: a.class >= ladder.Odd})
 	switch d.Step {
@@ -177,7 +178,7 @@ func (w *world) fail(lane string, o *order, c call, a answer) {
 		again := min(time.Minute<<min(d.Failures-3, 6), time.Hour)
 		w.asides = append(w.asides, &order{w: o.w, lane: o.lane, failures: d.Failures, due: w.now.Add(again)})
 	default:
-		w.wait(lane, o, min(wait, time.Minute))
+		w.wait(lane, o, min(max(wait, spent), time.Minute))
 	}
 }
 

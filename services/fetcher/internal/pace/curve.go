@@ -36,10 +36,12 @@ func CurveOf(lane string, limit int) Curve {
 	return Curve{First: 2 * time.Second, Most: 15 * time.Minute}
 }
 
-// Brief is the curve for failures that are not the endpoint's: it does not grow.
-func Brief(wait time.Duration) Curve {
-	wait = max(wait, 2*time.Second)
-	return Curve{First: wait, Most: wait}
+// Brief is the curve for failures that are not the endpoint's. Only when none of the lane is served meanwhile it grows, to the time
+// that the share of windows that fail wants, and not over what is usual.
+func (c Curve) Brief(spent time.Duration) Curve {
+	c.First = min(c.First, 2*time.Second)
+	c.Most = min(c.Most, max(spent, 2*time.Second))
+	return c
 }
 
 // after is how long the breaker stays open after so many failures in a row. An odd answer is rarely a matter of
@@ -91,8 +93,12 @@ func (s *Share) of(pool string) *rate.Limiter {
 	return l
 }
 
-// Spent notes a call that failed.
-func (s *Share) Spent(pool string, now time.Time) { s.of(pool).ReserveN(now, 1) }
+// Spent notes a call that failed. The debt is bounded: it is paid off in half an hour.
+func (s *Share) Spent(pool string, now time.Time) {
+	if l := s.of(pool); l.TokensAt(now) > -float64(l.Burst()) {
+		l.ReserveN(now, 1)
+	}
+}
 
 // Scant reports whether another failure uses the share up: then nothing that costs more calls should begin.
 func (s *Share) Scant(pool string, now time.Time) bool {
