@@ -40,7 +40,7 @@ func (p *planner) learn(j *taplinev1.Job, record *taplinev1.WindowRecord) {
 	if record == nil || record.GetFailures() > 0 && record.GetFailures() <= j.GetFailures() {
 		return // known before
 	}
-	if ms := record.GetLagMs(); ms > 0 {
+	if ms := record.GetLagMs(); ms > 0 && firstReading(j) && !j.GetAside() { // what is old tells nothing of the head
 		p.setLag(time.Duration(ms) * time.Millisecond)
 		return
 	}

@@ -96,6 +96,24 @@ func (f *Fetcher) behind(w *work) error {
 	return nil
 }
 
+// young reports whether a window may be at the head of what is read. Only such a one can tell how far behind Proofpoint is.
+func (w *work) young() bool { return !w.isSweep() && !w.job.GetAside() }
+
+// lags reports whether Proofpoint is behind: an answer proves its window up to this instant only.
+func (f *Fetcher) lags(w *work, c call, upTo time.Time) bool {
+	now := f.local()
+	theirs := f.clock.Earliest(now)
+	if lag := theirs.Sub(upTo); lag > f.lag.Now(now) {
+		return w.young() && f.lag.Told(now, theirs.Sub(c.window.End), lag)
+	}
+	return true
+}
+
+// unread is where what the job is about begins, after what was read before.
+func (w *work) unread() time.Time {
+	return w.window.Start.Add(time.Duration(w.job.GetOverlap()) * time.Second)
+}
+
 // premature refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
 // Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end. A
 // Date that is older than what the answer proves is no clock, nor is one that proves nothing and is far from what is believed. One

@@ -46,8 +46,8 @@ func (w *work) divisible() bool {
 
 // shortens reports whether the parts that the scheduler makes of the job are shorter than it.
 func (w *work) shortens() bool {
-	if overlap := time.Duration(w.job.GetOverlap()) * time.Second; overlap > 0 {
-		return w.window.Span()-overlap >= window.MinSpan
+	if w.job.GetOverlap() > 0 {
+		return w.window.End.Sub(w.unread()) >= window.MinSpan
 	}
 	_, _, ok := w.window.Halves()
 	return ok && w.divisible()

@@ -160,7 +160,7 @@ func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explai
 		now = date
 	}
 	age := now.Sub(failure.window.End)
-	if age >= 0 && !f.lag.Refused(local, age) {
+	if age >= f.lag.Now(local) && !(w.young() && f.lag.Refused(local, age)) {
 		return false, nil
 	}
 	f.breakers.Leave(w.key(failure.endpoint.Path))

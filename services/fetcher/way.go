@@ -215,9 +215,14 @@ func (f *Fetcher) prove(ctx context.Context, w *work, c call, r proofpoint.Respo
 	if err := f.shapes.saw(ctx, r.Evidence); err != nil {
 		return err
 	}
-	if flaw.ProvenEnd.After(w.window.Start) {
+	if flaw.ProvenEnd.After(w.unread()) {
 		f.partly(ctx, w, c, flaw, got)
 		return nil
+	}
+	if flaw.Kind == proofpoint.EarlyQueryEnd && f.lags(w, c, r.Evidence.QueryEnd) {
+		if err := f.behind(w); err != nil {
+			return err
+		}
 	}
 	if len(flaw.Feeds) > 0 {
 		f.doubts.missing(flaw.Feeds)
@@ -242,10 +247,8 @@ func (f *Fetcher) proven(ctx context.Context, w *work, c call, r proofpoint.Resp
 
 // partly takes an answer that proves the beginning of a window: what came is real, and the rest is asked for later.
 func (f *Fetcher) partly(ctx context.Context, w *work, c call, flaw *proofpoint.Flaw, got *reading) {
-	now := f.local()
-	theirs := f.clock.Earliest(now)
-	if f.lag.Told(now, theirs.Sub(c.window.End), theirs.Sub(flaw.ProvenEnd)) {
-		got.lag = f.lag.Now(now)
+	if f.lags(w, c, flaw.ProvenEnd) {
+		got.lag = f.lag.Now(f.local())
 	} else {
 		f.tellOdd(ctx, w, c, &unproven{c.endpoint.Path, flaw})
 	}

@@ -102,3 +102,44 @@ func TestWhatIsNoLag(t *testing.T) {
 		t.Error("a lag that grows is not taken for one")
 	}
 }
+
+// TestOldWindowsTeachNoLag: while windows are served that end later, one that is refused or cut is answered oddly, and live reading
+// goes on.
+func TestOldWindowsTeachNoLag(t *testing.T) {
+	t.Parallel()
+	var l clock.Lag
+	l.Served(noon.Add(-30*time.Second), 5*time.Second)
+	if l.Refused(noon, 35*time.Minute) || l.Told(noon, 35*time.Minute, 45*time.Minute) || l.Now(noon) != 0 {
+		t.Errorf("a sweep teaches a lag of %s", l.Now(noon))
+	}
+	l.Served(noon, 24*time.Hour)
+	if l.Refused(noon, time.Minute) {
+		t.Error("what was served last hides what was served youngest")
+	}
+	if !l.Refused(noon, 5*time.Second) || l.Now(noon) < time.Minute {
+		t.Error("the youngest window teaches nothing")
+	}
+	var old clock.Lag
+	old.Served(noon.Add(-31*time.Minute), -time.Hour) // by a clock that was wrong
+	if !old.Refused(noon, 5*time.Second) {
+		t.Error("what was served long ago hides a lag")
+	}
+}
+
+// TestALagThatGrowsSlowly is one, other than answers that always end a little early.
+func TestALagThatGrowsSlowly(t *testing.T) {
+	t.Parallel()
+	var l clock.Lag
+	for lag := 20 * time.Second; lag <= 2*time.Minute; lag += 20 * time.Second {
+		if age := max(5*time.Second, l.Now(noon)); !l.Told(noon, age, lag) || l.Now(noon) != lag {
+			t.Errorf("%s: it is taken for %s", lag, l.Now(noon))
+		}
+	}
+	if lag := l.Now(noon); l.Told(noon, lag, lag+20*time.Second) {
+		t.Error("answers always end 20s early, and that is taken for a lag without end")
+	}
+	lag := l.Now(noon)
+	if l.Served(noon, lag); !l.Told(noon.Add(time.Minute), lag, lag+20*time.Second) {
+		t.Error("a window was served whole, and the next step is not believed")
+	}
+}
