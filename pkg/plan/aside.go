@@ -85,8 +85,9 @@ func (p *planner) likeAside(a *taplinev1.Aside, j *taplinev1.Job, retry time.Tim
 	return next
 }
 
-// fetched takes in what was read of a window. The rest of it is set aside.
-func (p *planner) fetched(j *taplinev1.Job, record *taplinev1.WindowRecord) []*taplinev1.Aside {
+// fetched takes in what was read of a window. The rest of it is set aside. A window that had been set aside, or of which
+// nothing new is proven, was asked for in vain, although the answer brought something.
+func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplinev1.WindowRecord) []*taplinev1.Aside {
 	if p.s.GetFirstRead() == nil {
 		p.s.FirstRead = timestamppb.New(p.in.Now)
 	}
@@ -99,8 +100,13 @@ func (p *planner) fetched(j *taplinev1.Job, record *taplinev1.WindowRecord) []*t
 		p.read(j, record)
 		return nil
 	}
-	begin := own(j).Start
-	if begin.Before(end) {
+	begin, failures := own(j).Start, uint32(0)
+	if was != nil {
+		failures = was.GetFailures() + 1
+	}
+	if !begin.Before(end) {
+		failures = max(failures, inLane)
+	} else {
 		part := proto.CloneOf(j)
 		part.Window = window.New(w.Start, end).Proto()
 		p.read(part, record)
@@ -110,8 +116,12 @@ func (p *planner) fetched(j *taplinev1.Job, record *taplinev1.WindowRecord) []*t
 	next := p.anew(j, rest)
 	next.Overlap = uint32(begin.Sub(rest.Start) / time.Second)
 	a := p.aside(next, fmt.Sprintf("an answer proved the window read up to %s only", end.Format(time.RFC3339)))
+	if was != nil {
+		a.Since = was.GetSince()
+	}
+	a.Failures, next.Failures = failures, failures
 	served := earlier(w.End.Add(p.margin()), p.in.Now.Add(maxLag))
-	a.RetryAt = timestamppb.New(later(p.in.Now.Add(firstBackoff), served))
+	a.RetryAt = timestamppb.New(later(p.in.Now.Add(backoff(failures)), served))
 	return []*taplinev1.Aside{a}
 }
 

@@ -138,7 +138,7 @@ func (p *planner) outcome(j *taplinev1.Job, a *taplinev1.Aside) ([]*taplinev1.Jo
 	switch record.GetState() {
 	case taplinev1.WindowState_WINDOW_STATE_FETCHED:
 		p.out.Done = append(p.out.Done, j)
-		return nil, p.fetched(j, record)
+		return nil, p.fetched(j, a, record)
 	case taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST:
 		p.out.Done = append(p.out.Done, j)
 		return nil, p.givenUp(j, record)

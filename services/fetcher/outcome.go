@@ -160,7 +160,8 @@ func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explai
 		now = date
 	}
 	age := now.Sub(failure.window.End)
-	if age >= f.lag.Now(local) && !(w.young() && f.lag.Refused(local, age)) {
+	known := age < f.lag.Now(local) || age < 0
+	if explained := known || w.young() && f.lag.Refused(local, age); !explained {
 		return false, nil
 	}
 	f.breakers.Leave(w.key(failure.endpoint.Path))
