@@ -179,6 +179,9 @@ func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
 	return w.inject(ctx, a, faults)
 }
 
+// untilRead is how long a sink may take to read what its kernel has acknowledged, when it reads again.
+const untilRead = 10 * time.Second
+
 func (w *world) faultSink(ctx context.Context, a Action) error {
 	f := devosink.Fault{Kind: devosink.FaultKind(a.Arg)}
 	switch f.Kind {
@@ -191,6 +194,11 @@ func (w *world) faultSink(ctx context.Context, a Action) error {
 	case devosink.FaultStatus:
 		f.Bytes = []int64{429, 500, 503, 504}[a.At.Milliseconds()%4]
 	default:
+	}
+	if w.profile.Sink == Acked && (f.Kind == devosink.FaultStall || f.Kind == devosink.FaultSlow) {
+		w.mu.Lock()
+		w.unread = time.Now().Add(a.For + untilRead)
+		w.mu.Unlock()
 	}
 	if err := w.sink.Inject(f); err != nil {
 		return err

@@ -201,8 +201,9 @@ func (k *witness) facts(ctx context.Context, s *said, f *facts) {
 	f.lag = indexLag
 	w.mu.Lock()
 	f.damaged = w.damaged
+	unread := s.asked.Before(w.unread)
 	w.mu.Unlock()
-	if !w.profile.Lies && !f.damaged { // else rows may be confirmed that are not there
+	if !w.profile.Lies && !f.damaged && !unread { // else rows may be confirmed that are not there
 		for t := range w.sim.Truth(w.sim.Epoch(), s.at) {
 			if !t.Visible.After(s.at) && w.collects(t.Feed) {
 				f.missing = append(f.missing, t)

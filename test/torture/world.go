@@ -60,9 +60,10 @@ type world struct {
 	wg        sync.WaitGroup
 
 	mu      sync.Mutex
-	damaged bool     // a stream is
-	long    bool     // a record is too long for a row
-	notes   []string // what went wrong besides what the oracle finds
+	damaged bool      // a stream is
+	unread  time.Time // until then the sink's kernel may have acknowledged what the sink has not read, which this proof confirms
+	long    bool      // a record is too long for a row
+	notes   []string  // what went wrong besides what the oracle finds
 }
 
 // newWorld makes a world in an empty directory that has the programs in bin. Nothing of the
