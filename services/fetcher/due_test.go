@@ -114,18 +114,22 @@ func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.start(t)
-	first, sweep, last := b.job(b.window, 0), b.sweepIn(5*time.Minute), b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start), 0)
+	first, sweep := b.job(b.window, 0), b.sweepIn(5*time.Minute)
 	b.plan(t, first)
 	b.record(t, first)
 	b.ahead.Store(int64(2 * time.Hour))
 	calls := func() int { return b.sim.Status().Quota[feed.PoolSIEM].Used }
 	b.plan(t, sweep)
 	poll(t, func() bool { return calls() == 2 }) // it tells the time
-	b.later.Store(int64(31 * time.Second))
-	b.plan(t, last)
-	r := b.record(t, last)
-	if n := calls(); n != 3 {
-		t.Errorf("%d calls, want 3", n)
+	r, more := &taplinev1.WindowRecord{}, 0
+	for ; more < 2 && r.GetSkewMs() == 0; more++ { // the answer for the sweep may be looked at after the next step of the clock
+		b.later.Add(int64(31 * time.Second))
+		next := b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start.Add(-time.Duration(more)*time.Minute)), 0)
+		b.plan(t, next)
+		r = b.record(t, next)
+	}
+	if n := calls(); n != 2+more {
+		t.Errorf("%d calls, want %d", n, 2+more)
 	}
 	b.unknown(t, sweep)
 	b.measuredTwoHours(t, r)
