@@ -191,21 +191,6 @@ func (b *bench) outcome(t *testing.T, job *taplinev1.Job) *taplinev1.WindowRecor
 	return known[job.GetId()]
 }
 
-func poll(t *testing.T, check func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !check() {
-		select {
-		case <-ctx.Done():
-			t.Fatal("waited in vain")
-		case <-tick.C:
-		}
-	}
-}
-
 // marker reads the account of a job.
 func (b *bench) marker(t *testing.T, jobID string) (uint64, *taplinev1.WindowResult) {
 	t.Helper()
