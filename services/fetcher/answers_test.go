@@ -339,3 +339,19 @@ func TestBehindItsClock(t *testing.T) {
 		}
 	}
 }
+
+// TestTooOldWindowIsLeftToThePlan: only the scheduler knows whether it was owed, so the fetcher neither notes nor tells a loss.
+func TestTooOldWindowIsLeftToThePlan(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	old := window.New(b.sim.Now().Add(-8*24*time.Hour), b.sim.Now().Add(-8*24*time.Hour+50*time.Second))
+	job := b.job(old, 0)
+	b.plan(t, job)
+	b.start(t)
+	if r := b.record(t, job); r.GetState() != taplinev1.WindowState_WINDOW_STATE_UNPROVEN || r.GetFailures() < 3 || r.GetReason() == "" {
+		t.Errorf("%v", r)
+	}
+	if told := b.raised(t, alarm.Lost); told != "" {
+		t.Errorf("alarm: %s", told)
+	}
+}

@@ -286,18 +286,6 @@ func TestWindowThatFailsIsCut(t *testing.T) {
 	}
 }
 
-func TestTooOldWindowIsLost(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	old := window.New(b.sim.Now().Add(-8*24*time.Hour), b.sim.Now().Add(-8*24*time.Hour+50*time.Second))
-	job := b.job(old, 0)
-	b.plan(t, job)
-	b.start(t)
-	if r := b.record(t, job); r.GetState() != taplinev1.WindowState_WINDOW_STATE_LOST {
-		t.Errorf("%v", r)
-	}
-}
-
 // closed are pools without a call.
 func closed(t *testing.T) (seeds []bus.Seed) {
 	t.Helper()

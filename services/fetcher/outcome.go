@@ -29,6 +29,8 @@ const (
 	stricter = 15 * time.Minute
 	// lostFor is how long the alarm about something lost stays.
 	lostFor = 24 * time.Hour
+	// ownFailures is what a window that is set aside has at least: see package ladder.
+	ownFailures = 3
 	// oddTold is how long the alarm about an answer that is odd although it brought something stays.
 	oddTold = 3 * time.Minute
 )
@@ -186,21 +188,22 @@ func (f *Fetcher) limited(ctx context.Context, pool feed.Pool, api *proofpoint.A
 }
 
 // tooOld handles what Proofpoint no longer serves. The second half of a window may still be served, so the window is cut first.
-// It is lost only when it is too old by our clock as well.
-func (f *Fetcher) tooOld(ctx context.Context, w *work, failure *failed, lost bool) error {
+// What is too old by our clock as well is set aside at once: whether that is a loss the scheduler says, who knows what was owed.
+func (f *Fetcher) tooOld(ctx context.Context, w *work, failure *failed, ours bool) error {
 	f.breakers.Leave(w.key(failure.endpoint.Path))
 	if _, _, ok := w.window.Halves(); ok || w.job.GetOverlap() > 0 {
 		return f.split(ctx, w, failure.Error())
 	}
-	if !lost {
+	if !ours {
 		return f.climb(ctx, w, failure, ladder.Odd)
 	}
-	return f.lose(ctx, w, failure.err)
+	f.log.Error("a window is too old", slog.String("window", w.window.String()), slog.Any("error", failure.err))
+	return f.setAside(ctx, w, max(int(w.job.GetFailures())+1, ownFailures), failure.Error())
 }
 
-// lose gives up what is too old.
+// lose gives up a list that is too old.
 func (f *Fetcher) lose(ctx context.Context, w *work, cause error) error {
-	f.log.Error("a window is lost", slog.String("window", w.window.String()), slog.Any("error", cause))
+	f.log.Error("a list is lost", slog.String("job", w.job.GetId()), slog.Any("error", cause))
 	if err := f.conclude(ctx, w, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: cause.Error()}); err != nil {
 		return err
 	}

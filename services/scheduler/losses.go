@@ -11,6 +11,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/window"
 )
 
 // lossesHeld is longer than an audit takes to come back to a day, so that the alarm stays while the ledger lists a loss.
@@ -59,9 +61,10 @@ func (s *Scheduler) tellLosses(ctx context.Context, part string, book *ledger.Bo
 	var lost []string
 	for _, f := range feed.All() {
 		for _, r := range book.Lost(f) {
-			text := fmt.Sprintf("%s %s: %s", f, r.Interval(), r.Reason)
-			if !slices.Contains(lost, text) {
-				lost = append(lost, text)
+			for _, w := range s.owed(f, r) {
+				if text := fmt.Sprintf("%s %s: %s", f, w.Interval(), r.Reason); !slices.Contains(lost, text) {
+					lost = append(lost, text)
+				}
 			}
 		}
 	}
@@ -74,4 +77,21 @@ func (s *Scheduler) tellLosses(ctx context.Context, part string, book *ledger.Bo
 		lost[0] += fmt.Sprintf(" (and %d more: tapctl gaps)", len(lost)-1)
 	}
 	s.alarms.HoldCause(ctx, alarm.Lost, part, lost[0], lossesHeld)
+}
+
+// owed is what of a lost range the plan of a feed owes and does not have to read yet: what is before its start was never owed, and what
+// waits to be read once more may yet be found. Rows that are gone are not found by reading again.
+func (s *Scheduler) owed(f feed.Feed, r ledger.Range) []window.Window {
+	i := slices.IndexFunc(s.plans, func(p *planning) bool { return p.state != nil && slices.Contains(p.cfg.Set, f) })
+	if i < 0 || r.Undelivered {
+		return []window.Window{r.Window}
+	}
+	state := s.plans[i].state
+	var waits []window.Window
+	for _, d := range plan.Unread(state) {
+		if slices.Contains(d.Feeds, string(f)) {
+			waits = append(waits, d.Window)
+		}
+	}
+	return r.Within(window.New(state.GetStart().AsTime(), r.End)).Missing(waits)
 }

@@ -3,12 +3,17 @@ package scheduler_test
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -90,4 +95,26 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 	if got := s.alarm(alarm.Lost); got != "" {
 		t.Errorf("alarm: %s", got)
 	}
+}
+
+// TestOnlyWhatIsOwedIsTold: the ledger may list as lost what is before the start, which the plan never owed. That is no alarm, other
+// than what is lost.
+func TestOnlyWhatIsOwedIsTold(t *testing.T) {
+	t.Parallel()
+	s := smallStreams(t)
+	stop := start(t, s.b, still, "TAP_START_TIME=20m")
+	newWorker(t, s.b, bus.ConsumerFetcherBackfill).do(taplinev1.WindowState_WINDOW_STATE_FETCHED)
+	stop()
+	minute := func(before time.Duration) *taplinev1.Window {
+		at := epoch.Truncate(time.Minute).Add(-before)
+		return window.New(at, at.Add(time.Minute)).Proto()
+	}
+	for reason, before := range map[string]time.Duration{"before the start": 3 * time.Hour, "truly": 15 * time.Minute} {
+		s.must(s.ledger.Range(t.Context(), "main", &taplinev1.RangeRecord{
+			Window: minute(before), Feeds: []string{string(feed.ClicksBlocked)}, State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: reason,
+			At: timestamppb.New(time.Now().Add(time.Hour)),
+		}))
+	}
+	start(t, s.b, still, "TAP_START_TIME=20m")
+	poll(t, func() bool { return strings.HasSuffix(s.alarm(alarm.Lost), ": truly") })
 }
