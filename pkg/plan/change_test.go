@@ -26,7 +26,7 @@ func TestNoChangeForgetsAnInstant(t *testing.T) {
 		}
 		ages := []time.Duration{0, time.Hour, 12 * time.Hour, 3 * day, 7 * day}
 		s := newSystem(t.Fatalf, draw(), rapid.SampledFrom(ages).Draw(t, "age"))
-		for range rapid.IntRange(2, 12).Draw(t, "starts") {
+		for range rapid.IntRange(2, 7).Draw(t, "starts") {
 			for range rapid.IntRange(0, 12).Draw(t, "steps") {
 				s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
 					switch rapid.IntRange(0, 5).Draw(t, "fate") {

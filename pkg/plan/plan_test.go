@@ -246,7 +246,7 @@ func TestEveryInstantIsAccountedFor(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
-		for range rapid.IntRange(5, 60).Draw(t, "steps") {
+		for range rapid.IntRange(5, 40).Draw(t, "steps") {
 			m.step(t)
 			m.complete(t)
 			m.answer(t)
