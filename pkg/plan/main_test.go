@@ -1,0 +1,23 @@
+package plan_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+// checks is how many cases a property draws unless -rapid.checks says so: each lives through days, and the race detector finds
+// nothing in a pure package.
+const checks = "25"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		if err := flag.Set("rapid.checks", checks); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
