@@ -73,7 +73,11 @@ func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := b.unfenced(ctx); err != nil {
 		return err
 	}
-	if err := b.try(ctx, limits.Replicas); err != nil {
+	// The trial stays until the others are made: a server that deletes its only stream removes the folder in which
+	// it may be making the next one.
+	over, err := b.try(ctx, limits.Replicas)
+	defer over()
+	if err != nil {
 		return err
 	}
 	fresh := true

@@ -20,9 +20,10 @@ const (
 
 // try does with a stream of its own what every window takes, as RAW has it done: one atomic batch with a marker, a read of
 // the marker, and a second batch that is refused because of it. A server that says the right version may still not be able to.
-func (b *Bus) try(ctx context.Context, replicas int) error {
+// The caller removes the stream with over, whatever the error.
+func (b *Bus) try(ctx context.Context, replicas int) (over func(), err error) {
 	if err := b.sweepTrials(ctx); err != nil {
-		return err
+		return func() {}, err
 	}
 	id := rand.Text()
 	cfg := jetstream.StreamConfig{
@@ -31,20 +32,20 @@ func (b *Bus) try(ctx context.Context, replicas int) error {
 	}
 	stream, err := b.js.CreateStream(ctx, cfg)
 	if err != nil {
-		return b.unfit("make a stream that takes atomic batches", err)
+		return func() {}, b.unfit("make a stream that takes atomic batches", err)
 	}
-	defer func() { _ = b.js.DeleteStream(context.WithoutCancel(ctx), cfg.Name) }() // else the next setup does
+	over = func() { _ = b.js.DeleteStream(context.WithoutCancel(ctx), cfg.Name) } // else the next setup does
 	mark := trialSubject(id, "mark")
 	if err := b.tryBatch(ctx, id, mark); err != nil {
-		return b.unfit("store an atomic batch", err)
+		return over, b.unfit("store an atomic batch", err)
 	}
 	if msg, err := stream.GetLastMsgForSubject(ctx, mark); err != nil || string(msg.Data) != id {
-		return b.unfit("read the marker of an atomic batch", err)
+		return over, b.unfit("read the marker of an atomic batch", err)
 	}
 	if err := b.tryBatch(ctx, id, mark); !errors.Is(batchError(err), ErrAlreadyStored) {
-		return b.unfit("refuse an atomic batch that is stored already", err)
+		return over, b.unfit("refuse an atomic batch that is stored already", err)
 	}
-	return nil
+	return over, nil
 }
 
 // tryBatch stores two messages and a marker, or nothing.

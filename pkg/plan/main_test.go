@@ -2,7 +2,6 @@ package plan_test
 
 import (
 	"flag"
-	"os"
 	"testing"
 )
 
@@ -19,5 +18,5 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
