@@ -21,7 +21,8 @@ import (
 	"github.com/tapline/tapline/test/simulate"
 )
 
-// TestMain runs one case, another one each time: it is nine days long. -rapid.checks=N runs more.
+// TestMain runs one case, another one each time: it is nine days long. -rapid.checks=N runs more. make test runs it without the
+// race detector, which makes it ten times as long; what it drives is tested with it elsewhere.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
