@@ -125,15 +125,6 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte) (err error) 
 	return nil
 }
 
-// PutFor writes a key that goes away by itself after ttl, at least a second. The bucket must be one that lets keys expire.
-func (k *Bucket) PutFor(ctx context.Context, key string, value []byte, ttl time.Duration) (err error) {
-	defer func() { k.writes.wrote(k.name, err) }()
-	if _, err := k.js.Publish(ctx, k.prefix()+key, value, jetstream.WithMsgTTL(ttl)); err != nil {
-		return k.failed("write", key, err)
-	}
-	return nil
-}
-
 // Delete removes a key whose revision is still the given one. [ErrConflict]: somebody was faster. Any other
 // error leaves the outcome unknown.
 func (k *Bucket) Delete(ctx context.Context, key string, revision uint64) error {

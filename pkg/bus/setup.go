@@ -80,14 +80,9 @@ func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err != nil {
 		return err
 	}
-	fresh := true
-	for _, cfg := range streams(limits) {
-		switch _, err := b.js.Stream(ctx, cfg.Name); {
-		case err == nil:
-			fresh = false
-		case !errors.Is(err, jetstream.ErrStreamNotFound):
-			return fmt.Errorf("look up stream %s: %w", cfg.Name, err)
-		}
+	fresh, err := b.fresh(ctx, limits)
+	if err != nil {
+		return err
 	}
 	// Buckets and seeds come before the streams: a crash in between leaves "no
 	// streams", and the next run is a first start again.
@@ -120,6 +115,20 @@ func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 		step.At("bus.consumer")
 	}
 	return nil
+}
+
+// fresh reports whether there is no stream at all yet.
+func (b *Bus) fresh(ctx context.Context, limits Limits) (bool, error) {
+	fresh := true
+	for _, cfg := range streams(limits) {
+		switch _, err := b.js.Stream(ctx, cfg.Name); {
+		case err == nil:
+			fresh = false
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return false, fmt.Errorf("look up stream %s: %w", cfg.Name, err)
+		}
+	}
+	return fresh, nil
 }
 
 // allowBatches lets a bucket take several changes at once, which its own configuration cannot say.
@@ -204,7 +213,7 @@ func buckets(l Limits) []jetstream.KeyValueConfig {
 		{Bucket: BucketKnown, Description: "threats and campaigns that were asked for", History: 1, TTL: knownHorizon, Compression: true, Replicas: l.Replicas},
 		{Bucket: BucketReplay, Description: "orders to send rows again", History: 1, TTL: replayHorizon, Replicas: l.Replicas},
 		// Heartbeats expire, so it has to say for how long their traces stay.
-		{Bucket: BucketState, Description: "what is planned, and who runs", History: 5, LimitMarkerTTL: time.Second, Replicas: l.Replicas},
+		{Bucket: BucketState, Description: "what is planned, and who runs", History: 5, Replicas: l.Replicas},
 	}
 }
 

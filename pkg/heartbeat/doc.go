@@ -2,7 +2,7 @@
 //
 // A program writes its heartbeat every 30 seconds under "heartbeat.<tenant>.<stage>.<instance>", with its
 // version and with what its probes say. The last one says that it ended as asked. A heartbeat that is a day
-// old goes away by itself. An instance is one process of one host, so that a container that restarts
+// old is deleted by the scheduler. An instance is one process of one host, so that a container that restarts
 // in a loop leaves one key.
 //
 // A heartbeat is also a trial of the bus: while it cannot be written the program is not ready, because

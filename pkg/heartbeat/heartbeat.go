@@ -120,6 +120,9 @@ func (k *keeper) run(ctx context.Context) {
 		if err == nil && k.watch != nil {
 			err = k.watch.Look(ctx, time.Now())
 		}
+		if err == nil && k.stage.Name == "scheduler" { // the only one that may
+			err = forget(ctx, k.state, k.stage.Tenant, time.Now())
+		}
 		if err != nil {
 			wait = retryAfter
 		}
@@ -192,7 +195,7 @@ func (k *keeper) write(ctx context.Context, ended bool) error {
 	if err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
-	if err := k.state.PutFor(ctx, key(k.stage.Tenant, k.stage.Name, beat.GetInstance()), data, kept); err != nil {
+	if err := k.state.Put(ctx, key(k.stage.Tenant, k.stage.Name, beat.GetInstance()), data); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
@@ -17,6 +19,7 @@ import (
 	"github.com/tapline/tapline/pkg/heartbeat"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/telemetry"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -154,5 +157,30 @@ func TestNotReadyWhileTheBusCannotBeWritten(t *testing.T) {
 	poll(t, func() bool { return strings.Contains(rt.Health.Report().NotReady["heartbeat"], "cannot be written") })
 	if !rt.Health.Report().Alive {
 		t.Error("a bus that is away does not make a program dead")
+	}
+}
+
+// TestOldHeartbeatsAreDeleted: each start of a program makes a key, and its last word stays a day.
+func TestOldHeartbeatsAreDeleted(t *testing.T) {
+	t.Parallel()
+	_, bucket := state(t)
+	now := time.Now()
+	for instance, age := range map[string]time.Duration{"old": 25 * time.Hour, "young": 23 * time.Hour} {
+		data, err := proto.Marshal(&taplinev1.Heartbeat{Stage: "fetcher", Instance: instance, At: timestamppb.New(now.Add(-age))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := bucket.Put(t.Context(), "heartbeat.main.fetcher."+instance, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := heartbeat.Forget(t.Context(), bucket, "main", now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pairs, err := bucket.Select(t.Context(), "heartbeat.main.>")
+	if err != nil || len(pairs) != 1 || pairs[0].Key != "heartbeat.main.fetcher.young" {
+		t.Errorf("%v, %v", pairs, err)
 	}
 }

@@ -3,6 +3,7 @@ package heartbeat
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -103,6 +104,30 @@ func (w *Watch) Look(ctx context.Context, now time.Time) error {
 			w.Alarms.ClearCause(ctx, alarm.StageSilent, p.Stage)
 		case now.Sub(w.Since) > Silence:
 			w.Alarms.HoldCause(ctx, alarm.StageSilent, p.Stage, p.String(), holds)
+		}
+	}
+	return nil
+}
+
+// keys reads and deletes keys.
+type keys interface {
+	selector
+	Delete(ctx context.Context, key string, revision uint64) error
+}
+
+// forget deletes heartbeats that are a day old. Their processes are gone: each start makes a key.
+func forget(ctx context.Context, s keys, tenant string, now time.Time) error {
+	pairs, err := s.Select(ctx, "heartbeat."+tenant+".>")
+	if err != nil {
+		return fmt.Errorf("heartbeats: %w", err)
+	}
+	for _, pair := range pairs {
+		beat := &taplinev1.Heartbeat{}
+		if err := proto.Unmarshal(pair.Value, beat); err == nil && now.Sub(beat.GetAt().AsTime()) <= kept {
+			continue
+		}
+		if err := s.Delete(ctx, pair.Key, pair.Revision); err != nil && !errors.Is(err, bus.ErrConflict) {
+			return fmt.Errorf("heartbeats: %w", err)
 		}
 	}
 	return nil
