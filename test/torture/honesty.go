@@ -22,8 +22,16 @@ type said struct {
 }
 
 type saidStatus struct {
-	Feeds  []saidFeed  `json:"feeds"`
-	Alarms []saidAlarm `json:"alarms"`
+	Feeds    []saidFeed     `json:"feeds"`
+	Alarms   []saidAlarm    `json:"alarms"`
+	Unproven []saidUnproven `json:"unproven"`
+}
+
+// saidUnproven is a window that status lists beside what it calls confirmed.
+type saidUnproven struct {
+	Feeds []feed.Feed `json:"feeds"`
+	From  time.Time   `json:"from"`
+	To    time.Time   `json:"to"`
 }
 
 type saidFeed struct {
@@ -118,10 +126,15 @@ func (s *said) completeness(f *facts, lie func(string, ...any)) {
 	}
 }
 
-// listed reports whether gaps has the instant of a record, whatever the state.
+// listed reports whether gaps has the instant of a record, whatever the state, or status as unproven: they are asked one after
+// the other, and the window may have begun or ended between them.
 func (s *said) listed(t tapsim.Truth) bool {
+	within := func(from, to time.Time) bool { return !t.Created.Before(from) && t.Created.Before(to) }
+	if slices.ContainsFunc(s.status.Unproven, func(u saidUnproven) bool { return slices.Contains(u.Feeds, t.Feed) && within(u.From, u.To) }) {
+		return true
+	}
 	return slices.ContainsFunc(s.gaps, func(g saidGap) bool {
-		return g.Feed == t.Feed && !t.Created.Before(g.From) && t.Created.Before(g.To)
+		return g.Feed == t.Feed && within(g.From, g.To)
 	})
 }
 

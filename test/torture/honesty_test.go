@@ -49,6 +49,14 @@ func TestLies(t *testing.T) {
 		"waiting": {func(s *said, f *facts) {
 			f.missing, s.gaps = append(f.missing, at(30*time.Minute, time.Second)), append(s.gaps, gapOf(30*time.Minute, "waiting"))
 		}, ""},
+		"unproven, as status says": {func(s *said, f *facts) {
+			f.missing = append(f.missing, at(30*time.Minute, time.Second))
+			s.status.Unproven = []saidUnproven{{[]feed.Feed{feed.ClicksBlocked}, noon.Add(-31 * time.Minute), noon.Add(-29 * time.Minute)}}
+		}, ""},
+		"another feed is unproven": {func(s *said, f *facts) {
+			f.missing = append(f.missing, at(30*time.Minute, time.Second))
+			s.status.Unproven = []saidUnproven{{[]feed.Feed{feed.ClicksPermitted}, noon.Add(-31 * time.Minute), noon.Add(-29 * time.Minute)}}
+		}, "is confirmed up to"},
 		"another minute waits": {func(s *said, f *facts) {
 			f.missing, s.gaps = append(f.missing, at(30*time.Minute, time.Second)), append(s.gaps, gapOf(31*time.Minute, "waiting"))
 		}, "is confirmed up to"},
