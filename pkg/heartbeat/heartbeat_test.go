@@ -184,3 +184,27 @@ func TestOldHeartbeatsAreDeleted(t *testing.T) {
 		t.Errorf("%v, %v", pairs, err)
 	}
 }
+
+// TestTheSchedulerDeletesOldHeartbeats: nothing else does, and each start of a program leaves one.
+func TestTheSchedulerDeletesOldHeartbeats(t *testing.T) {
+	t.Parallel()
+	b, bucket := state(t)
+	const old = "heartbeat.main.enricher.old"
+	data, err := proto.Marshal(&taplinev1.Heartbeat{Stage: "enricher", Instance: "old", At: timestamppb.New(time.Now().Add(-25 * time.Hour))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Put(t.Context(), old, data); err != nil {
+		t.Fatal(err)
+	}
+	defer heartbeat.Start(t.Context(), b, runtime(), heartbeat.Scheduler("main"))()
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := bucket.Get(t.Context(), old)
+		if errors.Is(err, bus.ErrNotFound) {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the old heartbeat is still there: %v", err)
+		}
+	}
+}
