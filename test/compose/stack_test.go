@@ -80,16 +80,23 @@ func newStack(t *testing.T, name string, files []string, env ...string) *stack {
 	s.env = append([]string{
 		"COMPOSE_PROJECT_NAME=" + name, "TAPLINE_VERSION=" + version, "TAPSIM_PORT=0", "DEVOSINK_PORT=0", "COMPOSE_PROGRESS=quiet",
 	}, env...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			out, _ := s.try("logs", "--no-color", "--tail", "60")
-			t.Logf("%s", out)
-			out, _ = s.try("ps", "-a")
-			t.Logf("%s", out)
-		}
+	down := func() {
 		if out, err := s.try("down", "--volumes", "--remove-orphans", "--timeout", "20"); err != nil {
 			t.Errorf("down: %v: %s", err, out)
 		}
+	}
+	down() // a run that was interrupted leaves its volumes
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := s.try("ps", "-a")
+			t.Logf("%s", out)
+			// What ended comes last: the end of the output is what is kept of a long one.
+			for _, services := range [][]string{{}, {"check", "setup"}} {
+				out, _ = s.try(append([]string{"logs", "--no-color", "--tail", "60"}, services...)...)
+				t.Logf("%s", out)
+			}
+		}
+		down()
 	})
 	return s
 }
