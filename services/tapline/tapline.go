@@ -41,14 +41,14 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 	defer conn.Close()
 	conn.Trace(rt.Traces)
 	conn.OnWrites(rt.Health.Writes)
-	if err := lifecycle.Stopped(ctx, conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name))); err != nil {
-		return fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err)
+	if err := conn.Setup(ctx, c.Limits, quota.Seeds(c.Fetcher.Tenant.Name)); err != nil {
+		return lifecycle.Stopped(ctx, fmt.Errorf("set up the streams in %s: %w", c.natsDir(), err))
 	}
 	tenant := c.Fetcher.Tenant.Name
 	defer heartbeat.Start(ctx, conn, rt, heartbeat.Scheduler(tenant), heartbeat.Fetcher(tenant), heartbeat.Enricher(tenant), heartbeat.Shipper(tenant))()
 	state, err := conn.Bucket(ctx, bus.BucketState)
 	if err != nil {
-		return fmt.Errorf("look at the streams in %s: %w", c.natsDir(), err)
+		return lifecycle.Stopped(ctx, fmt.Errorf("look at the streams in %s: %w", c.natsDir(), err))
 	}
 	defer watchDisk(ctx, &disk{dir: c.natsDir(), streams: conn, healthy: server.Healthy}, tenant, state, rt)()
 	rt.Health.OK(name) // from here on readiness is the stages' to tell
