@@ -13,6 +13,9 @@ RUNS ?= 1000
 FACTOR ?= 72
 PARALLEL ?= 2
 MEASURE ?= rate tenants replicas memory
+COMPOSE ?= compose-test
+# Simulations of days in one goroutine: the race detector finds nothing there and makes them ten times as slow.
+PURE := ./test/weeks ./pkg/plan
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -51,10 +54,22 @@ up: init ## Build the images and collect with docker compose
 down: ## Stop what make up started; nothing is lost
 	docker compose down
 
+.PHONY: quick
+quick: ## Vet the code and run the short tests of pkg and services; cached
+	$(GO) vet work
+	$(GO) test -short ./pkg/... ./services/...
+
+.PHONY: check
+check: lint generate-check tidy-check repo-test quick ## Check style, generated files, tidiness, the repository, and run quick: before each commit
+
+.PHONY: repo-test
+repo-test: ## Test the repository itself: imports, budgets, documents, manifests
+	$(GO) test ./test/arch ./test/deploy ./test/reference
+
 .PHONY: test
-test: ## Run all tests, with the race detector (but the simulated weeks), in random order
-	$(GO) test -shuffle=on -timeout 30m ./test/weeks
-	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -v '/test/weeks$$')
+test: ## Run all tests that need no Docker, in random order, with the race detector (but those of PURE)
+	$(GO) test -shuffle=on -timeout 30m $(PURE)
+	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -vE '/(test/weeks|pkg/plan)$$')
 
 .PHONY: e2e
 e2e: ## Run only the tests of the whole pipeline
@@ -178,5 +193,14 @@ $(TOOLS)/.stamp: tools/go.mod tools/go.sum
 	cd tools && GOWORK=off GOBIN=$(TOOLS) $(GO) install tool
 	@touch $@
 
-.PHONY: check
-check: lint generate-check tidy-check test ## Run everything CI runs
+.PHONY: acceptance
+acceptance: rules build interop $(COMPOSE) ## Test what is shipped from outside: programs, sinks of others, containers (Docker), a short torture
+	$(MAKE) torture SEED=2 SEEDS=1 MINUTES=0.4
+	$(MAKE) crash-matrix RUNS=9 PARALLEL=3
+
+.PHONY: nightly
+nightly: ## What takes hours: torture, the crash matrix, fuzzing, benchmarks
+	$(MAKE) torture
+	$(MAKE) crash-matrix
+	$(MAKE) fuzz FUZZTIME=1m
+	$(MAKE) bench
