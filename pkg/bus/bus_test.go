@@ -299,6 +299,9 @@ func until(t *testing.T, check func() error) {
 
 // TestAListIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is not.
 func TestAListIsWholeOrAnError(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	const keys = 900
 	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketSeen)

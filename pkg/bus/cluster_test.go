@@ -13,6 +13,9 @@ import (
 // TestRacesInACluster: replicas answer reads, are behind, and name a lost race differently from a single server. Every
 // writer gets its turn all the same, and none is overwritten.
 func TestRacesInACluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	const writers, times = 12, 5
 	var all sync.WaitGroup
@@ -64,6 +67,9 @@ func increment(t *testing.T, bucket *bus.Bucket, key string) error {
 }
 
 func TestAllChangesOrNone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	for name, b := range map[string]*bus.Bus{"one server": bustest.Start(t), "three servers": bustest.Cluster(t)[0]} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,9 @@ func TestEveryMessageIsAskedFor(t *testing.T) {
 // TestAKilledServer: a server that is killed takes with it what it was about to answer. A client that is connected
 // to another server of the cluster is not told, and gets all of its messages all the same.
 func TestAKilledServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	const messages = 2 * 999
 	k := bustest.StartKillable(t)

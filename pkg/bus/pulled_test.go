@@ -11,6 +11,9 @@ import (
 
 // TestWhoPulls: a consumer of which no server answers may have somebody who pulls.
 func TestWhoPulls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	k := bustest.StartKillable(t)
 	if consumer, err := k.Bus.Pulled(t.Context(), bus.StreamRaw); err != nil || consumer != "" {

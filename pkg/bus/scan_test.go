@@ -18,6 +18,9 @@ import (
 // TestAScanIsWholeOrAnError: what the server has sent and the way has held back longer than a scan waits counts as
 // delivered at the server, and is not. A server that is silent longer than that ends the scan.
 func TestAScanIsWholeOrAnError(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
 	server, err := embedded.Start(embedded.Options{Dir: bustest.Dir(t), Listen: "127.0.0.1:0", NoSync: true, Log: log})

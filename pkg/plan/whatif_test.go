@@ -17,6 +17,9 @@ func question(poll, backfill time.Duration, limit int) plan.Question {
 }
 
 func TestWhatIf(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	const week = 7 * 24 * time.Hour
 	a := plan.WhatIf(question(time.Minute, week, 1800)).Sets[0]

@@ -73,6 +73,9 @@ func TestAnAnswerAboutIDsIsKept(t *testing.T) {
 
 // TestRoomFirst: what cannot be stored is not fetched.
 func TestRoomFirst(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	b, faults := faulty(t)
 	stop := b.start(t)

@@ -127,6 +127,9 @@ func TestAReportThatIsNotThere(t *testing.T) {
 // TestAPathThatKnowsNoID: that many ids in a row are not found is not their fault. None goes to DEAD, and when the path answers again
 // all are answered.
 func TestAPathThatKnowsNoID(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	b := hasty(t)
 	path := feed.CallThreat.Path()

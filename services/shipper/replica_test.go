@@ -15,6 +15,9 @@ import (
 // TestAnOutageBurnsNoDeliveries: while the sink is away nothing is pulled and nothing is refused; what is in hand is
 // kept for many times the period after which the bus would give it to somebody else.
 func TestAnOutageBurnsNoDeliveries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	sink, environ := endpoint(t, devosink.Full)
 	b := bustest.Connect(t, bustest.Server(t))

@@ -81,6 +81,9 @@ func TestNotedBeforeAcknowledged(t *testing.T) {
 
 // TestALetterBeforeTheEnd: a row that cannot be sent is in DEAD when its message is done, though DEAD could not be written at first.
 func TestALetterBeforeTheEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	b, faults := impatient(t)
 	aside := bustest.Connect(t, faults.Server)

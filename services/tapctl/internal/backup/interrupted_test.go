@@ -142,6 +142,9 @@ func (x *target) interrupt(t *testing.T, where string, end func(victim *bus.Bus,
 // TestAnInterruptedRestore: a tapctl that is killed is, for the server, a connection that ends. Wherever that happens,
 // the same restore once more makes all whole, and closes the pools of calls.
 func TestAnInterruptedRestore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	t.Parallel()
 	x := newTarget(t)
 	for i, part := range bus.Parts() {
