@@ -3,7 +3,7 @@
 //	mutants [-count N] [-seed S] [-judged FILE] [-run PATTERN] PACKAGE_FOLDER...
 //
 // It draws N mutants of each package, runs the package's own tests with each, and prints the survivors and the
-// score. Survivors that stand in the judged file count as killed: each line of it is a package, a mutant's key and why
+// score. What no test reaches survives without a run. Survivors that stand in the judged file count as killed: each line of it is a package, a mutant's key and why
 // no promise is broken by it. It ends with status 1 when a package is below the goal.
 package main
 
@@ -102,6 +102,7 @@ type pack struct {
 	out         io.Writer
 	judged      map[string]bool
 	patience    time.Duration
+	reached     reached
 }
 
 type candidate struct {
@@ -111,11 +112,14 @@ type candidate struct {
 }
 
 func (p *pack) play() (score int, err error) {
-	began := time.Now()
-	if report, ok := p.test(nil); !ok {
+	report, ok := p.test(nil)
+	if !ok {
 		return 0, fmt.Errorf("its tests fail without a mutant:\n%s", report) //nolint:err113 // told once
 	}
-	p.patience = 4*time.Since(began) + 20*time.Second
+	p.patience = 4*took(report) + 20*time.Second
+	if p.reached, err = readProfile(p.profile()); err != nil {
+		return 0, err
+	}
 	all, err := p.candidates()
 	if err != nil {
 		return 0, err
@@ -130,7 +134,10 @@ func (p *pack) play() (score int, err error) {
 		if !c.Valid(c.source) {
 			continue
 		}
-		report, ok := p.test(&c)
+		report, ok := "", true // what no test reaches survives
+		if p.reached.mutant(c) {
+			report, ok = p.test(&c)
+		}
 		switch {
 		case !ok && strings.Contains(report, "[build failed]"):
 			continue
@@ -190,7 +197,10 @@ func (p *pack) candidates() (all []candidate, err error) {
 func (p *pack) test(c *candidate) (report string, passed bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	args := []string{"test", "-short", "-failfast", "-vet=off"}
+	args := []string{"test", "-short", "-failfast", "-vet=off", "-count=1", "-ldflags=-s -w"}
+	if c == nil {
+		args = append(args, "-coverprofile", p.profile())
+	}
 	if p.o.run != "" {
 		args = append(args, "-run", p.o.run)
 	}
@@ -206,6 +216,8 @@ func (p *pack) test(c *candidate) (report string, passed bool) {
 	out, err := exec.CommandContext(ctx, "go", append(args, "./"+p.folder)...).CombinedOutput() //nolint:gosec // the caller's own tests
 	return string(out), err == nil
 }
+
+func (p *pack) profile() string { return filepath.Join(p.dir, "cover.out") }
 
 func (p *pack) overlay(c *candidate) (string, error) {
 	source, overlay := filepath.Join(p.dir, "mutant.go"), filepath.Join(p.dir, "overlay.json")
