@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/printable"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -129,6 +130,7 @@ func (b *Board) Set(ctx context.Context, name Name, on bool, detail string) {
 
 // HoldCause raises an alarm for one of its causes, for a time. Other causes of it stand beside.
 func (b *Board) HoldCause(ctx context.Context, name Name, which, detail string, d time.Duration) {
+	detail = printable.Line(detail) // bytes that are no text cannot be encoded
 	now := time.Now()
 	b.mu.Lock()
 	st := b.raised[name]

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/printable"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -194,6 +195,7 @@ func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (sequ
 // of the same from there within two hours is dropped.
 func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) (err error) {
 	defer func() { b.writes.wrote(StreamDead, err) }()
+	letter.Reason = printable.Line(letter.GetReason()) // bytes that are no text cannot be encoded
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return fmt.Errorf("encode dead letter %s: %w", id, err)

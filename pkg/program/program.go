@@ -19,6 +19,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/lifecycle"
+	"github.com/tapline/tapline/pkg/printable"
 	"github.com/tapline/tapline/pkg/telemetry"
 )
 
@@ -112,7 +113,7 @@ func (p Program[C]) Start(ctx context.Context, environ []string, stdout, stderr 
 	tc := p.Telemetry(cfg)
 	rt := Runtime{
 		Log: telemetry.NewLogger(stderr, tc), Metrics: telemetry.NewRegistry(), Health: telemetry.NewHealth(),
-		Stdout: stdout, Environ: environ,
+		Stdout: printable.OnTerminal(stdout), Environ: environ,
 	}
 	rt.Health.NotReady(p.Name, "starting") // taken back by the program when it can make progress
 	stop, err := telemetry.Serve(ctx, tc, telemetry.Handler(rt.Health, rt.Metrics))
@@ -175,7 +176,7 @@ func PrintVersion(w io.Writer, name string) {
 // that fits it.
 func Fail(stderr io.Writer, name string, err error) int {
 	for line := range strings.Lines(err.Error()) {
-		write(stderr, "%s: %s\n", name, strings.TrimSpace(line))
+		write(stderr, "%s: %s\n", name, printable.Line(strings.TrimSpace(line))) // it may repeat words of others
 	}
 	if errors.Is(err, config.ErrInvalid) {
 		return ExitUsage

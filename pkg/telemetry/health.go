@@ -4,6 +4,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/tapline/tapline/pkg/printable"
 )
 
 // Health collects what the parts of a process say about themselves. It is safe
@@ -66,8 +68,8 @@ func (h *Health) set(part, unready, degraded string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	put(h.unready, part, unready)
-	put(h.degraded, part, degraded)
+	put(h.unready, part, printable.Line(unready)) // it may repeat words of others
+	put(h.degraded, part, printable.Line(degraded))
 }
 
 func put(m map[string]string, key, value string) {

@@ -1,24 +1,43 @@
 package telemetry
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/lmittmann/tint"
-	"golang.org/x/term"
+
+	"github.com/tapline/tapline/pkg/printable"
 )
 
-// NewLogger writes to w as the configuration says: colored text on a terminal,
-// JSON otherwise, unless LOG_FORMAT decides.
+// NewLogger writes to w as the configuration says: colored text on a terminal, JSON otherwise, unless LOG_FORMAT decides.
+// Text from outside is escaped in both: JSON is read on terminals, too.
 func NewLogger(w io.Writer, c Config) *slog.Logger {
-	terminal := false
-	if f, ok := w.(*os.File); ok {
-		terminal = term.IsTerminal(int(f.Fd()))
-	}
+	terminal := printable.Terminal(w)
 	if c.LogFormat == "text" || (c.LogFormat != "json" && terminal) {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: c.LogLevel, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+		if terminal {
+			w = printable.Raw(w) // colors are control sequences
+		}
+		return newTextLogger(w, c.LogLevel, terminal)
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.LogLevel}))
+	return slog.New(slog.NewJSONHandler(printable.NewWriter(w), &slog.HandlerOptions{Level: c.LogLevel}))
+}
+
+func newTextLogger(w io.Writer, level slog.Level, color bool) *slog.Logger {
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !color, ReplaceAttr: shown}))
+}
+
+// shown makes the message and every value one line that only prints.
+func shown(groups []string, a slog.Attr) slog.Attr {
+	switch {
+	case len(groups) == 0 && a.Key == slog.LevelKey:
+		return a
+	case a.Value.Kind() == slog.KindString || a.Value.Kind() == slog.KindAny:
+		text := printable.Line(fmt.Sprint(a.Value.Any()))
+		// Behind its quotes tint turns these four characters into the control character.
+		a.Value = slog.StringValue(strings.ReplaceAll(text, `\x1b`, `\u001b`))
+	}
+	return a
 }

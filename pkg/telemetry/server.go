@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/printable"
 )
 
 // NewRegistry is a registry with the Go runtime's and the process's metrics.
@@ -33,7 +34,7 @@ func Handler(h *Health, metrics prometheus.Gatherer) http.Handler {
 			if !good(report) {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
-			_ = json.NewEncoder(w).Encode(report)
+			_ = json.NewEncoder(printable.NewWriter(w)).Encode(report) // it repeats words of others, and is read on terminals
 		}
 	}
 	mux.HandleFunc("GET /livez", probe(func(r Report) bool { return r.Alive }))

@@ -11,6 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/flatten"
 	"github.com/tapline/tapline/pkg/jsonline"
+	"github.com/tapline/tapline/pkg/printable"
 )
 
 // flatten shows the rows that a response becomes. It needs nothing but the file.
@@ -51,7 +52,8 @@ func (t *tool) rows(text []byte, members bool) error {
 	has := func(key string) bool {
 		return slices.ContainsFunc(own, func(m flatten.Member) bool { return string(m.Name) == `"`+key+`"` })
 	}
-	line := func(row []byte) { t.say("%s\n", jsonline.Append(nil, row)) }
+	out := printable.OnTerminal(printable.Raw(t.Stdout)) // a file gets rows as they are
+	line := func(row []byte) { lines(out, string(append(jsonline.Append(nil, row), '\n'))) }
 	emit := func(_ int, r flatten.Row) error {
 		if r.Err != nil {
 			return fmt.Errorf("row %d: %w", r.Index, r.Err)

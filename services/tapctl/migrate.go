@@ -73,7 +73,7 @@ func (t *tool) migrateDevo(m *migration, path string) error {
 	}
 	if m.print {
 		return t.print(m.Migration, func(w io.Writer) {
-			printf(w, "%s", m.files[len(m.files)-1].data)
+			lines(w, string(m.files[len(m.files)-1].data))
 			printNotes(w, m.Notes)
 		})
 	}

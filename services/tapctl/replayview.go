@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/printable"
 	"github.com/tapline/tapline/pkg/replay"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -285,9 +283,7 @@ func (t *tool) newBar() *bar {
 	if t.output == "json" {
 		b.w = t.Stderr
 	}
-	if f, ok := b.w.(*os.File); ok {
-		b.terminal = term.IsTerminal(int(f.Fd()))
-	}
+	b.terminal = printable.Terminal(b.w)
 	return b
 }
 
@@ -300,7 +296,7 @@ func (b *bar) show(v replayView) {
 	}
 	if b.terminal {
 		full := int(v.Progress * barWidth)
-		printf(b.w, "\r\x1b[K[%s%s] %s", strings.Repeat("#", full), strings.Repeat(" ", barWidth-full), line)
+		printf(printable.Raw(b.w), "\r\x1b[K[%s%s] %s", strings.Repeat("#", full), strings.Repeat(" ", barWidth-full), line)
 		b.drawn = true
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/printable"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -95,5 +96,8 @@ func (t *tool) json(v any) error {
 
 func (t *tool) say(format string, args ...any) { printf(t.Stdout, format, args...) }
 
-// printf ignores errors: there is nobody left to tell when the terminal is gone.
-func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+// printf makes each value one line that only prints. It ignores errors: nobody is left to tell when the terminal is gone.
+func printf(w io.Writer, format string, args ...any) { _, _ = printable.Fprintf(w, format, args...) }
+
+// lines prints own text of several lines.
+func lines(w io.Writer, text string) { _, _ = io.WriteString(w, text) }

@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/overview"
+	"github.com/tapline/tapline/pkg/printable"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/telemetry"
@@ -28,7 +29,8 @@ type Config struct {
 	Quota  quota.Config
 }
 
-// Process is what a command gets from the operating system.
+// Process is what a command gets from the operating system. Commands get writers that let nothing act on a terminal:
+// see package printable.
 type Process struct {
 	Args, Environ  []string
 	Stdout, Stderr io.Writer
@@ -43,6 +45,7 @@ type tool struct {
 
 // Execute runs the command line and returns the exit status.
 func Execute(ctx context.Context, p Process) int {
+	p.Stdout, p.Stderr = printable.NewWriter(p.Stdout), printable.NewWriter(p.Stderr)
 	t := &tool{Process: p}
 	if t.Now == nil {
 		t.Now = time.Now
@@ -167,7 +170,7 @@ func (t *tool) users() *cobra.Command {
 	return &cobra.Command{
 		Use: "users", Short: "Print the users of a NATS server and what each may do, as part of its configuration", Args: takes(0),
 		RunE: func(*cobra.Command, []string) error {
-			t.say("%s", bus.UsersConf())
+			lines(t.Stdout, bus.UsersConf())
 			return nil
 		},
 	}

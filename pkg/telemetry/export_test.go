@@ -1,0 +1,4 @@
+package telemetry
+
+// NewTextLogger makes the logger of a terminal.
+var NewTextLogger = newTextLogger
