@@ -1,5 +1,7 @@
 package shipper
 
+import "time"
+
 // AppendMarked is for tests of what a replay adds to a row.
 var AppendMarked = appendMarked
 
@@ -12,3 +14,12 @@ type (
 
 // SetSink has everything go to a sink of the test.
 func (s *Shipper) SetSink(open Opener) { s.open = open }
+
+// Slips is what a shipper knows of its place in the stream.
+type Slips struct{ place place }
+
+// Given is called with what the consumer gives for the first time, in order.
+func (s *Slips) Given(sequence uint64) (doubtful bool) { return s.place.doubtful(sequence) }
+
+// Confirmed is called with the confirmation of what is doubtful.
+func (s *Slips) Confirmed(at time.Time) (lost bool) { return s.place.far(at) }

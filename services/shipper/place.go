@@ -18,7 +18,7 @@ const (
 	// placeLostFor is how long the alarm about a lost place stands.
 	placeLostFor = 24 * time.Hour
 	// slip is how far a consumer may fall back by the kill of its server alone, which writes a moment later what it knows.
-	slip = time.Minute
+	slip = 5 * time.Minute
 )
 
 // place is how far EVENTS was given to this process. The server's consumer knows what is confirmed, and may forget it:
@@ -28,7 +28,7 @@ type place struct {
 	mu      sync.Mutex
 	waiting uint64 // messages that waited at the start and were not given yet
 	reach   uint64 // the last sequence that was given
-	// Of what was given for the first time though it is confirmed:
+	// Of what was given for the first time though it is confirmed, since the last message that is new:
 	oldest time.Time // confirmation
 	asked  time.Time // when the consumer was looked at last
 	told   bool      // that the place is lost
@@ -43,19 +43,29 @@ func (s *Shipper) begin(ctx context.Context) {
 	s.place.waiting = backlog.Waiting
 }
 
-// doubtful reports whether a message may have been given to somebody before.
-func (p *place) doubtful(d *bus.Delivery) bool {
-	if d.Attempts() > 1 {
-		return true
-	}
+// doubtful reports whether a message may have been given to somebody before, though the consumer calls it the first time.
+func (p *place) doubtful(sequence uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := d.Sequence() <= p.reach || p.waiting > 0
-	p.reach = max(p.reach, d.Sequence())
+	before := sequence <= p.reach || p.waiting > 0
+	p.reach = max(p.reach, sequence)
 	if p.waiting > 0 {
 		p.waiting--
 	}
+	if !before {
+		p.oldest = time.Time{} // several small slips are not a large one
+	}
 	return before
+}
+
+// far reports whether the consumer has fallen back by more than a slip, now that it gives what was confirmed at an instant.
+func (p *place) far(at time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.oldest.IsZero() || at.Before(p.oldest) {
+		p.oldest = at
+	}
+	return at.Sub(p.oldest) > slip
 }
 
 // recall is one lane's view of what is confirmed. It is for the goroutine that pulls.
@@ -73,7 +83,7 @@ func (r *recall) confirmed(ctx context.Context, d *bus.Delivery, e *batch.Events
 	if first {
 		r.last = d.Sequence()
 	}
-	if !r.place.doubtful(d) {
+	if first && !r.place.doubtful(d.Sequence()) {
 		return false, nil
 	}
 	if back || time.Since(r.looked) > lookEvery {
@@ -94,11 +104,9 @@ func (r *recall) confirmed(ctx context.Context, d *bus.Delivery, e *batch.Events
 // forgotten is told that the consumer does not know what was confirmed at an instant, and says so if that is no mere slip.
 func (s *Shipper) forgotten(ctx context.Context, at time.Time) {
 	p := &s.place
+	far := p.far(at)
 	p.mu.Lock()
-	if p.oldest.IsZero() || at.Before(p.oldest) {
-		p.oldest = at
-	}
-	far, ask := at.Sub(p.oldest) > slip, time.Since(p.asked) > lookEvery
+	ask := time.Since(p.asked) > lookEvery
 	if ask {
 		p.asked = time.Now()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/ledger"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/shipper"
 )
 
 const jobID = "main/clicksBlocked/20260311T080000Z/20260311T090000Z/live/0"
@@ -144,5 +145,37 @@ func TestOnlyProofKeepsARowBack(t *testing.T) {
 				t.Errorf("%v rows were recognized, want %d", n, 3-trial.rows)
 			}
 		})
+	}
+}
+
+// TestSeveralSlipsAreNoLoss: a server that is killed now and then falls back a little each time. Only one far step back
+// is a lost place.
+func TestSeveralSlipsAreNoLoss(t *testing.T) {
+	t.Parallel()
+	var s shipper.Slips
+	began, next := time.Now(), uint64(1)
+	at := func(sequence uint64) time.Time { return began.Add(time.Duration(sequence) * time.Minute) }
+	step := func(back uint64) (lost bool) {
+		for sequence := next - back; sequence < next; sequence++ {
+			if !s.Given(sequence) {
+				t.Fatalf("%d was given before", sequence)
+			}
+			lost = lost || s.Confirmed(at(sequence))
+		}
+		for range 10 {
+			if s.Given(next) {
+				t.Fatalf("%d was not given before", next)
+			}
+			next++
+		}
+		return lost
+	}
+	for n := range 100 {
+		if step(min(uint64(n), 3)) {
+			t.Fatalf("the place is lost after %d slips", n)
+		}
+	}
+	if !step(30) {
+		t.Error("half an hour that is given once more is no lost place")
 	}
 }

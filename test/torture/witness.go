@@ -32,7 +32,9 @@ const (
 	longestLook = 90 * time.Second
 )
 
-func commands() []string { return []string{"gaps", "verify", "status"} }
+// commands are asked in this order: what status calls read was owed before, so a record of it is listed by gaps, or on its way for
+// verify, or at the sink by then.
+func commands() []string { return []string{"status", "gaps", "verify"} }
 
 func cutProbe(name string) (process, path string) {
 	process, path, _ = strings.Cut(name, " ")
@@ -162,7 +164,7 @@ func (k *witness) ask(ctx context.Context) (*said, error) {
 			}
 		}
 	}
-	for i, into := range []any{&s.gaps, &s.report, &s.status} {
+	for i, into := range []any{&s.status, &s.gaps, &s.report} {
 		command := commands()[i]
 		status, err := k.w.question(ctx, into, command)
 		if err != nil {
