@@ -267,9 +267,9 @@ func TestPagesAreRememberedForAMoment(t *testing.T) {
 		}
 		asks(0, 1)
 		asks(0, 0)
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		asks(0, 0)
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		asks(0, 1)
 		d.Forget()
 		asks(0, 1)

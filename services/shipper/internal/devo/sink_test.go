@@ -125,8 +125,8 @@ func TestRowsAreReceivedAndConfirmed(t *testing.T) {
 						}
 					}
 					got := sink.received()
-					for deadline := time.Now().Add(time.Minute); len(got) < len(want) && time.Now().Before(deadline); got = sink.received() {
-						time.Sleep(time.Millisecond)
+					for tick := time.Tick(time.Millisecond); len(got) < len(want) && ctx.Err() == nil; got = sink.received() {
+						<-tick
 					}
 					if strings.Join(got, "\n") != strings.Join(want, "\n") {
 						t.Errorf("%d rows were received, want %d", len(got), len(want))
