@@ -3,6 +3,7 @@ package quota_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,9 +81,12 @@ func TestMissingKeyIsClosedUntilOpened(t *testing.T) {
 // calls is a ledger that knows some calls.
 type calls []quota.Call
 
-func (c calls) Calls(context.Context, string, feed.Pool, time.Time) ([]quota.Call, error) {
+func (c calls) Calls(_ context.Context, _ string, _ feed.Pool, since time.Time) ([]quota.Call, error) {
 	if c == nil {
 		return nil, errors.New("the ledger cannot be read")
+	}
+	if want := epoch.Add(-24*time.Hour - 2*time.Minute); !since.Equal(want) { // with the margin: these calls count, too
+		return nil, fmt.Errorf("asked since %s, want %s", since, want)
 	}
 	return c, nil
 }

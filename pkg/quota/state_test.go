@@ -164,6 +164,11 @@ func TestForget(t *testing.T) {
 		t.Error("closed for too long")
 	}
 	s = fresh(t)
+	until = s.Forget(epoch, last)
+	if more := s.Forget(epoch, last.Add(time.Minute)); !more.Equal(until.Add(time.Minute)) {
+		t.Errorf("a younger memory opens the pool at %s, not a minute after %s", more, until)
+	}
+	s = fresh(t)
 	s.Forget(epoch, epoch.Add(-25*time.Hour))
 	if ok, _ := s.Reserve(epoch, 10); !ok {
 		t.Error("closed for calls that do not count")
