@@ -97,17 +97,17 @@ func (e *Events) decode(data []byte) error {
 	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			e.Tenant = string(f.bytes)
+			return f.text(&e.Tenant)
 		case 2:
-			e.Table = string(f.bytes)
+			return f.text(&e.Table)
 		case 3:
-			e.Feed = string(f.bytes)
+			return f.text(&e.Feed)
 		case 4:
 			e.SourceSequence = f.value
 		case 5:
 			e.Generation = uint32(f.value)
 		case 6:
-			e.JobID = string(f.bytes)
+			return f.text(&e.JobID)
 		case 7:
 			if err := room(len(e.Events)); err != nil {
 				return err
@@ -119,7 +119,7 @@ func (e *Events) decode(data []byte) error {
 		case 9:
 			e.Extra = protowire.DecodeZigZag(f.value)
 		case 10:
-			e.ReprocessID = string(f.bytes)
+			return f.text(&e.ReprocessID)
 		case packedField:
 			return inside(&e.unpacked, f.bytes, e.decode)
 		}

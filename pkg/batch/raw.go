@@ -86,15 +86,15 @@ func (r *Raw) decode(data []byte) error {
 	return fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			r.Tenant = string(f.bytes)
+			return f.text(&r.Tenant)
 		case 2:
-			r.Feed = string(f.bytes)
+			return f.text(&r.Feed)
 		case 3:
-			r.JobID = string(f.bytes)
+			return f.text(&r.JobID)
 		case 4:
 			return decodeWindow(f.bytes, &r.Window)
 		case 5:
-			r.PullID = string(f.bytes)
+			return f.text(&r.PullID)
 		case 6:
 			ms, err := decodeTime(f.bytes)
 			r.FetchedAt = time.UnixMilli(ms).UTC()

@@ -48,6 +48,24 @@ func fields(data []byte, visit func(field) error) error {
 	return nil
 }
 
+// maxName bounds the words of a header, bytes: a job id is the longest of them.
+const maxName = 512
+
+// text reads a word of a header. It becomes part of subjects, ids of messages, keys and rows: it must neither be long nor
+// have anything in it that would end those.
+func (f field) text(dst *string) error {
+	if len(f.bytes) > maxName {
+		return fmt.Errorf("%w: field %d has %d bytes, at most %d are taken", ErrMalformed, f.number, len(f.bytes), maxName)
+	}
+	for _, c := range f.bytes {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return fmt.Errorf("%w: field %d is %q: want printable ASCII without blanks, quotes and backslashes", ErrMalformed, f.number, f.bytes)
+		}
+	}
+	*dst = string(f.bytes)
+	return nil
+}
+
 func appendString(dst []byte, number protowire.Number, s string) []byte {
 	if s == "" {
 		return dst
@@ -101,11 +119,20 @@ func decodeTime(data []byte) (ms int64, err error) {
 	err = fields(data, func(f field) error {
 		switch f.number {
 		case 1:
-			ms += int64(f.value) * 1000
+			ms += min(max(int64(f.value), -latest), latest) * 1000
 		case 2:
 			ms += int64(f.value) / 1e6
 		}
 		return nil
 	})
+	if err == nil && (ms < earliest || ms > latest) {
+		err = fmt.Errorf("%w: a time %d ms from 1970: want the years 1 to 9999", ErrMalformed, ms)
+	}
 	return ms, err
 }
+
+// What google.protobuf.Timestamp may hold, epoch milliseconds.
+const (
+	earliest = -62_135_596_800_000
+	latest   = 253_402_300_799_999
+)

@@ -175,7 +175,7 @@ func (b *Bus) bury(ctx context.Context, c Consumption, d *Delivery, cause error)
 		return fmt.Errorf("%w (after: %w)", err, cause)
 	}
 	step.At("bus.buried")
-	c.Log.Error("message went to DEAD", slog.String("source", d.Source()), slog.Any("error", cause))
+	c.Log.Error("message went to DEAD", slog.String("source", d.Source()), slog.String("error", letter.GetReason()))
 	return d.Terminate("see DEAD")
 }
 

@@ -2,8 +2,6 @@ package bus
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -15,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/job"
-	"github.com/tapline/tapline/pkg/printable"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -189,22 +186,4 @@ func (b *Bus) PublishEvents(ctx context.Context, data []byte, m EventMeta) (sequ
 		return 0, fmt.Errorf("publish events %s: %w", m.MsgID, err)
 	}
 	return ack.Sequence, nil
-}
-
-// PublishDead stores a dead letter. The id says where its content comes from; a second publish
-// of the same from there within two hours is dropped.
-func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) (err error) {
-	defer func() { b.writes.wrote(StreamDead, err) }()
-	letter.Reason = printable.Line(letter.GetReason()) // bytes that are no text cannot be encoded
-	data, err := proto.Marshal(letter)
-	if err != nil {
-		return fmt.Errorf("encode dead letter %s: %w", id, err)
-	}
-	msg := message(ctx, deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()), data)
-	// A damaged stream gives sequences out again, so the place alone does not name a letter.
-	sum := sha256.Sum256(letter.GetPayload())
-	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id+"/"+hex.EncodeToString(sum[:8]))); err != nil {
-		return fmt.Errorf("publish dead letter %s: %w", id, err)
-	}
-	return nil
 }

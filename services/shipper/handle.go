@@ -97,11 +97,12 @@ func (s *Shipper) letter(d *bus.Delivery, reason error, payload []byte) *tapline
 
 // bury stores a message in DEAD whole, then ends it.
 func (s *Shipper) bury(ctx context.Context, d *bus.Delivery, reason error) error {
-	if err := s.bus.PublishDead(ctx, s.letter(d, reason, d.Data()), d.Source()); err != nil {
+	letter := s.letter(d, reason, d.Data())
+	if err := s.bus.PublishDead(ctx, letter, d.Source()); err != nil {
 		return err
 	}
 	s.metrics.dead.WithLabelValues(deadMessage).Inc()
-	s.log.Error("message went to DEAD", slog.String("source", d.Source()), slog.Any("error", reason))
+	s.log.Error("message went to DEAD", slog.String("source", d.Source()), slog.String("error", letter.GetReason()))
 	return d.Terminate("see DEAD")
 }
 

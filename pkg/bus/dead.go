@@ -1,0 +1,94 @@
+package bus
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapline/tapline/pkg/printable"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+)
+
+// Bounds of a dead letter. What it keeps is foreign, and so may be every word about it: an error quotes what it is about.
+const (
+	maxReason = 2 << 10 // bytes
+	maxName   = 256     // bytes of tenant, stage, feed, table and source
+	maxPiece  = 4 << 20 // bytes of payload in one message; the longest record fits
+	maxRetry  = 64 << 10
+)
+
+// PublishDead stores a dead letter. The id says where its content comes from; a second publish
+// of the same from there within two hours is dropped. Every letter can be stored: words are cut to what a
+// message may have, and a payload that is larger than a message may be is stored in pieces.
+func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) (err error) {
+	defer func() { b.writes.wrote(StreamDead, err) }()
+	tidy(letter)
+	payload := letter.GetPayload()
+	if letter.GetPart() > 0 || len(payload) <= maxPiece {
+		return b.publishDead(ctx, letter, id)
+	}
+	for letter.Part = 1; len(payload) > 0; letter.Part++ {
+		n := min(len(payload), maxPiece)
+		letter.Payload, payload = payload[:n], payload[n:]
+		letter.More = len(payload) > 0
+		if err := b.publishDead(ctx, letter, fmt.Sprintf("%s/piece-%d", id, letter.GetPart())); err != nil {
+			return err
+		}
+		sum := sha256.New()
+		sum.Write(letter.GetFollows())
+		sum.Write(letter.GetPayload())
+		letter.Follows = sum.Sum(nil)
+	}
+	return nil
+}
+
+func (b *Bus) publishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error {
+	data, err := proto.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("encode dead letter %s: %w", id, err)
+	}
+	msg := message(ctx, deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()), data)
+	// A damaged stream gives sequences out again, so the place alone does not name a letter.
+	sum := sha256.Sum256(letter.GetPayload())
+	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(short(id)+"/"+hex.EncodeToString(sum[:8]))); err != nil {
+		return fmt.Errorf("publish dead letter %s: %w", id, err)
+	}
+	return nil
+}
+
+// short is an id as it is, or one of bounded length made from it: the server keeps ids in memory for two hours.
+func short(id string) string {
+	if len(id) <= maxName {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+// tidy cuts what stands around the payload. The payload stays as it is.
+func tidy(letter *taplinev1.DeadLetter) {
+	letter.Reason = printable.Line(cut(letter.GetReason(), maxReason))
+	letter.Tenant, letter.Stage = cut(letter.GetTenant(), maxName), cut(letter.GetStage(), maxName)
+	letter.Feed, letter.Table, letter.Source = cut(letter.GetFeed(), maxName), cut(letter.GetTable(), maxName), cut(letter.GetSource(), maxName)
+	if proto.Size(letter.GetRetry()) > maxRetry { // larger than any job of ours
+		letter.Retry = nil
+	}
+}
+
+// cut makes valid UTF-8 of a text, of no more than so many bytes and a mark.
+func cut(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
+		for len(text) > 0 && !utf8.RuneStart(text[len(text)-1]) {
+			text = text[:len(text)-1]
+		}
+		text += "..."
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
