@@ -48,6 +48,12 @@ const (
 	FaultStatus FaultKind = "status"
 	// FaultLost stores the events of an HTTP request and breaks the connection instead of answering.
 	FaultLost FaultKind = "lost-answer"
+	// FaultRefuseLong answers 413 to an HTTP request with an event that is longer than Fault.Bytes, and stores nothing of it.
+	FaultRefuseLong FaultKind = "refuse-long"
+	// FaultRefuseText answers 400 to an HTTP request with an event that has Fault.Text in it, and stores nothing of it.
+	FaultRefuseText FaultKind = "refuse-text"
+	// FaultEndless answers an HTTP request with status Fault.Bytes and a body without end, a byte each Fault.Delay if there is one.
+	FaultEndless FaultKind = "endless-answer"
 	// FaultQueryStatus answers a query with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
 	FaultQueryStatus FaultKind = "query-status"
 	// FaultQueryCut breaks the connection after Fault.Bytes rows of the answer to a query.
@@ -56,7 +62,8 @@ const (
 
 var kinds = []FaultKind{
 	FaultRefuse, FaultNoHandshake, FaultRefuseCertificate, FaultReset, FaultFIN, FaultBareFIN, FaultIdle, FaultStall, FaultSlow,
-	FaultDiscard, FaultTwice, FaultCut, FaultSplit, FaultDrop, FaultNoClose, FaultStatus, FaultLost, FaultQueryStatus, FaultQueryCut,
+	FaultDiscard, FaultTwice, FaultCut, FaultSplit, FaultDrop, FaultNoClose, FaultStatus, FaultLost, FaultRefuseLong, FaultRefuseText,
+	FaultEndless, FaultQueryStatus, FaultQueryCut,
 }
 
 // Kinds lists every kind of fault.
@@ -66,7 +73,7 @@ func Kinds() []FaultKind { return slices.Clone(kinds) }
 var placed = []FaultKind{FaultReset, FaultFIN, FaultBareFIN, FaultStall}
 
 // sized are the kinds whose Fault.Bytes is no place in the stream.
-var sized = []FaultKind{FaultCut, FaultSplit, FaultDrop, FaultStatus, FaultQueryStatus}
+var sized = []FaultKind{FaultCut, FaultSplit, FaultDrop, FaultStatus, FaultRefuseLong, FaultEndless, FaultQueryStatus}
 
 // Fault makes connections go wrong.
 type Fault struct {
@@ -74,6 +81,7 @@ type Fault struct {
 	Bytes int64         `json:"bytes,omitempty"` // decrypted bytes of the connection before it hits; a size for cut, split and drop
 	Delay time.Duration `json:"delay,omitempty"` // nanoseconds
 	Count int           `json:"count,omitempty"` // connections it hits; 0 means all until it is cleared
+	Text  string        `json:"text,omitempty"`  // of refuse-text
 }
 
 var errBadFault = errors.New("unusable fault")
@@ -85,10 +93,13 @@ func (f Fault) validate() error {
 	if f.Bytes < 0 || f.Delay < 0 || f.Count < 0 {
 		return fmt.Errorf("%w: no negative numbers", errBadFault)
 	}
-	if f.hasStatus() && (f.Bytes < 300 || f.Bytes > 599) {
+	if f.hasStatus() && (f.Bytes < 300 || f.Bytes > 599) && (f.Kind != FaultEndless || f.Bytes != 200) {
 		return fmt.Errorf("%w: status %d (in bytes): want 300 to 599", errBadFault, f.Bytes)
 	}
-	if (f.Kind == FaultSplit || f.Kind == FaultCut) && f.Bytes == 0 {
+	if (f.Kind == FaultRefuseText) != (f.Text != "") {
+		return fmt.Errorf("%w: refuse-text wants a text, and nothing else does", errBadFault)
+	}
+	if (f.Kind == FaultSplit || f.Kind == FaultCut || f.Kind == FaultRefuseLong) && f.Bytes == 0 {
 		return fmt.Errorf("%w: %s wants a size in bytes", errBadFault, f.Kind)
 	}
 	if f.Kind == FaultIdle && f.Delay == 0 {
@@ -98,7 +109,9 @@ func (f Fault) validate() error {
 }
 
 // hasStatus reports whether Bytes is the status of an answer.
-func (f Fault) hasStatus() bool { return f.Kind == FaultStatus || f.Kind == FaultQueryStatus }
+func (f Fault) hasStatus() bool {
+	return f.Kind == FaultStatus || f.Kind == FaultEndless || f.Kind == FaultQueryStatus
+}
 
 // Inject adds a fault. It hits open connections too, except for those that happen
 // at their beginning.

@@ -2,6 +2,7 @@ package devosink
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/subtle"
 	"errors"
 	"io"
@@ -49,6 +50,10 @@ func (s *Sink) ingest(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "a fault, at "+r.URL.Path, int(hit.Bytes)) // the worst place to repeat a token
 		return
 	}
+	if hit := s.strike(c, FaultEndless, 0); hit != nil {
+		endless(w, r, hit)
+		return
+	}
 	if hit := s.strike(c, FaultSlow, 0); hit != nil {
 		c.wait(r.Context(), hit.Delay)
 	}
@@ -56,6 +61,8 @@ func (s *Sink) ingest(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	case s.refuses(w, c, lines):
 		return
 	case s.strike(c, FaultReset, 0) != nil:
 		panic(http.ErrAbortHandler) // the documented way to break the connection
@@ -73,6 +80,49 @@ func (s *Sink) ingest(w http.ResponseWriter, r *http.Request) {
 	s.store.announce()
 	if s.strike(c, FaultLost, 0) != nil {
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// refuses answers a request that has an event in it that a fault does not take.
+func (s *Sink) refuses(w http.ResponseWriter, c *connection, lines [][]byte) bool {
+	long := s.strike(c, FaultRefuseLong, 0)
+	text := s.strike(c, FaultRefuseText, 0)
+	for _, line := range lines {
+		switch {
+		case long != nil && int64(len(line)) > long.Bytes:
+			http.Error(w, "an event is too long", http.StatusRequestEntityTooLarge)
+			return true
+		case text != nil && bytes.Contains(line, []byte(text.Text)):
+			http.Error(w, "an event cannot be parsed: "+text.Text, http.StatusBadRequest)
+			return true
+		}
+	}
+	return false
+}
+
+// endless answers until the client has gone, or the fault is cleared.
+func endless(w http.ResponseWriter, r *http.Request, f *Fault) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // else nobody notices that the client goes
+	w.WriteHeader(int(f.Bytes))
+	chunk := bytes.Repeat([]byte("no "), 10_000)
+	if f.Delay > 0 {
+		chunk = chunk[:1]
+	}
+	for r.Context().Err() == nil {
+		if _, err := w.Write(chunk); err != nil {
+			return
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
+		if f.Delay > 0 {
+			timer := time.NewTimer(f.Delay)
+			select {
+			case <-r.Context().Done():
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
 	}
 }
 

@@ -29,6 +29,6 @@
 // Fails how: while the sink is away nothing is pulled, so messages wait in the
 // stream and memory stays as it is; what a lane holds is kept alive on the bus
 // and sent first when the sink is back. The outage is logged at its beginning
-// and its end. A message that cannot be decoded, and an event that is too
-// large, go to DEAD and do not stop the others.
+// and its end. A message that cannot be decoded, an event that is too
+// large, and a row that the endpoint refuses while it takes others go to DEAD and do not stop the others (refused.go).
 package shipper

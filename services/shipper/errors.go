@@ -9,5 +9,6 @@ var (
 	errNoTable       = errors.New("table is not a Devo tag")
 	errIdle          = errors.New("connection is idle")
 	errDrained       = errors.New("everything is confirmed")
+	errGivenBack     = errors.New("message is given back")
 	errOld           = errors.New("connection is old")
 )

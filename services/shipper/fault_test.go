@@ -62,6 +62,9 @@ var trials = []trial{
 	{fault: devosink.Fault{Kind: devosink.FaultReset, Count: 3}, proofs: []string{"http"}},
 	{fault: devosink.Fault{Kind: devosink.FaultSlow, Delay: 3 * time.Second, Count: 2}, proofs: []string{"http"}},
 	{fault: devosink.Fault{Kind: devosink.FaultLost, Count: 3}, proofs: []string{"http"}},
+	{fault: devosink.Fault{Kind: devosink.FaultEndless, Bytes: 503, Count: 3}, proofs: []string{"http"}},
+	{fault: devosink.Fault{Kind: devosink.FaultEndless, Bytes: 503, Delay: 100 * time.Millisecond, Count: 2}, proofs: []string{"http"}},
+	{fault: devosink.Fault{Kind: devosink.FaultEndless, Bytes: 200, Count: 3}, proofs: []string{"http"}, loses: true, harmless: true},
 	{fault: devosink.Fault{Kind: devosink.FaultDiscard}, proofs: []string{"http"}, loses: true, harmless: true},
 	{fault: devosink.Fault{Kind: devosink.FaultTwice}, proofs: []string{"http"}, doubles: true, harmless: true},
 }
@@ -86,9 +89,10 @@ func TestNothingIsLostToAFault(t *testing.T) {
 			})
 		}
 	}
-	queries := []devosink.FaultKind{devosink.FaultQueryStatus, devosink.FaultQueryCut} // no rows are sent by a query
+	// No rows are sent by a query, and rows that are refused have tests of their own.
+	others := []devosink.FaultKind{devosink.FaultQueryStatus, devosink.FaultQueryCut, devosink.FaultRefuseLong, devosink.FaultRefuseText}
 	for _, kind := range devosink.Kinds() {
-		if !tried[kind] && !slices.Contains(queries, kind) {
+		if !tried[kind] && !slices.Contains(others, kind) {
 			t.Errorf("nobody tries the fault %s", kind)
 		}
 	}

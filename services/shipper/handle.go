@@ -114,11 +114,14 @@ func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason er
 		return err
 	}
 	step.At("shipper.dead")
-	label := deadControl
-	if errors.Is(reason, errTooLong) {
-		label = deadTooLong
+	why := deadControl
+	switch {
+	case errors.Is(reason, errTooLong):
+		why = deadTooLong
+	case !errors.Is(reason, errControl):
+		why = deadRefused
 	}
-	s.metrics.dead.WithLabelValues(label).Inc()
+	s.metrics.dead.WithLabelValues(why).Inc()
 	s.log.Error("row went to DEAD", slog.String("source", p.delivery.Source()), slog.Int("row", index), slog.Any("error", reason))
 	return nil
 }
@@ -140,11 +143,11 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 		step.At("shipper.acked")
 		s.canary.Confirmed(p.head, p.sent)
 		pulled := time.UnixMilli(p.head.Events[0].PullMS)
-		s.metrics.confirmed.WithLabelValues(p.head.Table).Add(float64(p.rows))
+		s.metrics.confirmed.WithLabelValues(label(p.head.Table)).Add(float64(p.rows))
 		s.metrics.confirm.Observe(time.Since(p.sent).Seconds())
 		lag := s.now().Sub(pulled).Seconds()
 		s.metrics.lag.Observe(lag)
-		s.metrics.lastLag.WithLabelValues(p.head.Table).Set(lag)
+		s.metrics.lastLag.WithLabelValues(label(p.head.Table)).Set(lag)
 	}
 }
 

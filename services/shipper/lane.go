@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
+	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
 const (
@@ -36,6 +38,7 @@ type lane struct {
 	failures int               // in a row; for the goroutine of run and, during a session, its confirmer
 	opened   time.Time         // the connection at hand, zero if it could not be; for the goroutine of run
 	worked   bool              // whether it confirmed anything; as failures
+	doubts   atomic.Int32      // messages in a row that were refused, and nothing shows that they are to blame
 
 	mu       sync.Mutex
 	pending  []*parcel
@@ -115,8 +118,9 @@ func (l *lane) lasted() bool {
 	return l.worked || (!l.opened.IsZero() && time.Since(l.opened) > settled)
 }
 
-// send writes a parcel to the connection, after which its rows are only in the message.
-func (l *lane) send(c conn, p *parcel) error {
+// send writes a parcel to the connection, after which its rows are only in the message. [errGivenBack]: the message is no
+// longer this lane's.
+func (l *lane) send(ctx context.Context, c conn, p *parcel) error {
 	if p.empty {
 		if err := l.route.reload(p); err != nil {
 			return err
@@ -126,6 +130,9 @@ func (l *lane) send(c conn, p *parcel) error {
 	taken := l.health.Wait(l.name, turning)
 	err := c.Send(p.events)
 	taken()
+	if refused, ok := errors.AsType[*devohttp.RefusedError](err); ok {
+		err = l.refusal(ctx, p, refused)
+	}
 	if err != nil {
 		return err
 	}
@@ -142,10 +149,13 @@ func (l *lane) sender(take, ctx context.Context, c conn) error {
 	idle := time.Now()
 	for ctx.Err() == nil {
 		if p := l.unsent(); p != nil {
-			if err := l.send(c, p); err != nil {
+			switch err := l.send(ctx, c, p); {
+			case errors.Is(err, errGivenBack):
+			case err != nil:
 				return err
+			default:
+				l.markSent(p)
 			}
-			l.markSent(p)
 			idle = time.Now()
 			continue
 		}
@@ -191,6 +201,7 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 		l.route.settle(ctx, l.take(n))
 		if n > 0 {
 			l.failures, l.worked = 0, true
+			l.doubts.Store(0)
 			l.route.works(ctx)
 			signal(l.didClear)
 		}

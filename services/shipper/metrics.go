@@ -1,8 +1,11 @@
 package shipper
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/services/shipper/internal/canary"
 )
 
@@ -11,7 +14,16 @@ const (
 	deadMessage = "message"
 	deadTooLong = "too-long"
 	deadControl = "control-character"
+	deadRefused = "refused"
 )
+
+// label is a table as a label of metrics: there are as many series as tables of ours, whatever EVENTS brings.
+func label(table string) string {
+	if slices.ContainsFunc(feed.All(), func(f feed.Feed) bool { return f.Table() == table }) {
+		return table
+	}
+	return "other"
+}
 
 // metrics of the shipper. The names are part of the interface.
 type metrics struct {
@@ -86,7 +98,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // zero makes the series whose first count is worth an alert: a counter that appears
 // as 1 has not increased.
 func (m *metrics) zero() {
-	for _, reason := range []string{deadMessage, deadTooLong, deadControl} {
+	for _, reason := range []string{deadMessage, deadTooLong, deadControl, deadRefused} {
 		m.dead.WithLabelValues(reason)
 	}
 }

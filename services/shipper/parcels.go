@@ -3,6 +3,7 @@ package shipper
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -106,7 +107,7 @@ func (l *lane) markSent(p *parcel) {
 	l.mu.Lock()
 	l.sent++
 	l.mu.Unlock()
-	l.metrics.shipped.WithLabelValues(p.head.Table).Add(float64(p.rows))
+	l.metrics.shipped.WithLabelValues(label(p.head.Table)).Add(float64(p.rows))
 	l.metrics.bytes.Add(float64(p.bytes))
 	signal(l.didSend)
 }
@@ -136,6 +137,16 @@ func (l *lane) take(n int) []*parcel {
 		l.metrics.inFlight.Sub(float64(p.bytes))
 	}
 	return done
+}
+
+// drop removes a parcel that was not sent.
+func (l *lane) drop(p *parcel) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// A copy: keepAlive and take may hold the old list.
+	l.pending = slices.DeleteFunc(slices.Clone(l.pending), func(have *parcel) bool { return have == p })
+	l.bytes -= p.bytes
+	l.metrics.inFlight.Sub(float64(p.bytes))
 }
 
 // keepAlive tells the bus now and then that what the lane holds is still wanted.

@@ -73,6 +73,7 @@ type Shipper struct {
 	outlet  // where everything goes that the enricher makes
 	outage  *outage
 	place   place
+	doubted doubted
 
 	registry prometheus.Registerer
 	ledger   *ledger.Ledger // set by Run, before anything else, as are the alarms

@@ -191,7 +191,7 @@ func (w *world) faultSink(ctx context.Context, a Action) error {
 		f.Bytes = 50 + a.At.Milliseconds()%1500
 	case devosink.FaultSlow:
 		f.Delay = 100 * time.Millisecond
-	case devosink.FaultStatus:
+	case devosink.FaultStatus, devosink.FaultEndless:
 		f.Bytes = []int64{429, 500, 503, 504}[a.At.Milliseconds()%4]
 	default:
 	}

@@ -91,7 +91,7 @@ func choices(p Profile) []choice {
 		sinkFaults = append(sinkFaults, devosink.FaultReset, devosink.FaultFIN, devosink.FaultStall, devosink.FaultSlow, devosink.FaultNoClose)
 		links = append(links, "sink", "sink")
 	case HTTP:
-		sinkFaults = []devosink.FaultKind{devosink.FaultStatus, devosink.FaultLost, devosink.FaultReset, devosink.FaultSlow}
+		sinkFaults = []devosink.FaultKind{devosink.FaultStatus, devosink.FaultLost, devosink.FaultEndless, devosink.FaultReset, devosink.FaultSlow}
 		links = append(links, "sink", "sink")
 	}
 	list := []choice{

@@ -23,14 +23,12 @@ import (
 const (
 	maxPause  = 5 * time.Minute // however long Retry-After wants it
 	maxAnswer = 300             // bytes of a refusal that are told
+	maxHeader = 64 << 10        // bytes of the headers of an answer
 	maxBody   = 32 << 20        // Devo's limit on a request; taken for the size before compression
 )
 
 // errRefused says that the endpoint answered with something other than 2xx.
 var errRefused = errors.New("the endpoint does not take the rows")
-
-// errTooLarge says that rows must go in smaller requests.
-var errTooLarge = errors.New("the endpoint does not take so many rows at once")
 
 // errClosed says that the connection was closed from this side.
 var errClosed = errors.New("connection closed")
@@ -42,7 +40,8 @@ type Dialer struct {
 	http *http.Client
 
 	mu    sync.Mutex
-	after time.Time // no request before this instant
+	after time.Time            // no request before this instant
+	took  map[string]time.Time // by table: when rows of it were taken last
 }
 
 // NewDialer checks the configuration. host is the name in the address of every request.
@@ -53,7 +52,7 @@ func NewDialer(c Config, host string) (*Dialer, error) {
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: 25 * time.Second,
+		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: 25 * time.Second, MaxResponseHeaderBytes: maxHeader,
 	}
 	return &Dialer{cfg: c, host: host, http: &http.Client{
 		Transport: transport, Timeout: c.Timeout,
@@ -117,11 +116,26 @@ type Conn struct {
 	confirmed chan struct{} // gets a value when there are some
 }
 
-// Send sends the rows of one batch and waits for the answer.
+// Send sends the rows of one batch and waits for the answer. With a [RefusedError] the connection goes on.
 func (c *Conn) Send(e *batch.Events) error {
-	if err := c.deliver(e.Table, e.Events); err != nil {
+	d := delivery{conn: c, table: e.Table, rows: e.Events}
+	began := time.Now()
+	err := d.send(0, len(e.Events))
+	if err == nil && len(d.refused) > 0 && c.dialer.taken(e.Table).After(began) {
+		err = d.retry()
+	}
+	if err != nil {
 		return c.finish(err)
 	}
+	if len(d.refused) > 0 {
+		return &RefusedError{Rows: d.refused, Taken: c.dialer.taken(e.Table), Partial: d.gaveUp, confirm: c.confirm}
+	}
+	c.confirm()
+	return nil
+}
+
+// confirm counts a batch as confirmed.
+func (c *Conn) confirm() {
 	c.mu.Lock()
 	c.done++
 	c.mu.Unlock()
@@ -129,28 +143,6 @@ func (c *Conn) Send(e *batch.Events) error {
 	case c.confirmed <- struct{}{}:
 	default:
 	}
-	return nil
-}
-
-// deliver sends rows in one request, or in more if that would be, or is told to be, too large. A part that
-// was taken before another failed comes again with the whole batch.
-func (c *Conn) deliver(table string, rows []batch.Event) error {
-	size := 0
-	for i := range rows {
-		size += len(rows[i].JSON) + 1
-	}
-	err := errTooLarge
-	if size <= maxBody || len(rows) == 1 {
-		err = c.post(table, rows)
-	}
-	if !errors.Is(err, errTooLarge) || len(rows) == 1 {
-		return err
-	}
-	half := len(rows) / 2
-	if err := c.deliver(table, rows[:half]); err != nil {
-		return err
-	}
-	return c.deliver(table, rows[half:])
 }
 
 // post makes one request.
@@ -178,6 +170,7 @@ func (c *Conn) post(table string, rows []batch.Event) error {
 	case err != nil: // the status says enough, but the connection is gone
 		d.http.CloseIdleConnections()
 	}
+	d.take(table)
 	return nil
 }
 
@@ -209,7 +202,7 @@ func (c *Conn) pack(rows []batch.Event) error {
 func pauseOf(h http.Header, now time.Time) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(text); err == nil {
-		return min(time.Duration(max(seconds, 0))*time.Second, maxPause)
+		return time.Duration(min(max(seconds, 0), int(maxPause/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(text); err == nil {
 		return min(at.Sub(now), maxPause)
@@ -224,17 +217,19 @@ func (d *Dialer) refused(resp *http.Response, answer []byte) error {
 		d.after = time.Now().Add(pause)
 		d.mu.Unlock()
 	}
-	refused := errRefused
 	hint := ""
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		hint = "; look at DEVO_HTTP_DOMAIN and DEVO_HTTP_TOKEN"
 	case http.StatusRequestEntityTooLarge:
-		refused = errTooLarge
 		hint = "; if it is about a single row, a lower EVENT_MAX_BYTES sends it to DEAD"
 	}
 	text := strings.ReplaceAll(string(answer), d.cfg.Token.Reveal(), "***")
-	return fmt.Errorf("%w: status %d: %q%s", refused, resp.StatusCode, text, hint)
+	err := fmt.Errorf("%w: status %d: %q%s", errRefused, resp.StatusCode, text, hint)
+	if aboutRows(resp.StatusCode) {
+		return &answerError{err}
+	}
+	return err
 }
 
 // plain takes the address out of an error: the token is in it.

@@ -1,0 +1,117 @@
+package devohttp
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/tapline/tapline/pkg/batch"
+)
+
+const (
+	// maxTables bounds the tables of which the dialer knows when rows of them were taken.
+	maxTables = 64
+	// maxDoubt is how many single rows are refused, with none of the table taken lately, until the whole batch counts as
+	// refused: an endpoint that refuses everything is not asked about each row.
+	maxDoubt = 8
+	// lately is how long it is believed that the endpoint takes rows of a table.
+	lately = time.Minute
+)
+
+// Refused is one row that the endpoint does not take, though it is alone in its request.
+type Refused struct {
+	Row int // its place in the batch
+	Err error
+}
+
+// RefusedError says that the endpoint refuses rows and may take others. It is for the caller to believe it: if no row of the
+// table was taken after the first refusal, nothing shows that the rows are to blame.
+type RefusedError struct {
+	Rows    []Refused
+	Taken   time.Time // when the endpoint took rows of this table last; zero if never
+	Partial bool      // Rows are not all: the endpoint seems to refuse everything
+
+	confirm func()
+}
+
+// Error is about the first row.
+func (e *RefusedError) Error() string { return e.Rows[0].Err.Error() }
+
+// Unwrap gives the answer to the first row.
+func (e *RefusedError) Unwrap() error { return e.Rows[0].Err }
+
+// Settled says that the rows are taken care of: the batch is confirmed without them.
+func (e *RefusedError) Settled() { e.confirm() }
+
+// answerError is an answer that may be about the rows of the request and not about the endpoint.
+type answerError struct{ error }
+
+func aboutRows(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity
+}
+
+// delivery is a batch on its way in one request, or in more if that would be too large or is refused.
+type delivery struct {
+	conn    *Conn
+	table   string
+	rows    []batch.Event
+	refused []Refused
+	gaveUp  bool
+}
+
+// send sends the rows from one to another. What is refused is halved until the refused row is alone. A part that was
+// taken before another failed comes again with the whole batch.
+func (d *delivery) send(from, to int) error {
+	if d.gaveUp || from == to {
+		return nil
+	}
+	size := 0
+	for i := from; i < to; i++ {
+		size += len(d.rows[i].JSON) + 1
+	}
+	if size <= maxBody || to-from == 1 {
+		err := d.conn.post(d.table, d.rows[from:to])
+		answer, ok := errors.AsType[*answerError](err)
+		if !ok {
+			return err
+		}
+		if to-from == 1 {
+			d.refused = append(d.refused, Refused{from, answer.error})
+			d.gaveUp = len(d.refused) >= maxDoubt && time.Since(d.conn.dialer.taken(d.table)) > lately
+			return nil
+		}
+	}
+	half := from + (to-from)/2
+	if err := d.send(from, half); err != nil {
+		return err
+	}
+	return d.send(half, to)
+}
+
+// retry sends the refused rows once more, each alone: others of their batch were taken meanwhile, so what refused them may be over.
+func (d *delivery) retry() error {
+	rows := d.refused
+	d.refused = nil
+	for _, r := range rows {
+		if err := d.send(r.Row, r.Row+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take notes that rows of a table were taken.
+func (d *Dialer) take(table string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.took == nil || len(d.took) >= maxTables && d.took[table].IsZero() {
+		d.took = make(map[string]time.Time)
+	}
+	d.took[table] = time.Now()
+}
+
+func (d *Dialer) taken(table string) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.took[table]
+}
