@@ -68,7 +68,11 @@ type APIError struct {
 
 // Error names the call and what happened.
 func (e *APIError) Error() string {
-	text := fmt.Sprintf("error %d: %s %s: %s", e.Kind.DevoID(), e.Endpoint, e.Window, e.Kind)
+	what := e.Endpoint
+	if e.Window != (window.Window{}) { // lists and ids have none
+		what += " " + e.Window.String()
+	}
+	text := fmt.Sprintf("error %d: %s: %s", e.Kind.DevoID(), what, e.Kind)
 	if e.Status != 0 {
 		text += fmt.Sprintf(" (status %d)", e.Status)
 	}
