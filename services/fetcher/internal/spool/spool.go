@@ -1,11 +1,15 @@
 // Package spool holds the batches of one job between the end of the HTTP response
 // and their atomic publication: in memory while they are small, in a file
 // beyond that. A response that breaks off is forgotten by closing the spool;
-// memory does not grow with the response.
+// memory does not grow with the response. The file is encrypted with a key of its own that
+// never leaves memory, so that what the disk still has of it can be read by no process, this one excepted.
 package spool
 
 import (
 	"bufio"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +26,28 @@ type Spool struct {
 	file   *os.File
 	out    *bufio.Writer
 	size   int64 // of the file
+	block  cipher.Block
+}
+
+// stream encrypts or decrypts the file from its beginning. A key is used for one file, so the counter begins at zero.
+func (s *Spool) stream() cipher.Stream { return cipher.NewCTR(s.block, make([]byte, aes.BlockSize)) }
+
+// sealed encrypts what is written to a file.
+type sealed struct {
+	file   *os.File
+	stream cipher.Stream
+	buf    [128 << 10]byte
+}
+
+// Write implements io.Writer, which may not change what it gets.
+func (w *sealed) Write(p []byte) (written int, err error) {
+	for len(p) > 0 && err == nil {
+		chunk, n := p[:min(len(p), len(w.buf))], 0
+		w.stream.XORKeyStream(w.buf[:], chunk)
+		n, err = w.file.Write(w.buf[:len(chunk)])
+		written, p = written+n, p[len(chunk):]
+	}
+	return written, err
 }
 
 type item struct {
@@ -64,7 +90,12 @@ func (s *Spool) write(data []byte) error {
 		if err := os.Remove(file.Name()); err != nil {
 			return errors.Join(err, file.Close())
 		}
-		s.file, s.out = file, bufio.NewWriterSize(file, 256<<10)
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		if s.block, err = aes.NewCipher(key); err != nil {
+			return errors.Join(err, file.Close())
+		}
+		s.file, s.out = file, bufio.NewWriterSize(&sealed{file: file, stream: s.stream()}, 256<<10)
 	}
 	n, err := s.out.Write(data)
 	s.size += int64(n)
@@ -82,7 +113,7 @@ func (s *Spool) Each(yield func(label string, data []byte) bool) error {
 		if err := s.out.Flush(); err != nil {
 			return fmt.Errorf("write the spool: %w", err)
 		}
-		disk = bufio.NewReaderSize(io.NewSectionReader(s.file, 0, s.size), 256<<10)
+		disk = bufio.NewReaderSize(cipher.StreamReader{S: s.stream(), R: io.NewSectionReader(s.file, 0, s.size)}, 256<<10)
 	}
 	var buf []byte
 	for _, it := range s.items {

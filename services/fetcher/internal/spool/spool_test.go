@@ -64,3 +64,63 @@ func TestUnusableDirectoryIsNamed(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestTheFileIsEncrypted looks into the file that has no name any more: a disk that is carried away has its bytes.
+func TestTheFileIsEncrypted(t *testing.T) {
+	t.Parallel()
+	const secret = "victim@customer.example"
+	dir := t.TempDir()
+	s := spool.Open(dir, 0)
+	defer func() { _ = s.Close() }()
+	data := bytes.Repeat([]byte(secret), 40_000) // longer than any buffer
+	for range 2 {
+		if err := s.Add("label", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Each(func(_ string, have []byte) bool { return bytes.Equal(have, data) }); err != nil {
+		t.Fatal(err)
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("this system shows no open files:", err)
+	}
+	found := false
+	for _, fd := range fds {
+		link := filepath.Join("/proc/self/fd", fd.Name())
+		if to, err := os.Readlink(link); err != nil || !strings.HasPrefix(to, dir) {
+			continue
+		}
+		have, err := os.ReadFile(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = true
+		if len(have) != 2*len(data) || bytes.Contains(have, []byte(secret)) || bytes.Equal(have[:len(data)], have[len(data):]) {
+			t.Errorf("%d bytes that show what they are", len(have))
+		}
+	}
+	if !found {
+		t.Error("nothing is spooled to a file")
+	}
+}
+
+// BenchmarkSpool writes 64 MiB to a file and reads them once.
+func BenchmarkSpool(b *testing.B) {
+	data := bytes.Repeat([]byte("record"), 40_000)
+	b.SetBytes(int64(64 << 20 / len(data) * len(data)))
+	for b.Loop() {
+		s := spool.Open(b.TempDir(), 0)
+		for range 64 << 20 / len(data) {
+			if err := s.Add("label", data); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := s.Each(func(string, []byte) bool { return true }); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
