@@ -205,3 +205,29 @@ func TestRotationThatFailsIsTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyItsOwnerReadsTheFile, whichever rights new files have by default, and also after a rotation: rows are mail data.
+func TestOnlyItsOwnerReadsTheFile(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "rows")
+	for range 3 {
+		write(t, jsonl.FileConfig{Path: filepath.Join(dir, "events.jsonl"), MaxBytes: 10, Keep: 2}, `{"a":1}`)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range append(files, nil) {
+		path, want := dir, os.FileMode(0o700)
+		if f != nil {
+			path, want = filepath.Join(dir, f.Name()), 0o600
+		}
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, not %v: %v", path, info.Mode().Perm(), want, err)
+		}
+	}
+	if len(files) != 4 { // the file, two older ones, the lock
+		t.Errorf("%d files", len(files))
+	}
+}
