@@ -22,23 +22,38 @@ const dataDirUsage = "DATA_DIR of a tapline that is stopped: no NATS server is n
 
 // backup copies streams and buckets into a folder.
 func (t *tool) backup() *cobra.Command {
-	data := ""
+	data, lock := "", backup.LockFlags{}
 	cmd := &cobra.Command{
 		Use: "backup DIR", Short: "Copy the streams and buckets into a folder of its own; everything may go on running", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			to, err := lock.Lock()
+			if err != nil {
+				return err
+			}
 			return t.offline(cmd, data, func(ctx context.Context, _ Config, b *bus.Bus) error {
-				m, err := backup.Take(ctx, b, args[0], t.told("copied"))
+				m, err := backup.Take(ctx, b, args[0], to, t.told("copied"))
 				if err != nil {
 					return err
 				}
 				return t.print(m, func(w io.Writer) {
-					printf(w, "backup of %s is in %s\n", m.Ended.Format(time.RFC3339), args[0])
+					printf(w, "backup of %s is in %s, %s\n", m.Ended.Format(time.RFC3339), args[0], inClear(m))
 				})
 			})
 		},
 	}
-	cmd.Flags().StringVar(&data, "data-dir", "", dataDirUsage)
+	f := cmd.Flags()
+	f.StringVar(&data, "data-dir", "", dataDirUsage)
+	f.StringArrayVar(&lock.Recipients, "recipient", nil, "encrypt for this public key of age, age1...; may be repeated")
+	f.StringVar(&lock.RecipientsFile, "recipients-file", "", "encrypt for the public keys of age in this file, one on each line")
+	f.StringVar(&lock.PassphraseFile, "passphrase-file", "", "encrypt with the passphrase in this file")
 	return cmd
+}
+
+func inClear(m *backup.Manifest) string {
+	if m.Encryption == "" {
+		return "in clear"
+	}
+	return "encrypted"
 }
 
 // told prints a line for each part while it is at work.
@@ -52,19 +67,17 @@ func (t *tool) told(what string) func(backup.Part) {
 
 // restore brings a backup back.
 func (t *tool) restore() *cobra.Command {
-	data, stopped := "", ""
+	data, stopped, keys := "", "", backup.MeansFlags{}
 	force, check := false, false
 	cmd := &cobra.Command{
 		Use: "restore DIR", Short: "Bring the streams and buckets of a backup back; no stage may run", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			by, err := keys.Means()
+			if err != nil {
+				return err
+			}
 			if check {
-				m, err := backup.Open(args[0])
-				if err != nil {
-					return err
-				}
-				return t.print(m, func(w io.Writer) {
-					printf(w, "backup of %s by tapctl %s, NATS server %s: every file is what was written\n", m.Ended.Format(time.RFC3339), m.Tapline, m.Server)
-				})
+				return t.checkBackup(args[0], by)
 			}
 			if data != "" { // a wiped disk has none
 				if err := os.MkdirAll(data, 0o700); err != nil {
@@ -73,14 +86,13 @@ func (t *tool) restore() *cobra.Command {
 			}
 			last := time.Now()
 			if stopped != "" {
-				var err error
 				if last, err = moment("--stopped", stopped, last); err != nil {
 					return err
 				}
 			}
 			return t.offline(cmd, data, func(ctx context.Context, c Config, b *bus.Bus) error {
 				r, err := backup.Restore(ctx, b, backup.Order{
-					Dir: args[0], Limits: c.Limits, Quota: c.Quota, Force: force, Stopped: last, Now: time.Now, Tell: t.told("restored"),
+					Dir: args[0], Limits: c.Limits, Quota: c.Quota, Force: force, Means: by, Stopped: last, Now: time.Now, Tell: t.told("restored"),
 				})
 				if err != nil {
 					return err
@@ -93,8 +105,29 @@ func (t *tool) restore() *cobra.Command {
 	f.StringVar(&data, "data-dir", "", dataDirUsage)
 	f.StringVar(&stopped, "stopped", "", "when what was backed up made its last call to Proofpoint: RFC 3339, or an age such as 30h; now if empty")
 	f.BoolVar(&force, "force", false, "replace streams that have something in them")
-	f.BoolVar(&check, "check", false, "only check the files of the backup")
+	f.BoolVar(&check, "check", false, "only check the files of the backup; without a key those of an encrypted one are compared with their checksums")
+	f.StringArrayVar(&keys.IdentityFiles, "identity-file", nil, "decrypt with the key of age in this file; may be repeated")
+	f.StringVar(&keys.PassphraseFile, "passphrase-file", "", "decrypt with the passphrase in this file")
 	return cmd
+}
+
+// checkBackup decrypts what there are keys for, and compares checksums.
+func (t *tool) checkBackup(dir string, by backup.Means) error {
+	m, err := backup.Open(dir)
+	how := ""
+	if err == nil && m.Encryption != "" {
+		how = "; nothing was decrypted, as no key was given"
+		if len(by.Identities) > 0 || by.Passphrase != "" {
+			how = "; all of it was decrypted"
+			m, _, err = backup.Unlock(dir, by)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return t.print(m, func(w io.Writer) {
+		printf(w, "backup of %s by tapctl %s, NATS server %s, %s: every file is what was written%s\n", m.Ended.Format(time.RFC3339), m.Tapline, m.Server, inClear(m), how)
+	})
 }
 
 func printRestored(w io.Writer, r *backup.Restored) {
@@ -124,7 +157,7 @@ func (t *tool) offline(cmd *cobra.Command, data string, work func(ctx context.Co
 		return config.Invalid("--data-dir", data, "want the DATA_DIR of a tapline: "+err.Error())
 	}
 	log := telemetry.NewLogger(t.Stderr, telemetry.Config{LogLevel: slog.LevelWarn})
-	server, err := embedded.Start(embedded.Options{Dir: filepath.Join(data, "nats"), Log: log})
+	server, err := embedded.Start(embedded.Options{Dir: filepath.Join(data, "nats"), Keys: c.Keys, Log: log})
 	if err != nil {
 		return err
 	}

@@ -49,10 +49,15 @@ type settings struct {
 
 // check tries everything that Tapline talks to.
 func (t *tool) check() *cobra.Command {
-	offline := false
+	offline, stores, conf := false, []string{}, ""
 	cmd := &cobra.Command{
 		Use: "check", Short: "Try NATS, the sink and the Proofpoint credential; spends no SIEM call", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(stores) > 0 {
+				if err := checkStores(stores, conf); err != nil {
+					return err
+				}
+			}
 			if offline {
 				return t.checkSettings()
 			}
@@ -74,6 +79,8 @@ func (t *tool) check() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&offline, "settings", false, "only look at the settings of all services, and talk to nobody")
+	cmd.Flags().StringArrayVar(&stores, "store", nil, "look whether the key of the NATS server opens this store_dir of it, too; may be repeated")
+	cmd.Flags().StringVar(&conf, "encryption", "", encryptionUsage)
 	return cmd
 }
 

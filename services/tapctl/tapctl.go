@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/printable"
@@ -27,6 +28,7 @@ type Config struct {
 	Bus    bus.Config
 	Limits bus.Limits
 	Quota  quota.Config
+	Keys   embedded.Keys
 }
 
 // Process is what a command gets from the operating system. Commands get writers that let nothing act on a terminal:
@@ -73,7 +75,7 @@ func Execute(ctx context.Context, p Process) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return config.Invalid("command line", "", err.Error()+": see --help")
 	})
-	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.retry(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead(), t.flatten(), t.users(), t.migrate(), t.replay(), t.backup(), t.restore()) //nolint:contextcheck // they get it from cobra when they run
+	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.retry(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead(), t.flatten(), t.users(), t.migrate(), t.replay(), t.backup(), t.restore(), t.seal()) //nolint:contextcheck // they get it from cobra when they run
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		help(cmd, args)

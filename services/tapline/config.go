@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/services/enricher"
@@ -16,6 +17,7 @@ import (
 type Config struct {
 	DataDir   string `env:"DATA_DIR" envDefault:"./data" usage:"directory of the streams"`
 	Listen    string `env:"NATS_LISTEN" usage:"host:port on which other processes reach the embedded NATS server; none if empty"`
+	Keys      embedded.Keys
 	Limits    bus.Limits
 	Scheduler scheduler.Config
 	Fetcher   fetcher.Config

@@ -30,7 +30,7 @@ func Run(ctx context.Context, c Config, rt program.Runtime, now func() time.Time
 	if err != nil {
 		return err
 	}
-	server, err := embedded.Start(embedded.Options{Dir: c.natsDir(), Listen: c.Listen, Log: rt.Log})
+	server, err := embedded.Start(embedded.Options{Dir: c.natsDir(), Listen: c.Listen, Keys: c.Keys, Log: rt.Log})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ const MaxPayload = 8 << 20
 // each it bounds what one window may hold.
 const MaxBatch = 20_000
 
+const startWait = 30 * time.Second
+
 // Options of a server.
 type Options struct {
 	Dir    string // where streams are kept
@@ -37,6 +39,7 @@ type Options struct {
 	NoSync bool   // tests only: trade safety in a power cut for speed
 	// MaxBatch is another limit of messages in an atomic batch than [MaxBatch]: tests only.
 	MaxBatch int
+	Keys     Keys // encrypt what is kept
 	Log      *slog.Logger
 }
 
@@ -59,6 +62,9 @@ func Start(o Options) (*Server, error) {
 	if mine, err := lock.TryLock(); err != nil || !mine {
 		return nil, &config.ProblemError{Variable: "DATA_DIR", Value: o.Dir, Reason: "is in use by another process: stop it, or choose another directory"}
 	}
+	if _, err := Seal(o.Dir, o.Keys, o.Log); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	s, err := start(o)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -67,13 +73,22 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-func start(o Options) (*Server, error) {
+// options of a server that listens nowhere.
+func options(o Options) *server.Options {
 	so := &server.Options{
 		ServerName: "tapline", JetStream: true, StoreDir: o.Dir, SyncAlways: !o.NoSync,
 		DontListen: true, MaxPayload: MaxPayload, MaxPending: 256 << 20, NoSigs: true,
 		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
 		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: cmp.Or(o.MaxBatch, MaxBatch), MaxBatchTimeout: 30 * time.Second},
 	}
+	if o.Keys.Key != "" { // chacha is the cipher that Seal knows
+		so.JetStreamKey, so.JetStreamCipher = o.Keys.Key.Reveal(), server.ChaCha
+	}
+	return so
+}
+
+func start(o Options) (*Server, error) {
+	so := options(o)
 	if o.Listen != "" {
 		host, port, err := net.SplitHostPort(o.Listen)
 		if err != nil {
@@ -94,7 +109,7 @@ func start(o Options) (*Server, error) {
 	s := &Server{ns: ns, log: o.Log}
 	ns.SetLoggerV2(logger{o.Log}, false, false, false)
 	ns.Start()
-	if !ns.ReadyForConnections(30 * time.Second) {
+	if !ns.ReadyForConnections(startWait) {
 		s.Stop()
 		return nil, fmt.Errorf("%w in 30 s: is the disk of %s full or broken?", ErrNotReady, o.Dir)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/conf"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tapline/tapline/pkg/config"
@@ -28,4 +29,27 @@ func ServeFile(file string) error {
 	}
 	ns.WaitForShutdown()
 	return nil
+}
+
+// ServerKeys reads the keys of a NATS server from the file with them that its configuration includes. The only cipher is chacha.
+func ServerKeys(file string) (Keys, error) {
+	keys := Keys{Source: file}
+	settings, err := conf.ParseFile(file)
+	if err != nil { // the text of the error may have the key in it
+		return keys, config.Invalid("--encryption", file, "cannot be read, or is no part of a configuration of a NATS server")
+	}
+	for name, value := range settings {
+		text, ok := value.(string)
+		switch {
+		case !ok:
+			return keys, config.Invalid("--encryption", file, "want "+name+" in quotes")
+		case name == "key":
+			keys.Key = config.Secret(text)
+		case name == "prev_encryption_key":
+			keys.Previous = config.Secret(text)
+		case name != "cipher" || text != "chacha":
+			return keys, config.Invalid("--encryption", file, "want cipher: chacha, key and prev_encryption_key, and not "+name)
+		}
+	}
+	return keys, keys.Validate()
 }

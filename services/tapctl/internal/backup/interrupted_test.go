@@ -93,7 +93,7 @@ type target struct {
 func newTarget(t *testing.T) *target {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "backup")
-	if _, err := backup.Take(t.Context(), filled(t), dir, func(backup.Part) {}); err != nil {
+	if _, err := backup.Take(t.Context(), filled(t), dir, backup.Lock{}, func(backup.Part) {}); err != nil {
 		t.Fatal(err)
 	}
 	x := &target{server: bustest.Server(t), order: order(t, dir, time.Now().Add(time.Hour))}
@@ -177,7 +177,7 @@ func TestAnInterruptedBackup(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), fmt.Sprint(taken))
 		ctx, cancel := context.WithCancel(t.Context())
 		left := taken
-		_, err := backup.Take(ctx, b, dir, func(backup.Part) {
+		_, err := backup.Take(ctx, b, dir, backup.Lock{}, func(backup.Part) {
 			if left--; left < 0 {
 				cancel()
 			}

@@ -36,6 +36,7 @@ type Order struct {
 	Limits bus.Limits
 	Quota  quota.Config
 	Force  bool // replace streams that have something in them
+	Means  Means
 	// Stopped is when the collector that was backed up made its last call, at the latest.
 	Stopped time.Time
 	Now     func() time.Time
@@ -69,10 +70,11 @@ type Closed struct {
 // that are not in the backup go; their places will be taken by others. At last the ledger is derived
 // again from the streams, which were taken after it.
 func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
-	m, err := Open(o.Dir)
+	m, ids, err := Unlock(o.Dir, o.Means)
 	if err != nil {
 		return nil, err
 	}
+	o.Means.Identities = ids
 	if err := b.Rewindable(); err != nil {
 		return nil, err
 	}
@@ -211,8 +213,12 @@ func (p *Part) put(ctx context.Context, b *bus.Bus, o Order) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer f.Close()
+	plain, err := p.opening(f, o.Means.Identities)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
 	// Names of letters are places in RAW and EVENTS, and places after the backup are taken anew.
-	return b.Restore(ctx, p.Snapshot, bus.Restoring{Limits: o.Limits, Forget: p.Stream == bus.StreamDead}, f)
+	return b.Restore(ctx, p.Snapshot, bus.Restoring{Limits: o.Limits, Forget: p.Stream == bus.StreamDead}, plain)
 }
 
 // closePools closes every pool for as long as calls count that were made after the memory of them was taken.
