@@ -57,7 +57,7 @@ func TestEveryLetterCanBeStored(t *testing.T) {
 		t.Fatalf("%d letters", len(letters))
 	}
 	for i, l := range letters {
-		if string(l.GetPayload()) != string(rune('1'+i)) || !utf8.ValidString(l.GetReason()) || len(l.GetReason()) > 3<<10 || len(l.GetFeed()) > 300 {
+		if string(l.GetPayload()) != string(rune('1'+i)) || !utf8.ValidString(l.GetReason()) || len(l.GetReason()) > 16<<10 || len(l.GetFeed()) > 300 {
 			t.Errorf("letter %d: %.100v", i, l)
 		}
 	}
