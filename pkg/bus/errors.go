@@ -90,3 +90,6 @@ func passing(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse) || hasCode(err, codeNoPeers) || hasCode(err, codeNotAvailable) || hasCode(err, codeNotLeader)
 }
+
+// IsTooLarge reports whether a message was not published since it is larger than the server takes.
+func IsTooLarge(err error) bool { return errors.Is(err, nats.ErrMaxPayload) }

@@ -1,6 +1,9 @@
 package flatten
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Generation names the rules by which rows are made. Raise it when rows of the same
 // record would look different, so that reprocessing makes new rows and replaces none.
@@ -14,11 +17,19 @@ var (
 	ErrNotObject = errors.New("not a JSON object")
 	// ErrTooLarge says that a row is larger than allowed.
 	ErrTooLarge = errors.New("row is too large")
+	// ErrTooMany says that an object has more parts, or makes more rows, than allowed. There is no row of it then.
+	ErrTooMany = errors.New("too many parts")
 )
 
-// Options of flattening. The zero value allows anything.
+// maxParts bounds the members and elements that one text is taken apart to: each takes many times the memory of its text. Real reports
+// have some hundreds.
+const maxParts = 100_000
+
+// Options of flattening. The zero value allows rows of any size and number.
 type Options struct {
-	MaxRow int // bytes; 0 means any
+	MaxRow   int // bytes; 0 means any
+	MaxRows  int // of one object; 0 means any
+	MaxBytes int // of all rows of one object: what stands around an array stands in each row; 0 means any
 }
 
 // Row is one row.
@@ -70,7 +81,10 @@ func Around(dst, object []byte, outer []Member) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	dst = appendMembers(append(dst, '{'), prefixed(outer, own))
+	if outer, err = prefixed(outer, own); err != nil {
+		return dst, err
+	}
+	dst = appendMembers(append(dst, '{'), outer)
 	return append(appendMembers(dst, own), '}'), nil
 }
 
@@ -93,10 +107,40 @@ func (o Options) Each(object []byte, key string, outer []Member, emit func(Row) 
 		own, err = r.divide(w.key(), &parts{})
 		return err
 	})
+	if err == nil {
+		err = o.bounded(outer, own)
+	}
 	if err != nil {
 		return err
 	}
 	return w.rows(own, outer, emit)
+}
+
+// bounded refuses an object that would make more rows, or larger ones in all, than allowed.
+func (o Options) bounded(outer []Member, objects ...divided) error {
+	rows, bytes, around := 0, 0, size(outer)
+	for _, d := range objects {
+		n := max(len(d.elements), 1)
+		rows += n
+		bytes += n * (around + size(d.around))
+		for _, e := range d.elements {
+			bytes += len(e)
+		}
+	}
+	switch {
+	case o.MaxRows > 0 && rows > o.MaxRows:
+		return fmt.Errorf("%w: it makes %d rows; %d are allowed", ErrTooMany, rows, o.MaxRows)
+	case o.MaxBytes > 0 && bytes > o.MaxBytes:
+		return fmt.Errorf("%w: its %d rows have %d bytes in all; %d are allowed", ErrTooMany, rows, bytes, o.MaxBytes)
+	}
+	return nil
+}
+
+func size(list []Member) (bytes int) {
+	for _, m := range list {
+		bytes += len(m.Name) + len(m.Value) + 2
+	}
+	return bytes
 }
 
 // Report makes the rows of a forensics response: those of each of its reports, by their
@@ -104,6 +148,9 @@ func (o Options) Each(object []byte, key string, outer []Member, emit func(Row) 
 // number counts the rows of the whole response, from 0.
 func (o Options) Report(response []byte, emit func(number int, r Row) error) error {
 	outer, reports, err := readReports(response)
+	if err == nil {
+		err = o.bounded(outer, reports...)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package flatten
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,17 +15,21 @@ var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.Al
 // reader takes a text apart while jsontext checks it, so that each byte is looked at
 // once. The parts alias the text. They are good only when [read] ends without an error.
 type reader struct {
-	text []byte
-	d    *jsontext.Decoder
+	text  []byte
+	d     *jsontext.Decoder
+	parts *int // how many the text was taken apart to
 }
 
 // read has a whole text of one object or array taken apart by walk.
 func read(text []byte, opening jsontext.Kind, walk func(reader) error) error {
-	r := reader{text, jsontext.NewDecoder(bytes.NewBuffer(text), lenient...)}
+	r := reader{text, jsontext.NewDecoder(bytes.NewBuffer(text), lenient...), new(int)}
 	if r.d.PeekKind() != opening {
 		return fmt.Errorf("%w: %.20q where %q should be", ErrNotObject, text, byte(opening))
 	}
-	if err := walk(r); err != nil {
+	switch err := walk(r); {
+	case errors.Is(err, ErrTooMany):
+		return err
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotObject, cmp.Or(tokenError(text), err))
 	}
 	if len(bytes.TrimSpace(text[r.d.InputOffset():])) > 0 {
@@ -37,6 +42,14 @@ func read(text []byte, opening jsontext.Kind, walk func(reader) error) error {
 // in dead letters do not depend on how deep the mistake is. It is nil for a text that is valid.
 func tokenError(text []byte) error {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), lenient...).SkipValue()
+}
+
+// part counts one more part.
+func (r reader) part() error {
+	if *r.parts++; *r.parts > maxParts {
+		return fmt.Errorf("%w: more than %d", ErrTooMany, maxParts)
+	}
+	return nil
 }
 
 // value reads a name or a value.
@@ -63,6 +76,9 @@ func (r reader) each(element func() error) error {
 		return err
 	}
 	for r.d.PeekKind() != ']' {
+		if err := r.part(); err != nil {
+			return err
+		}
 		if err := element(); err != nil {
 			return err
 		}
@@ -79,6 +95,9 @@ func (r reader) members(list []Member, key string, special func() error) (all []
 	}
 	at = -1
 	for r.d.PeekKind() != '}' {
+		if err := r.part(); err != nil {
+			return nil, 0, err
+		}
 		var m Member
 		if m.Name, err = r.value(); err != nil {
 			return nil, 0, err

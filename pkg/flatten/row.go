@@ -30,12 +30,15 @@ func (w *writer) rows(own divided, outer []Member, emit func(Row) error) error {
 	if found == 0 {
 		elements = [][]byte{[]byte("{}")}
 	}
-	head, tail, fixed := w.around(own, outer, found)
+	head, tail, fixed, err := w.around(own, outer, found)
+	if err != nil {
+		return err
+	}
 	for i, element := range elements {
 		index := min(i+1, found)
 		size := fixed + len(element) + 4*len(w.name) + 64
 		if w.o.MaxRow > 0 && size > w.o.MaxRow {
-			err := fmt.Errorf("%w: element %d of %d of %s makes %d bytes; %d are allowed", ErrTooLarge, index, found, w.name, size, w.o.MaxRow)
+			err = fmt.Errorf("%w: element %d of %d of %s makes %d bytes; %d are allowed", ErrTooLarge, index, found, w.name, size, w.o.MaxRow)
 			if err := emit(Row{element, index, err}); err != nil {
 				return err
 			}
@@ -53,9 +56,14 @@ func (w *writer) rows(own divided, outer []Member, emit func(Row) error) error {
 
 // around writes what stands before each element of an object, and what stands behind it up to its index.
 // fixed counts the bytes of both that are members around the array.
-func (w *writer) around(own divided, outer []Member, found int) (head, tail []byte, fixed int) {
-	members := prefixed(own.around, w.added)
-	outer = prefixed(outer, members, w.added)
+func (w *writer) around(own divided, outer []Member, found int) (head, tail []byte, fixed int, err error) {
+	members, err := prefixed(own.around, w.added)
+	if err == nil {
+		outer, err = prefixed(outer, members, w.added)
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
 	text := appendMembers(appendMembers(append(w.text[:0], '{'), outer), members[:own.at])
 	fixed = len(text)
 	text = appendMembers(text, w.added[:1])
@@ -64,13 +72,16 @@ func (w *writer) around(own divided, outer []Member, found int) (head, tail []by
 	fixed += len(text) - at
 	w.added[1].Value = strconv.AppendInt(w.added[1].Value[:0], int64(found), 10)
 	w.text = appendMembers(text, w.added[1:])
-	return w.text[:at], w.text[at:], fixed
+	return w.text[:at], w.text[at:], fixed, nil
 }
 
+// maxAlike bounds how often a name is prefixed: each member of one name has a longer one than that before.
+const maxAlike = 16
+
 // prefixed renames the members whose names others have, or one before them.
-func prefixed(list []Member, others ...[]Member) []Member {
+func prefixed(list []Member, others ...[]Member) ([]Member, error) {
 	if distinct(list, others) {
-		return list
+		return list, nil
 	}
 	taken := make(map[string]bool)
 	for _, other := range others {
@@ -80,13 +91,16 @@ func prefixed(list []Member, others ...[]Member) []Member {
 	}
 	out := make([]Member, 0, len(list))
 	for _, m := range list {
-		for taken[string(m.Name)] {
+		for n := 0; taken[string(m.Name)]; n++ {
+			if n == maxAlike {
+				return nil, fmt.Errorf("%w: more than %d members of one name", ErrTooMany, maxAlike)
+			}
 			m.Name = append([]byte(`"`+Outer), m.Name[1:]...)
 		}
 		taken[string(m.Name)] = true
 		out = append(out, m)
 	}
-	return out
+	return out, nil
 }
 
 // distinct reports whether no name of the list is there twice or in one of the others, which is the rule. It says so of

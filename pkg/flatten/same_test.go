@@ -1,6 +1,7 @@
 package flatten_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -30,6 +31,9 @@ func compare(t interface {
 }, o flatten.Options, text []byte,
 ) {
 	t.Helper()
+	if err := o.Report(text, func(int, flatten.Row) error { return nil }); errors.Is(err, flatten.ErrTooMany) {
+		return // the slow way knows no bounds
+	}
 	same := func(what, got, want string) {
 		t.Helper()
 		if got != want {

@@ -25,6 +25,12 @@ const (
 	maxBytes = 512 << 10
 )
 
+// Bounds of what one record makes: in a report of forensics all that stands around an array stands in each of its rows.
+const (
+	recordRows  = 20_000
+	recordBytes = 64 << 20
+)
+
 // derivation makes rows of one batch that is not SIEM records. A record may make many rows, so they
 // are stored message by message while they are made.
 type derivation struct {
@@ -110,7 +116,7 @@ func (v *derivation) record(ctx context.Context, i int) error {
 		}
 		return v.add(ctx, r, &target, number, row.JSON)
 	}
-	options := flatten.Options{MaxRow: v.e.cfg.Flatten.MaxRow}
+	options := flatten.Options{MaxRow: v.e.cfg.Flatten.MaxRow, MaxRows: recordRows, MaxBytes: recordBytes}
 	var err error
 	switch {
 	case v.id.Call == feed.CallCampaignIDs: // they are ordered, and make no rows
@@ -131,7 +137,7 @@ func (v *derivation) record(ctx context.Context, i int) error {
 	default:
 		err = v.add(ctx, r, &target, whole, r.JSON)
 	}
-	if errors.Is(err, flatten.ErrNotObject) || errors.Is(err, errNotAnObject) {
+	if errors.Is(err, flatten.ErrNotObject) || errors.Is(err, flatten.ErrTooMany) || errors.Is(err, errNotAnObject) {
 		return v.bury(ctx, r.JSON, i, err)
 	}
 	return err

@@ -44,10 +44,17 @@ type wish struct {
 	link   bool // only if it is known and this is news: whoever names it did not see it
 }
 
-// key tells wishes apart that have different answers.
+// maxWishes bounds what one batch names: each takes memory and a look at KNOWN.
+const maxWishes = 32_768
+
+// key tells wishes apart that have different answers. It is kept for a while, so it is never long.
 func (w *wish) key() string {
+	id := w.target.GetId()
+	if !feed.Askable(id) {
+		id = fmt.Sprintf("=%016x", identity.Named(id))
+	}
 	return strings.Join([]string{
-		string(w.call), w.target.GetId(), w.target.GetStatus(), w.target.GetCampaign(), w.target.GetUpdated().AsTime().Format(time.RFC3339),
+		string(w.call), id, w.target.GetStatus(), w.target.GetCampaign(), w.target.GetUpdated().AsTime().Format(time.RFC3339),
 	}, "|")
 }
 
@@ -191,7 +198,7 @@ func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw,
 	j.Pass, j.PlannedAt = uint32(d.Sequence()), timestamppb.New(x.now())
 	id, err := job.Of(j)
 	if err != nil {
-		return fmt.Errorf("order %s: %w", j.GetCall(), err)
+		return bus.Permanent(fmt.Errorf("order %s: %w", j.GetCall(), err))
 	}
 	j.Id = id.String()
 	if err := x.bus.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {
@@ -225,34 +232,64 @@ func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w
 // wishes finds what a batch names, each thing once.
 func (x *expander) wishes(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) (map[string]*wish, error) {
 	all := make(map[string]*wish)
+	more := false
 	add := func(w *wish) {
-		if have := all[w.key()]; have == nil || w.level < have.level {
-			all[w.key()] = w
+		key := w.key()
+		switch have := all[key]; {
+		case have == nil && len(all) >= maxWishes:
+			more = true
+		case have == nil || w.level < have.level:
+			all[key] = w
 		}
 	}
+	if err := x.named(ctx, d, id, raw, add); err != nil || !more {
+		return all, err
+	}
+	return all, x.excess(ctx, d, raw, []byte(raw.JobID), fmt.Sprintf("a batch names more than %d things to ask for: the others are not asked for", maxWishes))
+}
+
+// named adds what a batch names.
+func (x *expander) named(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw, add func(*wish)) error {
 	switch id.Call {
 	case feed.CallSIEM:
-		return all, x.ofRecords(ctx, raw, add)
+		return x.ofRecords(ctx, d, raw, add)
 	case feed.CallCampaignIDs:
 		x.ofList(raw, add)
 	case feed.CallCampaign:
 		x.ofCampaigns(raw, add)
 	case feed.CallVAP:
 		if x.cfg.Feeds.Forensics {
-			return all, x.attacked.learn(ctx, d.Sequence(), raw)
+			return x.attacked.learn(ctx, d.Sequence(), raw)
 		}
 	default:
 	}
-	return all, nil
+	return nil
+}
+
+// excess stores a dead letter for names beyond a bound. The rows are not touched.
+func (x *expander) excess(ctx context.Context, d *bus.Delivery, raw *batch.Raw, payload []byte, reason string) error {
+	letter := &taplinev1.DeadLetter{
+		Tenant: raw.Tenant, Stage: Flow.Stage, Feed: raw.Feed, Reason: reason, Payload: payload, Source: "names/" + d.Source(),
+		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
+	}
+	err := x.bus.PublishDead(ctx, letter, letter.GetSource())
+	step.At("enricher.dead")
+	return err
 }
 
 // ofRecords finds what clicks and messages name.
-func (x *expander) ofRecords(ctx context.Context, raw *batch.Raw, add func(*wish)) error {
+func (x *expander) ofRecords(ctx context.Context, d *bus.Delivery, raw *batch.Raw, add func(*wish)) error {
 	f := feed.Feed(raw.Feed)
 	for i := range raw.Records {
 		record, err := names.In(raw.Records[i].JSON)
 		if err != nil { // the rows' side buries it
 			continue
+		}
+		if record.More {
+			reason := fmt.Sprintf("a record names more than %d threats: the others are not asked for", names.MaxThreats)
+			if err := x.excess(ctx, d, raw, raw.Records[i].JSON, reason); err != nil {
+				return err
+			}
 		}
 		level := 2
 		if f == feed.ClicksBlocked || f == feed.MessagesBlocked {
@@ -277,7 +314,11 @@ func (x *expander) ofRecords(ctx context.Context, raw *batch.Raw, add func(*wish
 func (x *expander) ofThreat(t names.Threat, level int, add func(*wish)) {
 	feeds := &x.cfg.Feeds
 	if feeds.Has(feed.Threats) {
-		add(&wish{call: feed.CallThreat, target: &taplinev1.Target{Id: t.ID, Status: t.Status, Campaign: t.Campaign}})
+		target := &taplinev1.Target{Id: t.ID, Status: t.Status}
+		if feed.Askable(t.Campaign) {
+			target.Campaign = t.Campaign
+		}
+		add(&wish{call: feed.CallThreat, target: target})
 	}
 	if t.Campaign != "" && feeds.Has(feed.Campaigns) {
 		add(&wish{call: feed.CallCampaign, target: &taplinev1.Target{Id: t.Campaign}})

@@ -75,8 +75,14 @@ func (e *Enricher) publish(ctx context.Context, d *bus.Delivery, rows []byte, m 
 	if sequence == 0 && err == nil {
 		sequence, err = e.bus.PublishEvents(ctx, rows, m)
 	}
+	if bus.IsTooLarge(err) { // however often it is made
+		return 0, bus.Permanent(err)
+	}
 	return sequence, unlessFull(err)
 }
+
+// longestRow bounds a row, bytes: a record of 4 MiB fits with its added keys. What is no UTF-8 grows to three times its length.
+const longestRow = 6 << 20
 
 // decode reads a message of RAW. Its errors are permanent.
 func (e *Enricher) decode(d *bus.Delivery, raw *batch.Raw) error {
@@ -163,6 +169,10 @@ func (e *Enricher) convert(ws *workspace, sequence uint64, table string, o order
 		var ok bool
 		if ws.row, ok = e.appendRow(ws.row[:0], r.JSON, raw.PullID, ws.id, marks...); !ok {
 			ws.dead = append(ws.dead, deadRecord{r.JSON, i, errNotAnObject})
+			continue
+		}
+		if len(ws.row) > longestRow {
+			ws.dead = append(ws.dead, deadRecord{r.JSON, i, fmt.Errorf("%w: %d bytes, at most %d fit into a message", errLongRow, len(ws.row), longestRow)})
 			continue
 		}
 		ws.out = batch.AppendEvent(ws.out, &batch.Event{ID: ws.id, TimeMS: r.TimeMS, PullMS: pull, JSON: ws.row})

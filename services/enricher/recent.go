@@ -101,6 +101,7 @@ func (t *turns) giveBack(keys []string) {
 const (
 	attackedFor  = 48 * time.Hour   // two snapshots
 	attackedRead = 10 * time.Minute // how often the shared memory is read
+	attackedMost = 100_000          // addresses of one list, and ten times that in memory
 )
 
 // attackedStore is the bucket KNOWN.
@@ -133,6 +134,9 @@ func (a *attacked) learn(ctx context.Context, sequence uint64, raw *batch.Raw) e
 		emails, err := names.Emails(person)
 		if err != nil {
 			continue
+		}
+		if len(value) >= 8*attackedMost {
+			break
 		}
 		for _, e := range emails {
 			value = binary.BigEndian.AppendUint64(value, identity.Named(strings.ToLower(e)))
@@ -182,7 +186,7 @@ func (a *attacked) take(value []byte, now time.Time) {
 	if len(value) < 8 || now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(value)))) > attackedFor {
 		return
 	}
-	for value = value[8:]; len(value) >= 8; value = value[8:] {
+	for value = value[8:]; len(value) >= 8 && len(a.known) < 10*attackedMost; value = value[8:] {
 		a.known[binary.BigEndian.Uint64(value)] = struct{}{}
 	}
 }

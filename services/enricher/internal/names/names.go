@@ -22,7 +22,17 @@ type Threat struct {
 type Record struct {
 	Threats    []Threat
 	Recipients []string
+	More       bool // it names more than are listed: see the bounds
 }
+
+// Bounds of what one record names. Each name takes many times the memory of its text, and a call.
+const (
+	MaxThreats    = 256
+	maxRecipients = 10_000
+	maxMembers    = 20_000
+	maxEmails     = 100
+	maxStatus     = 64 // bytes; what is longer is no status
+)
 
 var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
@@ -103,16 +113,14 @@ func In(record []byte) (Record, error) {
 			return r.elements(func() error {
 				var t Threat
 				err := r.members(func(key string) error { return r.threat(key, &t) })
-				if t.ID != "" {
-					out.Threats = append(out.Threats, t)
-				}
+				out.add(t)
 				return err
 			})
 		case "recipient":
 			return r.elements(func() error {
 				var one string
 				err := r.text(&one)
-				if one != "" {
+				if one != "" && len(out.Recipients) < maxRecipients {
 					out.Recipients = append(out.Recipients, one)
 				}
 				return err
@@ -120,10 +128,22 @@ func In(record []byte) (Record, error) {
 		}
 		return r.threat(key, &own)
 	})
-	if own.ID != "" {
-		out.Threats = append(out.Threats, own)
-	}
+	out.add(own)
 	return out, err
+}
+
+// add lists a threat that has a name.
+func (r *Record) add(t Threat) {
+	switch {
+	case t.ID == "":
+	case len(r.Threats) >= MaxThreats:
+		r.More = true
+	default:
+		if len(t.Status) > maxStatus {
+			t.Status = ""
+		}
+		r.Threats = append(r.Threats, t)
+	}
 }
 
 func (r reader) threat(key string, t *Threat) error {
@@ -154,7 +174,7 @@ func Members(detail []byte) ([]string, error) {
 				}
 				return r.skip()
 			})
-			if id != "" {
+			if id != "" && len(ids) < maxMembers {
 				ids = append(ids, id)
 			}
 			return err
@@ -178,7 +198,7 @@ func Emails(person []byte) ([]string, error) {
 			return r.elements(func() error {
 				var one string
 				err := r.text(&one)
-				if one != "" {
+				if one != "" && len(list) < maxEmails {
 					list = append(list, one)
 				}
 				return err
