@@ -5,23 +5,50 @@
 #
 #   deploy/init.sh                     make what is missing
 #   deploy/init.sh rotate USER...      new passwords for users of the NATS server
+#   deploy/init.sh rotate server       a new certificate for the NATS servers
+#   deploy/init.sh rotate authority    another authority beside the one that signed it
+#
+# NATS_NAMES   more names of NATS servers, with commas, for their certificate
+# TAPCTL       the tapctl that makes certificates; else bin/tapctl, the image, or Go's
 set -eu
 cd "$(dirname "$0")/.."
 secrets=${TAPLINE_SECRETS:-secrets}
 users='admin scheduler fetcher enricher shipper sys'
+
+# certs has tapctl make certificates. It is 127 if there is no tapctl yet.
+certs() {
+  image=tapline/tapctl:${TAPLINE_VERSION:-local}
+  if [ -n "${TAPCTL:-}" ]; then
+    "$TAPCTL" certs --dir "$secrets/nats" "$@"
+  elif command -v go >/dev/null && [ -d services/tapctl ]; then
+    go run -trimpath ./services/tapctl/cmd/tapctl certs --dir "$secrets/nats" "$@"
+  elif [ -x bin/tapctl ]; then
+    bin/tapctl certs --dir "$secrets/nats" "$@"
+  elif docker image inspect "$image" >/dev/null 2>&1; then
+    docker run --rm --network none --user "$(id -u):$(id -g)" --volume "$(cd "$secrets/nats" && pwd):/certs" "$image" certs --dir /certs "$@"
+  else
+    return 127
+  fi
+}
 
 password() { LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom | head -c 40; }
 
 # The folder keeps other people of this host out; the files in it must be
 # readable by the user of the containers, who is not you.
 umask 022
-mkdir -p "$secrets/nats" "$secrets/devo"
+mkdir -p "$secrets/nats/ca" "$secrets/nats/tls" "$secrets/devo"
 chmod 700 "$secrets"
 
 if [ "${1:-}" = rotate ]; then
   shift
+  case ${1:-} in server | authority)
+    [ $# = 1 ] || { echo "init: rotate $1 stands alone" >&2; exit 2; }
+    certs rotate "$1"
+    exit
+    ;;
+  esac
   for user in "$@"; do
-    case " $users " in *" $user "*) ;; *) echo "init: no user $user: want some of: $users" >&2; exit 2 ;; esac
+    case " $users " in *" $user "*) ;; *) echo "init: no user $user: want some of: $users, or server or authority alone" >&2; exit 2 ;; esac
     password >"$secrets/nats/$user"
     echo "init: new password for NATS user $user"
   done
@@ -51,6 +78,14 @@ if [ ! -s "$secrets/nats/route.conf" ]; then
     for node in nats nats-2 nats-3; do echo "  \"nats://route:$secret@$node:6222\""; done
     echo ']'
   } >"$secrets/nats/route.conf"
+fi
+
+# Certificates of the NATS servers, for what leaves this host: deploy/cluster.yml and
+# deploy/k8s. Those in volumes (TAPLINE_NATS_TLS) make themselves.
+if certs ${NATS_NAMES:+--name "$NATS_NAMES"} >/dev/null; then
+  chmod 644 "$secrets/nats/tls/server.pem" # as with passwords: the folder keeps others out
+elif [ ! -s "$secrets/nats/tls/server.pem" ]; then
+  echo "init: no certificates for NATS, which a cluster and Kubernetes need: run this again after docker compose build"
 fi
 
 if [ ! -s "$secrets/grafana_admin" ]; then

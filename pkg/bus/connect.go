@@ -105,8 +105,15 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 				b.tell(false)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) {
+		// Told once for each outage: the log must say why it lasts.
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if trusted := distrust(err); trusted != err && !b.refused.Swap(true) { //nolint:errorlint // whether something was added
+				log.Error("cannot reach the NATS server", slog.Any("error", trusted))
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
 			b.refused.Store(false)
+			b.noteEnd(nc)
 			log.Info("reached the NATS server again")
 			b.tell(true)
 		}),
@@ -126,8 +133,9 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 		}))
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, fmt.Errorf("connect to NATS: %w", distrust(err))
 	}
+	b.noteEnd(nc)
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
 	if err != nil {
 		nc.Close()

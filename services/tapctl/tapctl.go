@@ -75,7 +75,7 @@ func Execute(ctx context.Context, p Process) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return config.Invalid("command line", "", err.Error()+": see --help")
 	})
-	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.retry(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead(), t.flatten(), t.users(), t.migrate(), t.replay(), t.backup(), t.restore(), t.seal()) //nolint:contextcheck // they get it from cobra when they run
+	root.AddCommand(t.status(), t.gaps(), t.ledger(), t.verify(), t.retry(), t.trace(), t.quota(), t.check(), t.setup(), t.show(), t.dead(), t.flatten(), t.users(), t.certs(), t.migrate(), t.replay(), t.backup(), t.restore(), t.seal()) //nolint:contextcheck // they get it from cobra when they run
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		help(cmd, args)

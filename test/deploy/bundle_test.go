@@ -42,7 +42,7 @@ func TestBundleIsWhole(t *testing.T) {
 		t.Errorf("%d files and %d checksums", found, len(sums))
 	}
 	for _, name := range []string{
-		"bin/tapctl", "docker-compose.yml", "deploy/init.sh", "deploy/nats/nats.conf", "deploy/prometheus/alerts.yml",
+		"bin/tapctl", "docker-compose.yml", "deploy/init.sh", "deploy/nats/nats.conf", "deploy/nats/tls.conf", "deploy/prometheus/alerts.yml",
 		"docs/airgap.md", "LICENSE", "sbom.cdx.json", "licenses/go.LICENSE",
 	} {
 		if sums[name] == "" {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"github.com/tapline/tapline/pkg/authority"
 	"github.com/tapline/tapline/services/devosink/devocert"
 )
 
@@ -71,6 +73,9 @@ func build(t *testing.T) *cluster {
 	}
 	site := filepath.Join(dir, "deploy/k8s/example")
 	if err := os.CopyFS(filepath.Join(site, "secrets"), os.DirFS(filepath.Join(root, "deploy/demo/secrets"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (authority.Folder{Dir: filepath.Join(site, "secrets/nats"), Now: time.Now()}).Make(); err != nil {
 		t.Fatal(err)
 	}
 	set, err := devocert.New(devocert.Options{})

@@ -20,19 +20,31 @@ type Guarded struct {
 	ns      *server.Server
 	url     string
 	dir     string
+	main    string // the file that includes the others
 }
 
 // StartGuarded starts a server from the nats.conf and the users.conf of a folder. It
 // listens on loopback and ends with the test. The password of each user is its name.
 func StartGuarded(tb testing.TB, folder string) *Guarded {
 	tb.Helper()
-	g := &Guarded{dir: Dir(tb)}
-	for _, name := range []string{"nats.conf", "users.conf"} {
+	return startGuarded(tb, folder, "nats.conf", "")
+}
+
+// StartEncrypted is StartGuarded with the tls.conf of the folder, and the certificates of another.
+func StartEncrypted(tb testing.TB, folder, certs string) *Guarded {
+	tb.Helper()
+	return startGuarded(tb, folder, "tls.conf", certs)
+}
+
+func startGuarded(tb testing.TB, folder, main, certs string) *Guarded {
+	tb.Helper()
+	g := &Guarded{dir: Dir(tb), main: main}
+	for _, name := range []string{"nats.conf", "users.conf", main} {
 		data, err := os.ReadFile(filepath.Join(folder, name)) //nolint:gosec // the test names the folder
 		if err != nil {
 			tb.Fatal(err)
 		}
-		g.write(tb, name, string(data))
+		g.write(tb, name, strings.ReplaceAll(string(data), "/etc/nats/tls/", certs+"/"))
 	}
 	g.setPasswords(tb, nil)
 	opts := g.load(tb)
@@ -52,9 +64,21 @@ func StartGuarded(tb testing.TB, folder string) *Guarded {
 	return g
 }
 
+// Drop ends the connections of all clients, which connect anew.
+func (g *Guarded) Drop(tb testing.TB) {
+	tb.Helper()
+	conns, err := g.ns.Connz(nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, c := range conns.Conns {
+		_ = g.ns.DisconnectClientByID(c.Cid) // one that is gone already is gone
+	}
+}
+
 func (g *Guarded) load(tb testing.TB) *server.Options {
 	tb.Helper()
-	opts, err := server.ProcessConfigFile(filepath.Join(g.dir, "nats.conf"))
+	opts, err := server.ProcessConfigFile(filepath.Join(g.dir, g.main))
 	if err != nil {
 		tb.Fatal(err)
 	}

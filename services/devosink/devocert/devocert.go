@@ -6,23 +6,19 @@
 package devocert
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/big"
 	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tapline/tapline/pkg/authority"
 )
 
 // Options of a set of certificates.
@@ -52,67 +48,24 @@ func New(o Options) (*Set, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	m := maker{chance: rand.Reader}
+	var chance io.Reader
 	if o.Seed != "" {
-		m.chance = mathrand.NewChaCha8(sha256.Sum256([]byte(o.Seed)))
+		chance = mathrand.NewChaCha8(sha256.Sum256([]byte(o.Seed)))
 	}
-	begin := o.Now.Add(-time.Hour)
-	ca := &x509.Certificate{
-		SerialNumber: m.serial(), Subject: pkix.Name{CommonName: "Tapline rehearsal CA", Organization: []string{"Tapline"}},
-		NotBefore: begin, NotAfter: begin.Add(o.Valid), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	caKey := m.key()
-	der, err := x509.CreateCertificate(m.chance, ca, ca, caKey.Public(), caKey)
+	ca, err := authority.New(authority.Options{Name: "Tapline rehearsal CA", Valid: o.Valid, Now: o.Now, Chance: chance})
 	if err != nil {
-		return nil, fmt.Errorf("make the authority: %w", err)
-	}
-	s := &Set{Chain: encode("CERTIFICATE", der)}
-	leaf := func(name string, usage x509.ExtKeyUsage) *x509.Certificate {
-		return &x509.Certificate{
-			SerialNumber: m.serial(), Subject: pkix.Name{CommonName: name, Organization: []string{"Tapline"}},
-			NotBefore: begin, NotAfter: begin.Add(o.Valid), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		}
-	}
-	server := leaf("localhost", x509.ExtKeyUsageServerAuth)
-	server.DNSNames = append([]string{"localhost"}, o.Names...)
-	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	if s.ServerCert, s.ServerKey, err = m.sign(server, ca, caKey); err != nil {
 		return nil, err
 	}
-	s.ClientCert, s.ClientKey, err = m.sign(leaf(o.Domain, x509.ExtKeyUsageClientAuth), ca, caKey)
+	s := &Set{Chain: ca.PEM()}
+	server := authority.Leaf{
+		Name: "localhost", Hosts: append([]string{"localhost", "127.0.0.1", "::1"}, o.Names...),
+		Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, Valid: o.Valid, Now: o.Now,
+	}
+	if s.ServerCert, s.ServerKey, err = ca.Sign(server); err != nil {
+		return nil, err
+	}
+	s.ClientCert, s.ClientKey, err = ca.Sign(authority.Leaf{Name: o.Domain, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, Valid: o.Valid, Now: o.Now})
 	return s, err
-}
-
-// maker makes keys and numbers out of chance, or of what passes for it.
-type maker struct{ chance io.Reader }
-
-func (m maker) bytes(n int) []byte {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(m.chance, b); err != nil { // neither source of chance fails
-		panic(err)
-	}
-	return b
-}
-
-func (m maker) serial() *big.Int { return new(big.Int).SetBytes(m.bytes(15)) }
-
-func (m maker) key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(m.bytes(ed25519.SeedSize)) }
-
-func (m maker) sign(leaf, ca *x509.Certificate, caKey ed25519.PrivateKey) (cert, key []byte, err error) {
-	k := m.key()
-	der, err := x509.CreateCertificate(m.chance, leaf, ca, k.Public(), caKey)
-	if err != nil {
-		return nil, nil, fmt.Errorf("sign a certificate: %w", err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode a key: %w", err)
-	}
-	return encode("CERTIFICATE", der), encode("PRIVATE KEY", private), nil
-}
-
-func encode(kind string, der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 // Server is a TLS configuration that demands a client of the same set.
