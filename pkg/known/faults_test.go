@@ -232,3 +232,70 @@ func TestALostRaceIsRunAgain(t *testing.T) {
 		t.Errorf("%d failures, %v", n, err)
 	}
 }
+
+// TestAnAnswerWithoutContentLeavesTheHash: what was published last is compared with the next content, whatever is noted in between.
+func TestAnAnswerWithoutContentLeavesTheHash(t *testing.T) {
+	t.Parallel()
+	m, clock := open(t)
+	target := &taplinev1.Target{Id: "t1"}
+	for _, hash := range []uint64{7, 0, 8, 1, 0} {
+		if err := m.Settle(t.Context(), feed.CallThreat, "t1", hash, target); err != nil {
+			t.Fatal(err)
+		}
+		clock.pass(25 * time.Hour)
+		want := map[uint64]uint64{7: 7, 8: 8, 1: 1}[hash]
+		claimed, err := m.Claim(t.Context(), feed.CallThreat, target, "job")
+		if err != nil || claimed.Covered || want != 0 && claimed.Hash != want || claimed.Hash == 0 {
+			t.Errorf("after %d: %+v, %v", hash, claimed, err)
+		}
+	}
+}
+
+// TestTheRefreshPeriodHasItsBounds.
+func TestTheRefreshPeriodHasItsBounds(t *testing.T) {
+	t.Parallel()
+	for period, good := range map[time.Duration]bool{
+		time.Minute: true, time.Minute - 1: false, 480 * time.Hour: true, 480*time.Hour + 1: false,
+	} {
+		if err := (known.Config{Refresh: period}).Validate(); (err == nil) != good {
+			t.Errorf("%s: %v", period, err)
+		}
+	}
+}
+
+// TestNothingIsWrittenForNothing: a claim that is not had leaves the key as it is.
+func TestNothingIsWrittenForNothing(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t)
+	bucket, err := b.Bucket(t.Context(), bus.BucketKnown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, func() time.Time { return epoch })
+	target := &taplinev1.Target{Id: "t1"}
+	writes := faults.At(bustest.Write(bus.BucketKnown), func() {})
+	for i, step := range []struct {
+		do   func() error
+		want int
+	}{
+		{func() error { _, err := m.Claim(t.Context(), feed.CallThreat, target, "a"); return err }, 1},
+		{func() error { _, err := m.Claim(t.Context(), feed.CallThreat, target, "b"); return err }, 1}, // busy
+		{func() error { return m.Settle(t.Context(), feed.CallThreat, "t1", 7, target) }, 2},
+		{func() error { _, err := m.Claim(t.Context(), feed.CallThreat, target, "b"); return err }, 2}, // covered
+	} {
+		if err := step.do(); err != nil || writes.Met() != step.want {
+			t.Errorf("step %d: %d writings, %v", i, writes.Met(), err)
+		}
+	}
+}
+
+// TestKeys: an id is found where the version before has put it.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	if got := known.Key("main", feed.CallThreat, "a-1"); got != "main.threat.a-1" {
+		t.Error(got)
+	}
+	if got := known.Key("main", feed.CallThreat, "a b"); strings.Contains(got, "a b") || !strings.HasPrefix(got, "main.threat.") || got == known.Key("main", feed.CallThreat, "a c") {
+		t.Error(got)
+	}
+}

@@ -124,6 +124,9 @@ func TestRowsAreReceivedAndConfirmed(t *testing.T) {
 							t.Errorf("sent behind the end: %v", err)
 						}
 					}
+					if size := int64(len(strings.Join(want, "\n"))); (compress == CompressGzip) != (c.cipher.given() < size/2) {
+						t.Errorf("%d bytes of rows are %d on the wire", size, c.cipher.given())
+					}
 					got := sink.received()
 					for tick := time.Tick(time.Millisecond); len(got) < len(want) && ctx.Err() == nil; got = sink.received() {
 						<-tick
