@@ -170,6 +170,9 @@ func TestAListOfCampaignsIsOrdered(t *testing.T) {
 	if note := made(t, b, 1)[0]; note.GetEvents() != 0 || note.GetExtra() != -4 {
 		t.Errorf("the account: %v", note)
 	}
+	if u, err := b.Usage(t.Context(), bus.StreamEvents); err != nil || u.Last != 0 {
+		t.Errorf("a message without rows: %+v, %v", u, err)
+	}
 	orders, dead := orders(t, b, 1), letters(t, b, 1)
 	if j := orders[0]; len(j.GetTargets()) != 1 || j.GetTargets()[0].GetId() != "c1" || j.GetLane() != taplinev1.Lane_LANE_EXPAND {
 		t.Errorf("ordered: %v", j)
