@@ -2,21 +2,18 @@ package fetcher
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
 	"github.com/tapline/tapline/services/fetcher/internal/spool"
@@ -33,6 +30,7 @@ type collector struct {
 	hasher *identity.Hasher
 	feeds  []*feedCollector
 	dead   *spool.Spool // dead letters
+	kept   keeping      // of malformed records in dead letters
 	// digest names what was taken last that has no name of its own; follows what was before it if it is a piece.
 	digest, follows []byte
 
@@ -50,6 +48,7 @@ type feedCollector struct {
 	result  taplinev1.FeedResult
 	buf     []byte // the batch under construction
 	records int
+	excess  excess // malformed records beyond the bounds
 }
 
 func (c *collector) of(f feed.Feed) *feedCollector {
@@ -76,6 +75,10 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	if err != nil {
 		return err
 	}
+	if r.Bad() && !c.kept.takes(len(r.JSON)) {
+		fc.excess.add(c.digest, len(r.JSON))
+		return nil
+	}
 	verdict, err := look(ctx, c.sets, r.Feed, c.id, &rec)
 	if err == nil && verdict == seen.Revision {
 		verdict, err = c.unlessFormer(ctx, r.Feed, &rec)
@@ -97,20 +100,25 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 }
 
 // look asks what a record is to those published before, and remembers it. People are
-// remembered with the snapshot they belong to.
+// remembered with the snapshot they belong to, a record whose time is far from its window as one without a time.
 func look(ctx context.Context, sets *seen.Sets, f feed.Feed, id job.ID, r *batch.Record) (seen.Verdict, error) {
 	switch {
 	case id.Call.IsPeople():
 		return sets.Add(ctx, f, id.Window.Start.UnixMilli(), r.ID, r.Hash)
-	case r.TimeMS == 0:
+	case !near(r.TimeMS, id.Window):
 		return sets.AddUndated(ctx, f, id.Window.Start, r.ID, r.Hash)
 	}
 	return sets.Add(ctx, f, r.TimeMS, r.ID, r.Hash)
 }
 
+// near reports whether a record is remembered by its own time. Otherwise an answer could touch any number of hours.
+func near(timeMS int64, w window.Window) bool {
+	return timeMS > w.Start.Add(-bound.Before).UnixMilli() && timeMS < w.End.Add(bound.After).UnixMilli()
+}
+
 // unlessFormer judges a revision: it is a duplicate when an earlier version published this content, of which it made another hash.
 func (c *collector) unlessFormer(ctx context.Context, f feed.Feed, r *batch.Record) (seen.Verdict, error) {
-	if c.id.Call != feed.CallSIEM || r.TimeMS == 0 {
+	if c.id.Call != feed.CallSIEM || !near(r.TimeMS, c.id.Window) {
 		return seen.Revision, nil
 	}
 	hash, err := c.hasher.Former(func() (uint64, error) {
@@ -181,37 +189,6 @@ func (c *collector) byContent(r proofpoint.Record) identity.Identity {
 	return identity.Bytes(r.Feed, c.digest)
 }
 
-func digest(follows, content []byte) []byte {
-	h := sha256.New()
-	h.Write(follows)
-	h.Write(content)
-	return h.Sum(nil)
-}
-
-func (c *collector) bury(fc *feedCollector, r proofpoint.Record) error {
-	fc.result.Dead++
-	return c.addDead(&taplinev1.DeadLetter{
-		Tenant: c.head.Tenant, Stage: Flow.Stage, Feed: string(r.Feed), Table: r.Feed.Table(),
-		Reason: r.Malformed.Error(), Payload: r.JSON, Source: c.head.JobID, Attempts: 1,
-		DiedAt: timestamppb.New(c.head.FetchedAt), Part: uint32(r.Part), More: r.More, Follows: c.follows,
-	})
-}
-
-// addDead spools a dead letter: all of them may be more than fits into memory.
-func (c *collector) addDead(letter *taplinev1.DeadLetter) error {
-	data, err := proto.Marshal(letter)
-	if err != nil {
-		return fmt.Errorf("encode a dead letter of job %s: %w", c.head.JobID, err)
-	}
-	return c.dead.Add(letter.GetFeed(), data)
-}
-
-// deadID names a dead letter by its content, so that a repeated job names it again.
-func deadID(letter *taplinev1.DeadLetter) string {
-	sum := digest(letter.GetFollows(), letter.GetPayload())
-	return letter.GetSource() + "/" + letter.GetFeed() + "/" + hex.EncodeToString(sum[:12])
-}
-
 // pack appends the record to its feed's batch and spools batches that are full.
 func (c *collector) pack(fc *feedCollector, rec *batch.Record) error {
 	if fc.records > 0 && len(fc.buf)+len(rec.JSON) > c.cfg.BatchBytes {
@@ -247,10 +224,10 @@ func (c *collector) flush(fc *feedCollector) error {
 }
 
 // finish spools what is left and gives the account of every feed.
-func (c *collector) finish() ([]*taplinev1.FeedResult, error) {
+func (c *collector) finish(ctx context.Context) ([]*taplinev1.FeedResult, error) {
 	var results []*taplinev1.FeedResult
 	for _, fc := range c.feeds {
-		if err := c.flush(fc); err != nil {
+		if err := errors.Join(c.flush(fc), c.sumUp(ctx, fc)); err != nil {
 			return nil, err
 		}
 		fc.result.Feed = string(fc.feed)

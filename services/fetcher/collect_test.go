@@ -129,7 +129,8 @@ func TestARecordWithoutATimeComesOnce(t *testing.T) {
 func TestRecordsOfAnEarlierVersion(t *testing.T) {
 	t.Parallel()
 	b, s := scripted(t)
-	const message = `{"id":"%d","messageTime":"2026-03-11T08:00:00.000Z","impostorScore":0.0,"recipient":["a@corp.example"],"modulesRun":["spf","av"],"subject":"%s"}`
+	at := b.window.Start.Add(-24 * time.Hour).Truncate(time.Hour)
+	message := `{"id":"%d","messageTime":"` + at.Format(time.RFC3339) + `","impostorScore":0.0,"recipient":["a@corp.example"],"modulesRun":["spf","av"],"subject":"%s"}`
 	h := identity.NewHasher()
 	var value, records []byte
 	for i := range 3 {
@@ -148,7 +149,7 @@ func TestRecordsOfAnEarlierVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := bucket.Put(t.Context(), "main."+string(feed.MessagesBlocked)+".2026031108", value); err != nil {
+			if err := bucket.Put(t.Context(), "main."+string(feed.MessagesBlocked)+at.Format(".2006010215"), value); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -208,5 +209,29 @@ func TestAnAnswerOfAnEarlierVersion(t *testing.T) {
 			claim, err := long.Claim(t.Context(), feed.CallThreat, &taplinev1.Target{Id: id}, "test")
 			return err == nil && claim.Hash == answer.Hash
 		})
+	}
+}
+
+// TestARecordFarFromItsWindowComesOnce, too: it is remembered with the window, so that no answer touches any number of hours.
+func TestARecordFarFromItsWindowComesOnce(t *testing.T) {
+	t.Parallel()
+	b, s := scripted(t)
+	var records []string
+	for _, at := range []string{"0001-01-01T00:00:00Z", "1970-01-02T00:00:00Z", "2020-02-02T02:02:02Z", "2999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"} {
+		records = append(records, fmt.Sprintf(`{"id":"%d","messageTime":%q}`, len(records), at))
+	}
+	s.set(feed.MessagesBlocked, strings.Join(records, ","))
+	for pass, published := range []int64{5, 0} {
+		if r := b.read(t, b.window, uint32(pass), feed.MessagesBlocked); r.GetReceived() != 5 || r.GetPublished() != published || r.GetDuplicate() != 5-published {
+			t.Errorf("pass %d: %v", pass, r)
+		}
+	}
+	bucket, err := b.bus.Bucket(t.Context(), bus.BucketSeen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs, err := bucket.Select(t.Context(), "main.messagesBlocked.>")
+	if err != nil || len(pairs) != 1 {
+		t.Errorf("%d hours were touched, %v", len(pairs), err)
 	}
 }

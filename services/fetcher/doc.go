@@ -20,7 +20,7 @@
 //  3. Call, splitting the body into records as it comes. Records seen before are counted and
 //     dropped; the others go into batches in a spool (memory, then a file). An answer that
 //     does not prove its window read discards all of it; so does a word in LEDGER that the window was cut meanwhile.
-//  4. Store malformed records in DEAD, under names that a repetition gives again.
+//  4. Store malformed records in DEAD, under names that a repetition gives again. Of too many, one letter sums up the others.
 //  5. Store all batches and the marker in one atomic batch. What cannot be stored is kept for some minutes: the call
 //     would cost another unit.
 //  6. Write SEEN, then LEDGER, then ack.

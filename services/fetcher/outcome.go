@@ -43,6 +43,7 @@ var classes = map[proofpoint.Kind]ladder.Class{
 	proofpoint.Truncated:   ladder.Size,
 	proofpoint.Malformed:   ladder.Size,
 	proofpoint.Timeout:     ladder.Slow,
+	proofpoint.TooLarge:    ladder.Huge,
 	proofpoint.TooLong:     ladder.Long,
 	proofpoint.TooShort:    ladder.Short,
 	proofpoint.TooFarPast:  ladder.Odd, // of a window that is not: see tooOld

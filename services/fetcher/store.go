@@ -26,7 +26,7 @@ import (
 // store makes the outcome of a call durable: DEAD, then RAW with the marker, then
 // SEEN and LEDGER.
 func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading) error {
-	results, err := c.finish()
+	results, err := c.finish(ctx)
 	if err != nil {
 		return err
 	}

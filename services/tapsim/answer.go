@@ -103,7 +103,10 @@ func (a *answer) envelope() {
 		member(name)
 		a.buf = append(a.buf, '[')
 		if !hit.is(FaultError) {
-			a.records(f)
+			empty := a.records(f)
+			if meant {
+				a.hostile(hit, empty)
+			}
 		}
 		a.buf = append(a.buf, ']')
 	}
@@ -119,8 +122,8 @@ func (a *answer) empty() bool {
 	return !found
 }
 
-// records writes one array.
-func (a *answer) records(f feed.Feed) {
+// records writes one array, and reports whether it is empty.
+func (a *answer) records(f feed.Feed) (empty bool) {
 	first := true
 	sep := func() {
 		if !first {
@@ -141,6 +144,7 @@ func (a *answer) records(f feed.Feed) {
 		sep()
 		a.buf = append(a.buf, raw...)
 	})
+	return first
 }
 
 // each visits what the query selects and is visible now.

@@ -48,6 +48,8 @@ func faultKinds() []FaultKind {
 		FaultStatus, FaultSlow, FaultDrip, FaultTruncated, FaultCutJSON, FaultHTML, FaultReset,
 		FaultBadRequest, FaultNoContent, FaultEmpty, FaultSyslog, FaultEarlyEnd, FaultNoEnd, FaultNoArrays, FaultNoArray, FaultRenamed, FaultError,
 		FaultMaxSpan, FaultMinSpan, FaultHeadLag, FaultDate, FaultNoDate,
+		FaultEndless, FaultBomb, FaultTrickle, FaultHeaders, FaultRedirect, FaultRetryAfter,
+		FaultBrackets, FaultNonObjects, FaultHours, FaultRecords, FaultMembers,
 	}
 }
 
@@ -64,6 +66,7 @@ type Fault struct {
 	Array       string        `json:"array,omitempty"`       // the member it is about; empty means the last one of the answer
 	Instant     time.Time     `json:"instant,omitzero"`      // hits only windows that contain it
 	Errors      bool          `json:"errors,omitempty"`      // of the Date header: only on answers with status 400 and up
+	Size        int           `json:"size,omitempty"`        // of hostile kinds: bytes, seconds or entries; 0 means a lot
 }
 
 type fault struct {
@@ -87,7 +90,7 @@ func (f Fault) validate() error {
 		return fmt.Errorf("%w: %s needs a delay", errBadFault, f.Kind)
 	case f.Errors && !f.ofDate():
 		return fmt.Errorf("%w: errors is for %s and %s", errBadFault, FaultDate, FaultNoDate)
-	case f.Probability < 0 || f.Probability > 1 || f.Count < 0:
+	case f.Probability < 0 || f.Probability > 1 || f.Count < 0 || f.Size < 0:
 		return fmt.Errorf("%w: want a probability of 0 to 1 and no negative numbers", errBadFault)
 	}
 	return nil
@@ -166,7 +169,7 @@ func (f *fault) meets(c call) bool {
 		return c.siem && span < f.Delay
 	case FaultHeadLag:
 		return c.siem && c.to.After(c.now.Add(-f.Delay))
-	case FaultSyslog, FaultEarlyEnd, FaultNoEnd:
+	case FaultSyslog, FaultEarlyEnd, FaultNoEnd, FaultBrackets, FaultNonObjects, FaultHours, FaultRecords, FaultMembers:
 		return c.siem
 	default:
 		return true

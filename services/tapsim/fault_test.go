@@ -61,6 +61,14 @@ func TestOddAnswers(t *testing.T) {
 		"an error":                   {`{"kind":"error-member"`, 200, `"error" : "backend partially unavailable", "clicksBlocked" : []`, "", nil},
 		"too long":                   {`{"kind":"max-span","delay":"20m"`, 400, "The requested interval is too long. Requests must be for at most", "", nil},
 		"too short, in other words":  {`{"kind":"min-span","delay":"61m","text":"give me more"`, 400, "=give me more", "", nil},
+		"a long header":              {`{"kind":"headers","size":20`, 200, "=", "", nil},
+		"a redirect":                 {`{"kind":"redirect"`, 302, "=", "", nil},
+		"a long wait":                {`{"kind":"retry-after"`, 429, "=", "", nil},
+		"brackets":                   {`{"kind":"brackets","size":70000`, 200, "[[[[", "", nil},
+		"numbers":                    {`{"kind":"non-objects","size":3`, 200, ",0,1,2]", "", nil},
+		"hours":                      {`{"kind":"hours","size":2`, 200, `{"id":"hostile-1","clickTime":"2026-03-11T11:`, "", nil},
+		"records":                    {`{"kind":"records","array":"clicksBlocked","size":2`, 200, `{"id":"hostile-0"},{"id":"hostile-1"}], "clicksPermitted"`, "", nil},
+		"members":                    {`{"kind":"members","size":2`, 200, `{"GUID":"hostile","recipient":["",""]}]`, "", nil},
 		"still current":              {`{"kind":"head-lag","delay":"61m"`, 400, "=The requested interval is still current.", "", nil},
 	} {
 		sim, _ := newSim(t, nil)

@@ -122,7 +122,7 @@ func (s *Sim) before(w http.ResponseWriter, r *http.Request, hit *Fault) bool {
 		case <-timer.C:
 		}
 	}
-	return false
+	return hostile(w, r, hit)
 }
 
 func fail(w http.ResponseWriter, status int, sentence string) {

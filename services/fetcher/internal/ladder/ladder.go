@@ -18,6 +18,7 @@ const (
 	Odd                    // the answer is about the window, and proves nothing
 	Long                   // it says the window is too long
 	Short                  // it says the window is too short
+	Huge                   // it is larger than an answer may be
 )
 
 // Step is what to do with a window.
@@ -205,6 +206,10 @@ func (j *job) step(f Failure, class Class, serving bool) Step {
 	switch class {
 	case Long:
 		if f.Divisible {
+			return Split
+		}
+	case Huge:
+		if f.Divisible && !f.Spent {
 			return Split
 		}
 	case Size, Slow:

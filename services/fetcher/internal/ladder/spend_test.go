@@ -208,7 +208,7 @@ func TestNoAnswerCostsATwentiethOfThePool(t *testing.T) {
 	bad := window.New(time.Date(2026, 3, 10, 20, 0, 0, 0, time.UTC), time.Date(2026, 3, 10, 21, 0, 0, 0, time.UTC))
 	instant := window.New(bad.Start.Add(1234*time.Second), bad.Start.Add(1235*time.Second))
 	meets := func(x, y window.Window) bool { return x.Start.Before(y.End) && y.Start.Before(x.End) }
-	for _, class := range []ladder.Class{ladder.Size, ladder.Slow, ladder.Odd, ladder.Long, ladder.Short} {
+	for _, class := range []ladder.Class{ladder.Size, ladder.Slow, ladder.Odd, ladder.Long, ladder.Short, ladder.Huge} {
 		for name, hit := range map[string]func(path string, w window.Window) bool{
 			"everything": func(string, window.Window) bool { return true },
 			"one path":   func(path string, _ window.Window) bool { return path == feed.SIEMAll.Path },

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // Question is a call other than one for SIEM records.
@@ -73,9 +74,6 @@ func judge(answer []byte) error {
 	return nil
 }
 
-// maxEnvelope bounds the members around the entries of a list.
-const maxEnvelope = 64 << 10
-
 // List reads one page of a list and hands every entry to visit, as [Client.SIEM] does. The
 // envelope is the rest of the response, as one JSON object. A list of campaigns that is
 // answered with 404 or 204 is empty: Proofpoint says so when there are none.
@@ -115,7 +113,7 @@ func (l *listing) shape(call feed.Call) arrays {
 }
 
 func (l *listing) add(key, value []byte) error {
-	if len(l.members)+len(key)+len(value) > maxEnvelope {
+	if len(l.members)+len(key)+len(value) > bound.Envelope {
 		return nil
 	}
 	if len(l.members) > 0 {

@@ -9,16 +9,24 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
-// body reads a response: decompressed, counted, and telling a watchdog whenever
-// something arrives.
+// body reads a response: decompressed, counted and bounded, and telling a watchdog whenever enough has arrived.
 type body struct {
-	source io.Reader
-	gzip   *gzip.Reader
-	touch  func()
-	read   int64
-	head   []byte // its beginning, for an alarm
+	source  arrival
+	gzip    *gzip.Reader
+	most    int64 // bytes, arrived or decompressed
+	read    int64
+	arrived *int64
+	head    []byte // its beginning, for an alarm
+}
+
+func newBody(source io.Reader, most int64, progress func()) *body {
+	b := &body{most: most, arrived: new(int64)}
+	b.source = arrival{source, most, b.arrived, progress}
+	return b
 }
 
 var gzips sync.Pool
@@ -34,20 +42,20 @@ func (b *body) decompress(encoding string) error {
 	}
 	// What is not gzip in spite of its header is read as it is: a proxy may have decompressed it, or made it up.
 	magic := make([]byte, 2)
-	n, err := io.ReadFull(arrival{b.source, b.touch}, magic)
+	n, err := io.ReadFull(b.source, magic)
 	if n == 0 && err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	b.source = io.MultiReader(bytes.NewReader(magic[:n]), b.source)
+	b.source.Reader = io.MultiReader(bytes.NewReader(magic[:n]), b.source.Reader)
+	*b.arrived = 0
 	if string(magic[:n]) != "\x1f\x8b" {
 		return nil
 	}
-	arriving := arrival{b.source, b.touch}
 	if z, ok := gzips.Get().(*gzip.Reader); ok {
 		b.gzip = z
-		return z.Reset(arriving)
+		return z.Reset(b.source)
 	}
-	b.gzip, err = gzip.NewReader(arriving)
+	b.gzip, err = gzip.NewReader(b.source)
 	return err
 }
 
@@ -64,22 +72,39 @@ func (b *body) Read(p []byte) (n int, err error) {
 	if b.gzip != nil {
 		n, err = b.gzip.Read(p)
 	} else {
-		n, err = arrival{b.source, b.touch}.Read(p)
+		n, err = b.source.Read(p)
 	}
 	b.read += int64(n)
+	switch most := bound.Unpacked + bound.Expansion*(*b.arrived); {
+	case b.read > b.most:
+		return 0, fmt.Errorf("%w: more than %d bytes", errTooMuch, b.most)
+	case b.gzip != nil && b.read > most:
+		return 0, fmt.Errorf("%w: %d bytes were decompressed to more than %d", errTooMuch, *b.arrived, most)
+	}
 	if missing := maxWords - len(b.head); missing > 0 {
 		b.head = append(b.head, p[:min(n, missing)]...)
 	}
 	return n, err
 }
 
+// arrival is what comes over the wire.
 type arrival struct {
 	io.Reader
-	touch func()
+	most     int64
+	arrived  *int64
+	progress func() // called for each bound.Progress bytes
 }
 
+// Read implements io.Reader.
 func (a arrival) Read(p []byte) (int, error) {
 	n, err := a.Reader.Read(p)
-	a.touch()
+	before := *a.arrived
+	*a.arrived += int64(n)
+	if *a.arrived/bound.Progress > before/bound.Progress {
+		a.progress()
+	}
+	if *a.arrived > a.most { // what it is decompressed to may be nothing
+		return 0, fmt.Errorf("%w: more than %d bytes", errTooMuch, a.most)
+	}
 	return n, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // Config of a client.
@@ -26,13 +27,13 @@ type Config struct {
 	Principal      string
 	Secret         config.Secret
 	Timeout        time.Duration // from the request to the headers of the answer
-	IdleTimeout    time.Duration // between two pieces of the body
-	MaxRecordBytes int           // 0 means 4 MiB
+	IdleTimeout    time.Duration // until there are bound.Progress more bytes of the body, or its end
+	MaxRecordBytes int           // 0 means bound.Record
+	MaxBodyBytes   int64         // 0 means bound.Body
+	MaxTime        time.Duration // from the headers to the end of the body; 0 means bound.Time
 	UserAgent      string
 	Now            func() time.Time // the local clock; nil means time.Now
 }
-
-const defaultMaxRecord = 4 << 20
 
 // Client calls one Proofpoint service with one credential. It is safe for concurrent use.
 type Client struct {
@@ -51,9 +52,9 @@ func New(c Config) (*Client, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.MaxRecordBytes == 0 {
-		c.MaxRecordBytes = defaultMaxRecord
-	}
+	c.MaxRecordBytes = cmp.Or(c.MaxRecordBytes, bound.Record)
+	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, bound.Body)
+	c.MaxTime = cmp.Or(c.MaxTime, bound.Time)
 	transport := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -62,8 +63,9 @@ func New(c Config) (*Client, error) {
 		DisableCompression:  true, // done here, so that a cut stream is seen as one
 		// On a connection that was used before, net/http repeats a GET by itself when
 		// the server closes it at the wrong moment. Every repetition may count.
-		DisableKeepAlives: true,
-		Protocols:         new(http.Protocols),
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: bound.Headers,
+		Protocols:              new(http.Protocols),
 	}
 	transport.Protocols.SetHTTP1(true)
 	reusing := transport.Clone()
@@ -182,13 +184,25 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 		return c.broken(ctx, Network, err)
 	}
 	defer resp.Body.Close()
+	watch.Stop()
+	return c.take(ctx, cancel, resp, read)
+}
+
+// take reads an answer, as long as that may take.
+func (c *call) take(ctx context.Context, cancel context.CancelCauseFunc, resp *http.Response, read func(*body) error) error {
+	whole := time.AfterFunc(c.client.cfg.MaxTime, func() { cancel(fmt.Errorf("%w: %s for a body", errTimeout, c.client.cfg.MaxTime)) })
+	defer whole.Stop()
+	idle := time.AfterFunc(c.client.cfg.IdleTimeout, func() {
+		cancel(fmt.Errorf("%w: less than %d bytes of the body in %s", errTimeout, bound.Progress, c.client.cfg.IdleTimeout))
+	})
+	defer idle.Stop()
 	c.response.Status = resp.StatusCode
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		c.response.ServerTime = at
 		c.response.AskedAt = at.Add(-time.Since(c.began))
 		c.response.Skew = c.client.cfg.Now().Sub(at)
 	}
-	b := &body{source: resp.Body, touch: func() { watch.Reset(c.client.cfg.IdleTimeout) }}
+	b := newBody(resp.Body, c.client.cfg.MaxBodyBytes, func() { idle.Reset(c.client.cfg.IdleTimeout) })
 	switch {
 	case resp.StatusCode == http.StatusNoContent && c.mayBeEmpty && !announcesBody(resp):
 		c.response.Evidence.NoContent = true
@@ -227,6 +241,8 @@ func (c *call) readError(ctx context.Context, b *body, err error) error {
 	switch {
 	case errors.As(err, &visited):
 		return visited.err
+	case errors.Is(err, errTooMuch):
+		return c.fail(TooLarge, err)
 	case errors.Is(err, errOdd):
 		failure := c.fail(Odd, err)
 		failure.Sentence = printable(b.head)
@@ -243,7 +259,7 @@ func (c *call) broken(ctx context.Context, kind Kind, err error) error {
 	var timeout net.Error
 	switch {
 	case errors.Is(cause, errTimeout):
-		return c.fail(Timeout, fmt.Errorf("%w after %s", errTimeout, time.Since(c.began).Round(time.Millisecond)))
+		return c.fail(Timeout, fmt.Errorf("%w, after %s", cause, time.Since(c.began).Round(time.Millisecond)))
 	case cause != nil:
 		return c.fail(Canceled, cause)
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -12,6 +12,9 @@
 // through. One that is something else (nothing, a page, syslog lines, an array, text behind the object, no array where one
 // should be) is [Odd]: it comes again however short the window is.
 //
+// Bytes, records, nesting, headers, time and expansion of an answer have bounds, which package bound lists. An answer beyond them
+// is [TooLarge], or timed out.
+//
 // An array element that is not a JSON object, while the framing around it holds, is handed over as malformed, and
 // the rest goes on. So is one with a raw control character in a string. One that is larger than a record may be comes in
 // pieces, in bounded memory. A good click or message that is all in memory is not framed but identified, which tells

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // Kind says what a failed call means.
@@ -30,6 +31,7 @@ const (
 	Truncated       Kind = "truncated"         // the body ended early
 	Malformed       Kind = "malformed"         // the body began as a JSON object and is broken further on
 	Odd             Kind = "odd-answer"        // the body is not one JSON object, or 2xx that is no answer
+	TooLarge        Kind = "too-large"         // the body is beyond a bound of package bound
 	Canceled        Kind = "canceled"          // the caller gave up
 )
 
@@ -48,7 +50,7 @@ func (k Kind) DevoID() int {
 		return devoCredentials
 	case TooFarPast:
 		return devoStart
-	case Timeout, Network, Truncated, Malformed, Odd, Canceled:
+	case Timeout, Network, Truncated, Malformed, Odd, TooLarge, Canceled:
 		return devoPull
 	default:
 		return devoHTTP
@@ -80,7 +82,7 @@ func (e *APIError) Error() string {
 		text += fmt.Sprintf(": %q", e.Sentence)
 	}
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		text += ": " + words([]byte(e.Err.Error()), bound.Words) // it may quote what came
 	}
 	return text
 }
@@ -95,4 +97,5 @@ var (
 	errNotObject = errors.New("array element is not a JSON object")
 	errTooLarge  = errors.New("record is larger than a record may be")
 	errTimeout   = errors.New("no answer in time")
+	errTooMuch   = errors.New("answer is larger than one may be")
 )

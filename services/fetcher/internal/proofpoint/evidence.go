@@ -109,7 +109,7 @@ func (e *Evidence) end(value []byte) error {
 	case !ok && !jsontext.Value(value).IsValid(lenient...):
 		return fmt.Errorf("%w: %s %.60q", errMalformed, endKey, value)
 	case !ok:
-		e.QueryEnd, e.EndText = time.Time{}, words(value)
+		e.QueryEnd, e.EndText = time.Time{}, words(value, maxWords)
 	case e.EndText == "" && (e.QueryEnd.IsZero() || at.Before(e.QueryEnd)):
 		e.QueryEnd = at
 	}
@@ -158,7 +158,7 @@ func (e *Evidence) error(d *jsontext.Decoder, text string) error {
 		text += ": " + string(value[:min(len(value), maxWords)])
 	}
 	if e.ErrorText == "" {
-		e.ErrorText = words([]byte(text))
+		e.ErrorText = words([]byte(text), maxWords)
 	}
 	return nil
 }
@@ -189,6 +189,6 @@ func saysNothing(value []byte) bool {
 }
 
 // words makes a piece of an answer fit for one line of an alarm.
-func words(value []byte) string {
-	return printable(value[:min(len(value), maxWords)])
+func words(value []byte, most int) string {
+	return printable(value[:min(len(value), most)])
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/tapline/tapline/pkg/jsonline"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // stream is the part of the stream that is in memory: buf[pos:end] is unread.
@@ -139,7 +140,8 @@ func (s *stream) frame(large func(piece []byte) error) (element, error) {
 
 // framer finds the end of one value, piece by piece.
 type framer struct {
-	nesting []byte // closing brackets that are due
+	nesting []byte // closing brackets that are due, of the outermost bound.Depth
+	deeper  int    // how many more are due: what they close is malformed, so it does not matter which they are
 	text    bool   // inside a string
 	escaped bool   // behind a backslash inside a string
 }
@@ -160,20 +162,14 @@ func (f *framer) feed(p []byte) (n int, done bool, err error) {
 		switch c := p[i]; c {
 		case '"':
 			f.text = true
-		case '{':
-			f.nesting = append(f.nesting, '}')
-		case '[':
-			f.nesting = append(f.nesting, ']')
+		case '{', '[':
+			f.open(c + 2)
 		case '}', ']':
 			if len(f.nesting) == 0 {
 				return i, true, nil // closes what is around the value
 			}
-			top := len(f.nesting) - 1
-			if f.nesting[top] != c {
-				return i, false, fmt.Errorf("%w: %q closes a %q", errMalformed, c, f.nesting[top])
-			}
-			if f.nesting = f.nesting[:top]; top == 0 {
-				return i + 1, true, nil
+			if done, err := f.closes(c); done || err != nil {
+				return i + 1, done, err
 			}
 		case ',', ':':
 			if len(f.nesting) == 0 {
@@ -182,6 +178,29 @@ func (f *framer) feed(p []byte) (n int, done bool, err error) {
 		}
 	}
 	return len(p), false, nil
+}
+
+// open notes that a closing bracket is due.
+func (f *framer) open(closing byte) {
+	if len(f.nesting) == bound.Depth {
+		f.deeper++
+		return
+	}
+	f.nesting = append(f.nesting, closing)
+}
+
+// closes takes a closing bracket. It reports whether the value ends with it.
+func (f *framer) closes(c byte) (done bool, err error) {
+	if f.deeper > 0 {
+		f.deeper--
+		return false, nil
+	}
+	top := len(f.nesting) - 1
+	if f.nesting[top] != c {
+		return false, fmt.Errorf("%w: %q closes a %q", errMalformed, c, f.nesting[top])
+	}
+	f.nesting = f.nesting[:top]
+	return top == 0, nil
 }
 
 // inText goes to the quote that ends the string, or returns -1.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // outcome is all that a caller gets to see of a body, with the identity that each record has for the collector,
@@ -73,7 +74,7 @@ func TestIdentifiedIsFramed(t *testing.T) {
 		list := strings.Join(rapid.SliceOfN(element, 0, 6).Draw(t, "elements"), rapid.SampledFrom([]string{",", " ,\n", ", "}).Draw(t, "comma"))
 		body := `{"clicksBlocked":[` + list + `],"other":[` + list + `],"messagesBlocked" : [ ` + list + `],"queryEndTime":"x"}`
 		body = body[:rapid.SampledFrom([]int{len(body), len(body), rapid.IntRange(0, len(body)).Draw(t, "cut")}).Draw(t, "length")]
-		identified += checkIdentified(t, []byte(body), rapid.SampledFrom([]int{20, defaultMaxRecord}).Draw(t, "limit"))
+		identified += checkIdentified(t, []byte(body), rapid.SampledFrom([]int{20, bound.Record}).Draw(t, "limit"))
 	})
 	if identified == 0 {
 		t.Error("no record was identified while it was split")
@@ -85,7 +86,7 @@ func TestLongRecordsAreFramed(t *testing.T) {
 	t.Parallel()
 	long := `{"id":"` + strings.Repeat(`long \"`, firstBuffer/6) + `"}`
 	body := `{"clicksBlocked":[{"id":"1"},` + long + `,{"id":"2"},` + long + `,{"id":"3"}]}`
-	for _, limit := range []int{firstBuffer, defaultMaxRecord} {
+	for _, limit := range []int{firstBuffer, bound.Record} {
 		if n := checkIdentified(t, []byte(body), limit); n < 3 {
 			t.Errorf("%d records were identified, want 3 and more", n)
 		}
@@ -96,7 +97,7 @@ func TestLongRecordsAreFramed(t *testing.T) {
 func TestDeepRecordsAreFramed(t *testing.T) {
 	t.Parallel()
 	body := `{"clicksBlocked":[{"id":"1"},{"id":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `},{"id":"2"}]}`
-	if n := checkIdentified(t, []byte(body), defaultMaxRecord); n != 2 {
+	if n := checkIdentified(t, []byte(body), bound.Record); n != 2 {
 		t.Errorf("%d records were identified, want 2", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // visitError carries an error of visit through the splitter.
@@ -36,6 +37,8 @@ type splitter struct {
 	large  func(piece []byte) error // takes pieces of a record that is too large
 	feed   feed.Feed                // its feed
 	pieces int                      // that were taken
+
+	records int // that were visited and are not malformed
 }
 
 // arrays says which arrays of an envelope hold records.
@@ -176,8 +179,8 @@ func (s *splitter) key() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.before > 0 {
-		return nil, fmt.Errorf("%w: a key of %d bytes", errMalformed, e.before+int64(len(e.raw)))
+	if size := e.before + int64(len(e.raw)); size > bound.Key {
+		return nil, fmt.Errorf("%w: a key of %d bytes: at most %d are taken", errMalformed, size, bound.Key)
 	}
 	return slices.Clone(e.raw), s.expect(':')
 }
@@ -254,6 +257,11 @@ func (s *splitter) element(f feed.Feed) error {
 			return err
 		}
 	}
+	if !r.Bad() {
+		if s.records++; s.records > bound.Records {
+			return fmt.Errorf("%w: more than %d records", errTooMuch, bound.Records)
+		}
+	}
 	if err := s.visit(r); err != nil {
 		return &visitError{err}
 	}
@@ -302,13 +310,10 @@ func (s *splitter) framed(f feed.Feed) (Record, error) {
 	return r, nil
 }
 
-// maxPieces is how many pieces of a record that is too large are handed over before its last: 64 MiB of it.
-const maxPieces = 16
-
 // piece visits a piece of a record that is too large; more follow.
 func (s *splitter) piece(piece []byte) error {
 	s.pieces++
-	if s.pieces > maxPieces {
+	if s.pieces > bound.Pieces {
 		return nil
 	}
 	from := (s.pieces - 1) * s.max
@@ -323,8 +328,8 @@ func (s *splitter) piece(piece []byte) error {
 func (s *splitter) tooLarge(e element) error {
 	size := e.before + int64(len(e.raw))
 	kept := ""
-	if s.pieces > maxPieces+1 {
-		kept = fmt.Sprintf(", and those from %d on before these are not kept", maxPieces*s.max)
+	if s.pieces > bound.Pieces+1 {
+		kept = fmt.Sprintf(", and those from %d on before these are not kept", bound.Pieces*s.max)
 	}
 	return fmt.Errorf("%w, %d bytes: part %d, the last, is its bytes %d to %d%s", errTooLarge, s.max, s.pieces, e.before, size, kept)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 type seenRecord struct {
@@ -28,7 +29,7 @@ type seenRecord struct {
 func splitAll(r io.Reader, shape arrays) ([]seenRecord, error) {
 	var out []seenRecord
 	h := identity.NewHasher()
-	_, err := split(r, shape, defaultMaxRecord, func(r Record) error {
+	_, err := split(r, shape, bound.Record, func(r Record) error {
 		_, err := h.Content(r.JSON) // judges the inside, as in the fetcher
 		out = append(out, seenRecord{r.Feed, string(r.JSON), r.Bad() || err != nil})
 		return nil
@@ -94,7 +95,7 @@ func TestMalformedElementsLeaveTheRestAlone(t *testing.T) {
 func TestLargeRecordsComeWholeInParts(t *testing.T) {
 	t.Parallel()
 	const limit = 1000
-	for size, want := range map[int]int{limit: 0, limit + 1: 2, 2 * limit: 2, 2*limit + 1: 3, (maxPieces + 1) * limit: maxPieces + 1} {
+	for size, want := range map[int]int{limit: 0, limit + 1: 2, 2 * limit: 2, 2*limit + 1: 3, (bound.Pieces + 1) * limit: bound.Pieces + 1} {
 		big := `{"id":"` + strings.Repeat("x", size-9) + `"}`
 		for name, arriving := range map[string]func(io.Reader) io.Reader{
 			"byte by byte": iotest.OneByteReader, "at once": func(r io.Reader) io.Reader { return r },
@@ -138,7 +139,7 @@ func TestEndlessRecordIsBounded(t *testing.T) {
 		return nil
 	})
 	if want := "part 101, the last, is its bytes 100000 to 100010, and those from 16000 on before these are not kept"; err != nil ||
-		kept != maxPieces*limit+10 || !strings.HasSuffix(last, want) {
+		kept != bound.Pieces*limit+10 || !strings.HasSuffix(last, want) {
 		t.Errorf("%d bytes kept, %v: %s", kept, err, last)
 	}
 }
@@ -151,7 +152,7 @@ func TestControlCharactersAreDeadWithTheirBytes(t *testing.T) {
 			bad := fmt.Sprintf(format, c)
 			text := `{"clicksBlocked":[{"id":"1"},` + bad + `,{"id":"2"}],"messagesBlocked":[` + bad + `,{"GUID":"3"}]}`
 			var good, dead []string
-			_, err := split(iotest.HalfReader(strings.NewReader(text)), siemArrays(feed.SIEM()), defaultMaxRecord, func(r Record) error {
+			_, err := split(iotest.HalfReader(strings.NewReader(text)), siemArrays(feed.SIEM()), bound.Record, func(r Record) error {
 				if r.Bad() {
 					dead = append(dead, string(r.JSON))
 				} else if r.Identity != nil {
@@ -198,7 +199,7 @@ func TestIncompleteOrForeignBodiesFailAsAWhole(t *testing.T) {
 func TestVisitErrorEndsTheCall(t *testing.T) {
 	t.Parallel()
 	enough := errors.New("enough")
-	_, err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), siemArrays(feed.SIEM()), defaultMaxRecord, func(Record) error { return enough })
+	_, err := split(strings.NewReader(`{"clicksBlocked":[{},{}]}`), siemArrays(feed.SIEM()), bound.Record, func(Record) error { return enough })
 	var v *visitError
 	if !errors.As(err, &v) || !errors.Is(v.err, enough) {
 		t.Errorf("%v", err)
@@ -210,7 +211,7 @@ func TestVisitErrorEndsTheCall(t *testing.T) {
 func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 	t.Parallel()
 	const n = 20_000
-	s := &splitter{stream: newStream(generated(n), defaultMaxRecord), arrays: siemArrays(feed.SIEM()), visit: func(Record) error { return nil }}
+	s := &splitter{stream: newStream(generated(n), bound.Record), arrays: siemArrays(feed.SIEM()), visit: func(Record) error { return nil }}
 	if err := s.envelope(); err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +384,7 @@ func benchmarkSplit(b *testing.B, shape arrays, visit func(Record) error) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := split(bytes.NewReader(body), shape, defaultMaxRecord, visit); err != nil {
+		if _, err := split(bytes.NewReader(body), shape, bound.Record, visit); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -34,6 +34,9 @@ func (s *Sets) Commit(ctx context.Context) error {
 		if n == 0 {
 			continue
 		}
+		if _, err := s.load(ctx, key); err != nil { // it may have been forgotten
+			return err
+		}
 		keys = append(keys, key)
 		if size += len(h.tail()) + n*entrySize; size >= batchBytes || len(keys) == batchKeys {
 			if err := s.commitAll(ctx, keys); err != nil {
@@ -87,7 +90,7 @@ func (s *Sets) changes(keys []hourKey) (fitting []hourKey, changes []bus.Change)
 	for _, key := range keys {
 		h := s.hours[key]
 		pending := h.pending()
-		if len(pending) == 0 || h.tail().len()+len(pending) >= s.chunk {
+		if h.chunks == nil || len(pending) == 0 || h.tail().len()+len(pending) >= s.chunk {
 			continue
 		}
 		value, _ := merge(h.tail(), pending)
@@ -110,9 +113,17 @@ func (h *hour) pending() []entry {
 
 // commit writes one hour, reading it again whenever somebody else has changed it.
 func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
+	if h.chunks == nil {
+		if err := s.read(ctx, key, h); err != nil {
+			return err
+		}
+	}
 	pending := h.pending()
 	for race := (bus.Race{}); len(pending) > 0; {
 		last := len(h.chunks) - 1
+		if h.tail().len() >= s.chunk { // there are no more keys
+			break
+		}
 		part := pending[:min(s.chunk-h.tail().len(), len(pending))]
 		value, merged := merge(h.tail(), part)
 		rev, err := s.store.Update(ctx, s.key(key, last), value, h.rev)
@@ -132,7 +143,7 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 		step.At("seen.written")
 		h.chunks[last], h.rev = merged, rev
 		pending = pending[len(part):]
-		if merged.len() >= s.chunk {
+		if merged.len() >= s.chunk && !s.full(len(h.chunks)) {
 			h.chunks, h.rev = append(h.chunks, nil), 0
 		}
 	}

@@ -72,7 +72,7 @@ func (s *Sets) hint() {
 	for key, h := range s.hours {
 		if len(h.added) > 0 {
 			keys = append(keys, key)
-			size += len(h.tail())
+			size += h.size()
 		}
 	}
 	if len(keys) > hintKeys || size > hintBytes {

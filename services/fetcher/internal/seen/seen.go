@@ -10,6 +10,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
 // chunkEntries is how many entries one key holds: 6 MB, and the bus
@@ -42,6 +43,8 @@ type Sets struct {
 	hours  map[hourKey]*hour
 	last   *hour // records come in runs of one hour
 	lastID hourKey
+	most   int // bytes of what is stored that are in memory; one hour always is
+	turn   uint64
 
 	hints *Hints
 	lane  string
@@ -55,15 +58,16 @@ type hourKey struct {
 
 // hour is what is known of one feed and hour.
 type hour struct {
-	chunks []list // all but the last are full
+	chunks []list // all but the last are full; nil if they are to be read (again)
 	rev    uint64 // revision of the last chunk; 0 when it does not exist
 	added  map[uint64]entry
 	more   map[entry]struct{} // further revisions of an identity in added
+	used   uint64             // the turn in which it was asked for last
 }
 
 // Open begins the view of a job in a lane. The hints may be those of other jobs.
 func Open(s store, tenant string, hints *Hints, lane string) *Sets {
-	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, hours: make(map[hourKey]*hour), hints: hints, lane: lane}
+	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, most: bound.Seen, hours: make(map[hourKey]*hour), hints: hints, lane: lane}
 }
 
 // AddUndated is [Sets.Add] for a record without a time of its own: it is kept with the hour
@@ -111,7 +115,7 @@ func (s *Sets) Former(ctx context.Context, f feed.Feed, timeMS int64, id, hash u
 // of gives the hour of a time.
 func (s *Sets) of(ctx context.Context, f feed.Feed, timeMS int64) (*hour, error) {
 	key := hourKey{f, timeMS / time.Hour.Milliseconds()}
-	if s.last != nil && key == s.lastID {
+	if s.last != nil && key == s.lastID && s.last.chunks != nil {
 		return s.last, nil
 	}
 	h, err := s.load(ctx, key)
@@ -120,6 +124,35 @@ func (s *Sets) of(ctx context.Context, f feed.Feed, timeMS int64) (*hour, error)
 	}
 	s.last, s.lastID = h, key
 	return h, nil
+}
+
+// spare forgets what is stored of the hours that were not asked for lately, when all of them are more than a job may have in memory.
+// What was added stays.
+func (s *Sets) spare(now *hour) {
+	size := 0
+	for _, h := range s.hours {
+		size += h.size()
+	}
+	for size > s.most {
+		var oldest *hour
+		for _, h := range s.hours {
+			if h != now && h.chunks != nil && (oldest == nil || h.used < oldest.used) {
+				oldest = h
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		size -= oldest.size()
+		oldest.chunks = nil
+	}
+}
+
+func (h *hour) size() (n int) {
+	for _, chunk := range h.chunks {
+		n += len(chunk)
+	}
+	return n
 }
 
 // find looks an entry up.
@@ -158,6 +191,10 @@ func (h *hour) add(e entry) Verdict {
 	return verdict
 }
 
+// full reports whether so many full chunks are all that an hour may have: what is published beyond them is not remembered, and may
+// be published again.
+func (s *Sets) full(chunks int) bool { return chunks*s.chunk*entrySize >= bound.SeenHour }
+
 // tail is the last chunk.
 func (h *hour) tail() list { return h.chunks[len(h.chunks)-1] }
 
@@ -167,14 +204,20 @@ func newHour() *hour {
 
 func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
 	s.readAhead(ctx)
-	if h := s.hours[key]; h != nil {
+	h := s.hours[key]
+	if h == nil {
+		h = newHour()
+	}
+	s.turn++
+	h.used = s.turn
+	if h.chunks != nil {
 		return h, nil
 	}
-	h := newHour()
 	if err := s.read(ctx, key, h); err != nil {
 		return nil, err
 	}
 	s.hours[key] = h
+	s.spare(h)
 	return h, nil
 }
 
@@ -200,7 +243,7 @@ func (s *Sets) read(ctx context.Context, key hourKey, h *hour) error {
 		}
 		h.rev = entry.Revision
 		h.chunks = append(h.chunks, l)
-		if l.len() < s.chunk {
+		if l.len() < s.chunk || s.full(len(h.chunks)) {
 			return nil
 		}
 	}

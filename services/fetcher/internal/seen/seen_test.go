@@ -85,6 +85,7 @@ func TestAgreesWithAMap(t *testing.T) {
 		for range rapid.IntRange(1, 8).Draw(t, "jobs") {
 			sets := Open(store, "main", &hints, "live")
 			sets.chunk = 5
+			sets.most = rapid.SampledFrom([]int{0, 5 * entrySize, 1 << 20}).Draw(t, "most")
 			for range rapid.IntRange(0, 30).Draw(t, "records") {
 				f := rapid.SampledFrom(feed.SIEM()[:2]).Draw(t, "feed")
 				hour := rapid.Int64Range(0, 2).Draw(t, "hour")

@@ -1,0 +1,73 @@
+package fetcher_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapline/tapline/pkg/alloctest"
+	"github.com/tapline/tapline/pkg/window"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
+	"github.com/tapline/tapline/services/tapsim"
+)
+
+// mostLive is how far the live heap may rise while an answer is taken: that of the fetcher, the bus and the simulator together.
+const mostLive = 64 << 20
+
+// TestHostileAnswersAreBounded: whatever is answered about one window, memory stays, the window says what was wrong with it, and another
+// window is read meanwhile.
+//
+//nolint:paralleltest // it measures the process
+func TestHostileAnswersAreBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault   tapsim.Fault
+		environ string
+		state   taplinev1.WindowState
+		words   string // in the reason
+		letters int    // in DEAD
+	}{
+		"a body without end":             {fault: tapsim.Fault{Kind: tapsim.FaultEndless}, state: split, words: "more than 268435456 bytes"},
+		"a bomb":                         {fault: tapsim.Fault{Kind: tapsim.FaultBomb}, state: split, words: "were decompressed to more than"},
+		"a byte at a time":               {fault: tapsim.Fault{Kind: tapsim.FaultTrickle, Delay: 20 * time.Millisecond}, environ: "TAP_IDLE_TIMEOUT=1s", state: split, words: "less than 1024 bytes of the body in 1s"},
+		"a header of a MiB":              {fault: tapsim.Fault{Kind: tapsim.FaultHeaders}, state: split, words: "headers exceeded 65536 bytes"},
+		"redirects without end":          {fault: tapsim.Fault{Kind: tapsim.FaultRedirect}, state: split, words: "302"},
+		"brackets, 200 MiB of them":      {fault: tapsim.Fault{Kind: tapsim.FaultBrackets}, state: split, words: "were decompressed to more than"},
+		"brackets":                       {fault: tapsim.Fault{Kind: tapsim.FaultBrackets, Size: 5 << 20}, state: fetched, letters: 3},
+		"1.6 MiB of numbers":             {fault: tapsim.Fault{Kind: tapsim.FaultNonObjects}, state: fetched, letters: bound.Letters + 1},
+		"30 000 hours":                   {fault: tapsim.Fault{Kind: tapsim.FaultHours}, state: fetched},
+		"a million records":              {fault: tapsim.Fault{Kind: tapsim.FaultRecords}, state: split, words: "more than 250000 records"},
+		"as many records as may be":      {fault: tapsim.Fault{Kind: tapsim.FaultRecords, Size: bound.Records * 9 / 10}, state: fetched},
+		"a record with many recipients":  {fault: tapsim.Fault{Kind: tapsim.FaultMembers}, state: fetched},
+		"a record with too many of them": {fault: tapsim.Fault{Kind: tapsim.FaultMembers, Size: 3_000_000}, state: fetched, letters: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := hasty(t)
+			c.fault.Instant = b.window.Start.Add(b.window.Span() / 3)
+			b.inject(t, c.fault)
+			bad := b.job(b.window, 0)
+			good := b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start), 0)
+			b.start(t, strings.Fields("FETCHER_WORKERS=2 "+c.environ)...)
+			began := time.Now()
+			peak := alloctest.Peak(func() {
+				b.plan(t, bad)
+				b.plan(t, good)
+				r := b.record(t, bad)
+				if r.GetState() != c.state || !strings.Contains(r.GetReason(), c.words) || len(r.GetReason()) > 2*bound.Words {
+					t.Errorf("%.2000s", r)
+				}
+				if r := b.record(t, good); r.GetState() != fetched || received(r) != b.truth(b.window.Start.Add(-time.Hour), b.window.Start) {
+					t.Errorf("the other window: %v", r)
+				}
+			})
+			if t.Logf("the live heap rose by %d KiB in %s", peak>>10, time.Since(began)); peak > mostLive {
+				t.Errorf("the live heap rose by %d bytes", peak)
+			}
+			if c.state == fetched {
+				if letters := b.letters(t); len(letters) != c.letters {
+					t.Errorf("%d letters, want %d", len(letters), c.letters)
+				}
+			}
+		})
+	}
+}
