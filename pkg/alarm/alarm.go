@@ -18,6 +18,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/printable"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -130,7 +131,7 @@ func (b *Board) Set(ctx context.Context, name Name, on bool, detail string) {
 
 // HoldCause raises an alarm for one of its causes, for a time. Other causes of it stand beside.
 func (b *Board) HoldCause(ctx context.Context, name Name, which, detail string, d time.Duration) {
-	detail = printable.Line(detail) // bytes that are no text cannot be encoded
+	detail = printable.Line(short(detail)) // bytes that are no text cannot be encoded
 	now := time.Now()
 	b.mu.Lock()
 	st := b.raised[name]
@@ -156,8 +157,19 @@ func (b *Board) HoldCause(ctx context.Context, name Name, which, detail string, 
 	}
 }
 
-// maxCauses bounds what one alarm remembers of its causes.
-const maxCauses = 100
+// maxCauses bounds what one alarm remembers of its causes, maxDetail each of them and the alarm, bytes: both are often words of
+// the other side.
+const (
+	maxCauses = 100
+	maxDetail = 1 << 10
+)
+
+func short(detail string) string {
+	if len(detail) > maxDetail {
+		detail = detail[:maxDetail] + "..."
+	}
+	return detail
+}
 
 // sum is the alarm as its causes have it.
 func (s *standing) sum() *taplinev1.Alarm {
@@ -269,6 +281,15 @@ func (b *Board) put(ctx context.Context, a *taplinev1.Alarm, until time.Time) er
 	return err
 }
 
+// unreadable stands for an alarm that was written by something else than a board.
+func unreadable(key string, err error, now time.Time) *taplinev1.Alarm {
+	parts := strings.Split(key, ".")
+	return &taplinev1.Alarm{
+		Name: parts[max(0, len(parts)-2)], Stage: parts[len(parts)-1], Detail: "is not readable: " + err.Error(),
+		Since: timestamppb.New(now), Until: timestamppb.New(now.Add(time.Minute)),
+	}
+}
+
 // selector is the bucket STATE for [Read].
 type selector interface {
 	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
@@ -283,8 +304,8 @@ func Read(ctx context.Context, s selector, tenant string, now time.Time) ([]*tap
 	var alarms []*taplinev1.Alarm
 	for _, pair := range pairs {
 		a := &taplinev1.Alarm{}
-		if err := proto.Unmarshal(pair.Value, a); err != nil {
-			return nil, fmt.Errorf("alarms: %s: %w", pair.Key, err)
+		if err := wire.Unmarshal(pair.Value, a); err != nil { // the others are shown all the same
+			a = unreadable(pair.Key, err, now)
 		}
 		if a.GetUntil().AsTime().After(now) {
 			alarms = append(alarms, a)

@@ -8,10 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -66,8 +65,8 @@ func Read(ctx context.Context, s selector, tenant string, now time.Time) ([]Prog
 		p := Program{Stage: stage}
 		for _, pair := range pairs {
 			beat := &taplinev1.Heartbeat{}
-			if err := proto.Unmarshal(pair.Value, beat); err != nil {
-				return nil, fmt.Errorf("heartbeat %s is not readable: %w", pair.Key, err)
+			if err := wire.Unmarshal(pair.Value, beat); err != nil { // it is no sign of life, and says nothing about the others
+				continue
 			}
 			p.Beats = append(p.Beats, beat)
 			if Fresh(beat, now) {
@@ -123,7 +122,7 @@ func forget(ctx context.Context, s keys, tenant string, now time.Time) error {
 	}
 	for _, pair := range pairs {
 		beat := &taplinev1.Heartbeat{}
-		if err := proto.Unmarshal(pair.Value, beat); err == nil && now.Sub(beat.GetAt().AsTime()) <= kept {
+		if err := wire.Unmarshal(pair.Value, beat); err == nil && now.Sub(beat.GetAt().AsTime()) <= kept {
 			continue
 		}
 		if err := s.Delete(ctx, pair.Key, pair.Revision); err != nil && !errors.Is(err, bus.ErrConflict) {

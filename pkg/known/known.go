@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -74,7 +75,7 @@ func (m *Memory) read(ctx context.Context, call feed.Call, id string) (*taplinev
 		return nil, 0, fmt.Errorf("known: %w", err)
 	}
 	k := &taplinev1.Known{}
-	if err := proto.Unmarshal(entry.Value, k); err != nil { // not readable is as bad as lost, and as harmless
+	if err := wire.Unmarshal(entry.Value, k); err != nil { // not readable is as bad as lost, and as harmless
 		return &taplinev1.Known{}, entry.Revision, nil //nolint:nilerr // see above
 	}
 	return k, entry.Revision, nil

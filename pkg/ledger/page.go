@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -46,7 +47,7 @@ func hourOf(key string) (time.Time, error) {
 // DecodePage reads a page; nothing is an empty one.
 func DecodePage(data []byte) (*taplinev1.LedgerPage, error) {
 	page := &taplinev1.LedgerPage{}
-	if err := proto.Unmarshal(data, page); err != nil {
+	if err := wire.Unmarshal(data, page); err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	return page, nil

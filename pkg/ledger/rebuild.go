@@ -12,6 +12,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -93,7 +94,7 @@ func (r *rebuild) page(part Part, id job.ID) *taplinev1.LedgerPage {
 func (r *rebuild) markers(ctx context.Context) error {
 	return r.src.Scan(ctx, bus.Markers(r.tenant), func(m bus.Stored) (bool, error) {
 		result := &taplinev1.WindowResult{}
-		if err := proto.Unmarshal(m.Data, result); err != nil {
+		if err := wire.Unmarshal(m.Data, result); err != nil {
 			return false, fmt.Errorf("marker RAW/%d: %w", m.Sequence, err)
 		}
 		id, err := job.Parse(result.GetJobId())
@@ -140,7 +141,7 @@ func (r *rebuild) letters(ctx context.Context) error {
 	for _, stage := range []string{"enricher", "shipper"} {
 		err := r.src.Scan(ctx, bus.Dead(r.tenant, stage), func(m bus.Stored) (bool, error) {
 			letter := &taplinev1.DeadLetter{}
-			if err := proto.Unmarshal(m.Data, letter); err != nil {
+			if err := wire.Unmarshal(m.Data, letter); err != nil {
 				return false, fmt.Errorf("DEAD/%d: %w", m.Sequence, err)
 			}
 			byFeed := r.dead[letter.GetSource()]

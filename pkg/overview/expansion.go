@@ -7,11 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -78,7 +77,7 @@ func (r *Reader) expansion(ctx context.Context, s *Status) error {
 	}
 	for _, pair := range pairs {
 		state := &taplinev1.ListState{}
-		if err := proto.Unmarshal(pair.Value, state); err != nil {
+		if err := wire.Unmarshal(pair.Value, state); err != nil {
 			return fmt.Errorf("overview: %s: %w", pair.Key, err)
 		}
 		list := List{

@@ -7,13 +7,12 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -139,7 +138,7 @@ func (r *Reader) dead(ctx context.Context, value []byte, found []Trace) ([]Trace
 	for _, stage := range []string{"fetcher", "enricher", "shipper"} {
 		err := r.src.Scan(ctx, bus.Dead(r.tenant, stage), func(m bus.Stored) (bool, error) {
 			letter := &taplinev1.DeadLetter{}
-			if err := proto.Unmarshal(m.Data, letter); err != nil ||
+			if err := wire.Unmarshal(m.Data, letter); err != nil ||
 				(!bytes.Contains(letter.GetPayload(), value) && !bytes.Equal(letter.GetPayload(), value[1:len(value)-1])) {
 				return true, nil //nolint:nilerr // not a letter, so not about this record
 			}

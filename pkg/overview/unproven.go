@@ -7,13 +7,12 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -56,7 +55,7 @@ func (r *Reader) shapes(ctx context.Context, s *Status, _ []set) error {
 		return fmt.Errorf("overview: %w", err)
 	}
 	learned := &taplinev1.Shapes{}
-	if err := proto.Unmarshal(entry.Value, learned); err != nil {
+	if err := wire.Unmarshal(entry.Value, learned); err != nil {
 		return fmt.Errorf("overview: the shapes of answers are not readable: %w", err)
 	}
 	for _, l := range learned.GetLearned() {

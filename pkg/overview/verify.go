@@ -7,10 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -144,7 +143,7 @@ func (r *Reader) deadLetters(ctx context.Context) ([]Dead, error) {
 	for _, stage := range []string{"fetcher", "enricher", "shipper"} {
 		err := r.src.Scan(ctx, bus.Dead(r.tenant, stage), func(m bus.Stored) (bool, error) {
 			letter := &taplinev1.DeadLetter{}
-			if err := proto.Unmarshal(m.Data, letter); err != nil {
+			if err := wire.Unmarshal(m.Data, letter); err != nil {
 				letter.Reason = "not a dead letter"
 			}
 			k := key{stage, letter.GetFeed(), letter.GetReason()}

@@ -14,6 +14,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -51,7 +52,7 @@ func Decode(tenant, key string, value []byte) (Old, error) {
 		return Old{}, fmt.Errorf("%w: %s in %s is of no set of feeds", errUnreadable, key, bus.BucketState)
 	}
 	s := &taplinev1.PlanState{}
-	if err := proto.Unmarshal(value, s); err != nil {
+	if err := wire.Unmarshal(value, s); err != nil {
 		return Old{}, fmt.Errorf("%w: %s in %s: %w", errUnreadable, key, bus.BucketState, err)
 	}
 	return Old{set, s}, nil
@@ -76,7 +77,7 @@ func Wanted(ctx context.Context, state selector, j *taplinev1.Job) (bool, error)
 	for _, pair := range pairs {
 		if j.GetCall() != "" {
 			list := &taplinev1.ListState{}
-			if err := proto.Unmarshal(pair.Value, list); err != nil {
+			if err := wire.Unmarshal(pair.Value, list); err != nil {
 				return false, fmt.Errorf("%w: %s in %s: %w", errUnreadable, pair.Key, bus.BucketState, err)
 			}
 			if list.GetOutstanding().GetId() == j.GetId() {

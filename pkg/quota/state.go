@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -30,7 +31,7 @@ type State struct {
 // hours before a unit comes back.
 func Decode(data []byte, margin time.Duration) (*State, error) {
 	s := &State{pb: &taplinev1.QuotaState{}, margin: margin}
-	if err := proto.Unmarshal(data, s.pb); err != nil {
+	if err := wire.Unmarshal(data, s.pb); err != nil {
 		return nil, fmt.Errorf("quota state: %w", err)
 	}
 	return s, nil

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -83,7 +84,7 @@ type entry struct {
 
 func decode(e bus.Entry) (entry, error) {
 	r := &taplinev1.Replay{}
-	if err := proto.Unmarshal(e.Value, r); err != nil || r.GetOrder() == nil {
+	if err := wire.Unmarshal(e.Value, r); err != nil || r.GetOrder() == nil {
 		return entry{}, errors.Join(errMalformed, err)
 	}
 	return entry{r, e.Revision}, nil
@@ -116,8 +117,8 @@ func (b *Book) List(ctx context.Context) ([]*taplinev1.Replay, error) {
 	var all []*taplinev1.Replay
 	for _, pair := range pairs {
 		e, err := decode(pair.Entry)
-		if err != nil {
-			return nil, fmt.Errorf("replay %s: %w", pair.Key, err)
+		if err != nil { // it says nothing about the others; Get tells what is wrong with it
+			continue
 		}
 		all = append(all, e.replay)
 	}

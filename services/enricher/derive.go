@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/batch"
@@ -16,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -107,7 +107,7 @@ func (v *derivation) run(ctx context.Context) error {
 func (v *derivation) record(ctx context.Context, i int) error {
 	r := &v.raw.Records[i]
 	var target taplinev1.Target
-	if err := proto.Unmarshal(r.Target, &target); err != nil {
+	if err := wire.Unmarshal(r.Target, &target); err != nil {
 		return v.bury(ctx, r.JSON, i, fmt.Errorf("%w: target: %w", errNotAnObject, err))
 	}
 	emit := func(number int, row flatten.Row) error {

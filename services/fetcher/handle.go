@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -19,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
@@ -119,7 +118,7 @@ func (f *Fetcher) noted(ctx context.Context, w *work) (bool, error) {
 // decode reads a job and refuses what this fetcher cannot run.
 func (f *Fetcher) decode(data []byte) (*work, error) {
 	order := &taplinev1.Job{}
-	if err := proto.Unmarshal(data, order); err != nil {
+	if err := wire.Unmarshal(data, order); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadJob, err)
 	}
 	if order.GetTenant() != f.cfg.Tenant.Name {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
@@ -42,7 +43,7 @@ func (s *shapes) read(ctx context.Context) (*taplinev1.Shapes, uint64, error) {
 		return nil, 0, fmt.Errorf("read the shapes of answers: %w", err)
 	}
 	known := &taplinev1.Shapes{}
-	if err := proto.Unmarshal(entry.Value, known); err != nil {
+	if err := wire.Unmarshal(entry.Value, known); err != nil {
 		return nil, 0, fmt.Errorf("shapes of answers in %s are not readable: %w", s.key, err)
 	}
 	return known, entry.Revision, nil

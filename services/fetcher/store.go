@@ -19,6 +19,7 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
 )
@@ -95,7 +96,7 @@ func (f *Fetcher) storeDead(ctx context.Context, c *collector) error {
 	var failed error
 	err := c.dead.Each(func(_ string, data []byte) bool {
 		letter := &taplinev1.DeadLetter{}
-		if failed = proto.Unmarshal(data, letter); failed != nil {
+		if failed = wire.Unmarshal(data, letter); failed != nil {
 			return false
 		}
 		if failed = f.bus.PublishDead(ctx, letter, deadID(letter)); failed != nil {
@@ -133,7 +134,7 @@ func batches(c *collector) iter.Seq2[bus.RawMessage, error] {
 // before SEEN or LEDGER were written.
 func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker []byte) error {
 	result := &taplinev1.WindowResult{}
-	if err := proto.Unmarshal(marker, result); err != nil {
+	if err := wire.Unmarshal(marker, result); err != nil {
 		return bus.Permanent(fmt.Errorf("marker of job %s: %w", w.job.GetId(), err))
 	}
 	sets := seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, job.LaneName(w.id.Lane))
@@ -171,7 +172,7 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 			continue
 		}
 		target := &taplinev1.Target{}
-		if err := proto.Unmarshal(r.Target, target); err != nil {
+		if err := wire.Unmarshal(r.Target, target); err != nil {
 			return bus.Permanent(fmt.Errorf("target in a batch of job %s: %w", w.job.GetId(), err))
 		}
 		if err := f.known.Settle(ctx, w.id.Call, target.GetId(), r.Hash, target); err != nil {

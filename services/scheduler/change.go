@@ -14,6 +14,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -127,7 +128,7 @@ func (s *Scheduler) endLists(ctx context.Context) (int, error) {
 	}
 	for _, pair := range pairs {
 		state := &taplinev1.ListState{}
-		if err := proto.Unmarshal(pair.Value, state); err != nil {
+		if err := wire.Unmarshal(pair.Value, state); err != nil {
 			return 0, fmt.Errorf("state of list %s in %s is not readable: %w", pair.Key, bus.BucketState, err)
 		}
 		configured := slices.ContainsFunc(s.lists, func(l *listing) bool { return l.key == pair.Key })
@@ -185,7 +186,7 @@ func (o *orders) look(ctx context.Context, state *bus.Bucket, tenant string, eve
 func (o *orders) take(cfg plan.Config, state *taplinev1.PlanState, now time.Time) []bus.Pair {
 	for _, pair := range o.found {
 		order := &taplinev1.Retry{}
-		if proto.Unmarshal(pair.Value, order) == nil {
+		if wire.Unmarshal(pair.Value, order) == nil {
 			plan.Retry(cfg, state, now, order)
 		}
 	}

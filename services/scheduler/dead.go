@@ -10,10 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -96,7 +95,7 @@ func (s *Scheduler) readDead(ctx context.Context, u bus.Usage) ([]letter, error)
 		}
 		from = m.Sequence + 1
 		l := &taplinev1.DeadLetter{}
-		if err := proto.Unmarshal(m.Data, l); err != nil || l.GetTenant() != s.cfg.Tenant.Name || l.GetPart() > 1 {
+		if err := wire.Unmarshal(m.Data, l); err != nil || l.GetTenant() != s.cfg.Tenant.Name || l.GetPart() > 1 {
 			continue // of nobody, of another tenant, or the rest of one that counts already
 		}
 		list = append(list, letter{m.Time, l.GetStage() + ": " + kindOf(l.GetReason())})

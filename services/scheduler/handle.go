@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -113,7 +114,7 @@ func (s *Scheduler) read(ctx context.Context, p *planning) (*taplinev1.PlanState
 		return nil, 0, fmt.Errorf("read the plan of %s: %w", p.cfg.Set, err)
 	}
 	state := &taplinev1.PlanState{}
-	if err := proto.Unmarshal(entry.Value, state); err != nil {
+	if err := wire.Unmarshal(entry.Value, state); err != nil {
 		return nil, 0, fmt.Errorf("plan of %s in %s is not readable: %w", p.cfg.Set, bus.BucketState, err)
 	}
 	return state, entry.Revision, nil

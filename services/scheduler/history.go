@@ -7,13 +7,12 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/replay"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -108,7 +107,7 @@ func (s *Scheduler) rawMayGo(ctx context.Context, first, limit uint64, swept boo
 			return 0, fmt.Errorf("make room: %w", err)
 		}
 		result := &taplinev1.WindowResult{}
-		if err := proto.Unmarshal(marker.Data, result); err == nil {
+		if err := wire.Unmarshal(marker.Data, result); err == nil {
 			done, err := s.doneWith(ctx, result.GetJobId(), swept)
 			if err != nil || !done {
 				return upTo, err

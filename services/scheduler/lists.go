@@ -16,6 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -140,7 +141,7 @@ func (s *Scheduler) readList(ctx context.Context, l *listing) (*taplinev1.ListSt
 		return nil, 0, fmt.Errorf("read the state of list %s: %w", l.cfg.Name(), err)
 	}
 	state := &taplinev1.ListState{}
-	if err := proto.Unmarshal(entry.Value, state); err != nil {
+	if err := wire.Unmarshal(entry.Value, state); err != nil {
 		return nil, 0, fmt.Errorf("state of list %s in %s is not readable: %w", l.cfg.Name(), bus.BucketState, err)
 	}
 	return state, entry.Revision, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -58,7 +59,7 @@ func (s *Scheduler) remembered(ctx context.Context, key string) (*taplinev1.Memo
 	if err != nil {
 		return nil, 0, fmt.Errorf("what was remembered of the streams: %w", err)
 	}
-	if err := proto.Unmarshal(entry.Value, memory); err != nil {
+	if err := wire.Unmarshal(entry.Value, memory); err != nil {
 		return nil, 0, fmt.Errorf("what was remembered of the streams: %w", err)
 	}
 	return memory, entry.Revision, nil

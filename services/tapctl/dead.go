@@ -13,6 +13,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -111,7 +112,7 @@ func (t *tool) letters(ctx context.Context, b *bus.Bus, limit int) error {
 			return err
 		}
 		l := &taplinev1.DeadLetter{}
-		if err := proto.Unmarshal(stored.Data, l); err != nil {
+		if err := wire.Unmarshal(stored.Data, l); err != nil {
 			return fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
 		}
 		tail, first := tails.join(l)

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -25,7 +24,7 @@ func through(l *taplinev1.DeadLetter) string {
 // whole joins a letter with the pieces that follow it.
 func whole(ctx context.Context, b *bus.Bus, stored bus.Stored) (deadLetter, error) {
 	d := deadLetter{DeadLetter: &taplinev1.DeadLetter{}, stored: stored, sequences: []uint64{stored.Sequence}}
-	if err := proto.Unmarshal(stored.Data, d.DeadLetter); err != nil {
+	if err := wire.Unmarshal(stored.Data, d.DeadLetter); err != nil {
 		return d, fmt.Errorf("dead letter %d: %w", stored.Sequence, err)
 	}
 	if !d.GetMore() {
@@ -45,7 +44,7 @@ func whole(ctx context.Context, b *bus.Bus, stored bus.Stored) (deadLetter, erro
 			return d, err
 		}
 		piece := &taplinev1.DeadLetter{}
-		if err := proto.Unmarshal(message.Data, piece); err != nil || string(piece.GetFollows()) != wanted {
+		if err := wire.Unmarshal(message.Data, piece); err != nil || string(piece.GetFollows()) != wanted {
 			continue // of something else
 		}
 		wanted, more = through(piece), piece.GetMore()

@@ -22,6 +22,7 @@ import (
 	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/window"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -82,7 +83,7 @@ func (t *tool) askAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter)
 // lostWindow is the job about a window of SIEM records that a fetcher gave up; nil if a letter is about something else.
 func lostWindow(l *taplinev1.DeadLetter) *taplinev1.Job {
 	j := &taplinev1.Job{}
-	if l.GetStage() != "fetcher" || l.GetPart() > 0 || proto.Unmarshal(l.GetPayload(), j) != nil || j.GetCall() != "" {
+	if l.GetStage() != "fetcher" || l.GetPart() > 0 || wire.Unmarshal(l.GetPayload(), j) != nil || j.GetCall() != "" {
 		return nil
 	}
 	id, err := job.Of(j)

@@ -18,6 +18,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/printable"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -70,7 +71,7 @@ func (t *tool) message(stream string, stored bus.Stored) error {
 	case *taplinev1.RawBatch, *taplinev1.EventBatch:
 		data, err = batch.Unpack(data)
 	}
-	if err = errors.Join(err, proto.Unmarshal(data, m)); err != nil {
+	if err = errors.Join(err, wire.Unmarshal(data, m)); err != nil {
 		return fmt.Errorf("message %d of %s: %w", stored.Sequence, stream, err)
 	}
 	body, err := protojson.Marshal(m)

@@ -11,13 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/step"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -256,7 +255,7 @@ func prune(ctx context.Context, b *bus.Bus, m *Manifest) (int, error) {
 	var strays []uint64
 	err := b.Scan(ctx, bus.Letters(), func(s bus.Stored) (bool, error) {
 		letter := &taplinev1.DeadLetter{}
-		if err := proto.Unmarshal(s.Data, letter); err != nil {
+		if err := wire.Unmarshal(s.Data, letter); err != nil {
 			return true, nil //nolint:nilerr // not a letter, so about nothing that could be missing
 		}
 		stream, place, ok := strings.Cut(letter.GetSource(), "/")

@@ -10,10 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/devoquery"
+	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -62,7 +61,7 @@ func (r *run) exempt(ctx context.Context) error {
 	}
 	return r.Bus.Scan(ctx, bus.Dead(r.Tenant, "shipper"), func(m bus.Stored) (bool, error) {
 		letter := &taplinev1.DeadLetter{}
-		if err := proto.Unmarshal(m.Data, letter); err != nil {
+		if err := wire.Unmarshal(m.Data, letter); err != nil {
 			return true, nil //nolint:nilerr // not a letter, so not about a row
 		}
 		s := r.slices[letter.GetTable()]
