@@ -105,18 +105,7 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 				b.tell(false)
 			}
 		}),
-		// Told once for each outage: the log must say why it lasts.
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if trusted := distrust(err); trusted != err && !b.refused.Swap(true) { //nolint:errorlint // whether something was added
-				log.Error("cannot reach the NATS server", slog.Any("error", trusted))
-			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			b.refused.Store(false)
-			b.noteEnd(nc)
-			log.Info("reached the NATS server again")
-			b.tell(true)
-		}),
+		nats.ReconnectErrHandler(b.cannotReconnect), nats.ReconnectHandler(b.reconnected),
 		// A denied call shows only here; its caller sees a time-out.
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrAuthorization) && b.refused.Swap(true) {
@@ -143,6 +132,20 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 	}
 	b.nc, b.js = nc, js
 	return b, nil
+}
+
+// cannotReconnect logs once for each outage why it lasts, if trust is what is missing.
+func (b *Bus) cannotReconnect(_ *nats.Conn, err error) {
+	if explained := distrust(err); explained != err && !b.refused.Swap(true) { //nolint:errorlint // whether something was added
+		b.log.Error("cannot reach the NATS server", slog.Any("error", explained))
+	}
+}
+
+func (b *Bus) reconnected(nc *nats.Conn) {
+	b.refused.Store(false)
+	b.noteEnd(nc)
+	b.log.Info("reached the NATS server again")
+	b.tell(true)
 }
 
 // OnState calls f when the connection is lost and when it is back.

@@ -54,11 +54,12 @@ func Serve(ctx context.Context, c Config, handler http.Handler) (stop func(), er
 	if err != nil {
 		return nil, &config.ProblemError{Variable: "HTTP_ADDR", Value: c.HTTPAddr, Reason: "cannot listen: " + err.Error()}
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	server := NewServer(handler)
+	server.WriteTimeout = ReadTimeout // all answers are short
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Serve(ln) // ends with ErrServerClosed, and only so
+		_ = server.Serve(Bounded(ln, MaxConnections)) // ends with ErrServerClosed, and only so
 	}()
 	return func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

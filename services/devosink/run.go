@@ -96,10 +96,10 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	mux.Handle("/stream/", sink.Ingest(c.Domain, c.Token.Reveal()))
 	mux.Handle("/search/", sink.Query(c.Query))
 	mux.Handle("/", sink.Handler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := telemetry.NewServer(mux)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(telemetry.Bounded(ln, telemetry.MaxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve queries: %w", err)
 	}
 	return nil

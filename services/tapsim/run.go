@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/program"
@@ -51,10 +50,10 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 
 // Serve answers on a listener until ctx ends, then closes it. The handler is a [Sim], or one around it.
 func Serve(ctx context.Context, ln net.Listener, sim http.Handler) error {
-	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
+	server := telemetry.NewServer(sim)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(telemetry.Bounded(ln, telemetry.MaxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the simulator: %w", err)
 	}
 	return nil
