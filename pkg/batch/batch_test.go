@@ -118,7 +118,23 @@ func TestNewerFieldsAreSkipped(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "a.b", Events: []batch.Event{{ID: []byte("1"), JSON: []byte("{}")}}}))
 	f.Add(batch.AppendRecord(batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: "f"}), &batch.Record{ID: 1, JSON: []byte("{}")}))
+	f.Add(batch.AppendEvents(nil, &batch.Events{ // every field
+		Tenant: "main", Table: "a.b", Feed: "f", SourceSequence: 1, Generation: 2, JobID: "j", Part: 3, Extra: -4, ReprocessID: "r",
+		Events: []batch.Event{{ID: []byte("1"), TimeMS: 5, PullMS: 6, JSON: []byte("{}")}},
+	}))
+	f.Add(batch.AppendEnvelope(batch.AppendRecord(batch.AppendRawHeader(nil, &batch.Raw{
+		Tenant: "main", Feed: "f", JobID: "j", PullID: "p", FetchedAt: time.UnixMilli(1).UTC(),
+	}), &batch.Record{ID: 1, Hash: 2, TimeMS: 3, Revision: true, Target: []byte("t"), JSON: []byte("{}")}), []byte("{}")))
 	f.Add([]byte("garbage"))
+	f.Add([]byte("\x0a\x01t"))                    // only a tenant
+	f.Add([]byte("\x80"))                         // a tag does not end
+	f.Add([]byte("\x0a\x09t"))                    // the length prefix claims more than there is
+	f.Add([]byte("\x3a\x01\x0a"))                 // a mistake inside a record
+	f.Add([]byte("z\x01\x80"))                    // a packed block without its length
+	f.Add([]byte("z\x02\x05x"))                   // a packed block that is no S2
+	f.Add([]byte("z\x01\x00"))                    // nothing is packed
+	f.Add([]byte("z\x05\xff\xff\xff\xff\x0f"))    // a packed block claims 4 GiB
+	f.Add([]byte("z\x03\x01\x00xz\x03\x01\x00x")) // packed twice
 	f.Add(batch.Pack(nil, batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "a.b", Events: []batch.Event{{JSON: bytes.Repeat([]byte("x"), 999)}}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var e batch.Events
