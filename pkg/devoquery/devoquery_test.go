@@ -223,6 +223,8 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"rawMessage":"{\"a\":1}"}`))
 	f.Add([]byte(`{"m":{},"d":[["a","b"],["c"]]}` + "\n" + `{"e":[1,"x"]}`))
 	f.Add([]byte(`{"rawMessage":"\ud800` + "\xff" + `"}`))
+	f.Add([]byte(`["a`))  // a text does not end
+	f.Add([]byte(`{"e"`)) // ends behind the name of an error
 	f.Fuzz(func(t *testing.T, data []byte) {
 		client := devoquery.Reader(bytes.NewReader(data))
 		if err := client(func([]byte) error { return nil }); err != nil && !errors.Is(err, devoquery.ErrBroken) {
