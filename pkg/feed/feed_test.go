@@ -60,6 +60,9 @@ func TestSetsSurviveTheirNames(t *testing.T) {
 func FuzzParseSet(f *testing.F) {
 	f.Add("all")
 	f.Add("clicksBlocked-messagesDelivered")
+	f.Add("messagesDelivered-clicksBlocked") // out of order
+	f.Add("clicksBlocked-clicksBlocked")     // twice
+	f.Add("clicksBlocked-")                  // no feed behind the dash
 	f.Fuzz(func(t *testing.T, name string) {
 		if set, ok := feed.ParseSet(name); ok && set.String() != name {
 			t.Errorf("%q reads as %s", name, set)
