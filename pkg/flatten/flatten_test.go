@@ -172,6 +172,10 @@ func FuzzReport(f *testing.F) {
 	}
 	f.Add([]byte(`{"reports":{"forensics":[[[]]]}}`))
 	f.Add([]byte(`{"reports":[{"reports":[1],"forensics":null},null,[1]],"a":1,"a":2}`))
+	f.Add([]byte(""))      // no value at all
+	f.Add([]byte(`{}0`))   // a second value
+	f.Add([]byte(`{[`))    // a name that is no string
+	f.Add([]byte(`{"a":`)) // ends before a value
 	f.Fuzz(func(t *testing.T, response []byte) {
 		again := 0
 		for range 2 { // the rows are a function of the text
