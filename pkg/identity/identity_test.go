@@ -288,13 +288,23 @@ func TestHashIsTheCanonicalContent(t *testing.T) {
 	})
 }
 
-func FuzzSIEM(f *testing.F) {
-	f.Add([]byte(`{"id":"x","messageParts":[{"a":1}],"recipient":["r"],"messageTime":"2026-03-11T08:00:00Z"}`))
+// addOdd seeds a target with what is odd about values and names.
+func addOdd(f *testing.F) {
+	f.Helper()
 	for _, value := range []string{
-		"01", "-", "1.", "1.e3", "-0.0E+10", "tru", "nulll", "true", `"\u12g4"`, `"\x"`, `"\`, "\"\t\"", `"\udc00\ud800"`, "[1,]", "[,1]", "{}", `{"a":1,}`, "\x00", "+1", "é", "[1]]", "1 2",
+		"01", "-", "1.", "1.e3", "-0.0E+10", "0.00", "1.50", "tru", "nulll", "true", `"\u12g4"`, `"\x"`, `"\`, "\"\t\"", `"\udc00\ud800"`, "[1,]", "[,1]", "[x]", "[[1]]", "{}", `{"a":1,}`, "\x00", "+1", "é", "[1]]", "1 2",
 	} {
 		f.Add([]byte(`{"a":` + value + `}`))
 	}
+	// Empty, no object, no name, no value, a wrong escape in a name, a text without an end.
+	for _, text := range []string{"", " []", "{]", `{"a"}`, `{"\x":1}`, `{"a":"\n`} {
+		f.Add([]byte(text))
+	}
+}
+
+func FuzzSIEM(f *testing.F) {
+	f.Add([]byte(`{"id":"x","messageParts":[{"a":1}],"recipient":["r"],"messageTime":"2026-03-11T08:00:00Z"}`))
+	addOdd(f)
 	f.Add([]byte(`{"GUID":"\ud800","recipient":"\"","a":{"b":[null,-0,1e400]}}`))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		h := identity.NewHasher()
@@ -368,6 +378,7 @@ func TestText(t *testing.T) {
 func FuzzContent(f *testing.F) {
 	f.Add([]byte(`{"id":"x","generated":1,"a":{"b":[1,{"c":null}]}}`))
 	f.Add([]byte(`{"identity":{"guid":`))
+	addOdd(f)
 	f.Fuzz(func(t *testing.T, record []byte) {
 		h := identity.NewHasher()
 		first, err := h.Content(record, "generated")
