@@ -53,6 +53,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("main/threat/20260311T080000Z/20260311T090000Z/retry/7/945bd475668ecf49")
 	f.Add("main/campaign-ids/20260311T080000Z/20260311T090000Z/list/1")
 	f.Add("//////")
+	f.Add("main")                                                        // too few parts
+	f.Add("main/all/20260311T080000Z/20260311T090000Z/fast/0")           // no such lane
+	f.Add("main/threat/20260311/20260311T090000Z/retry/7")               // no such time
+	f.Add("main/threat/20260311T080000Z/20260311T090000Z/retry/7/\xe6")  // nothing to ask Proofpoint for
+	f.Add("main/threat/20260311T080000Z/20260311T090000Z/retry/07/9400") // a zero that String does not write
 	f.Fuzz(func(t *testing.T, s string) {
 		id, err := job.Parse(s)
 		if err != nil {
