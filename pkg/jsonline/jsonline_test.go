@@ -26,6 +26,8 @@ func TestAppend(t *testing.T) {
 func FuzzAppend(f *testing.F) {
 	f.Add([]byte("{\"a\":\"\x01\xff\",\n\"b\":[1]}"))
 	f.Add([]byte("0123456\x1f"))
+	f.Add([]byte("01234567\x1f")) // in the bytes behind the last eight
+	f.Add([]byte("01234567x"))    // nothing special to the end
 	f.Add([]byte("some text of ünusual length\\\""))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		slow := false
