@@ -106,6 +106,8 @@ func TestStreamThatEndsInsideAFrame(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("<14>2026-03-11 08:00:00.123 host my.tag: {\"a\":1}\n"))
 	f.Add([]byte("17 <14>a counted one<14>x\r\n\x1f\x8b"))
+	f.Add([]byte("17"))                // ends inside a length
+	f.Add([]byte("text \x00<1x>text")) // a NUL ends a line; a priority is no number
 	f.Fuzz(func(t *testing.T, data []byte) {
 		reader := devosink.NewFrameReader(bytes.NewReader(data))
 		total := 0
