@@ -50,6 +50,8 @@ func FuzzNames(f *testing.F) {
 	f.Add([]byte(`{"threatsInfoMap":[{"threatID":"t1","campaignID":"c"}],"recipient":["a"]}`))
 	f.Add([]byte(`{"identity":{"emails":["a"]},"campaignMembers":[{"id":"t"}]}`))
 	f.Add([]byte(`[[[{"threatID":`))
+	f.Add([]byte(`{"identity":{"guid":"g","emails":"a"`)) // one address that is no list; ends early
+	f.Add([]byte(`{"identity":{"emails":[x]}}`))          // an address that is no JSON
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := names.In(text)
 		for _, threat := range r.Threats {
