@@ -174,6 +174,10 @@ func FuzzParse(f *testing.F) {
 		f.Add(string(data))
 	}
 	f.Add("a: &a [*a]")
+	f.Add("")                             // no document
+	f.Add("`")                            // not YAML
+	f.Add("globals: {id: a, id: b}")      // a key twice
+	f.Add("inputs: {proofpoint_tap: {}}") // no credentials
 	f.Add("inputs: {proofpoint_tap: {credentials: {username: a, password: b}, services: {clicksBlocked: {start_time_in_utc_format: 2026-05-01}}}}")
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := parse(text, "")
