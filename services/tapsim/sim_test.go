@@ -344,6 +344,11 @@ func FuzzQuery(f *testing.F) {
 	f.Add("format=JSON&interval=2026-03-11T10:00:00Z/2026-03-11T11:00:00Z")
 	f.Add("interval=PT1H/2026-03-11T11:00:00%2B01:00&threatType=url,attachment")
 	f.Add("sinceSeconds=99999999999")
+	f.Add("")                                   // no time at all
+	f.Add("sinceSeconds=0")                     // too short
+	f.Add("sinceSeconds=7000")                  // too long
+	f.Add("interval=P1/2026-03-11T11:00:00Z")   // no duration
+	f.Add("interval=noon/2026-03-11T11:00:00Z") // no time
 	sim, _ := newSim(f, func(c *tapsim.Config) { c.Rate, c.LimitSIEM = 0, 1<<30 })
 	f.Fuzz(func(t *testing.T, query string) {
 		values, err := url.ParseQuery(query)
