@@ -138,7 +138,7 @@ func TestListsThatAreNone(t *testing.T) {
 }
 
 func FuzzJudge(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"a":[1,{"b":null}]}`, `{"a"`, `[]`, `{"a":1}x`, "{\"\xff\":1}"} {
+	for _, seed := range []string{`{}`, `{"a":[1,{"b":null}]}`, `{"a"`, `[]`, `{"a":1}x`, "{\"\xff\":1}", `{1:2}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -156,6 +156,9 @@ func FuzzJudge(f *testing.F) {
 func FuzzList(f *testing.F) {
 	for _, seed := range []string{
 		`{"users":[{"a":1},2],"total":2.5,"x":[[1]]}`, `{"users":null,"users":[{}]}`, `{"total":{"users":[]}}`, `{"users":[{}],"a\"b":"}"`, `{"users":[],"\xff":1}`,
+		" ", `[]`, `{}0`, `{1:2}`, // empty, no object, a second value, a name that is no string
+		`{"a`, `{"a":`, `{"a":1,`, // the end inside a name, before a value, before a name
+		`{"a":[1}`, `{"users":"x"}`, `{"users":[{} {}]}`, // a bracket that closes another, no list, no comma
 	} {
 		f.Add([]byte(seed))
 	}

@@ -273,6 +273,8 @@ func FuzzSplit(f *testing.F) {
 		"", "{}", "[]", "<html>", "<38>1 2026-03-11T08:00:00Z - ProofpointTAP - MSGBLK [x]", `{"queryEndTime":"2026-03-11T08:30:00Z"}`, `{"clicksBlocked":"none"}`,
 		`{"queryEndTime":"2026-03-11T08:20:00.123+00:00","clicksBlocked":[],"clicksPermitted":[],"messagesBlocked":[],"messagesdelivered":[{"a":1}]}`,
 		`{"queryEndTime":7,"error":"backend partially unavailable","x":{"errors":[]},"messagesDelivered":[]}`, "{\"clicksBlocked\":[{\"id\":\"\n\"}]}", `{"clicksBlocked":[]}{}`,
+		"{ ", `{"a`, `{"a":}`, `{"a":[1,2`, // the end before and inside a name, no value, the end in an array that no feed has
+		`{"a":{]`, `{"clicksBlocked":[{"a":[1}]}`, `{"clicksBlocked":[] "a":1}`, // brackets that close others, no comma
 		`{"queryEndTime":"2026-03-11T08:30:00Z","clicksBlocked":[],"clicksPermitted":null,"messagesBlocked":[],"messagesDelivered":[]}`,
 	} {
 		f.Add([]byte(odd))
