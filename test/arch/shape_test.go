@@ -2,8 +2,10 @@ package arch_test
 
 import (
 	"go/ast"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 )
 
@@ -57,6 +59,27 @@ func TestEveryPackageHasOneComment(t *testing.T) {
 	for dir, n := range comments {
 		if n != 1 {
 			t.Errorf("%s has %d package comments", dir, n)
+		}
+	}
+}
+
+// generated is the path of an input that has the name the fuzzer gave it.
+var generated = regexp.MustCompile(`/testdata/fuzz/\w+/[0-9a-f]{16}$`)
+
+// TestFuzzInputsAreNamed: an input that is kept failed once, and its name says which property it broke.
+func TestFuzzInputsAreNamed(t *testing.T) {
+	t.Parallel()
+	if !generated.MatchString("pkg/job/testdata/fuzz/FuzzParse/407bb25947ba7ff1") || generated.MatchString("pkg/job/testdata/fuzz/FuzzParse/zero_before_pass") {
+		t.Error("a generated name is not told from words")
+	}
+	for _, top := range []string{"pkg", "services", "test"} {
+		if err := filepath.WalkDir(filepath.Join(root, top), func(path string, _ fs.DirEntry, err error) error {
+			if generated.MatchString(filepath.ToSlash(path)) {
+				t.Errorf("%s: name it after the property it breaks, or make it a seed (f.Add) and delete it", path)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
