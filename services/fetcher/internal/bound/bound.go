@@ -20,6 +20,8 @@ const (
 	Progress = 1 << 10
 	// Headers is in bytes.
 	Headers = 64 << 10
+	// Members is how many members the outer object may have.
+	Members = 1000
 	// Key is the length of a key beside the arrays, bytes.
 	Key = 64 << 10
 	// Envelope is what is kept of the members around the entries of a list, bytes.

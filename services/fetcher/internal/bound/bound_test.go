@@ -23,6 +23,7 @@ func TestTheTableIsTrue(t *testing.T) {
 		"records in an answer":                         grouped(bound.Records),
 		"time from the headers to the end of the body": fmt.Sprintf("%d min", bound.Time/time.Minute),
 		fmt.Sprintf("time in which %d KiB of the body has to arrive", bound.Progress>>10): "`TAP_IDLE_TIMEOUT`",
+		"members of the outer object":                             fmt.Sprint(bound.Members),
 		"bytes of the headers":                                    fmt.Sprintf("%d KiB", bound.Headers>>10),
 		"bytes of a key beside the arrays":                        fmt.Sprintf("%d KiB", bound.Key>>10),
 		"bytes of a record, or of an answer about one id":         fmt.Sprintf("%d MiB | the record goes to DEAD in pieces, %d at most", bound.Record>>20, bound.Pieces+1),

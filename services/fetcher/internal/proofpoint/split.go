@@ -102,11 +102,13 @@ func (s *splitter) envelope() error {
 	if err := s.expect('{'); err != nil {
 		return err
 	}
-	for first := true; ; first = false {
+	for n := 0; ; n++ {
 		c, err := s.token()
-		switch {
+		switch first := n == 0; {
 		case err != nil:
 			return err
+		case n > bound.Members:
+			return fmt.Errorf("%w: more than %d members", errTooMuch, bound.Members)
 		case c == '}':
 			s.pos++
 			return nil
