@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -9,14 +8,20 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 )
 
-// User is one user of the NATS server and what it may do there: subjects that it may
-// publish on, and those that it may subscribe to.
-type User struct {
-	Name               string
-	Publish, Subscribe []string
+// Right is one thing that a user may do: subjects on which it may publish. Wherever such a request may name a subject
+// for the answer, [UsersConf] sees to it that the answer reaches the user and nothing else.
+type Right struct {
+	Does     string // verb and object, for the table of docs/security.md
+	Subjects []string
 }
 
-// UserAdmin may do everything to the streams: it is who runs tapctl.
+// User is one user of the NATS server and what it may do there.
+type User struct {
+	Name   string
+	Rights []Right
+}
+
+// UserAdmin may do everything to the streams: it makes them and restores them.
 const UserAdmin = "admin"
 
 // Users lists all users in flow order, each with what its work takes and nothing beyond: a
@@ -24,32 +29,74 @@ const UserAdmin = "admin"
 // away. Streams, consumers and buckets are made by the admin.
 func Users() []User {
 	return []User{
-		{UserAdmin, []string{">"}, []string{">"}},
+		{UserAdmin, []Right{{Does: "do everything to streams, consumers and buckets", Subjects: []string{">"}}}},
 		service("scheduler",
-			[]string{"job.*.live.>", "job.*.sweep.>", "job.*.backfill.>", "job.*.aside.>", "job.*.list.>"},
-			lookAt(StreamRaw, StreamEvents, StreamDead), readAny(StreamRaw, StreamEvents, StreamDead), giveUp(StreamRaw, StreamEvents),
+			publish("plan jobs", lanes(job.Live, job.Sweep, job.Backfill, job.Aside, job.List)...),
+			look(StreamRaw, StreamEvents, StreamDead), read(StreamRaw, StreamEvents, StreamDead), giveUp(StreamRaw, StreamEvents),
 			lookAtConsumers(ConsumerEnricher, ConsumerExpander, ConsumerShipper),
-			read(BucketState, BucketLedger, BucketQuota, BucketReplay), lookAt("KV_"+BucketSeen, "KV_"+BucketKnown), write(BucketState, ">"), write(BucketLedger, "plan.>"), write(BucketQuota, ">")),
+			look(bucketStreams(BucketState, BucketLedger, BucketQuota, BucketReplay, BucketSeen, BucketKnown)...),
+			read(bucketStreams(BucketState, BucketLedger, BucketQuota, BucketReplay)...),
+			write(BucketState, ">"), write(BucketLedger, "plan.>"), write(BucketQuota, ">")),
 		service("fetcher",
-			[]string{rawPrefix + ">", markPrefix + ">", "job.*.retry.>", deadPrefix + "*.fetcher.>"},
-			lookAt(StreamRaw), readAny(StreamRaw), consume(fetcherConsumers()...),
-			read(BucketQuota, BucketLedger, BucketSeen, BucketState, BucketKnown), write(BucketQuota, ">"), write(BucketLedger, "read.>"),
-			write(BucketSeen, ">"), write(BucketKnown, ">"), write(BucketState, "alarm.*.*.fetcher"), write(BucketState, "heartbeat.*.fetcher.>"), write(BucketState, "shape.>")),
+			publish("store records and markers", rawPrefix+">", markPrefix+">"), publish("order retries", lanes(job.Retry)...), bury("fetcher"),
+			look(StreamRaw), read(StreamRaw), consume(fetcherConsumers()...),
+			look(bucketStreams(BucketQuota, BucketLedger, BucketSeen, BucketState, BucketKnown)...),
+			read(bucketStreams(BucketQuota, BucketLedger, BucketSeen, BucketState, BucketKnown)...),
+			write(BucketQuota, ">"), write(BucketLedger, "read.>"), write(BucketSeen, ">"), write(BucketKnown, ">"),
+			write(BucketState, "alarm.*.*.fetcher", "heartbeat.*.fetcher.>", "shape.>")),
 		service("enricher",
-			append(expansions(), eventPrefix+">", deadPrefix+"*.enricher.>"),
-			consumeAll(StreamRaw), readAny(StreamEvents),
-			read(BucketLedger, BucketKnown, BucketReplay, BucketState), write(BucketState, "alarm.*.*.enricher"), write(BucketState, "heartbeat.*.enricher.>"), write(BucketLedger, "made.>"), write(BucketLedger, "want.>"), write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
+			publish("order answers about ids", lanes(job.Expand, job.Forensics1, job.Forensics2, job.Forensics3, job.Forensics4)...),
+			publish("store rows of the tables there are", tables()...), bury("enricher"),
+			consumeAll(StreamRaw), read(StreamEvents),
+			look(bucketStreams(BucketLedger, BucketKnown, BucketReplay, BucketState)...), read(bucketStreams(BucketLedger, BucketKnown, BucketReplay, BucketState)...),
+			write(BucketState, "alarm.*.*.enricher", "heartbeat.*.enricher.>"), write(BucketLedger, "made.>", "want.>"),
+			write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
 		service("shipper",
-			[]string{deadPrefix + "*.shipper.>"},
-			consumeAll(StreamEvents),
-			read(BucketLedger, BucketState, BucketReplay), write(BucketLedger, "sent.>"), write(BucketState, "alarm.*.*.shipper"), write(BucketState, "heartbeat.*.shipper.>"), write(BucketReplay, ">")),
+			bury("shipper"), consumeAll(StreamEvents),
+			look(bucketStreams(BucketLedger, BucketState, BucketReplay)...), read(bucketStreams(BucketLedger, BucketState, BucketReplay)...),
+			write(BucketLedger, "sent.>"), write(BucketState, "alarm.*.*.shipper", "heartbeat.*.shipper.>"), write(BucketReplay, ">")),
 	}
 }
 
-// service makes the user of a stage. Its answers come to an inbox that no other user can
-// listen to.
-func service(name string, publish []string, more ...[]string) User {
-	return User{name, append(publish, slices.Concat(more...)...), []string{inboxPrefix + name + ".>"}}
+// service makes the user of a stage. The sums of the account are in it because of the server: an account that does not import
+// them gets an import of the whole API from it, which then answers beside ours that there are no streams.
+func service(name string, rights ...Right) User {
+	return User{name, append(rights, publish("see how much all streams take", "$JS.API.INFO"))}
+}
+
+// Publish lists the subjects on which a user may publish.
+func (u User) Publish() []string {
+	var subjects []string
+	for _, r := range u.Rights {
+		subjects = append(subjects, r.Subjects...)
+	}
+	return subjects
+}
+
+// Subscribe lists the subjects to which a user may listen: its own answers. No other user can listen to them.
+func (u User) Subscribe() []string {
+	if u.Name == UserAdmin {
+		return []string{">"}
+	}
+	return []string{inboxPrefix + u.Name + ".>"}
+}
+
+func publish(does string, subjects ...string) Right { return Right{Does: does, Subjects: subjects} }
+
+func lanes(names ...string) []string { return around("job.*.", names, ".>") }
+
+// tables are those of the product. A row for another one would reach a table of the customer that Tapline has no business with.
+func tables() []string {
+	var names []string
+	for _, f := range feed.All() {
+		names = append(names, f.Table())
+	}
+	return around(eventPrefix+"*.", names, "")
+}
+
+// bury lets a stage store dead letters of its own.
+func bury(stage string) Right {
+	return publish("store dead letters of the "+stage, deadPrefix+"*."+stage+".>")
 }
 
 func fetcherConsumers() []Consumer {
@@ -58,98 +105,64 @@ func fetcherConsumers() []Consumer {
 	}, ForensicsConsumers(feed.CallThreatForensics), ForensicsConsumers(feed.CallCampaignForensics))
 }
 
-// expansions are the jobs that ids in records become.
-func expansions() []string {
-	var subjects []string
-	for _, lane := range []string{job.Expand, job.Forensics1, job.Forensics2, job.Forensics3, job.Forensics4} {
-		subjects = append(subjects, "job.*."+lane+".>")
+// look lets a user see the settings, the size and the subjects of streams.
+func look(streams ...string) Right {
+	return Right{Does: "look at " + strings.Join(streams, ", "), Subjects: around("$JS.API.STREAM.INFO.", streams, "")}
+}
+
+// read lets a user read messages of streams, whatever their subject.
+func read(streams ...string) Right {
+	return Right{
+		Does:     "read " + strings.Join(streams, ", "),
+		Subjects: slices.Concat(around("$JS.API.DIRECT.GET.", streams, ""), around("$JS.API.DIRECT.GET.", streams, ".>")),
 	}
-	return subjects
-}
-
-// lookAt lets a user see the settings and the size of streams.
-func lookAt(streams ...string) []string {
-	return prefixed("$JS.API.STREAM.INFO.", "", streams)
-}
-
-// readAny lets a user read single messages of streams, whatever their subject.
-func readAny(streams ...string) []string {
-	return slices.Concat(prefixed("$JS.API.DIRECT.GET.", "", streams), prefixed("$JS.API.DIRECT.GET.", ".>", streams))
 }
 
 // giveUp lets a user remove the history of streams. The server cannot bound how much: [Bus.GiveUp] does, so one user has
 // this right and no other.
-func giveUp(streams ...string) []string { return prefixed("$JS.API.STREAM.PURGE.", "", streams) }
+func giveUp(streams ...string) Right {
+	return Right{Does: "purge " + strings.Join(streams, ", "), Subjects: around("$JS.API.STREAM.PURGE.", streams, "")}
+}
 
 // lookAtConsumers lets a user see how far consumers are.
-func lookAtConsumers(consumers ...Consumer) []string {
-	var subjects []string
-	for _, c := range consumers {
-		subjects = append(subjects, "$JS.API.CONSUMER.INFO."+c.Stream+"."+c.Name)
+func lookAtConsumers(consumers ...Consumer) Right {
+	names := paths(consumers)
+	return Right{Does: "look at consumers " + strings.Join(names, ", "), Subjects: around("$JS.API.CONSUMER.INFO.", names, "")}
+}
+
+// consume lets a user take messages from consumers and settle them. The subject of an ack must begin with the stream: one
+// with a wildcard before it, as $JS.ACK.*.*.EVENTS.>, is also an ack of any other stream.
+func consume(consumers ...Consumer) Right {
+	names := paths(consumers)
+	return Right{
+		Does: "take and acknowledge messages of consumers " + strings.Join(names, ", "),
+		Subjects: slices.Concat(around("$JS.API.CONSUMER.INFO.", names, ""), around("$JS.API.CONSUMER.MSG.NEXT.", names, ""),
+			around("$JS.ACK.", names, ".>")),
 	}
-	return subjects
 }
 
-// consume lets a user take messages from consumers and settle them. The second form of the
-// subject of an ack is that of servers to come.
-func consume(consumers ...Consumer) []string {
-	subjects := lookAtConsumers(consumers...)
+// consumeAll lets a user take messages from every consumer of a stream that is its alone: orders to replay have one each.
+func consumeAll(stream string) Right { return consume(Consumer{Stream: stream, Name: "*"}) }
+
+// write lets a user write those keys of a bucket that filters select.
+func write(bucket string, filters ...string) Right {
+	return Right{Does: "write " + bucket + " " + strings.Join(filters, ", "), Subjects: around("$KV."+bucket+".", filters, "")}
+}
+
+func bucketStreams(names ...string) []string { return around("KV_", names, "") }
+
+func paths(consumers []Consumer) []string {
+	var names []string
 	for _, c := range consumers {
-		at := c.Stream + "." + c.Name
-		subjects = append(subjects, "$JS.API.CONSUMER.MSG.NEXT."+at, "$JS.ACK."+at+".>", "$JS.ACK.*.*."+at+".>")
+		names = append(names, c.Stream+"."+c.Name)
 	}
-	return subjects
+	return names
 }
 
-// consumeAll lets a user take messages from every consumer of a stream that is its alone.
-func consumeAll(stream string) []string { return consume(Consumer{Stream: stream, Name: "*"}) }
-
-// read lets a user read buckets.
-func read(buckets ...string) []string {
-	streams := prefixed("KV_", "", buckets)
-	return append(lookAt(streams...), readAny(streams...)...)
-}
-
-// write lets a user write those keys of a bucket that a filter selects.
-func write(bucket, filter string) []string { return []string{"$KV." + bucket + "." + filter} }
-
-func prefixed(prefix, suffix string, names []string) []string {
+func around(prefix string, names []string, suffix string) []string {
 	out := make([]string, len(names))
 	for i, name := range names {
 		out[i] = prefix + name + suffix
 	}
 	return out
-}
-
-// UsersConf is the part of a NATS server's configuration that makes the users, in an account
-// of their own beside the system's. Passwords come from passwords.conf beside it, one
-// line PASSWORD_<USER> = "..." for each user and for sys.
-func UsersConf() string {
-	var b strings.Builder
-	b.WriteString(`# Who may do what. Made by "tapctl users" from pkg/bus/access.go: change it there.
-
-include ./passwords.conf
-
-accounts {
-  SYS { users = [ { user: sys, password: $PASSWORD_SYS } ] }
-  TAPLINE {
-    jetstream: enabled
-    users = [
-`)
-	for _, u := range Users() {
-		fmt.Fprintf(&b, "      {\n        user: %s, password: $PASSWORD_%s\n        permissions {\n", u.Name, strings.ToUpper(u.Name))
-		list(&b, "publish", u.Publish)
-		list(&b, "subscribe", u.Subscribe)
-		b.WriteString("        }\n      }\n")
-	}
-	b.WriteString("    ]\n  }\n}\nsystem_account: SYS\n")
-	return b.String()
-}
-
-func list(b *strings.Builder, verb string, subjects []string) {
-	fmt.Fprintf(b, "          %s: [\n", verb)
-	for _, s := range subjects {
-		fmt.Fprintf(b, "            %q\n", s)
-	}
-	b.WriteString("          ]\n")
 }

@@ -93,10 +93,10 @@ func TestUsersMayDoTheirWorkOnly(t *testing.T) {
 	concrete := strings.NewReplacer("*", "x", ">", "x.y")
 	tries, inboxes := mastery(), []string(nil)
 	for _, u := range bus.Users()[1:] {
-		for _, pattern := range u.Publish {
+		for _, pattern := range u.Publish() {
 			tries = append(tries, concrete.Replace(pattern))
 		}
-		for _, pattern := range u.Subscribe {
+		for _, pattern := range u.Subscribe() {
 			inboxes = append(inboxes, concrete.Replace(pattern))
 		}
 	}
@@ -106,7 +106,7 @@ func TestUsersMayDoTheirWorkOnly(t *testing.T) {
 			g := newGuest(t, server, u.Name)
 			refused := 0
 			for _, subject := range tries {
-				if !allowed(u.Publish, subject) {
+				if !allowed(u.Publish(), subject) {
 					refused++
 				}
 				if err := g.Publish(subject, nil); err != nil {
@@ -124,17 +124,17 @@ func TestUsersMayDoTheirWorkOnly(t *testing.T) {
 			if refused < len(mastery()) {
 				t.Errorf("only %d of %d are to be refused", refused, len(tries))
 			}
-			last := tries[slices.IndexFunc(tries, func(s string) bool { return !allowed(u.Publish, s) })]
+			last := tries[slices.IndexFunc(tries, func(s string) bool { return !allowed(u.Publish(), s) })]
 			await(t, func() bool { return g.has(last) })
 			for _, subject := range tries {
-				if want := !allowed(u.Publish, subject); want {
+				if want := !allowed(u.Publish(), subject); want {
 					await(t, func() bool { return g.has(subject) })
 				} else if g.has(subject) {
 					t.Errorf("%s may not publish on %s, which its work takes", u.Name, subject)
 				}
 			}
 			for _, subject := range inboxes {
-				if !allowed(u.Subscribe, subject) {
+				if !allowed(u.Subscribe(), subject) {
 					await(t, func() bool { return g.has(subject) })
 				} else if g.has(subject) {
 					t.Errorf("%s may not listen to its own answers", u.Name)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -24,7 +26,7 @@ const (
 )
 
 // PublishDead stores a dead letter. The id says where its content comes from; a second publish
-// of the same from there within two hours is dropped. Every letter can be stored: words are cut to what a
+// of the same from there is dropped while DEAD has the first. Every letter can be stored: words are cut to what a
 // message may have, and a payload that is larger than a message may be is stored in pieces.
 func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) (err error) {
 	defer func() { b.writes.wrote(StreamDead, err) }()
@@ -48,27 +50,21 @@ func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id 
 	return nil
 }
 
+// publishDead gives the letter a subject of its own, which takes one message. A message id would be shorter, but a stream
+// knows the ids of all writers alike: a stage could use up the id of another one's letter, which would then be dropped.
 func (b *Bus) publishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error {
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return fmt.Errorf("encode dead letter %s: %w", id, err)
 	}
-	msg := message(ctx, deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()), data)
 	// A damaged stream gives sequences out again, so the place alone does not name a letter.
-	sum := sha256.Sum256(letter.GetPayload())
-	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(short(id)+"/"+hex.EncodeToString(sum[:8]))); err != nil {
+	sum := sha256.Sum256(slices.Concat([]byte(id), []byte{0}, letter.GetPayload()))
+	subject := deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()) + "." + hex.EncodeToString(sum[:12])
+	_, err = b.js.PublishMsg(ctx, message(ctx, subject, data), jetstream.WithExpectLastSequencePerSubject(0))
+	if err != nil && !errors.Is(conflict(err), ErrConflict) {
 		return fmt.Errorf("publish dead letter %s: %w", id, err)
 	}
 	return nil
-}
-
-// short is an id as it is, or one of bounded length made from it: the server keeps ids in memory for two hours.
-func short(id string) string {
-	if len(id) <= maxName {
-		return id
-	}
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:])
 }
 
 // tidy cuts what stands around the payload. The payload stays as it is.

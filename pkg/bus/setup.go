@@ -87,13 +87,8 @@ func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	// Buckets and seeds come before the streams: a crash in between leaves "no
 	// streams", and the next run is a first start again.
 	for _, cfg := range buckets(limits) {
-		if _, err := b.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
-			return fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
-		}
-		if cfg.Bucket == BucketSeen {
-			if err := b.allowBatches(ctx, cfg.Bucket); err != nil {
-				return err
-			}
+		if err := b.makeStream(ctx, cfg); err != nil {
+			return err
 		}
 		step.At("bus.bucket")
 	}
@@ -129,20 +124,6 @@ func (b *Bus) fresh(ctx context.Context, limits Limits) (bool, error) {
 		}
 	}
 	return fresh, nil
-}
-
-// allowBatches lets a bucket take several changes at once, which its own configuration cannot say.
-func (b *Bus) allowBatches(ctx context.Context, bucket string) error {
-	stream, err := b.js.Stream(ctx, "KV_"+bucket)
-	if err != nil {
-		return fmt.Errorf("look up bucket %s: %w", bucket, err)
-	}
-	cfg := stream.CachedInfo().Config
-	cfg.AllowAtomicPublish = true
-	if _, err := b.js.UpdateStream(ctx, cfg); err != nil {
-		return fmt.Errorf("let bucket %s take batches: %w", bucket, err)
-	}
-	return nil
 }
 
 func (b *Bus) plant(ctx context.Context, seeds []Seed) error {
@@ -205,15 +186,23 @@ func streams(l Limits) []jetstream.StreamConfig {
 	}
 }
 
-func buckets(l Limits) []jetstream.KeyValueConfig {
-	return []jetstream.KeyValueConfig{
-		{Bucket: BucketQuota, Description: "calls of the last 24 hours", History: 1, Replicas: l.Replicas},
-		{Bucket: BucketLedger, Description: "what became of every window", History: 1, TTL: ledgerHorizon, Compression: true, Replicas: l.Replicas},
-		{Bucket: BucketSeen, Description: "records published already", History: 1, TTL: seenHorizon, Replicas: l.Replicas},
-		{Bucket: BucketKnown, Description: "threats and campaigns that were asked for", History: 1, TTL: knownHorizon, Compression: true, Replicas: l.Replicas},
-		{Bucket: BucketReplay, Description: "orders to send rows again", History: 1, TTL: replayHorizon, Replicas: l.Replicas},
-		// Heartbeats expire, so it has to say for how long their traces stay.
-		{Bucket: BucketState, Description: "what is planned, and who runs", History: 5, Replicas: l.Replicas},
+// buckets are made as streams, because the client library would let one message empty a bucket: with it, whoever may write
+// one key may say that the value takes the place of all others (Nats-Rollup).
+func buckets(l Limits) []jetstream.StreamConfig {
+	bucket := func(name, description string, age time.Duration) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: bucketStream(name), Subjects: []string{"$KV." + name + ".>"}, Description: description,
+			MaxMsgsPerSubject: 1, MaxAge: age, Discard: jetstream.DiscardNew, DenyDelete: true, AllowDirect: true, Replicas: l.Replicas,
+		}
+	}
+	ledger, known := bucket(BucketLedger, "what became of every window", ledgerHorizon), bucket(BucketKnown, "threats and campaigns that were asked for", knownHorizon)
+	ledger.Compression, known.Compression = jetstream.S2Compression, jetstream.S2Compression
+	seen := bucket(BucketSeen, "records published already", seenHorizon)
+	seen.AllowAtomicPublish = true
+	state := bucket(BucketState, "what is planned, and who runs", 0)
+	state.MaxMsgsPerSubject = 5
+	return []jetstream.StreamConfig{
+		bucket(BucketQuota, "calls of the last 24 hours", 0), ledger, seen, known, bucket(BucketReplay, "orders to send rows again", replayHorizon), state,
 	}
 }
 

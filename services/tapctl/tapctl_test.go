@@ -109,7 +109,7 @@ func TestShowAndDead(t *testing.T) {
 		Subject string                  `json:"subject"`
 		Message struct{ Reason string } `json:"message"`
 	}
-	if err := json.Unmarshal([]byte(c.must("show", "dead", "1")), &shown); err != nil || shown.Message.Reason != "because" || shown.Subject != "dead.main.enricher.clicksBlocked" {
+	if err := json.Unmarshal([]byte(c.must("show", "dead", "1")), &shown); err != nil || shown.Message.Reason != "because" || !strings.HasPrefix(shown.Subject, "dead.main.enricher.clicksBlocked.") {
 		t.Errorf("%+v, %v", shown, err)
 	}
 	if code, _, stderr := c.run("show", "DEAD", "99"); code != 1 || stderr == "" {
