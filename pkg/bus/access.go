@@ -130,14 +130,18 @@ func lookAtConsumers(consumers ...Consumer) Right {
 	return Right{Does: "look at consumers " + strings.Join(names, ", "), Subjects: around("$JS.API.CONSUMER.INFO.", names, "")}
 }
 
-// consume lets a user take messages from consumers and settle them. The subject of an ack must begin with the stream: one
-// with a wildcard before it, as $JS.ACK.*.*.EVENTS.>, is also an ack of any other stream.
+// acks begin the subjects of acks: today's, and those of servers to come, which name domain and account before the stream. No
+// wildcard may stand before the stream: $JS.ACK.*.*.EVENTS.> is also an ack of any other stream.
+func acks(names []string) []string {
+	return append(around("$JS.ACK.", names, ".>"), around("$JS.ACK._."+accountHash+".", names, ".>")...)
+}
+
+// consume lets a user take messages from consumers and settle them.
 func consume(consumers ...Consumer) Right {
 	names := paths(consumers)
 	return Right{
-		Does: "take and acknowledge messages of consumers " + strings.Join(names, ", "),
-		Subjects: slices.Concat(around("$JS.API.CONSUMER.INFO.", names, ""), around("$JS.API.CONSUMER.MSG.NEXT.", names, ""),
-			around("$JS.ACK.", names, ".>")),
+		Does:     "take and acknowledge messages of consumers " + strings.Join(names, ", "),
+		Subjects: slices.Concat(around("$JS.API.CONSUMER.INFO.", names, ""), around("$JS.API.CONSUMER.MSG.NEXT.", names, ""), acks(names)),
 	}
 }
 

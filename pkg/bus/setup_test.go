@@ -196,3 +196,42 @@ func TestSetupTriesTheServer(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingEmptiesABucket: a value that takes the place of all others is refused, also in a bucket that an older version made.
+func TestNothingEmptiesABucket(t *testing.T) {
+	t.Parallel()
+	server := bustest.Server(t)
+	nc, err := nats.Connect("", nats.InProcessServer(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: bus.BucketState, History: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "$KV.STATE.main.siem", []byte("planned")); err != nil {
+		t.Fatal(err)
+	}
+	b := bustest.Connect(t, server)
+	for range 2 {
+		if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	msg := nats.NewMsg("$KV.STATE.alarm.main.x.shipper")
+	msg.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupAll)
+	if _, err := js.PublishMsg(t.Context(), msg); err == nil || !strings.Contains(err.Error(), "rollup not permitted") {
+		t.Errorf("rollup: %v", err)
+	}
+	bucket, err := b.Bucket(t.Context(), bus.BucketState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := bucket.Get(t.Context(), "main.siem"); err != nil || string(e.Value) != "planned" {
+		t.Errorf("what was there: %q, %v", e.Value, err)
+	}
+}

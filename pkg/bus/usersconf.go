@@ -10,6 +10,10 @@ import (
 // account is where the streams are. The server names folders after it: another name is another, empty store.
 const account = "TAPLINE"
 
+// accountHash is how a server spells the account in the subject of an ack, from the format on that its feature flag
+// js_ack_fc_v2 turns on.
+const accountHash = "MPQSSCvO"
+
 // ownAccount is the account of a user that may not do everything.
 func ownAccount(user string) string { return strings.ToUpper(user) }
 

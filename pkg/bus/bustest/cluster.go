@@ -94,14 +94,17 @@ type node struct {
 
 func (n node) name() string { return "node-" + strconv.Itoa(n.Index) }
 
-func (n node) start() (*server.Server, error) {
-	var routes []*url.URL
+func (n node) routes() (routes []*url.URL) {
 	for _, port := range n.Routes {
 		routes = append(routes, &url.URL{Scheme: "nats-route", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
 	}
+	return routes
+}
+
+func (n node) start() (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName: n.name(), JetStream: true, StoreDir: n.Dir, Host: "127.0.0.1", Port: n.Port, NoSigs: true, NoLog: true,
-		Cluster: server.ClusterOpts{Name: "tapline", Host: "127.0.0.1", Port: n.Routes[n.Index]}, Routes: routes,
+		Cluster: server.ClusterOpts{Name: "tapline", Host: "127.0.0.1", Port: n.Routes[n.Index]}, Routes: n.routes(),
 		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package bustest
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,13 +15,14 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 )
 
-// Guarded is a server that knows users, as the configuration files of a deployment make it.
+// Guarded is a server, or some, that knows users, as the configuration files of a deployment make it.
 type Guarded struct {
 	Options *server.Options // as read from the files, but for addresses and directories
-	ns      *server.Server
-	url     string
+	ns      []*server.Server
+	urls    []string
 	dir     string
 	main    string // the file that includes the others
+	certs   string // folder
 }
 
 // StartGuarded starts a server from the nats.conf and the users.conf of a folder. It
@@ -38,41 +40,87 @@ func StartEncrypted(tb testing.TB, folder, certs string) *Guarded {
 
 func startGuarded(tb testing.TB, folder, main, certs string) *Guarded {
 	tb.Helper()
-	g := &Guarded{dir: Dir(tb), main: main}
-	for _, name := range []string{"nats.conf", "users.conf", main} {
+	g := configured(tb, folder, main, certs)
+	g.Options = g.load(tb)
+	g.start(tb, g.Options)
+	return g
+}
+
+// StartGuardedCluster starts three servers.
+func StartGuardedCluster(tb testing.TB, folder string) *Guarded {
+	tb.Helper()
+	g := configured(tb, folder, "nats.conf", "")
+	routes := ports(tb, nodes)
+	for i := range nodes {
+		opts, n := g.load(tb), node{Index: i, Routes: routes}
+		opts.ServerName, opts.StoreDir = n.name(), filepath.Join(g.dir, n.name())
+		opts.Cluster, opts.Routes = server.ClusterOpts{Name: "tapline", Host: "127.0.0.1", Port: routes[i]}, n.routes()
+		g.Options = opts
+		g.start(tb, opts)
+	}
+	return g
+}
+
+func configured(tb testing.TB, folder, main, certs string) *Guarded {
+	tb.Helper()
+	g := &Guarded{dir: Dir(tb), main: main, certs: certs}
+	g.configure(tb, folder)
+	g.setPasswords(tb, nil)
+	return g
+}
+
+// configure takes the files of a folder, for the next start.
+func (g *Guarded) configure(tb testing.TB, folder string) {
+	tb.Helper()
+	for _, name := range []string{"nats.conf", "users.conf", g.main} {
 		data, err := os.ReadFile(filepath.Join(folder, name)) //nolint:gosec // the test names the folder
 		if err != nil {
 			tb.Fatal(err)
 		}
-		g.write(tb, name, strings.ReplaceAll(string(data), "/etc/nats/tls/", certs+"/"))
+		g.write(tb, name, strings.ReplaceAll(string(data), "/etc/nats/tls/", g.certs+"/"))
 	}
-	g.setPasswords(tb, nil)
-	opts := g.load(tb)
+}
+
+func (g *Guarded) start(tb testing.TB, opts *server.Options) {
+	tb.Helper()
 	ns, err := server.NewServer(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ns.Start()
-	tb.Cleanup(func() {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-	})
-	if !ns.ReadyForConnections(30 * time.Second) {
+	tb.Cleanup(func() { end(ns) })
+	if len(opts.Routes) == 0 && !ns.ReadyForConnections(30*time.Second) {
 		tb.Fatal("the server does not become ready")
 	}
-	g.Options, g.url, g.ns = opts, ns.ClientURL(), ns
-	return g
+	g.ns, g.urls = append(g.ns, ns), append(g.urls, ns.ClientURL())
+}
+
+func end(ns *server.Server) {
+	ns.Shutdown()
+	ns.WaitForShutdown()
+}
+
+// Restart ends the server and starts it again at the same address, with the files of a folder.
+func (g *Guarded) Restart(tb testing.TB, folder string) {
+	tb.Helper()
+	port := g.ns[0].Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on TCP
+	end(g.ns[0])
+	g.configure(tb, folder)
+	g.setPasswords(tb, nil)
+	g.ns, g.urls, g.Options = nil, nil, g.load(tb)
+	g.Options.Port = port
+	g.start(tb, g.Options)
 }
 
 // Drop ends the connections of all clients, which connect anew.
 func (g *Guarded) Drop(tb testing.TB) {
 	tb.Helper()
-	conns, err := g.ns.Connz(nil)
+	conns, err := g.ns[0].Connz(nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for _, c := range conns.Conns {
-		_ = g.ns.DisconnectClientByID(c.Cid) // one that is gone already is gone
+		_ = g.ns[0].DisconnectClientByID(c.Cid) // one that is gone already is gone
 	}
 }
 
@@ -91,7 +139,7 @@ func (g *Guarded) load(tb testing.TB) *server.Options {
 func (g *Guarded) Reload(tb testing.TB, passwords map[string]string) {
 	tb.Helper()
 	g.setPasswords(tb, passwords)
-	if err := g.ns.ReloadOptions(g.load(tb)); err != nil {
+	if err := g.ns[0].ReloadOptions(g.load(tb)); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -122,5 +170,5 @@ func (g *Guarded) write(tb testing.TB, name, text string) {
 
 // As is how a user connects.
 func (g *Guarded) As(user string) bus.Config {
-	return bus.Config{URL: g.url, User: user, Password: config.Secret(user)}
+	return bus.Config{URL: strings.Join(g.urls, ","), User: user, Password: config.Secret(user)}
 }
