@@ -53,7 +53,7 @@ func New(c Config) (*Client, error) {
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2: true, ResponseHeaderTimeout: c.Timeout, IdleConnTimeout: 25 * time.Second,
+		ForceAttemptHTTP2: true, ResponseHeaderTimeout: c.Timeout, IdleConnTimeout: 25 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 	}
 	return &Client{cfg: c, now: time.Now, http: &http.Client{
 		Transport: transport,

@@ -1,6 +1,7 @@
 package tapctl
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,12 +38,26 @@ messages by these, and anything else as it is. The keys that begin with @ are mi
 	return cmd
 }
 
+// maxResponse bounds what is read, bytes: no response of Proofpoint comes near it.
+const maxResponse = 1 << 30
+
 func read(name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(os.Stdin) //nolint:wrapcheck // the caller names the file
+	f := os.Stdin
+	if name != "-" {
+		var err error
+		if f, err = os.Open(name); err != nil { //nolint:gosec // the caller names the file, and wants it read
+			return nil, err //nolint:wrapcheck // the caller names the file
+		}
+		defer f.Close()
 	}
-	return os.ReadFile(name) //nolint:wrapcheck,gosec // the caller names the file, and wants it read
+	text, err := io.ReadAll(io.LimitReader(f, maxResponse+1))
+	if err == nil && len(text) > maxResponse {
+		err = errLongResponse
+	}
+	return text, err
 }
+
+var errLongResponse = errors.New("has more than 1 GiB: want one response of Proofpoint")
 
 func (t *tool) rows(text []byte, members bool) error {
 	own, err := flatten.Members(text)

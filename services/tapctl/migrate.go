@@ -153,7 +153,10 @@ func (m *migration) plan() error {
 // copy plans the copy of a certificate for compose.
 func (m *migration) copy(c devoconf.Certificate, mode fs.FileMode) error {
 	name := map[string]string{"DEVO_CHAIN_FILE": "chain.crt", "DEVO_CERT_FILE": "domain.crt", "DEVO_KEY_FILE": "domain.key"}[c.Variable]
-	data, err := os.ReadFile(c.Path)
+	data, err := readConfig(c.Path) // a certificate has some thousand bytes
+	if err == nil && len(data) > 1<<20 {
+		return config.Invalid(c.Variable, c.Path, "is larger than 1 MiB: want a certificate or key in PEM")
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		m.Notes = append(m.Notes, devoconf.Note{Key: c.Variable, Text: "is not there to be copied: " + c.Path + "; put it into secrets/devo/" + name})
 		return nil

@@ -194,6 +194,22 @@ func writeFile(path string, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
+// maxManifest bounds the list of a backup, bytes: it has a dozen parts.
+const maxManifest = 4 << 20
+
+func readManifest(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the folder
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err == nil && len(data) > maxManifest {
+		err = fmt.Errorf("%w: it has more than %d bytes", ErrDamaged, maxManifest)
+	}
+	return data, err
+}
+
 // Open reads the manifest of a backup and checks every file against it.
 func Open(dir string) (*Manifest, error) { return open(dir, nil) }
 
@@ -212,7 +228,7 @@ func Unlock(dir string, by Means) (*Manifest, []age.Identity, error) {
 
 // open decrypts, too, unless there is no list of identities.
 func open(dir string, ids []age.Identity) (*Manifest, error) {
-	data, err := os.ReadFile(filepath.Join(dir, manifestName)) //nolint:gosec // the operator names the folder
+	data, err := readManifest(filepath.Join(dir, manifestName))
 	if err != nil {
 		return nil, fmt.Errorf("%w in %s, or an incomplete one: %w", ErrNoBackup, dir, err)
 	}
