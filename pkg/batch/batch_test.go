@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"github.com/tapline/tapline/pkg/alloctest"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -137,16 +138,18 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("z\x03\x01\x00xz\x03\x01\x00x")) // packed twice
 	f.Add(batch.Pack(nil, batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "a.b", Events: []batch.Event{{JSON: bytes.Repeat([]byte("x"), 999)}}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var e batch.Events
-		if err := batch.DecodeEvents(data, &e); err != nil && !errors.Is(err, batch.ErrMalformed) {
-			t.Errorf("events: %v", err)
-		}
-		var r batch.Raw
-		if err := batch.DecodeRaw(data, &r); err != nil && !errors.Is(err, batch.ErrMalformed) {
-			t.Errorf("raw: %v", err)
-		}
-		if _, err := batch.Unpack(data); err != nil && !errors.Is(err, batch.ErrMalformed) {
-			t.Errorf("unpack: %v", err)
-		}
+		alloctest.Linear(t, len(data), 4, 64<<20, func() { // three times the longest that may be unpacked
+			var e batch.Events
+			if err := batch.DecodeEvents(data, &e); err != nil && !errors.Is(err, batch.ErrMalformed) {
+				t.Errorf("events: %v", err)
+			}
+			var r batch.Raw
+			if err := batch.DecodeRaw(data, &r); err != nil && !errors.Is(err, batch.ErrMalformed) {
+				t.Errorf("raw: %v", err)
+			}
+			if _, err := batch.Unpack(data); err != nil && !errors.Is(err, batch.ErrMalformed) {
+				t.Errorf("unpack: %v", err)
+			}
+		})
 	})
 }

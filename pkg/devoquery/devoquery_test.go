@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/tapline/tapline/pkg/alloctest"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/devoquery"
 )
@@ -226,9 +227,11 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`["a`))  // a text does not end
 	f.Add([]byte(`{"e"`)) // ends behind the name of an error
 	f.Fuzz(func(t *testing.T, data []byte) {
-		client := devoquery.Reader(bytes.NewReader(data))
-		if err := client(func([]byte) error { return nil }); err != nil && !errors.Is(err, devoquery.ErrBroken) {
-			t.Errorf("%v", err)
-		}
+		alloctest.Linear(t, len(data), 16, 1<<20, func() {
+			client := devoquery.Reader(bytes.NewReader(data))
+			if err := client(func([]byte) error { return nil }); err != nil && !errors.Is(err, devoquery.ErrBroken) {
+				t.Errorf("%v", err)
+			}
+		})
 	})
 }

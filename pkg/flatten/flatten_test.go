@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 
+	"github.com/tapline/tapline/pkg/alloctest"
 	"github.com/tapline/tapline/pkg/flatten"
 	"github.com/tapline/tapline/pkg/jsonline"
 )
@@ -177,6 +178,9 @@ func FuzzReport(f *testing.F) {
 	f.Add([]byte(`{[`))    // a name that is no string
 	f.Add([]byte(`{"a":`)) // ends before a value
 	f.Fuzz(func(t *testing.T, response []byte) {
+		alloctest.Linear(t, len(response), 256, 1<<20, func() {
+			_ = flatten.Options{}.Report(response, func(int, flatten.Row) error { return nil })
+		})
 		again := 0
 		for range 2 { // the rows are a function of the text
 			count := 0

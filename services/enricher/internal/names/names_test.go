@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tapline/tapline/pkg/alloctest"
 	"github.com/tapline/tapline/services/enricher/internal/names"
 )
 
@@ -59,8 +60,11 @@ func FuzzNames(f *testing.F) {
 				t.Fatalf("a threat without an id in %q", text)
 			}
 		}
-		_, _ = names.Members(text)
-		_, _ = names.Emails(text)
+		alloctest.Linear(t, len(text), 64, 1<<20, func() {
+			_, _ = names.In(text)
+			_, _ = names.Members(text)
+			_, _ = names.Emails(text)
+		})
 	})
 }
 
