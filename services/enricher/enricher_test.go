@@ -23,14 +23,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run starts an enricher that ends with the test.
-func run(t *testing.T, b *bus.Bus, environ ...string) {
+// run starts an enricher that ends with the test, and gives its metrics.
+func run(t *testing.T, b *bus.Bus, environ ...string) *prometheus.Registry {
 	t.Helper()
 	var c enricher.Config
 	if err := config.Load(&c, environ); err != nil {
 		t.Fatal(err)
 	}
-	e := enricher.New(c, enricher.Deps{Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	r := prometheus.NewRegistry()
+	e := enricher.New(c, enricher.Deps{Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: r})
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
@@ -40,6 +41,7 @@ func run(t *testing.T, b *bus.Bus, environ ...string) {
 			t.Error(err)
 		}
 	})
+	return r
 }
 
 // publish stores a window of batches.

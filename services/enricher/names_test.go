@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/replay"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -248,5 +249,65 @@ func TestWishesAreToldApart(t *testing.T) {
 	}
 	if len(keys) != 6 {
 		t.Errorf("%d keys: %v", len(keys), keys)
+	}
+}
+
+// answers is the bucket KNOWN with what was asked in memory.
+type answers map[string]bus.Entry
+
+func (a answers) Get(_ context.Context, key string) (bus.Entry, error) {
+	entry, ok := a[key]
+	if !ok {
+		return entry, bus.ErrNotFound
+	}
+	return entry, nil
+}
+
+func (a answers) Update(_ context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	a[key] = bus.Entry{Value: value, Revision: revision + 1}
+	return revision + 1, nil
+}
+
+// TestWhichWishesAreCovered: by an answer that is young enough and about just this; a report is asked for once, unless its campaign has changed.
+func TestWhichWishesAreCovered(t *testing.T) {
+	t.Parallel()
+	early, late := timestamppb.New(noon.Add(-30*time.Hour)), timestamppb.New(noon.Add(-20*time.Hour))
+	plain, of, updated := &taplinev1.Target{Id: "x"}, &taplinev1.Target{Id: "x", Campaign: "c"}, &taplinev1.Target{Id: "x", Updated: late}
+	for name, c := range map[string]struct {
+		known *taplinev1.Target // what was asked 25 hours ago, which is too old, or an hour ago
+		young bool
+		wish  *wish
+		want  known.Verdict
+	}{
+		"a new threat":                   {nil, false, &wish{call: feed.CallThreat, target: plain}, known.New},
+		"a threat of late":               {plain, true, &wish{call: feed.CallThreat, target: plain}, known.Covered},
+		"a threat of long ago":           {plain, false, &wish{call: feed.CallThreat, target: plain}, known.Changed},
+		"now of a campaign":              {plain, true, &wish{call: feed.CallThreat, target: of}, known.Linked},
+		"a new member":                   {nil, false, &wish{call: feed.CallThreat, target: of, link: true}, known.Covered},
+		"a member that is known":         {plain, false, &wish{call: feed.CallThreat, target: of, link: true}, known.Linked},
+		"a member that is linked":        {of, false, &wish{call: feed.CallThreat, target: of, link: true}, known.Covered},
+		"a new report":                   {nil, false, &wish{call: feed.CallCampaignForensics, target: plain, level: 1}, known.New},
+		"a report of long ago":           {plain, false, &wish{call: feed.CallCampaignForensics, target: plain, level: 1}, known.Covered},
+		"a report of a changed campaign": {&taplinev1.Target{Id: "x", Updated: early}, true, &wish{call: feed.CallCampaignForensics, target: updated, level: 1}, known.Changed},
+		"a campaign of long ago":         {plain, false, &wish{call: feed.CallCampaign, target: plain}, known.Changed},
+	} {
+		x, _ := searcher(feed.Selection{})
+		x.recent = newRecent()
+		at := noon
+		x.known = known.Open(answers{}, "main", known.Config{Refresh: 24 * time.Hour}, func() time.Time { return at })
+		if c.known != nil {
+			at = noon.Add(map[bool]time.Duration{true: -time.Hour, false: -25 * time.Hour}[c.young])
+			if err := x.known.Settle(t.Context(), c.wish.call, "x", 7, c.known); err != nil {
+				t.Fatal(err)
+			}
+			at = noon
+		}
+		if got, err := x.verdict(t.Context(), c.wish.key(), c.wish); err != nil || got != c.want {
+			t.Errorf("%s: %v, %v; want %v", name, got, err, c.want)
+		}
+		x.recent.add(c.wish.key(), noon)
+		if got, err := x.verdict(t.Context(), c.wish.key(), c.wish); err != nil || got != known.Covered {
+			t.Errorf("%s, ordered a moment ago: %v, %v", name, got, err)
+		}
 	}
 }

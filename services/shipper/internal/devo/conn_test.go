@@ -33,6 +33,9 @@ func TestSilenceIsNoConsent(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := state(t, c, func(s said) bool { return s.acked >= c.cipher.given() })
+			if before.acked != c.cipher.given() {
+				t.Errorf("%d bytes are acknowledged of %d", before.acked, c.cipher.given())
+			}
 			if err := object(peer); err != nil {
 				t.Fatal(err)
 			}
