@@ -299,3 +299,37 @@ func TestKeys(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestWhatIsForgottenIsNew: it is asked for as at first, and so is what is as old as the refresh period.
+func TestWhatIsForgottenIsNew(t *testing.T) {
+	t.Parallel()
+	m, clock := open(t)
+	target := &taplinev1.Target{Id: "t1"}
+	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		pass time.Duration
+		want known.Verdict
+	}{{24*time.Hour - 1, known.Covered}, {1, known.Changed}} {
+		clock.pass(c.pass)
+		if got, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || got != c.want {
+			t.Errorf("%v, %v, want %v", got, err, c.want)
+		}
+	}
+	if _, err := m.Release(t.Context(), feed.CallThreat, "t1", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Forget(t.Context(), feed.CallThreat, "t1"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || got != known.New {
+		t.Errorf("%v, %v", got, err)
+	}
+	if n, err := m.Release(t.Context(), feed.CallThreat, "t1", true); err != nil || n != 1 {
+		t.Errorf("%d failures, %v", n, err)
+	}
+	if claimed, err := m.Claim(t.Context(), feed.CallThreat, target, "job"); err != nil || claimed.Hash != 7 {
+		t.Errorf("%+v, %v: the content was published", claimed, err)
+	}
+}

@@ -51,12 +51,14 @@ func TestDeadLettersAreAnAlarm(t *testing.T) {
 		letter := &taplinev1.DeadLetter{Tenant: "main", Stage: "enricher", Feed: "clicksBlocked", Reason: fmt.Sprintf("not an object: byte %d", i), Payload: []byte{byte(i)}}
 		switch i {
 		case 3:
-			letter.Reason = "too large"
+			letter.Reason, letter.Part = "too large", 1
 		case 4:
 			letter.Tenant = "other"
 		}
 		s.must(s.b.PublishDead(t.Context(), letter, fmt.Sprint(i)))
 	}
+	more := &taplinev1.DeadLetter{Tenant: "main", Stage: "enricher", Feed: "clicksBlocked", Reason: "too large", Part: 2} // of the same record
+	s.must(s.b.PublishDead(t.Context(), more, "more"))
 	start(t, s.b, still, "TAP_START_TIME=1h")
 	poll(t, func() bool {
 		return strings.HasPrefix(s.alarm(alarm.Dead), "4 dead letters in the last day: 3 enricher: not an object, 1 enricher: too large;")
