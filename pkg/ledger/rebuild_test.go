@@ -93,7 +93,7 @@ func days(t *testing.T) *streams {
 	letter("shipper", "EVENTS/2", feed.Campaigns, 5)
 	clicks := batch.Events{Tenant: "main", Table: table, Feed: string(feed.ClicksBlocked), JobID: minute(0), SourceSequence: 1}
 	again, stranger := clicks, clicks
-	again.ReprocessID, stranger.JobID = "r", "no job"
+	again.ReprocessID, stranger.JobID = "r", "none"
 	s.events(t, 1, &clicks, 1)
 	of := func(f feed.Feed, part uint32, extra int64) *batch.Events {
 		return &batch.Events{Tenant: "main", Table: f.Table(), Feed: string(feed.Campaigns), JobID: report, SourceSequence: 7, Part: part, Extra: extra}
