@@ -2,7 +2,6 @@ package bus
 
 import (
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -27,7 +26,7 @@ type Config struct {
 func (c Config) Validate() error {
 	for one := range strings.SplitSeq(c.URL, ",") {
 		if u, err := url.Parse(strings.TrimSpace(one)); err != nil || u.Host == "" {
-			return config.Invalid("NATS_URL", redactURL(c.URL), "want nats://host:port or tls://host:port, or several of them with commas")
+			return config.Invalid("NATS_URL", c.URL, "want nats://host:port or tls://host:port, or several of them with commas")
 		}
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
@@ -39,23 +38,11 @@ func (c Config) Validate() error {
 // password is the password of now.
 func (c Config) password() string {
 	if c.PasswordFile != "" {
-		if data, err := os.ReadFile(c.PasswordFile); err == nil {
-			return strings.TrimRight(string(data), "\r\n")
+		if password, err := config.ReadSecret(c.PasswordFile); err == nil {
+			return password
 		}
 	}
 	return c.Password.Reveal()
-}
-
-func redactURL(raw string) string {
-	var shown []string
-	for one := range strings.SplitSeq(raw, ",") {
-		u, err := url.Parse(strings.TrimSpace(one))
-		if err != nil {
-			return config.Redacted
-		}
-		shown = append(shown, u.Redacted())
-	}
-	return strings.Join(shown, ",")
 }
 
 // Limits bounds what the streams keep, and how long a message may be in work.

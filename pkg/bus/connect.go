@@ -53,11 +53,11 @@ func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus
 			return nil, &config.ProblemError{Variable: "NATS_USER", Value: c.User, Reason: "the NATS server refuses this user or its password"}
 		}
 		if !told {
-			log.Warn("wait for the NATS server", slog.String("url", redactURL(c.URL)), slog.Any("error", err))
+			log.Warn("wait for the NATS server", slog.String("url", config.RedactAddress(c.URL)), slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to NATS at %s: %w", redactURL(c.URL), errors.Join(ctx.Err(), err))
+			return nil, fmt.Errorf("connect to NATS at %s: %w", config.RedactAddress(c.URL), errors.Join(ctx.Err(), err))
 		case <-time.After(time.Second):
 		}
 	}

@@ -18,7 +18,8 @@ type ProblemError struct {
 	ID       int    // Devo's number for this kind of error (100, 101, 300, 301), 0 for none
 }
 
-// Error is one line: the variable, its value and what would be right. No password in an address is printed.
+// Error is one line: the variable, its value and what would be right. What may be a secret is printed neither in the value nor
+// in the reason: see [RedactAddress].
 func (p *ProblemError) Error() string {
 	prefix := ""
 	if p.ID != 0 {
@@ -27,7 +28,7 @@ func (p *ProblemError) Error() string {
 	if p.Value == "" {
 		return fmt.Sprintf("%s%s: %s", prefix, p.Variable, p.Reason)
 	}
-	return fmt.Sprintf("%s%s=%q: %s", prefix, p.Variable, RedactAddress(p.Value), p.Reason)
+	return fmt.Sprintf("%s%s=%q: %s", prefix, p.Variable, shown(p.Variable, p.Value), shownIn(p.Reason, p.Variable, p.Value))
 }
 
 // Unwrap makes every problem an [ErrInvalid].

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"reflect"
 	"strings"
 
@@ -26,6 +25,11 @@ type validator interface{ Validate() error }
 // [os.Environ]). The error joins one [ProblemError] for each thing that is wrong.
 func Load(target any, environ []string) error {
 	vars := env.ToMap(environ)
+	for _, name := range lowered {
+		if given := vars[strings.ToLower(name)]; given != "" {
+			vars[name] = given
+		}
+	}
 	value := reflect.ValueOf(target).Elem()
 	var problems []error
 	walk(value, func(field reflect.StructField, v reflect.Value) {
@@ -184,14 +188,9 @@ func withFile(name string, vars map[string]string) (map[string]string, error) {
 	if vars[name] != "" {
 		return nil, &ProblemError{Variable: name, Value: Redacted, Reason: "give either " + name + " or " + name + "_FILE, not both"}
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	secret, err := ReadSecret(path)
 	if err != nil {
-		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: "cannot be read: " + err.Error()}
-	}
-	const mark = "\ufeff" // some editors begin a file with it
-	secret := strings.TrimRight(strings.TrimPrefix(string(data), mark), "\r\n")
-	if secret == "" {
-		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: "the file is empty: it must hold the secret"}
+		return nil, &ProblemError{Variable: name + "_FILE", Value: path, Reason: err.Error()}
 	}
 	vars = maps.Clone(vars)
 	vars[name] = secret

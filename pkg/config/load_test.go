@@ -77,6 +77,19 @@ func TestSecretsComeFromFilesToo(t *testing.T) {
 	if err := config.Load(&got, []string{"TOKEN_FILE=" + path}); err != nil || got.Token.Reveal() != "from file" {
 		t.Errorf("token %q, %v", got.Token.Reveal(), err)
 	}
+	for content, want := range map[string]string{
+		"\ufeffs3cret\r\n": "s3cret", " s3cret \t\n\n": "s3cret", "two words": "two words",
+		"\xff\xfes\x003\x00": "UTF-8", "\xfe\xff\x00s": "UTF-8", "s3cret\x00": "UTF-8", "s3cret\nother": "one line", "s3\x1b[cret": "one line", " \r\n": "empty", strings.Repeat("s3cret", 20_000): "UTF-8",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var got sample
+		err := config.Load(&got, []string{"TOKEN_FILE=" + path})
+		if (err == nil && got.Token.Reveal() != want) || (err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret"))) {
+			t.Errorf("%.20q gives %q, %v; want %s", content, got.Token.Reveal(), err, want)
+		}
+	}
 	for name, environ := range map[string][]string{
 		"both given": {"TOKEN_FILE=" + path, "TOKEN=s3cret"},
 		"no file":    {"TOKEN_FILE=" + path + ".not"},
@@ -123,14 +136,17 @@ func TestNoPasswordInAnAddressIsPrinted(t *testing.T) {
 	for _, value := range []string{
 		"https://user:S3cret@host", "htps://user:S3cret@host/path", "https:user:S3cret@host", "user:S3cret@host:443", "https//user:S3cret@host",
 		"https://user:S3cr@S3cret@host", "https://user:S3cret%zz@host", " https://user:S3cret@host", "https://host/?token=S3cret&x=1", "https://host/?a=1&api_key=S3cret",
-		"http://S3cret@host", "nats://a:S3cret@one,nats://b:S3cret@two",
+		"http://S3cret@host", "nats://a:S3cret@one,nats://b:S3cret@two", "S3cret@host", "https://host?S3cret", "https://host/#S3cret", "https://user:S3cret", "https://user:1S3cret/path",
 	} {
-		err := config.Invalid("URL", value, "want https://host")
+		err := config.Invalid("URL", value, fmt.Sprintf("%q is not https://host", value))
 		if text := err.Error(); strings.Contains(text, "S3cret") || !strings.Contains(text, config.Redacted) {
 			t.Errorf("%q is printed as %s", value, text)
 		}
 	}
-	for _, value := range []string{"https://host:8443/path?x=1", "host:443", "5s", "clicksBlocked,people_vap", "", "/etc/tapline/secret"} {
+	for _, value := range []string{
+		"https://host:8443/path", "https://[::1]:8443", "host:443", "5s", "2199-01-01T00:00:00Z", "collector-eu.devo.io", "tap-api-v2.proofpoint.com:443", "18446744073709551615",
+		"0a1b2c3d-0000-4000-8000-0123456789ab", "nats://nats:4222,nats://nats-2:4222", "clicksBlocked,people_vap", "", "/etc/tapline/secret",
+	} {
 		if got := config.RedactAddress(value); got != value {
 			t.Errorf("%q is printed as %q", value, got)
 		}

@@ -51,7 +51,7 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		Proxy: c.Proxy.For(), DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true, ResponseHeaderTimeout: c.Timeout, IdleConnTimeout: 25 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 	}

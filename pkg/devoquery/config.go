@@ -2,7 +2,6 @@ package devoquery
 
 import (
 	"errors"
-	"net/url"
 	"time"
 
 	"github.com/tapline/tapline/pkg/config"
@@ -17,18 +16,17 @@ type Config struct {
 	Timeout  time.Duration `env:"DEVO_QUERY_TIMEOUT" envDefault:"60s" usage:"wait for the answer to a query, and for more of it"`
 	Settle   time.Duration `env:"DEVO_QUERY_SETTLE" envDefault:"5m" usage:"how long Devo may take from a confirmation until a query finds the row"`
 	Insecure bool          `env:"DEVO_QUERY_INSECURE" envDefault:"false" usage:"allow plain http for queries, to loopback or a host without dots only"`
+	Proxy    config.Proxy
 }
 
 // Check reports everything that is wrong at once. It is not called Validate: the
 // variables matter only where something is read back.
 func (c Config) Check() error {
 	var problems []error
-	u, err := url.Parse(c.URL)
+	u, err := config.Address("DEVO_QUERY_URL", c.URL, "want https://host, such as https://apiv2-eu.devo.com; credentials go into DEVO_QUERY_TOKEN")
 	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		problems = append(problems, config.Invalid("DEVO_QUERY_URL", c.URL, "want https://host, such as https://apiv2-eu.devo.com"))
-	case u.User != nil:
-		problems = append(problems, config.Invalid("DEVO_QUERY_URL", config.Redacted, "no credentials here: use DEVO_QUERY_TOKEN"))
+	case err != nil:
+		problems = append(problems, err)
 	case u.Scheme == "http" && (!c.Insecure || !config.Local(u.Hostname())):
 		problems = append(problems, config.Invalid("DEVO_QUERY_URL", c.URL, "want https; plain http needs DEVO_QUERY_INSECURE=true and a local host"))
 	}

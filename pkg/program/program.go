@@ -61,6 +61,7 @@ type Program[C any] struct {
 // Main runs the program with the arguments, environment and signals of the
 // process, and exits.
 func Main[C any](p Program[C]) {
+	Protect()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := p.Execute(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) //nolint:forbidigo // the one look at it of every stage binary
 	stop()

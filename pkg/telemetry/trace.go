@@ -1,14 +1,11 @@
 package telemetry
 
-import (
-	"net/url"
-
-	"github.com/tapline/tapline/pkg/config"
-)
+import "github.com/tapline/tapline/pkg/config"
 
 // TraceConfig says where traces go.
 type TraceConfig struct {
 	Endpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" usage:"base URL of an OTLP collector over HTTP, such as http://127.0.0.1:4318; no traces if empty"`
+	Proxy    config.Proxy
 }
 
 // Validate checks the address.
@@ -16,9 +13,6 @@ func (c TraceConfig) Validate() error {
 	if c.Endpoint == "" {
 		return nil
 	}
-	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return config.Invalid("OTEL_EXPORTER_OTLP_ENDPOINT", c.Endpoint, "want http://host:port or https://host:port")
-	}
-	return nil
+	_, err := config.Address("OTEL_EXPORTER_OTLP_ENDPOINT", c.Endpoint, "want http://host:port or https://host:port")
+	return err
 }

@@ -31,6 +31,6 @@ func Check(ctx context.Context, c API) (string, error) {
 func (a API) client() proofpoint.Config {
 	return proofpoint.Config{
 		URL: a.URL, Principal: a.Principal, Secret: a.Secret, Timeout: a.Timeout,
-		IdleTimeout: a.IdleTimeout, UserAgent: "tapline/" + program.Version(),
+		IdleTimeout: a.IdleTimeout, UserAgent: "tapline/" + program.Version(), Proxy: a.Proxy,
 	}
 }

@@ -3,7 +3,6 @@ package fetcher
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -61,17 +60,16 @@ type API struct {
 	Secret       config.Secret `env:"TAP_SECRET,required" usage:"secret of the service credential"`
 	Timeout      time.Duration `env:"TAP_TIMEOUT" envDefault:"60s" usage:"wait for the beginning of a response"`
 	IdleTimeout  time.Duration `env:"TAP_IDLE_TIMEOUT" envDefault:"30s" usage:"wait for 1 KiB more of a response, or its end"`
+	Proxy        config.Proxy
 }
 
 // Validate checks the address: credentials travel in clear over plain http.
 func (a API) Validate() error {
 	var problems []error
-	u, err := url.Parse(a.URL)
+	u, err := config.Address("TAP_URL", a.URL, "want https://host; credentials go into TAP_PRINCIPAL and TAP_SECRET")
 	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		problems = append(problems, config.Invalid("TAP_URL", a.URL, "want https://host"))
-	case u.User != nil:
-		problems = append(problems, config.Invalid("TAP_URL", u.Redacted(), "no credentials here: use TAP_PRINCIPAL and TAP_SECRET"))
+	case err != nil:
+		problems = append(problems, err)
 	case u.Scheme == "http" && !a.InsecureHTTP:
 		problems = append(problems, config.Invalid("TAP_URL", a.URL, "want https; plain http needs TAP_INSECURE_HTTP=true and a local host"))
 	case u.Scheme == "http" && !config.Local(u.Hostname()):

@@ -47,3 +47,15 @@ func TestCommandsWriteThroughPrintable(t *testing.T) {
 		})
 	}
 }
+
+// TestProgramsProtectTheirMemory: core files and other processes of the same user would get secrets out of it.
+func TestProgramsProtectTheirMemory(t *testing.T) {
+	t.Parallel()
+	for _, s := range sources(t).sources {
+		if under(s.path, "services") && strings.HasSuffix(s.path, "/main.go") {
+			if text := read(t, s.path); !strings.Contains(text, "program.Main(") && !strings.Contains(text, "program.Protect()") {
+				t.Errorf("%s calls neither program.Main nor program.Protect", s.path)
+			}
+		}
+	}
+}

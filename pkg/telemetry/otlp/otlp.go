@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -38,7 +39,8 @@ func Traces(ctx context.Context, c telemetry.TraceConfig, service, version strin
 	if err != nil {
 		return nil, nil, config.Invalid("OTEL_EXPORTER_OTLP_ENDPOINT", c.Endpoint, err.Error())
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(to))
+	otel.SetLogger(logr.Discard()) // the library would print headers that it cannot read, with the secret in them
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(to), otlptracehttp.WithProxy(c.Proxy.For()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("traces to %s: %w", to, err)
 	}

@@ -32,6 +32,7 @@ type Config struct {
 	MaxBodyBytes   int64         // 0 means bound.Body
 	MaxTime        time.Duration // from the headers to the end of the body; 0 means bound.Time
 	UserAgent      string
+	Proxy          config.Proxy
 	Now            func() time.Time // the local clock; nil means time.Now
 }
 
@@ -56,7 +57,7 @@ func New(c Config) (*Client, error) {
 	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, bound.Body)
 	c.MaxTime = cmp.Or(c.MaxTime, bound.Time)
 	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               c.Proxy.For(),
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},

@@ -2,7 +2,6 @@ package devohttp
 
 import (
 	"errors"
-	"net/url"
 	"strings"
 	"time"
 
@@ -16,17 +15,18 @@ type Config struct {
 	Token    config.Secret `env:"DEVO_HTTP_TOKEN" usage:"with SINK=devo-http: its token of type HTTP"`
 	Timeout  time.Duration `env:"DEVO_HTTP_TIMEOUT" envDefault:"60s" usage:"with SINK=devo-http: wait for the answer to a batch"`
 	Insecure bool          `env:"DEVO_HTTP_INSECURE" envDefault:"false" usage:"with SINK=devo-http: allow plain http, to loopback or a host without dots only"`
+	Proxy    config.Proxy
 }
 
 // Check reports everything that is wrong at once. It is not called Validate: the
 // variables matter only when this sink is chosen.
 func (c Config) Check() error {
 	var problems []error
-	u, err := url.Parse(c.URL)
+	u, err := config.Address("DEVO_HTTP_URL", c.URL, "want https://host, such as https://http-eu.devo.io; credentials go into DEVO_HTTP_DOMAIN and DEVO_HTTP_TOKEN")
 	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		problems = append(problems, config.Invalid("DEVO_HTTP_URL", c.URL, "want https://host, such as https://http-eu.devo.io"))
-	case u.User != nil || strings.Contains(u.Path, "token!"):
+	case err != nil:
+		problems = append(problems, err)
+	case strings.Contains(u.Path, "token!"):
 		problems = append(problems, config.Invalid("DEVO_HTTP_URL", config.Redacted, "no credentials here: use DEVO_HTTP_DOMAIN and DEVO_HTTP_TOKEN"))
 	case u.Scheme == "http" && (!c.Insecure || !config.Local(u.Hostname())):
 		problems = append(problems, config.Invalid("DEVO_HTTP_URL", c.URL, "want https; plain http needs DEVO_HTTP_INSECURE=true and a local host"))
