@@ -138,6 +138,10 @@ day: ## Simulate the first day of a collector, for docs/day.md
 bundle: build ## Put all that a host without a network needs into bin/bundle
 	@deploy/bundle.sh '$(VERSION)'
 
+.PHONY: images-update
+images-update: ## Pin the images of deploy/images.env by digest wherever they are used (asks registries)
+	@$(GO) run ./test/cmd/images update
+
 .PHONY: docs
 docs: ## Make the tables of docs/configuration.md and docs/operations.md anew from the code
 	@$(GO) run ./test/cmd/writedocs
