@@ -183,8 +183,15 @@ tidy-check: ## Fail if a module is not tidy
 	@for module in $(MODULES); do (cd $$module && GOWORK=off $(GO) mod tidy -diff) || exit 1; done
 
 .PHONY: vuln
-vuln: tools ## Look for known vulnerabilities (asks vuln.go.dev)
-	@for module in $(MODULES); do (cd $$module && GOWORK=off $(TOOLS)/govulncheck ./...) || exit 1; done
+vuln: tools ## Look for known vulnerabilities: asks vuln.go.dev, or reads the database in DB=dir
+	@if [ -n '$(DB)' ] && ! [ -s '$(DB)/index/modules.json' -a -s '$(DB)/index/db.json' ]; then \
+		echo 'vuln: DB=$(DB) is no vulnerability database: want index/db.json, index/modules.json and ID/*.json, see docs/security.md' >&2; exit 2; fi
+	@if [ -n '$(DB)' ]; then echo "vulnerabilities as known at: $$(cat '$(DB)/index/db.json')"; fi
+	@for module in $(MODULES); do (cd $$module && GOWORK=off $(TOOLS)/govulncheck $(if $(DB),-db 'file://$(abspath $(DB))') ./...) || exit 1; done
+
+.PHONY: licenses
+licenses: ## Check that every module that is linked in has a known, permissive licence
+	@$(GO) run ./test/cmd/licenses
 
 .PHONY: certs
 certs: build ## Make certificates for a rehearsal with devosink, in certs/

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts together all that a host without a network needs: images, binaries, compose
-# files, manifests, documents, licences, a bill of materials and checksums. See
+# files, manifests, documents, licences, bills of materials and checksums. See
 # docs/airgap.md.
 #
 #   deploy/bundle.sh [VERSION]
@@ -21,7 +21,10 @@ out=$target/$name
 say() { echo "bundle: $*" >&2; }
 
 rm -rf "$out"
-mkdir -p "$out/bin" "$out/licenses"
+mkdir -p "$out/bin" "$out/licenses" "$out/sbom"
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+go build -o "$tools/sbom" ./test/cmd/sbom
 
 for file in "$binaries"/*; do
   if [ -f "$file" ] && [ -x "$file" ]; then cp "$file" "$out/bin/"; fi
@@ -29,8 +32,12 @@ done
 [ -n "$(ls "$out/bin")" ] || { say "no binaries in $binaries: make build makes them"; exit 1; }
 
 # What is in version control, and nothing else: no .env, no secrets.
-git ls-files -z -- docker-compose.yml deploy docs README.md ARCHITECTURE.md CHANGELOG.md LICENSE |
+git ls-files -z -- docker-compose.yml deploy docs README.md ARCHITECTURE.md CHANGELOG.md SECURITY.md LICENSE |
   tar --create --null --files-from - | tar --extract --directory "$out"
+
+# Images that were loaded from a file have no digest of a registry: here the checksum of that file
+# says what they are.
+sed -E -i 's/@sha256:[0-9a-f]{64}//' "$out/docker-compose.yml" "$out/deploy/cluster.yml" "$out/deploy/images.env" "$out/deploy/k8s/nats/nats.yaml"
 
 # Licences of everything that is linked in.
 (cd services && GOWORK=off go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}}@{{.Version}} {{.Dir}}{{end}}{{end}}' ./... | sort -u) |
@@ -57,12 +64,24 @@ if [ "$images" = yes ]; then
   for image in "$@"; do
     docker image inspect "$image" >/dev/null 2>&1 || docker pull --quiet "$image" ||
       { say "cannot get $image; BUNDLE_PROFILES=\"demo tools\" does without monitoring"; exit 1; }
+    plain=${image%@*}
+    [ "$plain" = "$image" ] || docker tag "$image" "$plain"
+    container=$(docker create "$plain" none)
+    docker export --output "$tools/root.tar" "$container"
+    docker rm "$container" >/dev/null
+    "$tools/sbom" image "$plain" "$(docker image inspect --format '{{.Id}}' "$plain")" "$tools/root.tar" \
+      >"$out/sbom/image-$(echo "$plain" | tr '/:' '--').cdx.json"
+    shift
+    set -- "$@" "$plain"
   done
   docker image inspect --format '{{index .RepoTags 0}} {{.Id}} {{.Size}}' "$@" >"$out/images.txt"
   docker save "$@" | gzip -n >"$out/images.tar.gz"
 fi
 
-go run ./test/cmd/sbom "$version" "$out"/bin/* >"$out/sbom.cdx.json"
+"$tools/sbom" "$version" "$out"/bin/* >"$out/sbom.cdx.json"
+for binary in "$out"/bin/*; do
+  "$tools/sbom" "$version" "$binary" >"$out/sbom/$(basename "$binary").cdx.json"
+done
 (cd "$out" && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs -d '\n' sha256sum >SHA256SUMS)
 
 tar --create --gzip --file "$target/$name.tar.gz" --directory "$target" --owner 0 --group 0 --sort name "$name"

@@ -43,7 +43,7 @@ func TestBundleIsWhole(t *testing.T) {
 	}
 	for _, name := range []string{
 		"bin/tapctl", "docker-compose.yml", "deploy/init.sh", "deploy/nats/nats.conf", "deploy/nats/tls.conf", "deploy/prometheus/alerts.yml",
-		"docs/airgap.md", "LICENSE", "sbom.cdx.json", "licenses/go.LICENSE",
+		"docs/airgap.md", "LICENSE", "SECURITY.md", "sbom.cdx.json", "sbom/tapctl.cdx.json", "licenses/go.LICENSE",
 	} {
 		if sums[name] == "" {
 			t.Errorf("%s is missing", name)
@@ -134,6 +134,7 @@ func checkMaterials(t *testing.T, dir string, sums map[string]string) {
 		SpecVersion string
 		Components  []struct {
 			Name, Version, PURL string
+			Licenses            []struct{ Expression string }
 			Hashes              []struct{ Alg, Content string }
 		}
 	}
@@ -143,6 +144,9 @@ func checkMaterials(t *testing.T, dir string, sums map[string]string) {
 	named := map[string]string{}
 	for _, c := range bill.Components {
 		named[c.Name] = c.Version
+		if strings.Contains(c.Name, ".") && (len(c.Licenses) != 1 || c.Licenses[0].Expression == "") {
+			t.Errorf("%s has no licence", c.Name)
+		}
 		if c.Name == "tapctl" && (len(c.Hashes) != 1 || c.Hashes[0].Content != sums["bin/tapctl"]) {
 			t.Errorf("the binary is listed as %+v", c)
 		}
