@@ -29,12 +29,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"STREAM_ACK_WAIT":         {"1s 10m", "999ms 10m1s"},
 		"TENANT":                  {"a 0 a-b_c abcdefghijabcdefghijabcdefghij12", "-a A a.b abcdefghijabcdefghijabcdefghij123"},
 	} {
-		for _, value := range strings.Fields(values.good) {
+		for value := range strings.FieldsSeq(values.good) {
 			if err := load(name, value); err != nil {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
-		for _, value := range strings.Fields(values.bad) {
+		for value := range strings.FieldsSeq(values.bad) {
 			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}

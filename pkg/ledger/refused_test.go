@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,9 +104,7 @@ func TestABucketThatRefuses(t *testing.T) {
 	store(t, b, 0)
 	read := faults.Fail(bustest.Read(bus.BucketLedger), bustest.Fault{Times: -1})
 	all := asks(l, b)
-	for name, write := range writers(l, minute(0)) {
-		all[name] = write
-	}
+	maps.Copy(all, writers(l, minute(0)))
 	for name, ask := range all {
 		if err := ask(t.Context()); err == nil {
 			t.Errorf("%s: no error although LEDGER cannot be read", name)

@@ -23,12 +23,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"ENRICHER_WORKERS":   {"1 64", "0 65"},
 		"ENRICHER_EXPANDERS": {"1 64", "0 65"},
 	} {
-		for _, value := range strings.Fields(values.good) {
+		for value := range strings.FieldsSeq(values.good) {
 			if err := load(name, value); err != nil {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
-		for _, value := range strings.Fields(values.bad) {
+		for value := range strings.FieldsSeq(values.bad) {
 			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}

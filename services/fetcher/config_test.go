@@ -29,12 +29,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"TAP_IDLE_TIMEOUT":     {"1s 10m", "999ms 10m1s"},
 		"TAP_URL":              {"https://host https://host:444/path", "host https:// ftp://host https://user:word@host http://127.0.0.1 http://a.b"},
 	} {
-		for _, value := range strings.Fields(values.good) {
+		for value := range strings.FieldsSeq(values.good) {
 			if err := load(name, value); err != nil {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
-		for _, value := range strings.Fields(values.bad) {
+		for value := range strings.FieldsSeq(values.bad) {
 			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}

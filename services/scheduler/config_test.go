@@ -31,12 +31,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"ALARM_CLOCK_SKEW":      {"1s 168h", "999ms 168h1s"},
 		"ALARM_BACKLOG":         {"1s 168h", "999ms 168h1s"},
 	} {
-		for _, value := range strings.Fields(values.good) {
+		for value := range strings.FieldsSeq(values.good) {
 			if err := load(name, value); err != nil {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
-		for _, value := range strings.Fields(values.bad) {
+		for value := range strings.FieldsSeq(values.bad) {
 			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}

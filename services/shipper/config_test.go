@@ -24,12 +24,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"ALARM_CERTIFICATE":          {"0s", "-1s"},
 		"SHIPPER_DRAIN_TIMEOUT":      {"0s 5m", "-1s 5m1s"},
 	} {
-		for _, value := range strings.Fields(values.good) {
+		for value := range strings.FieldsSeq(values.good) {
 			if err := try(name, value); err != nil {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
-		for _, value := range strings.Fields(values.bad) {
+		for value := range strings.FieldsSeq(values.bad) {
 			if err := try(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}

@@ -62,12 +62,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 			"DEVO_SETTLE":        {"0s 19999ms", "-1ns 20s"},
 			"DEVO_HOSTNAME":      {"a.b", "a:b"},
 		} {
-			for _, value := range strings.Fields(values.good) {
+			for value := range strings.FieldsSeq(values.good) {
 				if _, err := loaded(t, *base, map[string]string{variable: value}); err != nil {
 					t.Errorf("%s: %s=%s: %v", name, variable, value, err)
 				}
 			}
-			for _, value := range strings.Fields(values.bad) {
+			for value := range strings.FieldsSeq(values.bad) {
 				if _, err := loaded(t, *base, map[string]string{variable: value}); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), variable) {
 					t.Errorf("%s: %s=%s: %v", name, variable, value, err)
 				}

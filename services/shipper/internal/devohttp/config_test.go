@@ -22,12 +22,12 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"DEVO_HTTP_TOKEN":   {"abc", "a/b a?b a#b token!a"},
 		"DEVO_HTTP_TIMEOUT": {"1s 10m", "999ms 10m1s"},
 	} {
-		for _, value := range strings.Fields(values.good) {
+		for value := range strings.FieldsSeq(values.good) {
 			if err := load(name, value); err != nil {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
-		for _, value := range strings.Fields(values.bad) {
+		for value := range strings.FieldsSeq(values.bad) {
 			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
