@@ -10,6 +10,7 @@ import (
 
 // TestCluster takes away one of three NATS servers after another while records arrive.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	s := newBusy(t, "tapline-test-cluster", "docker-compose.yml", "deploy/cluster.yml")
 	t.Logf("healthy after %s", s.up("nats-2", "nats-3").Round(time.Second))
 	a := newAccount(s)

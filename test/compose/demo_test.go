@@ -26,8 +26,8 @@ func TestDemo(t *testing.T) {
 		t.Errorf("healthy only after %s", took)
 	}
 	a := newAccount(s)
-	pause(t, time.Until(s.began.Add(2*time.Minute)))
-	a.settle("after two minutes")
+	pause(t, time.Until(s.began.Add(time.Minute)))
+	a.settle("after a minute")
 	verify(s)
 	a.drain()
 	s.compose("down")

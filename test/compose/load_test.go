@@ -72,6 +72,7 @@ func (s *stack) certify() {
 
 // TestLoad scales, kills, pauses, cuts off and changes every secret while six days are read, and expects that nothing is missing.
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	s := newBusy(t, "tapline-test-load")
 	t.Logf("healthy after %s", s.up().Round(time.Second))
 	a := newAccount(s)
