@@ -32,8 +32,9 @@ func (f *Fetcher) observe(ctx context.Context, local time.Time, skew time.Durati
 	f.alarms.ClearCause(ctx, alarm.ClockSkew, "Proofpoint")
 }
 
-// skewHolds is how long the alarm about a clock stays without another answer.
-const skewHolds = 15 * time.Minute
+// skewHolds is how long the alarm about a clock stays without another answer: the clock is measured every five minutes. A process
+// that ends leaves it for so long.
+const skewHolds = 6 * time.Minute
 
 // lies reports whether a Date header is older than what the same answer served.
 func lies(date time.Time, w window.Window) bool { return date.Before(w.End.Add(-clock.Near)) }
