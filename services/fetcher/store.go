@@ -57,6 +57,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 		}
 		return f.complete(ctx, w, sequence, marker)
 	case errors.Is(err, bus.ErrTooLarge):
+		f.share.Spent(string(w.endpoint.Pool), f.now())
 		return f.split(ctx, w, err.Error())
 	case errors.Is(err, bus.ErrFull):
 		return bus.RetryAfter(err, longestWait)

@@ -11,7 +11,7 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// odd are the answers that prove nothing, or teach something false. A 204 is not among them: it says that a window is empty, so
+// odd are the answers that prove nothing, teach something false, or would cost memory, disk or time. None adds rows of its own. A 204 is not among them: it says that a window is empty, so
 // only [services] give it, for windows that are.
 var odd = map[string][]tapsim.Fault{
 	"no-words":    {{Kind: tapsim.FaultBadRequest}},
@@ -39,6 +39,13 @@ var odd = map[string][]tapsim.Fault{
 	"date-cached": {{Kind: tapsim.FaultDate, Delay: -30 * time.Hour, Errors: true}, {Kind: tapsim.FaultStatus, Status: 503}},
 	"forbidden":   {{Kind: tapsim.FaultStatus, Status: 403, Path: "/v2/people/vap"}},
 	"none-there":  {{Kind: tapsim.FaultStatus, Status: 404, Path: feed.SIEMAll.Path}},
+	"endless":     {{Kind: tapsim.FaultEndless, Count: 2}},
+	"bomb":        {{Kind: tapsim.FaultBomb}},
+	"trickle":     {{Kind: tapsim.FaultTrickle, Delay: 100 * time.Millisecond, Count: 4}},
+	"headers":     {{Kind: tapsim.FaultHeaders}},
+	"redirect":    {{Kind: tapsim.FaultRedirect}},
+	"brackets":    {{Kind: tapsim.FaultBrackets, Size: 3 << 20, Count: 2}},
+	"numbers":     {{Kind: tapsim.FaultNonObjects, Size: 1200, Count: 4}},
 }
 
 // oddities are their names.
