@@ -179,14 +179,17 @@ func TestADamagedPage(t *testing.T) {
 func TestACallerDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
 	b, faults := bustest.StartFaulty(t)
-	writing := faults.Fail(bustest.Write(bus.BucketLedger), bustest.Fault{Silent: true})
+	release := make(chan struct{})
+	faults.At(bustest.Write(bus.BucketLedger), func() {
+		cancel()
+		<-release
+	})
 	l := open(t, b)
 	if err := l.Read(ctx, entry(0)); err == nil {
-		t.Error("noted, although the caller was gone")
+		t.Error("noted, although nothing was written yet")
 	}
-	writing.Await(t, 1)
+	close(release)
 	if err := l.Read(t.Context(), entry(1)); err != nil {
 		t.Fatal(err)
 	}
