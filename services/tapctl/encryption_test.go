@@ -231,7 +231,7 @@ func TestSealOfAStore(t *testing.T) {
 			t.Errorf("check: status %d: %s", code, errs)
 		}
 	}
-	const clear, one, two = "# none\n", `cipher: chacha, key: "` + first + `"`, `cipher: chacha, key: "` + second + `"`
+	const clear, one, two = "# none\n", `cipher: aes, key: "` + first + `"`, `cipher: aes, key: "` + second + `"`
 	check(0, "", clear)
 	check(2, "run tapctl seal", one)
 	if code, out, errs := run("seal", dir, "--encryption", written(t, one)); code != 0 || !strings.Contains(out, "0 had the previous key") {
@@ -246,7 +246,7 @@ func TestSealOfAStore(t *testing.T) {
 		t.Errorf("seal says %q, %q", out, errs)
 	}
 	check(0, "", two)
-	for _, conf := range []string{"cipher: aes\nkey: " + first, "key: 123", "tpm {}", `key: "short"`} {
+	for _, conf := range []string{"cipher: chacha\nkey: " + first, "key: " + first, "key: 123", "tpm {}", `key: "short"`} {
 		check(2, "want", conf)
 	}
 	check(2, "no part of a configuration", "key: {"+first)

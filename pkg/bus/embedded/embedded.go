@@ -81,8 +81,8 @@ func options(o Options) *server.Options {
 		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 64 << 20,
 		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: cmp.Or(o.MaxBatch, MaxBatch), MaxBatchTimeout: 30 * time.Second},
 	}
-	if o.Keys.Key != "" { // chacha is the cipher that Seal knows
-		so.JetStreamKey, so.JetStreamCipher = o.Keys.Key.Reveal(), server.ChaCha
+	if o.Keys.Key != "" { // Seal knows this cipher; processors have it built in
+		so.JetStreamKey, so.JetStreamCipher = o.Keys.Key.Reveal(), server.AES
 	}
 	return so
 }

@@ -31,7 +31,7 @@ func ServeFile(file string) error {
 	return nil
 }
 
-// ServerKeys reads the keys of a NATS server from the file with them that its configuration includes. The only cipher is chacha.
+// ServerKeys reads the keys of a NATS server from the file with them that its configuration includes. The only cipher is aes.
 func ServerKeys(file string) (Keys, error) {
 	keys := Keys{Source: file}
 	settings, err := conf.ParseFile(file)
@@ -47,9 +47,12 @@ func ServerKeys(file string) (Keys, error) {
 			keys.Key = config.Secret(text)
 		case name == "prev_encryption_key":
 			keys.Previous = config.Secret(text)
-		case name != "cipher" || text != "chacha":
-			return keys, config.Invalid("--encryption", file, "want cipher: chacha, key and prev_encryption_key, and not "+name)
+		case name != "cipher" || text != "aes":
+			return keys, config.Invalid("--encryption", file, "want cipher: aes, key and prev_encryption_key, and not "+name)
 		}
+	}
+	if keys.Key != "" && settings["cipher"] == nil { // the server would take another one
+		return keys, config.Invalid("--encryption", file, "want cipher: aes beside key")
 	}
 	return keys, keys.Validate()
 }

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -59,17 +60,22 @@ type keyfile struct {
 	info    string // the account, or the group of a cluster
 	context string // what it belongs to
 	data    string // the file that it is the key of
+	log     bool   // of a cluster
 }
 
-// sealer derives what seals a key file. The server calls this cipher chacha.
+// sealer derives what seals a key file: of streams with the cipher that the server calls aes, of the logs of a cluster always
+// with the one that it calls chacha.
 func (f keyfile) sealer(key config.Secret) (cipher.AEAD, error) {
 	h := hmac.New(sha256.New, []byte(key.Reveal()))
 	h.Write([]byte(f.info + f.context))
-	aead, err := chacha20poly1305.NewX(h.Sum(nil))
-	if err != nil {
-		return nil, fmt.Errorf("derive a key: %w", err)
+	if f.log {
+		return chacha20poly1305.NewX(h.Sum(nil)) //nolint:wrapcheck // no key of this length fails
 	}
-	return aead, nil
+	block, err := aes.NewCipher(h.Sum(nil))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // as above
+	}
+	return cipher.NewGCMWithNonceSize(block, aes.BlockSize) //nolint:wrapcheck // as above
 }
 
 // open reads the key inside.
@@ -158,12 +164,12 @@ func keyfiles(store string) ([]keyfile, error) {
 		for _, stream := range l.names(streams) {
 			batches := filepath.Join(streams, stream, "batches")
 			for _, batch := range l.names(batches) {
-				l.add(filepath.Join(batches, batch), account, batch)
+				l.add(filepath.Join(batches, batch), keyfile{info: account, context: batch})
 			}
-			l.add(filepath.Join(streams, stream), account, stream)
+			l.add(filepath.Join(streams, stream), keyfile{info: account, context: stream})
 		}
 		for _, group := range l.names(groups) {
-			l.add(filepath.Join(groups, group), group, group)
+			l.add(filepath.Join(groups, group), keyfile{info: group, context: group, log: true})
 		}
 	}
 	if l.err != nil {
@@ -191,16 +197,18 @@ func (l *lister) names(dir string) []string {
 }
 
 // add lists the key files of one stream, batch or log.
-func (l *lister) add(dir, info, name string) {
+func (l *lister) add(dir string, of keyfile) {
+	put := func(path, context, data string) {
+		l.all = append(l.all, keyfile{path, of.info, of.context + context, data, of.log})
+	}
 	blocks, consumers := filepath.Join(dir, "msgs"), filepath.Join(dir, "obs")
 	for _, block := range l.names(blocks) {
 		if index, ok := strings.CutSuffix(block, ".blk"); ok {
-			l.all = append(l.all, keyfile{filepath.Join(blocks, index+".key"), info, name + ":" + index, filepath.Join(blocks, block)})
+			put(filepath.Join(blocks, index+".key"), ":"+index, filepath.Join(blocks, block))
 		}
 	}
 	for _, c := range l.names(consumers) {
-		of := filepath.Join(consumers, c)
-		l.all = append(l.all, keyfile{filepath.Join(of, "meta.key"), info, name + "." + c, filepath.Join(of, "meta.inf")})
+		put(filepath.Join(consumers, c, "meta.key"), "."+c, filepath.Join(consumers, c, "meta.inf"))
 	}
-	l.all = append(l.all, keyfile{filepath.Join(dir, "meta.key"), info, name, filepath.Join(dir, "meta.inf")})
+	put(filepath.Join(dir, "meta.key"), "", filepath.Join(dir, "meta.inf"))
 }
