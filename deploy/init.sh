@@ -7,6 +7,8 @@
 #   deploy/init.sh rotate USER...      new passwords for users of the NATS server
 #   deploy/init.sh rotate server       a new certificate for the NATS servers
 #   deploy/init.sh rotate authority    another authority beside the one that signed it
+#   deploy/init.sh encrypt             a key, or a new one, for the streams on disk
+#   deploy/init.sh forget              forget the key before, once tapctl seal has replaced it
 #
 # NATS_NAMES   more names of NATS servers, with commas, for their certificate
 # TAPCTL       the tapctl that makes certificates; else bin/tapctl, the image, or Go's
@@ -52,8 +54,10 @@ if [ "${1:-}" = rotate ]; then
     password >"$secrets/nats/$user"
     echo "init: new password for NATS user $user"
   done
+elif [ "${1:-}" = encrypt ] || [ "${1:-}" = forget ]; then
+  mode=$1
 elif [ $# -gt 0 ]; then
-  echo "init: unknown argument $1: want none, or rotate USER..." >&2
+  echo "init: unknown argument $1: want none, rotate USER..., encrypt or forget" >&2
   exit 2
 fi
 
@@ -68,6 +72,29 @@ done
 for user in $users; do
   printf 'PASSWORD_%s = "%s"\n' "$(echo "$user" | tr a-z A-Z)" "$(cat "$secrets/nats/$user")"
 done >"$secrets/nats/passwords.conf"
+
+# The key of the streams on disk. Without it they cannot be read, so it is never overwritten.
+encryption=$secrets/nats/encryption.conf
+if [ ! -e "$encryption" ]; then
+  echo '# The streams on disk are in clear. deploy/init.sh encrypt makes a key.' >"$encryption"
+fi
+if [ "${mode:-}" = encrypt ]; then
+  if grep -q '^prev_encryption_key:' "$encryption"; then
+    echo "init: $encryption has a previous key already: run tapctl seal, then deploy/init.sh forget" >&2
+    exit 2
+  fi
+  {
+    echo 'cipher: aes'
+    echo "key: \"$(password)\""
+    sed -n 's/^key:/prev_encryption_key:/p' "$encryption"
+  } >"$encryption.new"
+  mv "$encryption.new" "$encryption"
+  echo "init: made a key in $encryption: keep a copy of this file elsewhere, then see \"Encryption at rest\" in docs/security.md"
+elif [ "${mode:-}" = forget ]; then
+  sed '/^prev_encryption_key:/d' "$encryption" >"$encryption.new"
+  mv "$encryption.new" "$encryption"
+  echo "init: $encryption has one key"
+fi
 
 # The servers of deploy/cluster.yml know each other by a password, too.
 if [ ! -s "$secrets/nats/route.conf" ]; then

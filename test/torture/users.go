@@ -45,7 +45,7 @@ func newUsers(dir, store string, port int) (*users, error) {
 			return nil, err
 		}
 	}
-	for name, text := range map[string]string{"nats.conf": text, "users.conf": bus.UsersConf(), "passwords.conf": u.conf()} {
+	for name, text := range map[string]string{"nats.conf": text, "users.conf": bus.UsersConf(), "passwords.conf": u.conf(), "encryption.conf": ""} {
 		if err := replace(filepath.Join(dir, name), text); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,57 @@
+package deploy_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tapline/tapline/pkg/bus/embedded"
+)
+
+// TestKeyOfTheStore: what deploy/init.sh writes is what the NATS server, tapctl seal and tapctl check read, and a key that may
+// still be in use is never overwritten.
+func TestKeyOfTheStore(t *testing.T) {
+	t.Parallel()
+	site := t.TempDir()
+	if err := os.CopyFS(filepath.Join(site, "deploy"), os.DirFS(filepath.Join(root, "deploy"))); err != nil {
+		t.Fatal(err)
+	}
+	initialize := func(args ...string) error {
+		cmd := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(site, "deploy", "init.sh")}, args...)...) //nolint:gosec // our own script
+		return cmd.Run()
+	}
+	keys := func(args ...string) embedded.Keys {
+		t.Helper()
+		if err := initialize(args...); err != nil {
+			t.Fatal(err)
+		}
+		k, err := embedded.ServerKeys(filepath.Join(site, "secrets", "nats", "encryption.conf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	if k := keys(); k.Key != "" {
+		t.Error("streams are encrypted unasked")
+	}
+	first := keys("encrypt")
+	if first.Key == "" || first.Previous != "" || keys() != first {
+		t.Error("no key, or it does not stay")
+	}
+	second := keys("encrypt")
+	if second.Key == first.Key || second.Previous != first.Key {
+		t.Error("the key was not replaced, or the one before is gone")
+	}
+	if err := initialize("encrypt"); err == nil || keys() != second {
+		t.Errorf("a key that may still be in use: %v", err)
+	}
+	if k := keys("forget"); k.Key != second.Key || k.Previous != "" {
+		t.Error("the key before is not forgotten, or the key is")
+	}
+	server, err := os.ReadFile(filepath.Join(root, "deploy", "nats", "nats.conf"))
+	if err != nil || !strings.Contains(string(server), "  include ./encryption.conf\n}") {
+		t.Errorf("the NATS server does not read the key: %v", err)
+	}
+}
