@@ -159,6 +159,7 @@ func (g *Guarded) setPasswords(tb testing.TB, other map[string]string) {
 		fmt.Fprintf(&b, "PASSWORD_%s = %q\n", strings.ToUpper(name), password)
 	}
 	g.write(tb, "passwords.conf", b.String())
+	g.write(tb, "encryption.conf", "")
 }
 
 func (g *Guarded) write(tb testing.TB, name, text string) {
