@@ -241,8 +241,11 @@ func TestWishesAreToldApart(t *testing.T) {
 	t.Parallel()
 	keys := make(map[string]bool)
 	for _, w := range []*wish{
-		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a"}}, {call: feed.CallCampaign, target: &taplinev1.Target{Id: "a"}}, {call: feed.CallThreat, target: &taplinev1.Target{Id: "b"}},
-		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a", Status: "s"}}, {call: feed.CallThreat, target: &taplinev1.Target{Id: "a", Campaign: "s"}},
+		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a"}},
+		{call: feed.CallCampaign, target: &taplinev1.Target{Id: "a"}},
+		{call: feed.CallThreat, target: &taplinev1.Target{Id: "b"}},
+		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a", Status: "s"}},
+		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a", Campaign: "s"}},
 		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a", Updated: timestamppb.New(noon)}},
 	} {
 		keys[w.key()] = true

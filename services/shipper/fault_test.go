@@ -282,7 +282,7 @@ func TestPlainTCPIsForRelays(t *testing.T) {
 		all = append(all, problems(extra))
 	}
 	for i, want := range []string{
-		`DEVO_ADDRESS="collector-eu.devo.io:443": DEVO_TLS=false is for a relay`, `DEVO_CERT_FILE="x": is of no use`,
+		`DEVO_ADDRESS="collector-eu.devo.io:443": DEVO_TLS=false is for a relay`, `DEVO_CERT_FILE="[redacted]": is of no use`,
 		`DEVO_VERIFY_HOSTNAME="false": is of no use`, `DEVO_COMPRESS="zlib": want off or gzip`,
 	} {
 		if !strings.Contains(all[i], want) {

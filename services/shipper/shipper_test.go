@@ -134,7 +134,7 @@ func TestBadInputGoesToDead(t *testing.T) {
 	}
 	bustest.Publish(t, server, "event.main.some.table", []byte("\xff garbage"))
 	publish(t, b, &batch.Events{Tenant: "stranger", Table: "some.table", SourceSequence: 1})
-	bustest.Publish(t, server, "event.main.some.table", batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "two words: x"}))
+	bustest.Publish(t, server, "event.main.some.table", batch.AppendEvents(nil, &batch.Events{Tenant: "main", Table: "two:words"}))
 	publish(t, b, &batch.Events{Tenant: "main", Table: table, SourceSequence: 2, Events: []batch.Event{
 		{PullMS: pulled, JSON: []byte(row(1))},
 		{PullMS: pulled, JSON: []byte(`{"a":"` + strings.Repeat("x", 2000) + `"}`)},
@@ -166,7 +166,7 @@ func TestBadInputGoesToDead(t *testing.T) {
 		reasons = append(reasons, l.GetReason())
 	}
 	all := fmt.Sprint(reasons)
-	for _, want := range []string{"malformed", `unknown tenant "stranger"`, `not a Devo tag: "two words: x"`, "too long: 2008 bytes", "control character"} {
+	for _, want := range []string{"malformed", `unknown tenant "stranger"`, `not a Devo tag: "two:words"`, "too long: 2008 bytes", "control character"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no letter says %q: %q", want, reasons)
 		}
