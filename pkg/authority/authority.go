@@ -144,12 +144,12 @@ func parse(data []byte) (certs []*x509.Certificate, key ed25519.PrivateKey, err 
 			}
 			certs = append(certs, cert)
 		case keyBlock:
-			any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+			parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 			if err != nil {
 				return nil, nil, fmt.Errorf("parse a key: %w", err)
 			}
 			var ok bool
-			if key, ok = any.(ed25519.PrivateKey); !ok {
+			if key, ok = parsed.(ed25519.PrivateKey); !ok {
 				return nil, nil, errNoKey
 			}
 		}
