@@ -143,7 +143,7 @@ images-update: ## Pin the images of deploy/images.env by digest wherever they ar
 	@$(GO) run ./test/cmd/images update
 
 .PHONY: docs
-docs: ## Make the tables of docs/configuration.md and docs/operations.md anew from the code
+docs: ## Make the tables of docs/configuration.md, operations.md and security.md anew from the code
 	@$(GO) run ./test/cmd/writedocs
 
 .PHONY: rules

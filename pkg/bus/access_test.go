@@ -223,7 +223,7 @@ func TestNobodyDoesTheWorkOfOthers(t *testing.T) {
 	}
 }
 
-func as(t *testing.T, server *bustest.Guarded, user, name string) *bus.Bus {
+func as(t testing.TB, server *bustest.Guarded, user, name string) *bus.Bus {
 	t.Helper()
 	b, err := bus.Connect(t.Context(), server.As(user), name, slog.New(slog.DiscardHandler))
 	if err != nil {

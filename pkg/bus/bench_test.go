@@ -64,3 +64,34 @@ func BenchmarkPublishWindow(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkThroughAccounts stores a batch of rows, takes and acknowledges it, as the users of enricher and shipper: with an account
+// for each of them, and with one for all as it was before.
+func BenchmarkThroughAccounts(b *testing.B) {
+	for name, folder := range map[string]string{"shared": oneAccount, "own": deployed} {
+		b.Run(name, func(b *testing.B) {
+			server := bustest.StartGuarded(b, folder)
+			if err := as(b, server, bus.UserAdmin, "tapctl").Setup(b.Context(), bustest.Limits, nil); err != nil {
+				b.Fatal(err)
+			}
+			enricher, shipper := as(b, server, "enricher", "enricher"), as(b, server, "shipper", "shipper")
+			sub, err := shipper.Subscribe(b.Context(), bus.ConsumerShipper, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer sub.Stop()
+			data := bytes.Repeat([]byte("0123456789abcdef"), 16<<10)
+			b.SetBytes(int64(len(data)))
+			for i := 0; b.Loop(); i++ {
+				meta := bus.EventMeta{Tenant: "main", Table: "mail.proofpoint.tap_people.vap", MsgID: fmt.Sprint(i)}
+				if _, err := enricher.PublishEvents(b.Context(), data, meta); err != nil {
+					b.Fatal(err)
+				}
+				d, err := sub.Next(b.Context())
+				if err != nil || d.Ack() != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -85,7 +85,7 @@ func exports(b *strings.Builder) {
 	for _, s := range slices.Sorted(maps.Keys(who)) {
 		fmt.Fprintf(b, "      { service: %q, accounts: [%s]", s, strings.Join(who[s], ", "))
 		if strings.HasPrefix(s, "$JS.API.DIRECT.GET.") || strings.HasPrefix(s, "$JS.API.CONSUMER.MSG.NEXT.") {
-			b.WriteString(", response_type: stream") // one request, many answers
+			b.WriteString(`, response_type: stream, response_threshold: "1m"`) // many answers to one request; none comes later than 30 s after the one before
 		}
 		b.WriteString(" }\n")
 	}

@@ -8,7 +8,9 @@ import (
 )
 
 // Documents are the pages that have generated tables.
-func Documents() []string { return []string{"docs/configuration.md", "docs/operations.md"} }
+func Documents() []string {
+	return []string{"docs/configuration.md", "docs/operations.md", "docs/security.md"}
+}
 
 // generated is a table between its markers; what is around it is written by hand.
 var generated = regexp.MustCompile(`(?s)<!-- begin ([a-z -]+) \(make docs\) -->\n(.*?)<!-- end -->\n`)
@@ -22,6 +24,7 @@ var (
 // root. Every table must have its place in one of them.
 func Write(root string, pages map[string]string) (map[string]string, error) {
 	tables := variableTables()
+	tables["rights"] = rightsTable()
 	var err error
 	if tables["metrics"], err = metricTable(root); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
-// Command writedocs makes the tables of docs/configuration.md and docs/operations.md
-// anew from the code. It runs in the folder of the repository; `make docs` calls it.
+// Command writedocs makes the tables of docs/configuration.md, docs/operations.md and
+// docs/security.md anew from the code. It runs in the folder of the repository; `make docs` calls it.
 package main
 
 import (
@@ -18,7 +18,7 @@ func main() {
 func run() error {
 	pages := map[string]string{}
 	for _, name := range reference.Documents() {
-		data, err := os.ReadFile(name) //nolint:gosec // one of two names
+		data, err := os.ReadFile(name) //nolint:gosec // one of three names
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,42 @@
+//go:build compose
+
+package compose_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/attack"
+	"github.com/tapline/tapline/pkg/config"
+)
+
+// TestAttack attacks the NATS server of docker-compose.yml with the password of each stage. The stages are stopped, so
+// that whatever changes is the attacker's doing.
+func TestAttack(t *testing.T) {
+	s := newStack(t, "tapline-test-attack", nil)
+	s.up()
+	s.compose("stop", "scheduler", "fetcher", "enricher", "shipper")
+	address := strings.Fields(docker(t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", s.containers("nats")[0]))[0]
+	system := func(user string) bus.Config {
+		password, err := os.ReadFile(filepath.Join(s.dir, "deploy/demo/secrets/nats", user))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bus.Config{URL: "nats://" + address + ":4222", User: user, Password: config.Secret(strings.TrimSpace(string(password)))}
+	}
+	if err := attack.Prepare(t.Context(), system); err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range bus.Users()[1:] {
+		breaches, err := attack.Run(t.Context(), system, u)
+		if err != nil {
+			t.Fatalf("%s: %v", u.Name, err)
+		}
+		for _, b := range breaches {
+			t.Errorf("%s: %s", u.Name, b)
+		}
+	}
+}
