@@ -38,6 +38,15 @@ password() { LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom | head -c 40; }
 # The folder keeps other people of this host out; the files in it must be
 # readable by the user of the containers, who is not you.
 umask 022
+if [ -d "$secrets" ]; then
+  case $(ls -ld "$secrets") in d???------*) ;; *) echo "init: closed $secrets to other users of this host" ;; esac
+  chmod 700 "$secrets"
+fi
+if [ -L "$secrets" ] || [ -n "$(find "$secrets" -type l 2>/dev/null)" ]; then
+  echo "init: $secrets is or holds a symbolic link: secrets would go elsewhere; want folders and files" >&2
+  exit 2
+fi
+(umask 077 && mkdir -p "$secrets")
 mkdir -p "$secrets/nats/ca" "$secrets/nats/tls" "$secrets/devo"
 chmod 700 "$secrets"
 

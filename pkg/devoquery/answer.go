@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tapline/tapline/pkg/jsonline"
 )
 
 // maxToken bounds the longest string of an answer.
@@ -43,7 +45,7 @@ type answer struct {
 // the whole. An answer says that it failed with a member "error" or "e", or a "status" other than 0; all of that is a guess.
 func read(r io.Reader, visit func(row []byte) error) error {
 	m := &metered{Reader: r}
-	a := &answer{dec: jsontext.NewDecoder(m, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)), limit: m, visit: visit}
+	a := &answer{dec: jsontext.NewDecoder(jsonline.SkipMark(m), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)), limit: m, visit: visit}
 	for {
 		if more, err := a.step(); err != nil || !more {
 			return err

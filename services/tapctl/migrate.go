@@ -80,6 +80,10 @@ func (t *tool) migrateDevo(m *migration, path string) error {
 	if err := m.free(); err != nil {
 		return err
 	}
+	closed, err := m.close()
+	if err != nil {
+		return err
+	}
 	written := []string{}
 	for _, f := range m.files {
 		if err := f.write(); err != nil {
@@ -92,6 +96,9 @@ func (t *tool) migrateDevo(m *migration, path string) error {
 		*devoconf.Migration
 	}{written, m.Migration}
 	return t.print(answer, func(w io.Writer) {
+		if closed != "" {
+			printf(w, "closed %s to other users of this host\n", closed)
+		}
 		for _, path := range written {
 			printf(w, "wrote %s\n", path)
 		}
@@ -201,6 +208,28 @@ func (m *migration) free() error {
 		return config.Invalid("--out", m.out, "has already "+strings.Join(there, " and ")+": give --force to replace, --print to look, or another folder")
 	}
 	return nil
+}
+
+// close takes the folder of secrets away from other users if it is there already, and names it if they could enter it.
+func (m *migration) close() (closed string, err error) {
+	for _, dir := range []string{filepath.Join(m.out, "secrets"), filepath.Join(m.out, "secrets", "devo")} {
+		info, err := os.Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return "", fmt.Errorf("migrate: %w", err)
+		case !info.IsDir():
+			return "", config.Invalid("--out", m.out, "has "+dir+", which is no folder but a file or a link: secrets would go elsewhere")
+		case info.Mode().Perm()&0o077 == 0, closed != "": // what is inside may stay open: containers read it
+			continue
+		}
+		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder
+			return "", config.Invalid("--out", m.out, dir+" is open to other users and cannot be closed: "+err.Error())
+		}
+		closed = dir
+	}
+	return closed, nil
 }
 
 // write makes the file under another name first: nobody sees half of it, or a secret with the rights of an old file.

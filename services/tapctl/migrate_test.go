@@ -142,6 +142,42 @@ func TestMigrateDevoForCompose(t *testing.T) {
 	}
 }
 
+// TestMigrateClosesTheFolderOfSecrets: whatever was there before, other users cannot read them, and no link leads them away.
+func TestMigrateClosesTheFolderOfSecrets(t *testing.T) {
+	t.Parallel()
+	dir, out := collector(t), t.TempDir()
+	source, secrets := filepath.Join(dir, "config", "config.yaml"), filepath.Join(out, "secrets")
+	if err := os.MkdirAll(filepath.Join(secrets, "devo"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{secrets, filepath.Join(secrets, "devo")} {
+		if err := os.Chmod(folder, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.Symlink(elsewhere, filepath.Join(secrets, "tap_secret")); err != nil {
+		t.Fatal(err)
+	}
+	code, said := migrate(t, source, "--out", out, "--for", "compose")
+	if code != 0 || !strings.Contains(said, "closed "+secrets+" to other users") {
+		t.Errorf("status %d: %s", code, said)
+	}
+	if info, err := os.Stat(secrets); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if _, err := os.Stat(elsewhere); err == nil {
+		t.Error("the secret was written through a link")
+	}
+	linked := t.TempDir()
+	if err := os.Symlink(t.TempDir(), filepath.Join(linked, "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := migrate(t, source, "--out", linked); code != 2 || !strings.Contains(said, "link") {
+		t.Errorf("through a link: status %d: %s", code, said)
+	}
+}
+
 // TestMigrateDevoToARelay: what is written for a relay is what the shipper takes.
 func TestMigrateDevoToARelay(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package tapline
 
 import (
+	"net"
 	"path/filepath"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -16,7 +17,7 @@ import (
 // Config of the whole.
 type Config struct {
 	DataDir   string `env:"DATA_DIR" envDefault:"./data" usage:"directory of the streams"`
-	Listen    string `env:"NATS_LISTEN" usage:"host:port on which other processes reach the embedded NATS server; none if empty"`
+	Listen    string `env:"NATS_LISTEN" usage:"loopback address, such as 127.0.0.1:4222, on which other processes of this host reach the embedded NATS server; none if empty"`
 	Keys      embedded.Keys
 	Limits    bus.Limits
 	Scheduler scheduler.Config
@@ -30,6 +31,13 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.DataDir == "" {
 		return config.Invalid("DATA_DIR", "", "want a directory")
+	}
+	if c.Listen == "" {
+		return nil
+	}
+	// The embedded server asks for no password.
+	if host, _, err := net.SplitHostPort(c.Listen); err != nil || !config.Loopback(host) {
+		return config.Invalid("NATS_LISTEN", c.Listen, "want 127.0.0.1:PORT: whoever reaches the embedded server can do everything; for other hosts run a NATS server with users (docs/install.md)")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/tapline/tapline/pkg/jsonline"
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
@@ -17,7 +18,8 @@ import (
 type body struct {
 	source  arrival
 	gzip    *gzip.Reader
-	most    int64 // bytes, arrived or decompressed
+	text    io.Reader // what is decompressed
+	most    int64     // bytes, arrived or decompressed
 	read    int64
 	arrived *int64
 	head    []byte // its beginning, for an alarm
@@ -69,11 +71,13 @@ func (b *body) release() {
 
 // Read reads decompressed bytes.
 func (b *body) Read(p []byte) (n int, err error) {
-	if b.gzip != nil {
-		n, err = b.gzip.Read(p)
-	} else {
-		n, err = b.source.Read(p)
+	if b.text == nil {
+		b.text = jsonline.SkipMark(b.source)
+		if b.gzip != nil {
+			b.text = jsonline.SkipMark(b.gzip)
+		}
 	}
+	n, err = b.text.Read(p)
 	b.read += int64(n)
 	switch most := bound.Unpacked + bound.Expansion*(*b.arrived); {
 	case b.read > b.most:
