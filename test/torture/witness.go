@@ -2,6 +2,7 @@ package torture
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,7 +83,7 @@ func (k *witness) look(ctx context.Context) {
 		k.lie(text)
 	}
 	k.mu.Lock()
-	f := &facts{began: k.began, calm: !k.calm.IsZero() && s.asked.After(k.calm)}
+	f := &facts{began: cmp.Or(k.began, s.at), calm: !k.calm.IsZero() && s.asked.After(k.calm)}
 	if k.siege != nil && s.asked.After(k.since.Add(k.siege.after)) {
 		f.siege = k.siege
 	}
