@@ -44,12 +44,15 @@ const (
 	Letters = 1000
 	// LetterBytes is what the entries in them have together, bytes: once it is reached, one letter sums up the others.
 	LetterBytes = 80 << 20
-	// Before and After are how far the time of a record may lie before the start of its window or behind its end. One beyond
-	// them is remembered with its window, as one without a time is: an answer touches no more hours than that.
-	Before, After = 31 * 24 * time.Hour, 24 * time.Hour
-	// Seen is how much of SEEN one job has in memory, bytes, and SeenHour how much there is of one feed and hour: two million
-	// records. More of them may be published again.
-	Seen, SeenHour = 32 << 20, 24_000_000
+	// Before is how far the time of a record may lie before the start of its window. One beyond it is remembered with its window,
+	// as one without a time is: an answer touches no more hours than that.
+	Before = 31 * 24 * time.Hour
+	// After is how far it may lie behind the end.
+	After = 24 * time.Hour
+	// Seen is how much of SEEN one job has in memory, bytes.
+	Seen = 32 << 20
+	// SeenHour is how much SEEN has of one feed and hour, bytes: two million records. More of them may be published again.
+	SeenHour = 24_000_000
 	// Words is how much of an answer, or of an error about one, a log line, an alarm, a dead letter or LEDGER quotes, bytes.
 	Words = 500
 )
