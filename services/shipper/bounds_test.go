@@ -36,7 +36,8 @@ func TestHostileMessagesTakeNobodyWithThem(t *testing.T) { //nolint:paralleltest
 		bytes.Repeat([]byte("poison! "), 1<<20-16), // as large as the server takes
 		word(6, strings.Repeat("j", 7<<20)),        // a job's name
 		word(3, "\xff\xfe"), word(3, "a feed\r\nX: y"), word(2, `x>y: {"`), word(10, strings.Repeat("r", 600)),
-		[]byte("\xff garbage"), {},
+		[]byte("\xff garbage"),
+		{},
 	}
 	input := 0
 	for i, data := range hostile {
