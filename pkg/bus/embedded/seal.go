@@ -217,7 +217,7 @@ func removeIndexes(store string) error {
 		}
 		info, err := d.Info()
 		if err == nil && (d.Name() == "index.db" || info.Size() == 0 && filepath.Ext(path) == ".blk") {
-			err = os.Remove(path)
+			err = os.Remove(path) //nolint:gosec // the copy is ours
 		}
 		return err
 	})

@@ -352,8 +352,12 @@ func TestADamagedStoreIsNotEncrypted(t *testing.T) {
 func TestKeysThatAreNone(t *testing.T) {
 	t.Parallel()
 	for _, k := range []embedded.Keys{
-		{Key: "short"}, {Key: config.Secret(strings.Repeat("a", 40) + `"`)}, {Key: config.Secret(strings.Repeat("a ", 20))},
-		{Key: config.Secret(strings.Repeat("a", 300))}, {Previous: one.Key}, {Key: one.Key, Previous: "short"},
+		{Key: "short"},
+		{Key: config.Secret(strings.Repeat("a", 40) + `"`)},
+		{Key: config.Secret(strings.Repeat("a ", 20))},
+		{Key: config.Secret(strings.Repeat("a", 300))},
+		{Previous: one.Key},
+		{Key: one.Key, Previous: "short"},
 	} {
 		if err := k.Validate(); err == nil || strings.Contains(err.Error(), "short") || strings.Contains(err.Error(), "aaa") {
 			t.Errorf("%q: %v", k.Key.Reveal(), err)
