@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,7 +136,7 @@ func TestCheck(t *testing.T) {
 		"relay":            {tcp, "takes connections"},
 		"nobody":           {[]string{"SINK=devo", "DEVO_TLS=false", "DEVO_ADDRESS=127.0.0.1:1"}, ""},
 		"devo-http":        {web, "answers"},
-		"nobody over http": {append(web[:len(web):len(web)], "DEVO_HTTP_URL=http://127.0.0.1:1"), ""},
+		"nobody over http": {append(slices.Clip(web), "DEVO_HTTP_URL=http://127.0.0.1:1"), ""},
 	} {
 		var conf shipper.Config
 		if err := config.Load(&conf, c.environ); err != nil {
