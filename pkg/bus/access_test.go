@@ -223,13 +223,13 @@ func TestNobodyDoesTheWorkOfOthers(t *testing.T) {
 	}
 }
 
-func as(t testing.TB, server *bustest.Guarded, user, name string) *bus.Bus {
-	t.Helper()
-	b, err := bus.Connect(t.Context(), server.As(user), name, slog.New(slog.DiscardHandler))
+func as(tb testing.TB, server *bustest.Guarded, user, name string) *bus.Bus {
+	tb.Helper()
+	b, err := bus.Connect(tb.Context(), server.As(user), name, slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(b.Close)
+	tb.Cleanup(b.Close)
 	return b
 }
 

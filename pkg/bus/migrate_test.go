@@ -77,7 +77,7 @@ func TestAcksOfServersToCome(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	for name, more := range map[string]string{"nats.conf": "\nfeature_flags { js_ack_fc_v2: true }\n", "users.conf": ""} {
-		data, err := os.ReadFile(filepath.Join(deployed, name)) //nolint:gosec // in our own repository
+		data, err := os.ReadFile(filepath.Join(deployed, name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -248,8 +248,11 @@ func stage(ctx context.Context, nc *nats.Conn, u bus.User, own string) error {
 	}
 	push := `{"stream_name":"RAW","config":{"name":"thief","deliver_subject":"` + own + `stolen","ack_policy":"none"}}`
 	for i, forged := range []struct{ to, body string }{
-		{"$JS.API.CONSUMER.CREATE.RAW.thief", push}, {"$JS.API.STREAM.CREATE.thief", `{"name":"thief","mirror":{"name":"RAW"}}`},
-		{"$JS.ACK.RAW.enricher.1.2.2.0.0", "+ACK"}, {"$KV.QUOTA.main.siem", "forged"}, {"$JS.API.CONSUMER.MSG.NEXT.RAW.enricher", `{"batch":1}`},
+		{"$JS.API.CONSUMER.CREATE.RAW.thief", push},
+		{"$JS.API.STREAM.CREATE.thief", `{"name":"thief","mirror":{"name":"RAW"}}`},
+		{"$JS.ACK.RAW.enricher.1.2.2.0.0", "+ACK"},
+		{"$KV.QUOTA.main.siem", "forged"},
+		{"$JS.API.CONSUMER.MSG.NEXT.RAW.enricher", `{"batch":1}`},
 		{"$JS.API.STREAM.PURGE.KV_SEEN", "{}"},
 	} {
 		subject := strings.Replace(key, ">", "staged."+strconv.Itoa(i), 1)

@@ -109,8 +109,8 @@ func replies(own string) []string {
 func headers() []nats.Header {
 	h := func(pairs ...string) nats.Header {
 		out := nats.Header{}
-		for i := 0; i < len(pairs); i += 2 {
-			out.Set(pairs[i], pairs[i+1])
+		for pair := range slices.Chunk(pairs, 2) {
+			out.Set(pair[0], pair[1])
 		}
 		return out
 	}
