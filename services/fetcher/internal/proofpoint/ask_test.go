@@ -46,21 +46,22 @@ func TestOneAnswerIsTakenAsItIs(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]Kind{
 		"  {\"id\" : 1.0, \"n\":12345678901234567890}\n ": "",
-		`{}`:            "",
-		``:              Odd,
-		`{"id":"t1"`:    Truncated,
-		`{"id":"t1"}{}`: Odd,
-		`[]`:            Odd,
-		`<html>`:        Odd,
-		`{"id":01}`:     Malformed,
+		"\ufeff{\"id\":\"t1\"}":                           "", // a mark is none of it
+		`{}`:                                              "",
+		``:                                                Odd,
+		`{"id":"t1"`:                                      Truncated,
+		`{"id":"t1"}{}`:                                   Odd,
+		`[]`:                                              Odd,
+		`<html>`:                                          Odd,
+		`{"id":01}`:                                       Malformed,
 		`{"a":"` + strings.Repeat("x", 100_000) + `"}`: Malformed,
 	} {
 		c, address := serve(t, http.StatusOK, body)
 		got, r, err := c.One(t.Context(), Question{Call: feed.CallThreat, Target: "t1"})
-		if kindOf(err) != want || (want == "" && string(got) != strings.TrimSpace(body)) {
+		if kindOf(err) != want || (want == "" && string(got) != strings.TrimSpace(strings.TrimPrefix(body, "\ufeff"))) {
 			t.Errorf("%.40q: %v, %q", body, err, got)
 		}
-		if *address != "/v2/threat/summary/t1" || (want == "" && r.Bytes != int64(len(body))) {
+		if *address != "/v2/threat/summary/t1" || (want == "" && r.Bytes != int64(len(strings.TrimPrefix(body, "\ufeff")))) {
 			t.Errorf("%s, %d bytes", *address, r.Bytes)
 		}
 	}
