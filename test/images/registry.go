@@ -83,8 +83,11 @@ func (r Registry) Digest(ctx context.Context, i Image) (string, error) {
 		return "", fmt.Errorf("%w: %s: %s", ErrRegistry, address, resp.Status)
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
-	if err != nil || len(data) > maxManifest || !json.Valid(data) {
-		return "", fmt.Errorf("%w: %s: want a manifest of at most %d bytes in JSON (%w)", ErrRegistry, address, maxManifest, errors.Join(err))
+	if err != nil {
+		return "", fmt.Errorf("%w: %s: %w", ErrRegistry, address, err)
+	}
+	if len(data) > maxManifest || !json.Valid(data) {
+		return "", fmt.Errorf("%w: %s: want a manifest of at most %d bytes in JSON", ErrRegistry, address, maxManifest)
 	}
 	sum := sha256.Sum256(data)
 	digest := "sha256:" + hex.EncodeToString(sum[:])
