@@ -30,7 +30,9 @@ type Spool struct {
 }
 
 // stream encrypts or decrypts the file from its beginning. A key is used for one file, so the counter begins at zero.
-func (s *Spool) stream() cipher.Stream { return cipher.NewCTR(s.block, make([]byte, aes.BlockSize)) }
+func (s *Spool) stream() cipher.Stream {
+	return cipher.NewCTR(s.block, make([]byte, aes.BlockSize)) //nolint:gosec // the key is random and of this file alone
+}
 
 // sealed encrypts what is written to a file.
 type sealed struct {
@@ -42,8 +44,9 @@ type sealed struct {
 // Write implements io.Writer, which may not change what it gets.
 func (w *sealed) Write(p []byte) (written int, err error) {
 	for len(p) > 0 && err == nil {
-		chunk, n := p[:min(len(p), len(w.buf))], 0
+		chunk := p[:min(len(p), len(w.buf))]
 		w.stream.XORKeyStream(w.buf[:], chunk)
+		var n int
 		n, err = w.file.Write(w.buf[:len(chunk)])
 		written, p = written+n, p[len(chunk):]
 	}

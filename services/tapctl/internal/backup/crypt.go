@@ -42,18 +42,18 @@ type Means struct {
 	Passphrase config.Secret
 }
 
-// LockFlags and MeansFlags are what the command line says about it.
-type (
-	LockFlags struct {
-		Recipients     []string // age1...
-		RecipientsFile string   // with one on each line
-		PassphraseFile string
-	}
-	MeansFlags struct {
-		IdentityFiles  []string
-		PassphraseFile string
-	}
-)
+// LockFlags are what the command line says about a [Lock].
+type LockFlags struct {
+	Recipients     []string // age1...
+	RecipientsFile string   // with one on each line
+	PassphraseFile string
+}
+
+// MeansFlags are what the command line says about [Means].
+type MeansFlags struct {
+	IdentityFiles  []string
+	PassphraseFile string
+}
 
 // Lock reads the files.
 func (f LockFlags) Lock() (Lock, error) {
