@@ -39,14 +39,14 @@ func (p *pipes) dial() net.Conn {
 }
 
 // serving runs a test against a server in a bubble; max bounds connections.
-func serving(t *testing.T, max int, handler http.HandlerFunc, test func(t *testing.T, p *pipes)) {
+func serving(t *testing.T, max int, handler http.HandlerFunc, test func(p *pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		server := telemetry.NewServer(handler)
 		done := make(chan error, 1)
 		go func() { done <- server.Serve(telemetry.Bounded(p, max)) }()
-		test(t, p)
+		test(p)
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
@@ -84,7 +84,7 @@ func TestSlowClientsAreEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			serving(t, 8, read, func(t *testing.T, p *pipes) {
+			serving(t, 8, read, func(p *pipes) {
 				// A server that closes after an answer waits half a second for what is on its way.
 				if after, answer := ended(t, p, test.text); after < test.want || after > test.want+time.Second {
 					t.Errorf("ended after %s, want %s; answer %q", after, test.want, answer)
@@ -97,7 +97,7 @@ func TestSlowClientsAreEnded(t *testing.T) {
 // TestADripIsEnded: a byte a second keeps no connection.
 func TestADripIsEnded(t *testing.T) {
 	t.Parallel()
-	serving(t, 8, ok, func(t *testing.T, p *pipes) {
+	serving(t, 8, ok, func(p *pipes) {
 		c := p.dial()
 		defer c.Close()
 		go func() {
@@ -115,7 +115,7 @@ func TestADripIsEnded(t *testing.T) {
 
 func TestLongHeadersAreRefused(t *testing.T) {
 	t.Parallel()
-	serving(t, 8, ok, func(t *testing.T, p *pipes) {
+	serving(t, 8, ok, func(p *pipes) {
 		_, answer := ended(t, p, "GET / HTTP/1.1\r\nHost: a\r\nX-Long: "+strings.Repeat("a", 2*telemetry.MaxHeaderBytes)+"\r\n\r\n")
 		if !strings.Contains(answer, "431") {
 			t.Errorf("answer %q", answer)
@@ -133,7 +133,7 @@ func TestLongAnswersAreNotCut(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	}
-	serving(t, 8, handler, func(t *testing.T, p *pipes) {
+	serving(t, 8, handler, func(p *pipes) {
 		if _, answer := ended(t, p, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(answer, "at last") {
 			t.Errorf("answer %q", answer)
 		}
@@ -144,7 +144,7 @@ func TestLongAnswersAreNotCut(t *testing.T) {
 func TestOldestConnectionMakesRoom(t *testing.T) {
 	t.Parallel()
 	const most = 4
-	serving(t, most, ok, func(t *testing.T, p *pipes) {
+	serving(t, most, ok, func(p *pipes) {
 		var held []net.Conn
 		for range most {
 			held = append(held, p.dial())

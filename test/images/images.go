@@ -41,7 +41,7 @@ var (
 
 // Read reads the list.
 func Read(root string) ([]Image, error) {
-	data, err := os.ReadFile(filepath.Join(root, List))
+	data, err := os.ReadFile(filepath.Join(root, List)) //nolint:gosec // the caller names the repository
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrList, err)
 	}
@@ -113,7 +113,7 @@ func replace(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := os.WriteFile(path+".new", data, info.Mode().Perm()); err != nil {
+	if err := os.WriteFile(path+".new", data, info.Mode().Perm()); err != nil { //nolint:gosec // the names stand in this package
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

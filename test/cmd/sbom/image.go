@@ -77,7 +77,7 @@ func (b *bill) program(name string, r io.Reader) error {
 	}
 	info, err := buildinfo.Read(file)
 	if err != nil {
-		return nil //nolint:nilerr // a program of another language: its package names it
+		return nil // a program of another language: its package names it
 	}
 	version := info.Main.Version
 	if strings.HasPrefix(info.Main.Path, "github.com/tapline/") {
