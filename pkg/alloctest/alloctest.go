@@ -24,8 +24,8 @@ func Total(f func()) uint64 {
 
 // Linear fails the test if f allocates more than fixed + factor * input bytes. It runs f again if that seems so: what f
 // does the first time only, such as filling a pool, does not count.
-func Linear(t testing.TB, input, factor, fixed int, f func()) {
-	t.Helper()
+func Linear(tb testing.TB, input, factor, fixed int, f func()) {
+	tb.Helper()
 	most := uint64(fixed) + uint64(factor)*uint64(input)
 	var took uint64
 	for range tries {
@@ -33,7 +33,7 @@ func Linear(t testing.TB, input, factor, fixed int, f func()) {
 			return
 		}
 	}
-	t.Errorf("%d bytes of input take %d bytes of memory, want at most %d + %d * input = %d", input, took, fixed, factor, most)
+	tb.Errorf("%d bytes of input take %d bytes of memory, want at most %d + %d * input = %d", input, took, fixed, factor, most)
 }
 
 // Peak is how many bytes the live heap rises during f above what it was before. Garbage does not count: the collector runs

@@ -34,7 +34,7 @@ func (u *unmarked) Read(p []byte) (int, error) {
 	u.front = u.front[n:]
 	switch {
 	case n > 0 && (n == len(p) || u.err != nil):
-		return n, nil
+		return n, nil //nolint:nilerr // the next call returns it
 	case u.err != nil:
 		return 0, u.err
 	}

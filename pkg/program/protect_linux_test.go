@@ -16,9 +16,9 @@ import (
 func TestNoCoreFileAndNoAttaching(t *testing.T) {
 	t.Parallel()
 	const child = "TAPLINE_TEST_PROTECT"
-	if os.Getenv(child) == "" {
+	if os.Getenv(child) == "" { //nolint:forbidigo // this test is its own command
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoCoreFileAndNoAttaching$", "-test.v")
-		cmd.Env = append(os.Environ(), child+"=1")
+		cmd.Env = append(cmd.Environ(), child+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "protected") {
 			t.Errorf("%v: %s", err, out)
 		}

@@ -44,11 +44,12 @@ func (b *bench) alarms(t *testing.T) []*taplinev1.Alarm {
 // sweepIn is a sweep that is due after a while.
 func (b *bench) sweepIn(wait time.Duration) *taplinev1.Job {
 	end := b.sim.Now().Add(wait - 10*time.Minute).Truncate(time.Second)
-	return b.sweep(window.New(end.Add(-time.Minute), end), 10)
+	return b.sweep(window.New(end.Add(-time.Minute), end))
 }
 
-func (b *bench) sweep(w window.Window, pass uint32) *taplinev1.Job {
-	j := b.job(w, pass)
+// sweep is a job that reads a window once more when it is ten minutes old.
+func (b *bench) sweep(w window.Window) *taplinev1.Job {
+	j := b.job(w, 10)
 	j.Lane, j.Id = taplinev1.Lane_LANE_SWEEP, strings.Replace(j.GetId(), "/backfill/", "/sweep/", 1)
 	return j
 }

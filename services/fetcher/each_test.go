@@ -50,7 +50,7 @@ func TestEachPlaceMayFail(t *testing.T) {
 				if r.GetState() != fetched || received(r) != want || dead == 0 || len(b.letters(t)) != int(dead) || b.calls() > 3 {
 					t.Errorf("%d calls, %d letters, %d records wanted: %v", b.calls(), len(b.letters(t)), want, r)
 				}
-				again := b.sweep(b.window, 10)
+				again := b.sweep(b.window)
 				b.plan(t, again)
 				for _, f := range b.record(t, again).GetFeeds() {
 					if f.GetPublished() > 0 {

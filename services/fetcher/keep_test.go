@@ -46,7 +46,7 @@ func TestWhatWasFetchedIsKept(t *testing.T) {
 			if want := b.truth(b.window.Start, b.window.End); r.GetState() != fetched || received(r) != want || b.calls() != 1 {
 				t.Errorf("%d calls, %d records wanted: %v", b.calls(), want, r)
 			}
-			again := b.sweep(b.window, 10)
+			again := b.sweep(b.window)
 			b.plan(t, again)
 			for _, f := range b.record(t, again).GetFeeds() {
 				if f.GetPublished() > 0 {

@@ -50,7 +50,7 @@ func TestAWayThatIsClosed(t *testing.T) {
 			b := hasty(t)
 			b.start(t, "QUOTA_SIEM_PERMITTED=1")
 			if c.spent {
-				single := b.sweep(b.window, 10)
+				single := b.sweep(b.window)
 				single.Feeds, single.Id = []string{string(feed.ClicksPermitted)}, "main/clicksPermitted/"+b.window.Compact("/")+"/sweep/10"
 				b.plan(t, single)
 				b.record(t, single)

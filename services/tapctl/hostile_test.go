@@ -26,8 +26,18 @@ func TestHostileMessagesAreShownAsErrors(t *testing.T) { //nolint:paralleltest /
 		}
 	}
 	for _, args := range [][]string{
-		{"show", "RAW", "1"}, {"show", "RAW", "2"}, {"show", "RAW", "3"}, {"show", "EVENTS", "1"}, {"show", "EVENTS", "2"}, {"show", "JOBS", "1"}, {"show", "DEAD", "1"},
-		{"dead", "ls"}, {"dead", "show", "1"}, {"trace", "some-id"}, {"status"}, {"verify"},
+		{"show", "RAW", "1"},
+		{"show", "RAW", "2"},
+		{"show", "RAW", "3"},
+		{"show", "EVENTS", "1"},
+		{"show", "EVENTS", "2"},
+		{"show", "JOBS", "1"},
+		{"show", "DEAD", "1"},
+		{"dead", "ls"},
+		{"dead", "show", "1"},
+		{"trace", "some-id"},
+		{"status"},
+		{"verify"},
 	} {
 		var stdout, stderr string
 		if took := alloctest.Peak(func() { _, stdout, stderr = c.run(args...) }); took > 150<<20 {

@@ -19,7 +19,7 @@ func TestKeyOfTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	initialize := func(args ...string) error {
-		cmd := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(site, "deploy", "init.sh")}, args...)...) //nolint:gosec // our own script
+		cmd := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(site, "deploy", "init.sh")}, args...)...)
 		return cmd.Run()
 	}
 	keys := func(args ...string) embedded.Keys {

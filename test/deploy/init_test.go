@@ -39,7 +39,7 @@ func TestInitLeavesNoSecretOpen(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	said, _ := run() //nolint:errcheck // without certificates it may end early
+	said, _ := run() // without certificates it may end early
 	info, err := os.Stat(secrets)
 	if err != nil || info.Mode().Perm() != 0o700 || !strings.Contains(said, "closed secrets") {
 		t.Errorf("%v, %v: %s", info, err, said)
