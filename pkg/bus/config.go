@@ -3,6 +3,7 @@ package bus
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,5 +86,11 @@ func (t Tenant) Validate() error {
 	if !ValidTenant(t.Name) {
 		return config.Invalid("TENANT", t.Name, "want 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or digit")
 	}
+	if slices.Contains(reserved(), t.Name) {
+		return config.Invalid("TENANT", t.Name, "is the first word of keys in the bucket STATE: want another name")
+	}
 	return nil
 }
+
+// reserved are the words that keys in STATE begin with where they do not begin with a tenant.
+func reserved() []string { return []string{"alarm", "heartbeat", "list", "retry", "shape"} }

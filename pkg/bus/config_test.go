@@ -27,7 +27,7 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"STREAM_EVENTS_MAX_BYTES": {"67108864", "67108863"},
 		"STREAM_REPLICAS":         {"1 3 5", "0 2 4 6"},
 		"STREAM_ACK_WAIT":         {"1s 10m", "999ms 10m1s"},
-		"TENANT":                  {"a 0 a-b_c abcdefghijabcdefghijabcdefghij12", "-a A a.b abcdefghijabcdefghijabcdefghij123"},
+		"TENANT":                  {"a 0 a-b_c abcdefghijabcdefghijabcdefghij12", "-a A a.b abcdefghijabcdefghijabcdefghij123 shape alarm heartbeat list retry"},
 	} {
 		for value := range strings.FieldsSeq(values.good) {
 			if err := load(name, value); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 )
@@ -18,12 +19,12 @@ type Config struct {
 	Feeds   feed.Selection
 	Lists   Lists
 	Quota   quota.Config
-	Start   StartTime       `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins at the first start: RFC 3339, or an age such as 7d or 12h, at most 7d; a value that is earlier than before has the time between read, too"`
-	Poll    time.Duration   `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
-	Margin  time.Duration   `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
-	Overlap time.Duration   `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again, for records that become visible late; costs no call"`
-	Sweeps  []time.Duration `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records, separated by commas; empty for never"`
-	Tick    time.Duration   `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
+	Start   StartTime     `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins at the first start: RFC 3339, or an age such as 7d or 12h, at most 7d; a value that is earlier than before has the time between read, too"`
+	Poll    time.Duration `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
+	Margin  time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
+	Overlap time.Duration `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again, for records that become visible late; costs no call"`
+	Sweeps  plan.Ages     `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records, separated by commas; off for never"`
+	Tick    time.Duration `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
 	Alarms  Alarms
 }
 

@@ -20,7 +20,7 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"TAP_POLL_INTERVAL":     {"30s 1h", "29s 1h1s"},
 		"TAP_HEAD_MARGIN":       {"0s 1h", "-1s 1h1s"},
 		"TAP_OVERLAP":           {"0s 45m", "-1s 45m1s"},
-		"TAP_SWEEPS":            {"1m 166h 1m,2m", "30s 90s 167h 2m,2m 3m,2m"},
+		"TAP_SWEEPS":            {"1m 166h 1m,2m off", "30s 90s 167h 2m,2m 3m,2m never 1m,off"},
 		"SCHEDULER_TICK":        {"1ms 1m", "999us 1m1s"},
 		"TAP_CAMPAIGN_INTERVAL": {"1m 24h", "59s 24h1s"},
 		"TAP_PEOPLE_INTERVAL":   {"1m 24h", "59s 24h1s"},

@@ -18,9 +18,9 @@ import (
 // whatIfConfig is what an imagined scheduler goes by besides the flags.
 type whatIfConfig struct {
 	Quota   quota.Config
-	Margin  time.Duration   `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
-	Overlap time.Duration   `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again"`
-	Sweeps  []time.Duration `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records"`
+	Margin  time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
+	Overlap time.Duration `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again"`
+	Sweeps  plan.Ages     `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records"`
 }
 
 // imagined are the flags.

@@ -36,7 +36,7 @@ var groups = []string{"rate", "tenants", "replicas", "memory"}
 const restFor = 35 * time.Second
 
 // steady reads as often as Proofpoint allows; the usual limit of a day would stretch that to 48 seconds.
-var steady = []string{"TAP_POLL_INTERVAL=30s", "QUOTA_SIEM=5000", "TAP_SWEEPS="}
+var steady = []string{"TAP_POLL_INTERVAL=30s", "QUOTA_SIEM=5000", "TAP_SWEEPS=off"}
 
 func plans(group string) []plan {
 	var list []plan
