@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/devoquery"
 	"github.com/tapline/tapline/pkg/feed"
@@ -59,7 +60,7 @@ func (t *tool) check() *cobra.Command {
 				}
 			}
 			if offline {
-				return t.checkSettings()
+				return t.checkSettings(stores)
 			}
 			findings := t.checkAll(cmd.Context())
 			err := t.print(findings, func(w io.Writer) {
@@ -125,7 +126,7 @@ func (t *tool) checkAPI(ctx context.Context) (finding, bool) {
 }
 
 // checkSettings reads what every service will read, and says all at once what is wrong with it.
-func (t *tool) checkSettings() error {
+func (t *tool) checkSettings(stores []string) error {
 	var s settings
 	if err := config.Load(&s, t.Environ); err != nil {
 		return err
@@ -134,6 +135,28 @@ func (t *tool) checkSettings() error {
 		return err
 	}
 	t.say("the settings of all services can be used: tenant %s, from %s to sink %s\n", s.Shipper.Tenant.Name, s.Fetcher.API.URL, s.Shipper.Sink)
+	for _, dir := range stores {
+		if err := t.warnOfRoom(dir, s.Limits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnOfRoom tells when RAW and EVENTS may outgrow the file system of a server's store. That is no error: they may never.
+func (t *tool) warnOfRoom(dir string, limits bus.Limits) error {
+	free, err := embedded.Free(dir)
+	if err != nil {
+		return err
+	}
+	used, err := embedded.Used(dir)
+	if err != nil {
+		return err
+	}
+	if may := uint64(limits.RawMaxBytes) + uint64(limits.EventsMaxBytes); may > used && may-used > free {
+		t.say("warning: %s has %d MiB free, and RAW and EVENTS may take another %d MiB: make room, or lower STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES\n",
+			dir, free>>20, (may-used)>>20)
+	}
 	return nil
 }
 

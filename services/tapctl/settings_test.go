@@ -49,3 +49,28 @@ func TestSettingsOfAllServices(t *testing.T) {
 		t.Errorf("usable settings: status %d, %q, %q", code, out, said)
 	}
 }
+
+// TestCheckWarnsOfRoom: streams that may outgrow their disk are no error, and said before anything starts.
+func TestCheckWarnsOfRoom(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		raw  string
+		warn bool
+	}{
+		"room enough":          {"67108864", false},
+		"a limit of 4 exabyte": {"4611686018427387904", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out, stderr bytes.Buffer
+			code := tapctl.Execute(t.Context(), tapctl.Process{
+				Args:    []string{"check", "--settings", "--store", t.TempDir(), "--encryption", written(t, "# none\n")},
+				Environ: []string{"SINK=stdout", "TAP_PRINCIPAL=p", "TAP_SECRET=s", "STREAM_RAW_MAX_BYTES=" + test.raw, "STREAM_EVENTS_MAX_BYTES=67108864"},
+				Stdout:  &out, Stderr: &stderr,
+			})
+			if warns := strings.Contains(out.String(), "warning: ") && strings.Contains(out.String(), "STREAM_RAW_MAX_BYTES"); code != 0 || warns != test.warn {
+				t.Errorf("status %d: %q, %q", code, out.String(), stderr.String())
+			}
+		})
+	}
+}

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 	"github.com/tapline/tapline/pkg/program"
 )
 
@@ -34,7 +34,7 @@ type disk struct {
 
 // watchDisk looks at the disk until the function that it returns is called. At the start it warns when the streams may take more than there is.
 func watchDisk(ctx context.Context, d *disk, tenant string, state *bus.Bucket, rt program.Runtime) (stop func()) {
-	d.alarms, d.log, d.free = alarm.New(state, tenant, name, rt.Log, alarm.Gauge(rt.Metrics)), rt.Log, freeBytes
+	d.alarms, d.log, d.free = alarm.New(state, tenant, name, rt.Log, alarm.Gauge(rt.Metrics)), rt.Log, embedded.Free
 	ctx, cancel := context.WithCancel(ctx)
 	d.atStart(ctx)
 	var running sync.WaitGroup
@@ -99,13 +99,4 @@ func (d *disk) look(ctx context.Context) {
 func (d *disk) detail(free, wanted uint64) string {
 	return fmt.Sprintf("%s has %d MiB free, and RAW and EVENTS may take another %d MiB: make room, or lower STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES",
 		d.dir, free>>20, wanted>>20)
-}
-
-// freeBytes is what this user may still write to the file system of a directory.
-func freeBytes(dir string) (uint64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("free room of %s: %w", dir, err)
-	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:unconvert // their types differ between systems
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
 var errWrite = errors.New("write error")
@@ -57,7 +58,7 @@ func TestDiskAlarm(t *testing.T) {
 			t.Errorf("%d MiB free, %v: alarm %q", c.free>>20, c.broken, got)
 		}
 	}
-	if n, err := freeBytes(t.TempDir()); err != nil || n == 0 {
+	if n, err := embedded.Free(t.TempDir()); err != nil || n == 0 {
 		t.Errorf("%d bytes are free, %v", n, err)
 	}
 }
