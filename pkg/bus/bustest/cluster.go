@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,7 +115,8 @@ func (n node) start() (*server.Server, error) {
 	return s, nil
 }
 
-// ports that are free now.
+// ports that are free now, in the order of their text: a server that reads its configuration again sorts its routes in
+// place while its connections look at them.
 func ports(tb testing.TB, n int) (free []int) {
 	tb.Helper()
 	for len(free) < n {
@@ -126,5 +128,6 @@ func ports(tb testing.TB, n int) (free []int) {
 			free = append(free, port)
 		}
 	}
+	slices.SortFunc(free, func(a, b int) int { return strings.Compare(strconv.Itoa(a), strconv.Itoa(b)) })
 	return free
 }
