@@ -19,7 +19,8 @@ users='admin scheduler fetcher enricher shipper sys'
 
 # certs has tapctl make certificates. It is 127 if there is no tapctl yet.
 certs() {
-  image=tapline/tapctl:${TAPLINE_VERSION:-local}
+  version=${TAPLINE_VERSION:-$(sed -n 's/^TAPLINE_VERSION=//p' .env 2>/dev/null | tail -n 1)}
+  image=tapline/tapctl:${version:-local}
   if [ -n "${TAPCTL:-}" ]; then
     "$TAPCTL" certs --dir "$secrets/nats" "$@"
   elif command -v go >/dev/null && [ -d services/tapctl ]; then

@@ -93,4 +93,4 @@ func (t Tenant) Validate() error {
 }
 
 // reserved are the words that keys in STATE begin with where they do not begin with a tenant.
-func reserved() []string { return []string{"alarm", "heartbeat", "list", "retry", "shape"} }
+func reserved() []string { return []string{"alarm", "heartbeat", "list", "memory", "retry", "shape"} }

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/tapline/tapline/pkg/job"
 )
 
 // Delivery is one message in somebody's hands.
@@ -29,6 +31,10 @@ func (d *Delivery) Data() []byte { return d.msg.Data() }
 
 // Subject is where the message was published.
 func (d *Delivery) Subject() string { return d.msg.Subject() }
+
+// Orders reports whether the message stands on the subject of a job. The server lets a user publish on the subjects of the jobs
+// that it may order, and looks at no content.
+func (d *Delivery) Orders(id job.ID, aside bool) bool { return d.msg.Subject() == jobSubject(id, aside) }
 
 // Sequence is the message's place in its stream.
 func (d *Delivery) Sequence() uint64 { return d.meta.Sequence.Stream }

@@ -59,6 +59,9 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 		f.log.Warn("a job is dropped", slog.Any("error", err))
 		return nil
 	}
+	if err == nil && !d.Orders(w.id, w.job.GetAside()) {
+		err = fmt.Errorf("%w: %s stands on the subject %s", errBadJob, w.job.GetId(), d.Subject())
+	}
 	if err != nil {
 		return bus.Permanent(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -35,6 +36,9 @@ func retriable(l *taplinev1.DeadLetter) bool {
 func (t *tool) retryLetter(ctx context.Context, c Config, b *bus.Bus, d deadLetter) error {
 	if d.GetTenant() != c.Tenant.Name {
 		return config.Invalid("SEQUENCE", strconv.FormatUint(d.stored.Sequence, 10), "is of tenant "+d.GetTenant()+": set TENANT")
+	}
+	if at := strings.Split(d.stored.Subject, "."); len(at) < 3 || at[2] != d.GetStage() { // the server looks at subjects only
+		return config.Invalid("SEQUENCE", strconv.FormatUint(d.stored.Sequence, 10), "calls itself a letter of the "+d.GetStage()+" and stands on "+d.stored.Subject+": its stage may not write it")
 	}
 	if len(d.GetRetry().GetTargets()) == 1 {
 		return t.askAgain(ctx, c, b, d)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -158,5 +159,25 @@ func TestPiecesAreOne(t *testing.T) {
 	c.must("dead", "drop", "1")
 	if out := c.must("dead"); strings.Count(out, "too long") != 1 || !strings.Contains(out, "between") {
 		t.Errorf("after drop: %s", out)
+	}
+}
+
+// TestALetterOfAnotherStage: a stage can write what it likes into a letter, on its own subjects only. What a letter says of its
+// stage has to fit, before tapctl acts on it with rights of its own.
+func TestALetterOfAnotherStage(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	c.must("setup")
+	letter := &taplinev1.DeadLetter{
+		Tenant: "main", Stage: "fetcher", Feed: "clicksBlocked", Reason: "broken", Source: "x",
+		Payload: []byte("{\"id\":\"a\",\"subject\":\"two\nlines\"}"),
+	}
+	data, err := proto.Marshal(letter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bustest.Publish(t, c.Server, "dead.main.shipper.clicksBlocked", data)
+	if code, _, stderr := c.run("dead", "retry", "1"); code != 2 || !strings.Contains(stderr, "dead.main.shipper.clicksBlocked") {
+		t.Errorf("status %d: %s", code, stderr)
 	}
 }
