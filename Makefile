@@ -82,7 +82,7 @@ interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/inter
 
 .PHONY: compose-test
 compose-test: ## Test docker-compose.yml from outside; needs a Docker engine
-	$(GO) test -tags compose -count=1 -v -parallel 2 -timeout 30m ./test/compose
+	$(GO) test -tags compose -count=1 -v -parallel 3 -timeout 30m ./test/compose
 
 .PHONY: torture
 torture: ## Torture the pipeline: SEEDS (20) worlds from SEED (1) on, MINUTES (10) each

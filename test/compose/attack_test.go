@@ -16,6 +16,7 @@ import (
 // TestAttack attacks the NATS server of docker-compose.yml with the password of each stage. The stages are stopped, so
 // that whatever changes is the attacker's doing.
 func TestAttack(t *testing.T) {
+	t.Parallel()
 	const settings = "attack.env"
 	s := newStack(t, "tapline-test-attack", nil, "TAPLINE_ENV="+settings)
 	demo, err := os.ReadFile(filepath.Join(s.dir, "deploy/demo.env"))

@@ -12,6 +12,7 @@ import (
 // TestDemo: a clean clone, no credentials, healthy in a minute, an account that adds up, and going on where it was after
 // everything was taken down.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, "tapline-test-demo", nil)
 	for _, name := range []string{"scheduler", "fetcher", "enricher", "shipper", "tapctl", "tapsim", "devosink"} {
 		size, err := strconv.Atoi(docker(t, "image", "inspect", "-f", "{{.Size}}", "tapline/"+name+":"+version))

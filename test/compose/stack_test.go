@@ -21,7 +21,7 @@ import (
 const version = "compose-test"
 
 // patience bounds every wait; only a failing test takes so long.
-const patience = 4 * time.Minute
+const patience = 8 * time.Minute
 
 // run runs a program to its end. It is bounded, and works while a test is cleaning up, too.
 func run(dir string, env []string, name string, args ...string) ([]byte, error) {
