@@ -15,6 +15,18 @@ type (
 // SetSink has everything go to a sink of the test.
 func (s *Shipper) SetSink(open Opener) { s.open = open }
 
+// SetDoubt has refused messages come again sooner, and blames their rows sooner.
+func (s *Shipper) SetDoubt(pause, after time.Duration) {
+	s.doubted.pause, s.doubted.after = pause, after
+}
+
+// Doubts is how many refused messages are remembered.
+func (s *Shipper) Doubts() int {
+	s.doubted.mu.Lock()
+	defer s.doubted.mu.Unlock()
+	return len(s.doubted.since)
+}
+
 // Slips is what a shipper knows of its place in the stream.
 type Slips struct{ place place }
 

@@ -134,6 +134,16 @@ func begin(tb testing.TB, b *bus.Bus, stdout *output, environ []string) running 
 // launch runs a shipper over any bus and, if open is set, with any sink.
 func launch(tb testing.TB, d shipper.Deps, environ []string, open shipper.Opener) running {
 	tb.Helper()
+	return prepared(tb, d, environ, func(s *shipper.Shipper) {
+		if open != nil {
+			s.SetSink(open)
+		}
+	})
+}
+
+// prepared runs a shipper that was changed before.
+func prepared(tb testing.TB, d shipper.Deps, environ []string, change func(*shipper.Shipper)) running {
+	tb.Helper()
 	var c shipper.Config
 	if err := config.Load(&c, environ); err != nil {
 		tb.Fatal(err)
@@ -152,9 +162,7 @@ func launch(tb testing.TB, d shipper.Deps, environ []string, open shipper.Opener
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if open != nil {
-		s.SetSink(open)
-	}
+	change(s)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -136,6 +136,7 @@ func (l *lane) send(ctx context.Context, c conn, p *parcel) error {
 	if err != nil {
 		return err
 	}
+	l.doubted.forget(l.doubtOf(p))
 	step.At("shipper.sent")
 	if l.route.reload != nil {
 		p.discard()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/shipper"
 )
 
 // web is a stand-in for Devo's HTTP endpoint and the variables that lead to it.
@@ -89,8 +91,15 @@ func TestRefusedRowsGoToDeadAlone(t *testing.T) {
 				}
 				publish(t, b, &e)
 			}
-			r := begin(t, b, nil, append(environ, fmt.Sprintf("SHIPPER_CONNECTIONS=%d", connections)))
+			var s *shipper.Shipper
+			r := prepared(t, shipper.Deps{Bus: b}, append(environ, fmt.Sprintf("SHIPPER_CONNECTIONS=%d", connections)), func(made *shipper.Shipper) {
+				s = made
+				s.SetDoubt(500*time.Millisecond, 5*time.Second)
+			})
 			settled(t, b)
+			if n := s.Doubts(); n > 0 {
+				t.Errorf("%d messages are remembered that are settled", n)
+			}
 			trial{}.compare(t, sink, good)
 			if s := sink.Snapshot(); s.Duplicates > 0 {
 				t.Errorf("%d rows arrived again", s.Duplicates)
@@ -121,7 +130,8 @@ func TestAnEndpointThatRefusesEverythingIsAnOutage(t *testing.T) {
 	sink, environ := web(t, devosink.Fault{Kind: devosink.FaultStatus, Bytes: 400})
 	b := bustest.Start(t)
 	fill(t, b, 0, 20, 30)
-	r := begin(t, b, nil, environ)
+	var s *shipper.Shipper
+	r := prepared(t, shipper.Deps{Bus: b}, environ, func(made *shipper.Shipper) { s = made })
 	poll(t, "an outage", func() bool { return r.value(t, "tapline_shipper_sink_up") == 0 })
 	if requests := sink.Snapshot().Connections; requests > 20*40 {
 		t.Errorf("%d requests: an endpoint that refuses everything is asked about each row", requests)
@@ -136,5 +146,8 @@ func TestAnEndpointThatRefusesEverythingIsAnOutage(t *testing.T) {
 	}
 	if up := r.value(t, "tapline_shipper_sink_up"); up != 1 {
 		t.Error("the outage does not end")
+	}
+	if n := s.Doubts(); n > 0 {
+		t.Errorf("%d messages are remembered that are delivered", n)
 	}
 }

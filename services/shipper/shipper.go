@@ -89,7 +89,7 @@ func New(cfg Config, deps Deps) (*Shipper, error) {
 	}
 	s := &Shipper{
 		cfg: cfg, bus: deps.Bus, log: deps.Log, health: deps.Health, now: deps.Now, registry: deps.Metrics,
-		stdout: deps.Stdout,
+		stdout: deps.Stdout, doubted: doubted{after: blamedAfter, pause: firstReturn},
 	}
 	var err error
 	if s.outlet, err = newOutlet(cfg, deps.Stdout); err != nil {

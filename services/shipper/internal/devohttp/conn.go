@@ -83,7 +83,7 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 	}
 	// It lives until Close, longer than the opening.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	return &Conn{dialer: d, life: life, end: end, lost: make(chan struct{}), confirmed: make(chan struct{}, 1)}, nil
+	return &Conn{dialer: d, client: d.http, life: life, end: end, lost: make(chan struct{}), confirmed: make(chan struct{}, 1)}, nil
 }
 
 // Reach proves that the endpoint answers, without sending anything to it.
@@ -102,6 +102,7 @@ func (d *Dialer) Reach(ctx context.Context) error {
 // Conn is one lane of requests, one after the other. Send is for one goroutine, Confirm for another.
 type Conn struct {
 	dialer *Dialer
+	client *http.Client    // the dialer's, or one with connections of its own; for the goroutine of Send
 	life   context.Context //nolint:containedctx // it is the life of the connection, ended by Close
 	end    context.CancelFunc
 	body   bytes.Buffer
@@ -119,16 +120,17 @@ type Conn struct {
 // Send sends the rows of one batch and waits for the answer. With a [RefusedError] the connection goes on.
 func (c *Conn) Send(e *batch.Events) error {
 	d := delivery{conn: c, table: e.Table, rows: e.Events}
-	began := time.Now()
 	err := d.send(0, len(e.Events))
-	if err == nil && len(d.refused) > 0 && c.dialer.taken(e.Table).After(began) {
-		err = d.retry()
+	among := d.among()
+	if err == nil && among {
+		err = d.again()
 	}
 	if err != nil {
 		return c.finish(err)
 	}
 	if len(d.refused) > 0 {
-		return &RefusedError{Rows: d.refused, Taken: c.dialer.taken(e.Table), Partial: d.gaveUp, confirm: c.confirm}
+		c.dialer.http.CloseIdleConnections() // the next try should not meet the same backend of several
+		return &RefusedError{Rows: d.refused, Taken: c.dialer.taken(e.Table), Among: among, Partial: d.gaveUp, confirm: c.confirm}
 	}
 	c.confirm()
 	return nil
@@ -158,7 +160,7 @@ func (c *Conn) post(table string, rows []batch.Event) error {
 	}
 	req.Header.Set("Content-Encoding", "gzip")
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	resp, err := d.http.Do(req)
+	resp, err := c.client.Do(req)
 	if err != nil {
 		return plain(err)
 	}
@@ -168,7 +170,7 @@ func (c *Conn) post(table string, rows []batch.Event) error {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return d.refused(resp, answer)
 	case err != nil: // the status says enough, but the connection is gone
-		d.http.CloseIdleConnections()
+		c.client.CloseIdleConnections()
 	}
 	d.take(table)
 	return nil
@@ -226,7 +228,8 @@ func (d *Dialer) refused(resp *http.Response, answer []byte) error {
 	}
 	text := strings.ReplaceAll(string(answer), d.cfg.Token.Reveal(), "***")
 	err := fmt.Errorf("%w: status %d: %q%s", errRefused, resp.StatusCode, text, hint)
-	if aboutRows(resp.StatusCode) {
+	// An answer that says when to come again is about the endpoint.
+	if aboutRows(resp.StatusCode) && resp.Header.Get("Retry-After") == "" {
 		return &answerError{err}
 	}
 	return err

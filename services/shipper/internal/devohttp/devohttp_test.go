@@ -231,3 +231,43 @@ func retryAfter(t *testing.T, wish string) {
 		t.Errorf("opened again: %v", err)
 	}
 }
+
+// TestARefusalWithRetryAfterIsNotAboutRows: whatever its status, the endpoint wants to be left alone for a while.
+func TestARefusalWithRetryAfterIsNotAboutRows(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity} {
+		requests := 0
+		c := open(t, func(w http.ResponseWriter, _ *http.Request) {
+			requests++
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(status)
+		})
+		err := c.Send(rows)
+		if _, about := errors.AsType[*devohttp.RefusedError](err); err == nil || about {
+			t.Errorf("%d: %v", status, err)
+		}
+		if requests != 1 {
+			t.Errorf("%d: %d requests", status, requests)
+		}
+	}
+}
+
+// TestAnOutageInTheMiddleOfABatch proves nothing against the rows behind it.
+func TestAnOutageInTheMiddleOfABatch(t *testing.T) {
+	t.Parallel()
+	requests := 0
+	c := open(t, func(w http.ResponseWriter, _ *http.Request) {
+		if requests++; requests != 2 { // the first half is taken
+			http.Error(w, "no", http.StatusBadRequest)
+		}
+	})
+	e := &batch.Events{Table: "some.table"}
+	for range 32 {
+		e.Events = append(e.Events, batch.Event{JSON: []byte("{}")})
+	}
+	err := c.Send(e)
+	refused, ok := errors.AsType[*devohttp.RefusedError](err)
+	if !ok || len(refused.Rows) != 16 || refused.Among || refused.Taken.IsZero() {
+		t.Errorf("%+v", err)
+	}
+}

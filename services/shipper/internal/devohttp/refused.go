@@ -16,6 +16,9 @@ const (
 	maxDoubt = 8
 	// lately is how long it is believed that the endpoint takes rows of a table.
 	lately = time.Minute
+	// tries is how often refused rows are asked about again when others of their batch were taken; firstPause doubles each time.
+	tries      = 5
+	firstPause = 250 * time.Millisecond
 )
 
 // Refused is one row that the endpoint does not take, though it is alone in its request.
@@ -24,11 +27,12 @@ type Refused struct {
 	Err error
 }
 
-// RefusedError says that the endpoint refuses rows and may take others. It is for the caller to believe it: if no row of the
-// table was taken after the first refusal, nothing shows that the rows are to blame.
+// RefusedError says that the endpoint refuses rows and may take others. It is for the caller to believe it: if no other row of the
+// batch was taken, little shows that the rows are to blame. Other batches may have met another backend behind the same address.
 type RefusedError struct {
 	Rows    []Refused
 	Taken   time.Time // when the endpoint took rows of this table last; zero if never
+	Among   bool      // others of the batch were taken, and the rows were refused again on new connections
 	Partial bool      // Rows are not all: the endpoint seems to refuse everything
 
 	confirm func()
@@ -57,6 +61,8 @@ type delivery struct {
 	rows    []batch.Event
 	refused []Refused
 	gaveUp  bool
+	took    bool // some rows were taken
+	mixed   bool // some rows were taken after a row was refused
 }
 
 // send sends the rows from one to another. What is refused is halved until the refused row is alone. A part that was
@@ -73,6 +79,8 @@ func (d *delivery) send(from, to int) error {
 		err := d.conn.post(d.table, d.rows[from:to])
 		answer, ok := errors.AsType[*answerError](err)
 		if !ok {
+			d.took = d.took || err == nil
+			d.mixed = d.mixed || err == nil && len(d.refused) > 0
 			return err
 		}
 		if to-from == 1 {
@@ -88,8 +96,41 @@ func (d *delivery) send(from, to int) error {
 	return d.send(half, to)
 }
 
-// retry sends the refused rows once more, each alone: others of their batch were taken meanwhile, so what refused them may be over.
+// among reports whether rows are refused among others that are taken. Many refused rows with none taken after them may be the
+// beginning of an outage.
+func (d *delivery) among() bool {
+	return len(d.refused) > 0 && d.took && (d.mixed || len(d.refused) < maxDoubt)
+}
+
+// again asks about the refused rows several times, with pauses and on new connections: an outage may be over by then, and behind one
+// address may be several backends of which one refuses everything.
+func (d *delivery) again() error {
+	pause := firstPause
+	for range tries {
+		timer := time.NewTimer(pause)
+		select {
+		case <-d.conn.life.Done():
+			timer.Stop()
+			return d.conn.life.Err()
+		case <-timer.C:
+		}
+		if err := d.retry(); err != nil || len(d.refused) == 0 || d.gaveUp {
+			return err
+		}
+		pause *= 2
+	}
+	return nil
+}
+
+// retry sends the refused rows once more, each alone, on a connection that carried nothing before.
 func (d *delivery) retry() error {
+	shared := d.conn.client
+	fresh, end := d.conn.dialer.fresh()
+	d.conn.client = fresh
+	defer func() {
+		d.conn.client = shared
+		end()
+	}()
 	rows := d.refused
 	d.refused = nil
 	for _, r := range rows {
@@ -98,6 +139,15 @@ func (d *delivery) retry() error {
 		}
 	}
 	return nil
+}
+
+// fresh is a client like the dialer's that shares no connection with it. end closes what it has opened.
+func (d *Dialer) fresh() (client *http.Client, end func()) {
+	c := *d.http
+	if t, ok := c.Transport.(*http.Transport); ok {
+		c.Transport = t.Clone()
+	}
+	return &c, c.CloseIdleConnections
 }
 
 // take notes that rows of a table were taken.
