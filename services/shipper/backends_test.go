@@ -1,6 +1,8 @@
 package shipper_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,8 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/services/devosink"
+	"github.com/tapline/tapline/services/shipper"
+	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
 // TestOneBadBackendBuriesNothing: connections go to two backends in turn, of which one refuses everything for a while. Other lanes
@@ -67,5 +73,60 @@ func TestOneBadBackendBuriesNothing(t *testing.T) {
 				t.Error("nothing was refused")
 			}
 		})
+	}
+}
+
+var errBroken = errors.New("the connection broke")
+
+// breaking is a connection that breaks once after a batch was sent, before it is confirmed.
+type breaking struct {
+	*devohttp.Conn
+	once *sync.Once
+}
+
+func (c breaking) Confirm(ctx context.Context) (n int, err error) {
+	c.once.Do(func() { err = errBroken })
+	if err != nil {
+		return 0, err
+	}
+	return c.Conn.Confirm(ctx)
+}
+
+// TestARefusedRowIsCountedOnce also if the session ends after the refusal, and the batch is sent again.
+func TestARefusedRowIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	_, environ := web(t, devosink.Fault{Kind: devosink.FaultRefuseText, Text: "poison"})
+	var c shipper.Config
+	if err := config.Load(&c, environ); err != nil {
+		t.Fatal(err)
+	}
+	dialer, err := devohttp.NewDialer(c.HTTP, "collector-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dialer.Close() })
+	b := bustest.Start(t)
+	e := batch.Events{Tenant: "main", Table: table, Feed: "clicksBlocked", JobID: "job", SourceSequence: 1}
+	for i, text := range []string{"fine", "poison", "fine", "poison", "fine"} {
+		e.Events = append(e.Events, batch.Event{PullMS: pulled, JSON: []byte(rowWith(i, text))})
+	}
+	publish(t, b, &e)
+	var once sync.Once
+	r := launch(t, shipper.Deps{Bus: b}, append(environ, "SHIPPER_CONNECTIONS=1"), func(ctx context.Context) (shipper.Conn, error) {
+		conn, err := dialer.Open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return breaking{conn, &once}, nil
+	})
+	settled(t, b)
+	if rows := r.value(t, "tapline_shipper_events_confirmed_total"); rows != 3 {
+		t.Errorf("%v rows are confirmed, want 3", rows)
+	}
+	if failures := r.value(t, "tapline_shipper_connection_failures_total"); failures != 1 {
+		t.Errorf("%v connections failed, want 1", failures)
+	}
+	if n := len(letters(t, b)); n != 2 {
+		t.Errorf("%d letters, want 2", n)
 	}
 }

@@ -126,7 +126,7 @@ func (l *lane) send(ctx context.Context, c conn, p *parcel) error {
 			return err
 		}
 	}
-	p.sent = time.Now()
+	p.sent, p.rows, p.dead = time.Now(), p.fit, p.unfit
 	taken := l.health.Wait(l.name, turning)
 	err := c.Send(p.events)
 	taken()

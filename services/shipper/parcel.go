@@ -20,8 +20,11 @@ type parcel struct {
 	rows  int // to be sent
 	bytes int64
 	dead  int64 // rows that went to DEAD
-	part  bool  // of a replay: not all rows of the message, or to another sink
-	empty bool  // the rows were sent and are only in the message
+	// fit and unfit are rows and dead before the sink refused any: what is sent again is counted anew.
+	fit   int
+	unfit int64
+	part  bool // of a replay: not all rows of the message, or to another sink
+	empty bool // the rows were sent and are only in the message
 	sent  time.Time
 }
 
@@ -50,6 +53,7 @@ func (p *parcel) keep(wanted func(*batch.Event) bool) {
 func (p *parcel) summarize() {
 	full := p.events
 	p.rows = len(full.Events)
+	p.fit, p.unfit = p.rows, p.dead
 	p.head = &batch.Events{
 		Tenant: full.Tenant, Table: full.Table, Feed: full.Feed, JobID: full.JobID, SourceSequence: full.SourceSequence,
 		Generation: full.Generation, Part: full.Part, Extra: full.Extra, ReprocessID: full.ReprocessID,

@@ -81,8 +81,8 @@ func (l *lane) refusal(ctx context.Context, p *parcel, refused *devohttp.Refused
 		}
 	}
 	l.alarms.ClearCause(ctx, alarm.Sink, refusedCause(p))
-	p.dead += int64(len(refused.Rows))
-	p.rows -= len(refused.Rows)
+	n := len(refused.Rows)
+	p.dead, p.rows = p.unfit+int64(n), p.fit-n
 	refused.Settled()
 	return nil
 }
