@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -58,11 +57,11 @@ func Start(o Options) (*Server, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, &config.ProblemError{Variable: "DATA_DIR", Value: o.Dir, Reason: "cannot be made: " + err.Error()}
 	}
-	lock := flock.New(filepath.Join(o.Dir, "lock"))
+	lock := flock.New(lockOf(o.Dir))
 	if mine, err := lock.TryLock(); err != nil || !mine {
 		return nil, &config.ProblemError{Variable: "DATA_DIR", Value: o.Dir, Reason: "is in use by another process: stop it, or choose another directory"}
 	}
-	if _, err := Seal(o.Dir, o.Keys, o.Log); err != nil {
+	if _, err := seal(o.Dir, o.Keys, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s, err := start(o)

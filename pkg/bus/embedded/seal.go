@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
+	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tapline/tapline/pkg/config"
@@ -21,6 +21,7 @@ import (
 var (
 	errInUse      = errors.New("the store is in use: stop the NATS server first")
 	errNotSealed  = errors.New("the NATS server could not encrypt everything")
+	errUnclean    = errors.New("the NATS server was not shut down, and cannot repair the store")
 	errHalfSealed = errors.New("an encryption of the store was interrupted: run tapctl seal again")
 )
 
@@ -35,6 +36,7 @@ type Sealed struct {
 func storeOf(dir string) string { return filepath.Join(dir, "jetstream") }
 func workOf(dir string) string  { return filepath.Join(dir, "encrypting") }
 func clearOf(dir string) string { return filepath.Join(dir, "clear") }
+func lockOf(dir string) string  { return filepath.Join(dir, "lock") }
 
 // store is what a directory has, by its condition.
 type store map[condition][]keyfile
@@ -92,12 +94,31 @@ func CheckStore(dir string, k Keys) error {
 // It may die at any moment, and is then run again. The server could do both itself. But it forgets the places of consumers when a key
 // is replaced, and it loses a block when it dies while it encrypts one.
 func Seal(dir string, k Keys, log *slog.Logger) (Sealed, error) {
+	lock := flock.New(lockOf(dir))
+	mine, err := lock.TryLock()
+	switch {
+	case err != nil:
+		return Sealed{}, fmt.Errorf("lock the store: %w", err)
+	case !mine:
+		return Sealed{}, fmt.Errorf("%s: %w", dir, errInUse)
+	}
+	done, err := seal(dir, k, log)
+	return done, errors.Join(err, lock.Close())
+}
+
+// seal is Seal for one that has the lock.
+func seal(dir string, k Keys, log *slog.Logger) (Sealed, error) {
 	if err := finish(dir); err != nil {
 		return Sealed{}, fmt.Errorf("finish the encryption of %s: %w", dir, err)
 	}
 	found, err := judge(dir, k)
 	if err != nil {
 		return Sealed{}, err
+	}
+	if len(found[older]) > 0 || k.Key != "" && len(found[clear]) > 0 {
+		if err := unused(storeOf(dir)); err != nil {
+			return Sealed{}, err
+		}
 	}
 	done := Sealed{Replaced: len(found[older])}
 	for _, f := range found[older] {
@@ -123,10 +144,37 @@ func encrypt(dir string, k Keys) error {
 	if err != nil || len(groups) > 0 {
 		return errors.Join(err, config.Invalid("store", dir, "is that of a server in a cluster: empty it instead, and the server copies it from the others, with the key"))
 	}
+	original, err := fingerprint(storeOf(dir))
+	if err != nil {
+		return err
+	}
 	if err := copyTree(storeOf(dir), storeOf(workOf(dir))); err != nil {
 		return fmt.Errorf("copy the store, for which the disk needs room: %w", err)
 	}
+	if err := encryptCopy(dir, k); err != nil {
+		return err
+	}
+	if err := filepath.WalkDir(workOf(dir), func(path string, _ fs.DirEntry, err error) error { return errors.Join(err, syncPath(path)) }); err != nil {
+		return fmt.Errorf("sync the copy: %w", err)
+	}
+	if err := unchanged(storeOf(dir), original); err != nil {
+		return err
+	}
+	if err := os.Rename(storeOf(dir), clearOf(dir)); err != nil {
+		return fmt.Errorf("put the original aside: %w", err)
+	}
+	if err := unchanged(clearOf(dir), original); err != nil { // a server was started just now
+		return errors.Join(err, os.Rename(clearOf(dir), storeOf(dir)))
+	}
+	return nil
+}
+
+// encryptCopy has a server encrypt the copy, and looks at what became of it.
+func encryptCopy(dir string, k Keys) error {
 	before, err := states(workOf(dir), Keys{})
+	if errors.Is(err, errUnclean) { // it is clean now, and what the server says next counts
+		before, err = states(workOf(dir), Keys{})
+	}
 	if err != nil {
 		return err
 	}
@@ -149,20 +197,26 @@ func encrypt(dir string, k Keys) error {
 	if left := found[clear]; len(left) > 0 {
 		return fmt.Errorf("%w: %s is in clear", errNotSealed, left[0].data)
 	}
-	if err := filepath.WalkDir(workOf(dir), func(path string, _ fs.DirEntry, err error) error { return errors.Join(err, syncPath(path)) }); err != nil {
-		return fmt.Errorf("sync the copy: %w", err)
-	}
-	if err := os.Rename(storeOf(dir), clearOf(dir)); err != nil {
-		return fmt.Errorf("put the original aside: %w", err)
-	}
 	return nil
 }
 
 // finish ends an encryption whose copy is whole, and clears away one whose copy may not be.
 func finish(dir string) error {
-	_, err := os.Stat(clearOf(dir))
-	aside := err == nil
-	if _, err := os.Stat(storeOf(dir)); aside && errors.Is(err, os.ErrNotExist) {
+	var at exist
+	store, copied := at.is(storeOf(dir)), at.is(storeOf(workOf(dir)))
+	aside, working := at.is(clearOf(dir)), at.is(workOf(dir))
+	switch {
+	case at.err != nil || !aside && !working:
+		return at.err
+	case aside && copied && store: // a server was started between the two renames
+		return config.Invalid("store", storeOf(dir), fmt.Sprintf(
+			"was made after an encryption was interrupted, and the streams are in %s: nothing was changed. "+
+				"Stop the NATS server, move %s out of %s, and run tapctl seal again", storeOf(workOf(dir)), storeOf(dir), dir))
+	}
+	if err := unused(storeOf(dir), workOf(dir), clearOf(dir)); err != nil {
+		return err
+	}
+	if aside && !store {
 		if err := os.Rename(storeOf(workOf(dir)), storeOf(dir)); err != nil {
 			return err //nolint:wrapcheck // the caller does
 		}
@@ -194,8 +248,8 @@ func states(dir string, k Keys) (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask the NATS server: %w", err)
 	}
-	if first := heard.said(); first != "" {
-		return nil, fmt.Errorf("%w: %s", errNotSealed, first)
+	if err := heard.err(); err != nil {
+		return nil, err
 	}
 	at := map[string]uint64{}
 	for _, account := range info.AccountDetails {
@@ -257,30 +311,3 @@ func syncPath(path string) error {
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
-
-// complaints keeps the first thing that a server warns of.
-type complaints struct {
-	mu    sync.Mutex
-	first string
-}
-
-func (c *complaints) keep(format string, v []any) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.first == "" {
-		c.first = strings.TrimSpace(fmt.Sprintf(format, v...))
-	}
-}
-
-func (c *complaints) said() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.first
-}
-
-func (c *complaints) Noticef(string, ...any)         {}
-func (c *complaints) Warnf(format string, v ...any)  { c.keep(format, v) }
-func (c *complaints) Fatalf(format string, v ...any) { c.keep(format, v) }
-func (c *complaints) Errorf(format string, v ...any) { c.keep(format, v) }
-func (c *complaints) Debugf(string, ...any)          {}
-func (c *complaints) Tracef(string, ...any)          {}
