@@ -7,8 +7,8 @@
 #   deploy/init.sh rotate USER...      new passwords for users of the NATS server
 #   deploy/init.sh rotate server       a new certificate for the NATS servers
 #   deploy/init.sh rotate authority    another authority beside the one that signed it
-#   deploy/init.sh encrypt             a key, or a new one, for the streams on disk
-#   deploy/init.sh forget              forget the key before, once tapctl seal has replaced it
+#   deploy/init.sh encrypt             a key, or a new one, for the streams on disk: docker compose stop comes first
+#   deploy/init.sh forget              put the key before aside, once tapctl seal has replaced it
 #
 # NATS_NAMES   more names of NATS servers, with commas, for their certificate
 # TAPCTL       the tapctl that makes certificates; else bin/tapctl, the image, or Go's
@@ -99,11 +99,16 @@ if [ "${mode:-}" = encrypt ]; then
     sed -n 's/^key:/prev_encryption_key:/p' "$encryption"
   } >"$encryption.new"
   mv "$encryption.new" "$encryption"
-  echo "init: made a key in $encryption: keep a copy of this file elsewhere, then see \"Encryption at rest\" in docs/security.md"
-elif [ "${mode:-}" = forget ]; then
+  echo "init: made a key in $encryption: keep a copy of this file elsewhere"
+  echo "init: nats must not start with it before the store has it. Now, and nothing else before:"
+  echo "init:   docker compose stop && docker compose run --rm --no-deps check seal /data --encryption /run/secrets/nats_encryption && docker compose up -d"
+  echo "init: see \"Encryption at rest\" in docs/security.md"
+elif [ "${mode:-}" = forget ] && grep -q '^prev_encryption_key:' "$encryption"; then
+  (umask 077 && cat "$encryption" >>"$secrets/nats/encryption.forgotten")
   sed '/^prev_encryption_key:/d' "$encryption" >"$encryption.new"
   mv "$encryption.new" "$encryption"
-  echo "init: $encryption has one key"
+  echo "init: $encryption has one key; the one before is kept in $secrets/nats/encryption.forgotten"
+  echo "init: delete that file when docker compose up has passed its check, not before: the store may still need it"
 fi
 
 # The servers of deploy/cluster.yml know each other by a password, too.

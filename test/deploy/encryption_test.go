@@ -50,6 +50,18 @@ func TestKeyOfTheStore(t *testing.T) {
 	if k := keys("forget"); k.Key != second.Key || k.Previous != "" {
 		t.Error("the key before is not forgotten, or the key is")
 	}
+	forgotten := filepath.Join(site, "secrets", "nats", "encryption.forgotten")
+	kept, err := os.ReadFile(forgotten)
+	if err != nil || !strings.Contains(string(kept), first.Key.Reveal()) {
+		t.Errorf("the key before is gone for good: %v", err)
+	}
+	if info, err := os.Stat(forgotten); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	keys("forget")
+	if again, err := os.ReadFile(forgotten); err != nil || string(again) != string(kept) {
+		t.Errorf("what is kept changed although there was nothing to forget: %v", err)
+	}
 	server, err := os.ReadFile(filepath.Join(root, "deploy", "nats", "nats.conf"))
 	if err != nil || !strings.Contains(string(server), "  include ./encryption.conf\n}") {
 		t.Errorf("the NATS server does not read the key: %v", err)
