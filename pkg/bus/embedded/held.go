@@ -26,7 +26,7 @@ func unused(stores ...string) error {
 				if time.Now().After(until) {
 					return fmt.Errorf("%s is open: %w", path, errInUse)
 				}
-				time.Sleep(settle / 10)
+				<-time.After(settle / 10)
 			}
 			return gone(err)
 		})
