@@ -58,9 +58,12 @@ func sieges() []siege {
 		{name: "no-array", alarms: []alarm.Name{alarm.Answer}, after: patient + told, begin: faulty(tapsim.Fault{Kind: tapsim.FaultNoArray, Array: string(feed.MessagesDelivered)})},
 		{name: "early-end", alarms: []alarm.Name{alarm.Answer}, after: patient + told, begin: faulty(tapsim.Fault{Kind: tapsim.FaultEarlyEnd, Delay: 10 * time.Minute})},
 		{name: "sink", alarms: []alarm.Name{alarm.Sink, alarm.Freshness}, after: patient + told, begin: func(_ context.Context, w *world) error {
-			kind := devosink.FaultRefuse
+			kind := devosink.FaultRefuse // and what is connected already is cut off: it would deliver for as long as it likes
 			if w.profile.Sink == HTTP {
 				return w.sink.Inject(devosink.Fault{Kind: devosink.FaultStatus, Bytes: http.StatusServiceUnavailable})
+			}
+			if err := w.sink.Inject(devosink.Fault{Kind: devosink.FaultReset, Bytes: 1}); err != nil {
+				return err
 			}
 			return w.sink.Inject(devosink.Fault{Kind: kind})
 		}},
