@@ -112,3 +112,29 @@ func TestALargePayloadIsKeptWhole(t *testing.T) {
 		t.Errorf("%+v, %v", left, err)
 	}
 }
+
+// TestALetterUnderWayIsNotStored: the server refuses a letter while another one of its subject is under way, which may fail yet.
+func TestALetterUnderWayIsNotStored(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t)
+	letter := func() *taplinev1.DeadLetter {
+		return &taplinev1.DeadLetter{Tenant: "main", Stage: "s", Feed: "f", Reason: "r", Payload: []byte("1")}
+	}
+	always := faults.Fail(bustest.Store(bus.StreamDead), bustest.Fault{Busy: true, Times: -1})
+	if err := b.PublishDead(t.Context(), letter(), "id"); !errors.Is(err, bus.ErrConflict) {
+		t.Errorf("a letter that is under way for ever: %v", err)
+	}
+	always.End()
+	if usage, err := b.Usage(t.Context(), bus.StreamDead); err != nil || usage.Last != 0 {
+		t.Fatalf("DEAD has messages up to %d, %v", usage.Last, err)
+	}
+	twice := faults.Fail(bustest.Store(bus.StreamDead), bustest.Fault{Busy: true, Times: 2})
+	for range 2 { // the second finds the first
+		if err := b.PublishDead(t.Context(), letter(), "id"); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(deadLetters(t, b)); n != 1 || twice.Met() != 2 {
+		t.Errorf("%d letters, want 1; %d times under way, want 2", n, twice.Met())
+	}
+}

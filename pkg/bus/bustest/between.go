@@ -173,8 +173,11 @@ func (w *wire) refuse(reply string, a answer) error {
 		message = fmt.Sprintf("HMSG %s %s %d %d\r\n%s\r\n", reply, number, len(header), len(header), header)
 	} else {
 		code := 10008 // not available
-		if a.fault.Full {
+		switch {
+		case a.fault.Full:
 			code = 10077 // the stream takes no more
+		case a.fault.Busy:
+			code = 10164 // wrong last sequence, without a number
 		}
 		body := fmt.Sprintf(`{"error":{"code":503,"err_code":%d,"description":"let fail by the test"}}`, code)
 		message = fmt.Sprintf("MSG %s %s %d\r\n%s\r\n", reply, number, len(body), body)

@@ -68,6 +68,8 @@ type Fault struct {
 	After bool
 	// Full has the server say that the stream is full; else that something is not available.
 	Full bool
+	// Busy has the server say that a message of the same subject is under way.
+	Busy bool
 	// Silent gives no answer at all: the caller waits for its own time-out of five seconds.
 	Silent bool
 }
