@@ -8,10 +8,13 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // ErrTooMany says that a message has more parts than may be decoded.
@@ -20,9 +23,10 @@ var ErrTooMany = errors.New("message has too many parts")
 const (
 	// small messages are decoded without counting: they cannot take more than two MiB.
 	small = 16 << 10
-	// most is what the parts of a message may take decoded, beside its bytes. A page of LEDGER with 20 000 entries takes half of it.
-	most = 32 << 20
-	// What a part takes, about.
+	// most is what the parts of a message may take decoded, beside its bytes. A page of LEDGER of 8 MiB, as versions until November
+	// 2026 could write, takes 37 MiB at most, with the shortest ids: 59 000 windows of one feed, or 35 000 of four.
+	most = 48 << 20
+	// What a part takes, about. A message takes its size and the pointer to it; costMessage if it is none of ours.
 	costMessage = 256
 	costElement = 24
 	costNumber  = 8
@@ -72,7 +76,7 @@ func (c *counter) message(data []byte, d protoreflect.MessageDescriptor) error {
 func (c *counter) field(value []byte, kind protowire.Type, f protoreflect.FieldDescriptor) error {
 	switch {
 	case f.Message() != nil:
-		if err := c.take(costMessage); err != nil || kind != protowire.BytesType {
+		if err := c.take(cost(f.Message())); err != nil || kind != protowire.BytesType {
 			return err
 		}
 		inner, n := protowire.ConsumeBytes(value)
@@ -86,4 +90,19 @@ func (c *counter) field(value []byte, kind protowire.Type, f protoreflect.FieldD
 		return c.take(costNumber * len(value))
 	}
 	return c.take(costElement)
+}
+
+// costs are those of messages, by descriptor.
+var costs sync.Map
+
+func cost(d protoreflect.MessageDescriptor) int {
+	if known, ok := costs.Load(d); ok {
+		return known.(int) //nolint:forcetypeassert // stored below
+	}
+	n := costMessage
+	if t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName()); err == nil && !d.IsMapEntry() {
+		n = int(reflect.TypeOf(t.Zero().Interface()).Elem().Size()) + costElement
+	}
+	costs.Store(d, n)
+	return n
 }

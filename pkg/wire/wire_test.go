@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -38,10 +39,43 @@ func TestFewBytesTakeLittleMemory(t *testing.T) { //nolint:paralleltest // it me
 			if !f.IsList() && !f.IsMap() && f.Message() == nil {
 				continue
 			}
-			data := bytes.Repeat(protowire.AppendBytes(protowire.AppendTag(nil, f.Number(), protowire.BytesType), nil), 1<<18)
+			times := 1 << 18
+			if f.Message() != nil {
+				times = 1 << 20
+			}
+			data := bytes.Repeat(protowire.AppendBytes(protowire.AppendTag(nil, f.Number(), protowire.BytesType), nil), times)
 			alloctest.Linear(t, len(data), factor, fixed, func() {
 				if err := wire.Unmarshal(data, proto.Clone(m)); !errors.Is(err, wire.ErrTooMany) && f.Message() != nil {
 					t.Errorf("%s.%s: %v", m.ProtoReflect().Descriptor().Name(), f.Name(), err)
+				}
+			})
+		}
+	}
+}
+
+// TestWhatIsReadTakesLittleMemory: as many parts as are decoded, of the smallest kinds.
+func TestWhatIsReadTakesLittleMemory(t *testing.T) { //nolint:paralleltest // it measures the process
+	for _, m := range kinds() {
+		fields := m.ProtoReflect().Descriptor().Fields()
+		for i := range fields.Len() {
+			f := fields.Get(i)
+			if f.Message() == nil || !f.IsList() {
+				continue
+			}
+			part := protowire.AppendBytes(protowire.AppendTag(nil, f.Number(), protowire.BytesType), nil)
+			low, high := 1, 1<<20
+			for high-low > 1<<14 { // what is refused costs nothing
+				times := (low + high) / 2
+				if errors.Is(wire.Unmarshal(bytes.Repeat(part, times), proto.Clone(m)), wire.ErrTooMany) {
+					high = times
+				} else {
+					low = times
+				}
+			}
+			data := bytes.Repeat(part, low)
+			alloctest.Linear(t, len(data), factor, fixed, func() {
+				if err := wire.Unmarshal(data, m.ProtoReflect().New().Interface()); err != nil {
+					t.Errorf("%s.%s, %d times: %v", m.ProtoReflect().Descriptor().Name(), f.Name(), low, err)
 				}
 			})
 		}
@@ -72,6 +106,48 @@ func TestLargePagesAreRead(t *testing.T) {
 	}
 }
 
+// TestFullPagesAreRead: versions before could write pages of all that the bus takes, whose windows are the smallest that there are.
+func TestFullPagesAreRead(t *testing.T) {
+	t.Parallel()
+	at := timestamppb.New(time.Unix(1773216000, 5))
+	for name, c := range map[string]struct {
+		id     string
+		feeds  int
+		states taplinev1.WindowState
+	}{
+		"one feed":          {"main/threat/20261129T1000Z/20261129T1100Z/retry/%d/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 1, taplinev1.WindowState_WINDOW_STATE_FETCHED},
+		"four feeds":        {"main/threat/20261129T1000Z/20261129T1100Z/retry/%d/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 4, taplinev1.WindowState_WINDOW_STATE_FETCHED},
+		"one, short ids":    {"main/all/20261129T1000Z/20261129T1100Z/live/%d", 1, taplinev1.WindowState_WINDOW_STATE_FETCHED},
+		"four, short ids":   {"main/all/20261129T1000Z/20261129T1100Z/live/%d", 4, taplinev1.WindowState_WINDOW_STATE_FETCHED},
+		"windows that were": {"main/all/20261129T1000Z/20261129T1100Z/live/%d", 0, taplinev1.WindowState_WINDOW_STATE_SPLIT},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			page := &taplinev1.LedgerPage{}
+			for size := 0; size < 8<<20; {
+				r := &taplinev1.WindowRecord{JobId: fmt.Sprintf(c.id, len(page.GetWindows())), State: c.states, NotedAt: at, Attempts: 1, Calls: 1}
+				if c.feeds > 0 {
+					r.Status, r.MarkerSequence, r.FetchedAt, r.ReadAt, r.ReadEnd = 200, uint64(len(page.GetWindows())), at, at, at
+				}
+				for range c.feeds {
+					r.Feeds = append(r.Feeds, &taplinev1.FeedResult{Feed: "threats", Received: 1, Published: 1, FirstHash: 1 << 60, LastHash: 1 << 61})
+				}
+				page.Windows = append(page.Windows, r)
+				size += proto.Size(r) + 3
+			}
+			data, err := proto.Marshal(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := &taplinev1.LedgerPage{}
+			if err := wire.Unmarshal(data, got); err != nil || len(got.GetWindows()) != len(page.GetWindows()) {
+				t.Errorf("%d windows in %d KiB: %v", len(page.GetWindows()), len(data)>>10, err)
+			}
+			t.Log(len(page.GetWindows()), "windows,", len(data)>>10, "KiB")
+		})
+	}
+}
+
 func FuzzUnmarshal(f *testing.F) {
 	page, err := proto.Marshal(&taplinev1.LedgerPage{Made: []*taplinev1.BatchRecord{{RawSequence: 1, Table: "t"}}})
 	if err != nil {
@@ -87,13 +163,10 @@ func FuzzUnmarshal(f *testing.F) {
 			return
 		}
 		data = bytes.Repeat(data, int(uint(times)%uint(1+(2<<20)/len(data)))+1)
-		alloctest.Linear(t, len(data), factor, fixed, func() {
-			theirs := m.ProtoReflect().New().Interface()
-			switch err := wire.Unmarshal(data, theirs); {
-			case errors.Is(err, wire.ErrTooMany):
-			case (err == nil) != (proto.Unmarshal(data, m.ProtoReflect().New().Interface()) == nil):
-				t.Errorf("%v: proto says something else", err)
-			}
-		})
+		var got error
+		alloctest.Linear(t, len(data), factor, fixed, func() { got = wire.Unmarshal(data, m.ProtoReflect().New().Interface()) })
+		if !errors.Is(got, wire.ErrTooMany) && (got == nil) != (proto.Unmarshal(data, m.ProtoReflect().New().Interface()) == nil) {
+			t.Errorf("%v: proto says something else", got)
+		}
 	})
 }
