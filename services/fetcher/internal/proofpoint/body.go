@@ -96,7 +96,7 @@ type arrival struct {
 	io.Reader
 	most     int64
 	arrived  *int64
-	progress func() // called for each bound.Progress bytes
+	progress func() // called for the first byte, and for each bound.Progress bytes
 }
 
 // Read implements io.Reader.
@@ -104,7 +104,7 @@ func (a arrival) Read(p []byte) (int, error) {
 	n, err := a.Reader.Read(p)
 	before := *a.arrived
 	*a.arrived += int64(n)
-	if *a.arrived/bound.Progress > before/bound.Progress {
+	if n > 0 && (before == 0 || *a.arrived/bound.Progress > before/bound.Progress) {
 		a.progress()
 	}
 	if *a.arrived > a.most { // what it is decompressed to may be nothing

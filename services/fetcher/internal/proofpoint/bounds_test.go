@@ -119,3 +119,45 @@ func TestABodyTakesItsTimeAtMost(t *testing.T) {
 		}
 	}
 }
+
+// TestABodyMayBeginAsLateAsHeaders: some send headers at once and have the answer later. What came is waited for no longer than ever.
+func TestABodyMayBeginAsLateAsHeaders(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		begins, pauses, timeout time.Duration
+		words                   string // "" for a good answer
+	}{
+		"later than idle":        {begins: 500 * time.Millisecond, timeout: time.Minute},
+		"later than both":        {begins: time.Hour, timeout: 400 * time.Millisecond, words: "no byte of the body in "},
+		"and pauses in the body": {pauses: time.Hour, timeout: time.Minute, words: "less than 1024 bytes of the body in 200ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, _ := api(t, func(w http.ResponseWriter, r *http.Request) {
+				wait := func(d time.Duration) {
+					_ = http.NewResponseController(w).Flush()
+					select {
+					case <-r.Context().Done():
+					case <-time.After(d):
+					}
+				}
+				wait(c.begins)
+				_, _ = fmt.Fprint(w, whole[:1])
+				wait(c.pauses)
+				_, _ = fmt.Fprint(w, whole[1:])
+			}, func(config *proofpoint.Config) {
+				config.Timeout, config.IdleTimeout = c.timeout, 200*time.Millisecond
+			})
+			records, _, err := read(t, client)
+			if c.words == "" {
+				if err != nil || len(records) != 2 {
+					t.Errorf("%q, %v", records, err)
+				}
+				return
+			}
+			if failure, ok := errors.AsType[*proofpoint.APIError](err); !ok || failure.Kind != proofpoint.Timeout || !strings.Contains(err.Error(), c.words) {
+				t.Errorf("%v, want %s", err, c.words)
+			}
+		})
+	}
+}

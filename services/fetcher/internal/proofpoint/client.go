@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapline/tapline/pkg/config"
@@ -27,7 +28,7 @@ type Config struct {
 	Principal      string
 	Secret         config.Secret
 	Timeout        time.Duration // from the request to the headers of the answer
-	IdleTimeout    time.Duration // until there are bound.Progress more bytes of the body, or its end
+	IdleTimeout    time.Duration // until there are bound.Progress more bytes of the body, or its end; for the first byte the rest of Timeout, if that is longer
 	MaxRecordBytes int           // 0 means bound.Record
 	MaxBodyBytes   int64         // 0 means bound.Body
 	MaxTime        time.Duration // from the headers to the end of the body; 0 means bound.Time
@@ -193,17 +194,15 @@ func (c *call) do(ctx context.Context, target string, read func(*body) error) er
 func (c *call) take(ctx context.Context, cancel context.CancelCauseFunc, resp *http.Response, read func(*body) error) error {
 	whole := time.AfterFunc(c.client.cfg.MaxTime, func() { cancel(fmt.Errorf("%w: %s for a body", errTimeout, c.client.cfg.MaxTime)) })
 	defer whole.Stop()
-	idle := time.AfterFunc(c.client.cfg.IdleTimeout, func() {
-		cancel(fmt.Errorf("%w: less than %d bytes of the body in %s", errTimeout, bound.Progress, c.client.cfg.IdleTimeout))
-	})
-	defer idle.Stop()
+	progress, stop := c.idle(cancel)
+	defer stop()
 	c.response.Status = resp.StatusCode
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		c.response.ServerTime = at
 		c.response.AskedAt = at.Add(-time.Since(c.began))
 		c.response.Skew = c.client.cfg.Now().Sub(at)
 	}
-	b := newBody(resp.Body, c.client.cfg.MaxBodyBytes, func() { idle.Reset(c.client.cfg.IdleTimeout) })
+	b := newBody(resp.Body, c.client.cfg.MaxBodyBytes, progress)
 	switch {
 	case resp.StatusCode == http.StatusNoContent && c.mayBeEmpty && !announcesBody(resp):
 		c.response.Evidence.NoContent = true
@@ -222,6 +221,24 @@ func (c *call) take(ctx context.Context, cancel context.CancelCauseFunc, resp *h
 	}
 	c.response.Served = fresh(resp)
 	return nil
+}
+
+// idle gives up a body that does not get on. Its first byte may come as late as headers may: some send them before they have an answer.
+func (c *call) idle(cancel context.CancelCauseFunc) (progress func(), stop func() bool) {
+	wait := c.client.cfg.IdleTimeout
+	first := max(wait, c.client.cfg.Timeout-time.Since(c.began))
+	var begun atomic.Bool
+	timer := time.AfterFunc(first, func() {
+		if begun.Load() {
+			cancel(fmt.Errorf("%w: less than %d bytes of the body in %s", errTimeout, bound.Progress, wait))
+		} else {
+			cancel(fmt.Errorf("%w: no byte of the body in %s", errTimeout, first.Round(time.Millisecond)))
+		}
+	})
+	return func() {
+		begun.Store(true)
+		timer.Reset(wait)
+	}, timer.Stop
 }
 
 // announcesBody reports whether a 204 speaks of a body, which net/http does not read.
