@@ -165,6 +165,39 @@ func letFail(t *testing.T, chunk int, after bool, met map[string]int) {
 	}
 }
 
+// TestAHalfReadListIsNone: what was read of an hour before an error is not taken for all of it.
+func TestAHalfReadListIsNone(t *testing.T) {
+	t.Parallel()
+	m := &memory{values: map[string]bus.Entry{}}
+	const chunk, records = 4, 10
+	fill := Open(m, "main", &Hints{}, "live")
+	fill.chunk = chunk
+	for id := range uint64(records) {
+		if _, err := fill.Add(t.Context(), feed.ClicksBlocked, 1, (id+1)<<40, 1<<60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fill.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	key := hourKey{feed.ClicksBlocked, 0}
+	for n := 1; n <= 3; n++ { // each of the chunks
+		f := &failing{memory: m, n: n}
+		s := Open(f, "main", &Hints{}, "live")
+		s.chunk = chunk
+		h := newHour()
+		s.hours[key] = h
+		if err := s.read(t.Context(), key, h); !errors.Is(err, errRefused) || h.chunks != nil || h.rev != 0 {
+			t.Errorf("chunk %d fails: %d chunks, revision %d, %v", n, len(h.chunks), h.rev, err)
+		}
+		for id := range uint64(records) {
+			if v, err := s.Add(t.Context(), feed.ClicksBlocked, 1, (id+1)<<40, 1<<60); err != nil || v != Duplicate {
+				t.Errorf("chunk %d failed: record %d: verdict %d, %v", n, id, v, err)
+			}
+		}
+	}
+}
+
 // TestSlowRacesGiveUp: who is told to stop while others are faster does.
 func TestSlowRacesGiveUp(t *testing.T) {
 	t.Parallel()

@@ -221,8 +221,16 @@ func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
 	return h, nil
 }
 
-// read fills the chunks from the first one that is not complete in h.
+// read fills the chunks from the first one that is not complete in h. After an error it has none: a part is not to be taken for all.
 func (s *Sets) read(ctx context.Context, key hourKey, h *hour) error {
+	err := s.readChunks(ctx, key, h)
+	if err != nil {
+		h.chunks, h.rev = nil, 0
+	}
+	return err
+}
+
+func (s *Sets) readChunks(ctx context.Context, key hourKey, h *hour) error {
 	if n := len(h.chunks); n > 0 {
 		h.chunks = h.chunks[:n-1] // the last one may have grown
 	}
