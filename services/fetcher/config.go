@@ -59,7 +59,7 @@ type API struct {
 	Principal    string        `env:"TAP_PRINCIPAL,required" usage:"principal of the service credential"`
 	Secret       config.Secret `env:"TAP_SECRET,required" usage:"secret of the service credential"`
 	Timeout      time.Duration `env:"TAP_TIMEOUT" envDefault:"60s" usage:"wait for the beginning of a response"`
-	IdleTimeout  time.Duration `env:"TAP_IDLE_TIMEOUT" envDefault:"30s" usage:"wait for 1 KiB more of a response, or its end"`
+	IdleTimeout  time.Duration `env:"TAP_IDLE_TIMEOUT" envDefault:"30s" usage:"wait for 1 KiB more of a response, or its end; for its first byte what TAP_TIMEOUT leaves, if that is longer"`
 	Proxy        config.Proxy
 }
 
