@@ -34,7 +34,9 @@ func (d *Delivery) Subject() string { return d.msg.Subject() }
 
 // Orders reports whether the message stands on the subject of a job. The server lets a user publish on the subjects of the jobs
 // that it may order, and looks at no content.
-func (d *Delivery) Orders(id job.ID, aside bool) bool { return d.msg.Subject() == jobSubject(id, aside) }
+func (d *Delivery) Orders(id job.ID, aside bool) bool {
+	return d.msg.Subject() == jobSubject(id, aside)
+}
 
 // Sequence is the message's place in its stream.
 func (d *Delivery) Sequence() uint64 { return d.meta.Sequence.Stream }
