@@ -14,8 +14,8 @@ FACTOR ?= 72
 PARALLEL ?= 2
 MEASURE ?= rate tenants replicas memory
 COMPOSE ?= compose-test
-# Simulations of days in one goroutine: the race detector finds nothing there and makes them ten times as slow.
-PURE := ./test/weeks ./pkg/plan
+# What works in one goroutine: the race detector finds nothing there and makes it ten times as slow.
+PURE := ./test/weeks ./pkg/plan ./pkg/wire
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -69,7 +69,7 @@ repo-test: ## Test the repository itself: imports, budgets, documents, manifests
 .PHONY: test
 test: ## Run all tests that need no Docker, in random order, with the race detector (but those of PURE)
 	$(GO) test -shuffle=on -timeout 30m $(PURE)
-	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -vE '/(test/weeks|pkg/plan)$$')
+	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -vE '/(test/weeks|pkg/plan|pkg/wire)$$')
 
 .PHONY: e2e
 e2e: ## Run only the tests of the whole pipeline
