@@ -1,11 +1,15 @@
 package fetcher_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tapline/tapline/pkg/alloctest"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
@@ -34,7 +38,7 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 		"redirects without end":          {fault: tapsim.Fault{Kind: tapsim.FaultRedirect}, state: split, words: "302"},
 		"brackets, 200 MiB of them":      {fault: tapsim.Fault{Kind: tapsim.FaultBrackets}, state: split, words: "were decompressed to more than"},
 		"brackets":                       {fault: tapsim.Fault{Kind: tapsim.FaultBrackets, Size: 5 << 20}, state: fetched, letters: 3},
-		"1.6 MiB of numbers":             {fault: tapsim.Fault{Kind: tapsim.FaultNonObjects}, state: fetched, letters: bound.Letters + 1},
+		"1.6 MiB of numbers":             {fault: tapsim.Fault{Kind: tapsim.FaultNonObjects}, state: split, words: "more entries are malformed than are kept"},
 		"30 000 hours":                   {fault: tapsim.Fault{Kind: tapsim.FaultHours}, state: fetched},
 		"a million records":              {fault: tapsim.Fault{Kind: tapsim.FaultRecords}, state: split, words: "more than 250000 records"},
 		"as many records as may be":      {fault: tapsim.Fault{Kind: tapsim.FaultRecords, Size: bound.Records * 9 / 10}, state: fetched},
@@ -73,5 +77,50 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestExcessIsCutWhileItCan: a window with more malformed entries than are kept of one answer is cut, as far as the share of calls
+// for windows that fail goes. What is left is summed up, and so is the excess of a window that cannot be cut.
+func TestExcessIsCutWhileItCan(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/v2/siem") {
+			b.sim.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Date", b.now().UTC().Format(http.TimeFormat))
+		_, end, _ := strings.Cut(r.URL.Query().Get("interval"), "/")
+		numbers := strings.Repeat("1,", bound.Letters)
+		fmt.Fprintf(w, `{"queryEndTime":%q,"clicksBlocked":[],"clicksPermitted":[%s{"id":"1"},2],"messagesBlocked":[],"messagesDelivered":[]}`, end, numbers)
+	}))
+	t.Cleanup(api.Close)
+	b.url = api.URL
+	b.start(t, "FETCHER_WORKERS=1")
+	smallest := b.job(window.New(b.window.Start, b.window.Start.Add(window.MinSpan)), 0)
+	smallest.Feeds = []string{string(feed.ClicksPermitted)}
+	smallest.Id = strings.Replace(smallest.GetId(), "/all/", "/clicksPermitted/", 1)
+	b.plan(t, smallest)
+	if r := b.record(t, smallest); r.GetState() != fetched || r.GetFeeds()[0].GetPublished() != 1 {
+		t.Errorf("a window that cannot be cut: %v", r)
+	}
+	if letters := b.letters(t); len(letters) != 2 || !strings.Contains(letters[1].GetReason(), "1 more entries of this answer") {
+		t.Errorf("%d letters: %v", len(letters), letters)
+	}
+	states := make(map[taplinev1.WindowState]int)
+	const windows = 30
+	for i := range windows {
+		start := b.window.Start.Add(time.Duration(i) * 2 * time.Minute)
+		j := b.job(window.New(start, start.Add(2*time.Minute)), 0)
+		b.plan(t, j)
+		r := b.record(t, j)
+		states[r.GetState()]++
+		if r.GetState() == split && !strings.Contains(r.GetReason(), "more entries are malformed than are kept") {
+			t.Errorf("%v", r)
+		}
+	}
+	if states[split] < 5 || states[split] > 25 || states[split]+states[fetched] != windows {
+		t.Errorf("%v", states)
 	}
 }

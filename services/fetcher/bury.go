@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -43,6 +44,11 @@ func (e *excess) add(digest []byte, size int) {
 	e.records++
 	e.bytes += int64(size)
 	e.sum += binary.BigEndian.Uint64(digest)
+}
+
+// exceeds reports whether malformed records are beyond the bounds.
+func (c *collector) exceeds() bool {
+	return slices.ContainsFunc(c.feeds, func(fc *feedCollector) bool { return fc.excess.records > 0 })
 }
 
 // sumUp makes one dead letter of the excess, unless the same went to DEAD before.

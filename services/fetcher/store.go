@@ -21,12 +21,16 @@ import (
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher/internal/bound"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
 )
 
 // store makes the outcome of a call durable: DEAD, then RAW with the marker, then
 // SEEN and LEDGER.
 func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading) error {
+	if c.exceeds() && w.divisible() && !f.share.Scant(string(w.endpoint.Pool), f.now()) {
+		return f.cutExcess(ctx, w)
+	}
 	results, err := c.finish(ctx)
 	if err != nil {
 		return err
@@ -72,6 +76,20 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 	}
 	step.At("fetcher.remembered")
 	return f.record(ctx, w, result, sequence)
+}
+
+// cutExcess has a window cut whose answer has more malformed entries than go to DEAD: those of its parts do, or of theirs. It costs
+// calls of the share of windows that fail; without any left the excess is summed up.
+func (f *Fetcher) cutExcess(ctx context.Context, w *work) error {
+	sequence, marker, err := f.bus.Marker(ctx, f.cfg.Tenant.Name, w.job.GetId())
+	if err == nil { // another run was faster
+		return f.complete(ctx, w, sequence, marker)
+	}
+	if !errors.Is(err, bus.ErrNotFound) {
+		return err
+	}
+	f.share.Spent(string(w.endpoint.Pool), f.now())
+	return f.split(ctx, w, fmt.Sprintf("more entries are malformed than are kept of one answer, %d entries or %d bytes", bound.Letters, bound.LetterBytes))
 }
 
 // publish stores what a job brought, unless somebody else had its window cut meanwhile.

@@ -40,9 +40,10 @@ const (
 
 // Of what is kept of answers.
 const (
-	// Letters is how many dead letters the entries of one answer make; one more sums up the others.
+	// Letters is how many dead letters the entries of one answer make. The window of one with more is cut; if it cannot be, one more letter sums
+	// up the others.
 	Letters = 1000
-	// LetterBytes is what the entries in them have together, bytes: once it is reached, one letter sums up the others.
+	// LetterBytes is what the entries in them have together, bytes. Beyond it the same holds.
 	LetterBytes = 80 << 20
 	// Before is how far the time of a record may lie before the start of its window. One beyond it is remembered with its window,
 	// as one without a time is: an answer touches no more hours than that.
