@@ -300,7 +300,7 @@ func until(t *testing.T, check func() error) {
 // TestAListIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is not.
 func TestAListIsWholeOrAnError(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	const keys = 900

@@ -14,7 +14,7 @@ import (
 // writer gets its turn all the same, and none is overwritten.
 func TestRacesInACluster(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	const writers, times = 12, 5
@@ -68,7 +68,7 @@ func increment(t *testing.T, bucket *bus.Bucket, key string) error {
 
 func TestAllChangesOrNone(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	for name, b := range map[string]*bus.Bus{"one server": bustest.Start(t), "three servers": bustest.Cluster(t)[0]} {

@@ -49,7 +49,7 @@ func TestEveryMessageIsAskedFor(t *testing.T) {
 // to another server of the cluster is not told, and gets all of its messages all the same.
 func TestAKilledServer(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	const messages = 2 * 999

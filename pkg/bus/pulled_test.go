@@ -12,7 +12,7 @@ import (
 // TestWhoPulls: a consumer of which no server answers may have somebody who pulls.
 func TestWhoPulls(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	k := bustest.StartKillable(t)

@@ -19,7 +19,7 @@ import (
 // delivered at the server, and is not. A server that is silent longer than that ends the scan.
 func TestAScanIsWholeOrAnError(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)

@@ -169,7 +169,7 @@ func TestTake(t *testing.T) {
 	if err != nil || dead.Messages != 1 {
 		t.Errorf("%d letters, %v", dead.Messages, err)
 	}
-	until(t, func() error { // the third comes again
+	until(t, func() error { // the third is redelivered
 		if taken, err := take(bus.ConsumerShipper, nil); err != nil || !taken {
 			return fmt.Errorf("taken %t, %w", taken, err)
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // TestAHostileKeyHidesNoOther: what a stage that was taken over writes beside the keys of others, be it garbage or what unfolds to
-// gigabytes, keeps nobody from reading those.
+// gigabytes, does not keep others from being read.
 func TestAHostileKeyHidesNoOther(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

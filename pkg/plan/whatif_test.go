@@ -18,7 +18,7 @@ func question(poll, backfill time.Duration, limit int) plan.Question {
 
 func TestWhatIf(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	const week = 7 * 24 * time.Hour

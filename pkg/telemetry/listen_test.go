@@ -102,7 +102,7 @@ func TestADripIsEnded(t *testing.T) {
 		defer c.Close()
 		go func() {
 			for _, err := io.WriteString(c, "GET / HTTP/1.1\r\nX: "); err == nil; _, err = io.WriteString(c, "a") {
-				time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
+				<-time.After(time.Second) // by the clock of the bubble
 			}
 		}()
 		begin := time.Now()

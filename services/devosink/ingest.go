@@ -102,7 +102,7 @@ func (s *Sink) refuses(w http.ResponseWriter, c *connection, lines [][]byte) boo
 
 // endless answers until the client has gone, or the fault is cleared.
 func endless(w http.ResponseWriter, r *http.Request, f *Fault) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // else nobody notices that the client goes
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)) // else it goes unnoticed that the client left
 	w.WriteHeader(int(f.Bytes))
 	chunk := bytes.Repeat([]byte("no "), 10_000)
 	if f.Delay > 0 {

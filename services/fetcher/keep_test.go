@@ -74,7 +74,7 @@ func TestAnAnswerAboutIDsIsKept(t *testing.T) {
 // TestRoomFirst: what cannot be stored is not fetched.
 func TestRoomFirst(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	b, faults := faulty(t)

@@ -128,7 +128,7 @@ func TestAReportThatIsNotThere(t *testing.T) {
 // all are answered.
 func TestAPathThatKnowsNoID(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	b := hasty(t)

@@ -87,7 +87,7 @@ func over(t *testing.T, r *refusing, environ ...string) (w *words, ended chan er
 	return w, ended
 }
 
-// TestAQuestionThatFailsIsReported: whatever the scheduler asks the bus, no answer is no "nothing there": it says that it cannot plan, and goes on afterwards.
+// TestAQuestionThatFailsIsReported: whatever the scheduler asks the bus, no answer is no "nothing there": it says that it cannot plan, and resumes afterwards.
 func TestAQuestionThatFailsIsReported(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

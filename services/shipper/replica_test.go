@@ -16,7 +16,7 @@ import (
 // kept for many times the period after which the bus would give it to somebody else.
 func TestAnOutageBurnsNoDeliveries(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	sink, environ := endpoint(t, devosink.Full)

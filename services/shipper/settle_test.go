@@ -82,7 +82,7 @@ func TestNotedBeforeAcknowledged(t *testing.T) {
 // TestALetterBeforeTheEnd: a row that cannot be sent is in DEAD when its message is done, though DEAD could not be written at first.
 func TestALetterBeforeTheEnd(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	b, faults := impatient(t)

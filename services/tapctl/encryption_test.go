@@ -125,7 +125,7 @@ func forged(t *testing.T, dir, name string) string {
 	return to
 }
 
-// TestEncryptedBackup: nobody reads it without a key, and what cannot be decrypted from end to end changes nothing.
+// TestEncryptedBackup: it cannot be read without a key, and what cannot be decrypted from end to end changes nothing.
 func TestEncryptedBackup(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)

@@ -37,7 +37,7 @@ func (c Config) Validate() error {
 	}
 	// The embedded server asks for no password.
 	if host, _, err := net.SplitHostPort(c.Listen); err != nil || !config.Loopback(host) {
-		return config.Invalid("NATS_LISTEN", c.Listen, "want 127.0.0.1:PORT: whoever reaches the embedded server can do everything; for other hosts run a NATS server with users (docs/install.md)")
+		return config.Invalid("NATS_LISTEN", c.Listen, "want 127.0.0.1:PORT: a client that reaches the embedded server can do everything; for other hosts run a NATS server with users (docs/install.md)")
 	}
 	return nil
 }

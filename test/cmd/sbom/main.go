@@ -76,7 +76,7 @@ func (b *bill) binaries(version string, paths []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		data, err := os.ReadFile(path) //nolint:gosec // whoever calls it names the file
+		data, err := os.ReadFile(path) //nolint:gosec // the caller names the file
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

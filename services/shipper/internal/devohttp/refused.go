@@ -66,7 +66,7 @@ type delivery struct {
 }
 
 // send sends the rows from one to another. What is refused is halved until the refused row is alone. A part that was
-// taken before another failed comes again with the whole batch.
+// taken before another failed is resent with the whole batch.
 func (d *delivery) send(from, to int) error {
 	if d.gaveUp || from == to {
 		return nil

@@ -143,7 +143,7 @@ func (x *target) interrupt(t *testing.T, where string, end func(victim *bus.Bus,
 // the same restore once more makes all whole, and closes the pools of calls.
 func TestAnInterruptedRestore(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long")
+		t.Skip("takes half a minute; make test runs it")
 	}
 	t.Parallel()
 	x := newTarget(t)
