@@ -15,7 +15,7 @@ PARALLEL ?= 2
 MEASURE ?= rate tenants replicas memory
 COMPOSE ?= compose-test
 # What works in one goroutine: the race detector finds nothing there and makes it ten times as slow.
-PURE := ./test/weeks ./pkg/plan ./pkg/wire
+PURE := ./test/torture/weeks ./pkg/plan ./pkg/wire
 MODULES := proto pkg services test
 BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
@@ -64,12 +64,12 @@ check: lint generate-check tidy-check repo-test quick ## Check style, generated 
 
 .PHONY: repo-test
 repo-test: ## Test the repository itself: imports, budgets, documents, manifests
-	$(GO) test ./test/arch ./test/deploy ./test/reference
+	$(GO) test ./test/repo/...
 
 .PHONY: test
 test: ## Run all tests that need no Docker, in random order, with the race detector (but those of PURE)
 	$(GO) test -shuffle=on -timeout 30m $(PURE)
-	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -vE '/(test/weeks|pkg/plan|pkg/wire)$$')
+	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -vE '/(test/torture/weeks|pkg/plan|pkg/wire)$$')
 
 .PHONY: e2e
 e2e: ## Run only the tests of the whole pipeline
@@ -77,29 +77,29 @@ e2e: ## Run only the tests of the whole pipeline
 
 .PHONY: interop
 interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/interop
-	test/interop/install.sh $(CURDIR)/bin/interop
-	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/interop/... ./test/compare
+	test/acceptance/interop/install.sh $(CURDIR)/bin/interop
+	$(GO) test -race -tags interop -count=1 -timeout 20m ./test/acceptance/interop/... ./test/bench/compare
 
 .PHONY: compose-test
 compose-test: ## Test docker-compose.yml from outside; needs a Docker engine
-	$(GO) test -tags compose -count=1 -v -parallel 3 -timeout 30m ./test/compose
+	$(GO) test -tags compose -count=1 -v -parallel 3 -timeout 30m ./test/acceptance/compose
 
 .PHONY: torture
 torture: ## Torture the pipeline: SEEDS (20) worlds from SEED (1) on, MINUTES (10) each
-	$(GO) run ./test/cmd/torture run --seed $(SEED) --seeds $(SEEDS) --length $(MINUTES)m --shrink $(SHRINK) --keep test/torture/testdata/seeds
+	$(GO) run ./test/torture/cmd/torture run --seed $(SEED) --seeds $(SEEDS) --length $(MINUTES)m --shrink $(SHRINK) --keep test/torture/testdata/seeds
 
 .PHONY: torture-again
 torture-again: ## Torture it with the plans and seeds that once failed
-	@for plan in test/torture/testdata/*.plan; do echo "== $$plan"; $(GO) run ./test/cmd/torture play $$plan || exit 1; done
-	@while read -r seed length; do $(GO) run ./test/cmd/torture run --seed $$seed --length $$length || exit 1; done <test/torture/testdata/seeds
+	@for plan in test/torture/testdata/*.plan; do echo "== $$plan"; $(GO) run ./test/torture/cmd/torture play $$plan || exit 1; done
+	@while read -r seed length; do $(GO) run ./test/torture/cmd/torture run --seed $$seed --length $$length || exit 1; done <test/torture/testdata/seeds
 
 .PHONY: soak
 soak: ## Run a simulated day after a week's backfill, FACTOR (72) times as fast as it is: report and docs/soak.svg
-	$(GO) run ./test/cmd/torture soak --factor $(FACTOR)
+	$(GO) run ./test/torture/cmd/torture soak --factor $(FACTOR)
 
 .PHONY: crash-matrix
 crash-matrix: ## Kill each program at each step: RUNS (1000) kills, PARALLEL (2) worlds at once
-	$(GO) run ./test/cmd/torture matrix --seed $(SEED) --runs $(RUNS) --parallel $(PARALLEL)
+	$(GO) run ./test/torture/cmd/torture matrix --seed $(SEED) --runs $(RUNS) --parallel $(PARALLEL)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
@@ -114,25 +114,25 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 
 .PHONY: mutants
 mutants: ## Tell which of COUNT (40) wrong changes to PKG (such as pkg/quota) its tests do not notice; SEED draws others
-	@$(GO) run ./test/cmd/mutants -count $(if $(filter command line environment,$(origin COUNT)),$(COUNT),40) -seed $(SEED) $(PKG)
+	@$(GO) run ./test/repo/cmd/mutants -count $(if $(filter command line environment,$(origin COUNT)),$(COUNT),40) -seed $(SEED) $(PKG)
 
 .PHONY: bench
 bench: ## Run all benchmarks COUNT (5) times and print what was aimed at beside what was measured
-	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(COUNT) -p 1 -timeout 60m work 2>&1 | $(GO) run ./test/cmd/benchtable
+	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(COUNT) -p 1 -timeout 60m work 2>&1 | $(GO) run ./test/bench/cmd/benchtable
 
 .PHONY: bench-compare
 bench-compare: ## Send the same ROWS (200000) with Tapline, rsyslog and syslog-ng COUNT (5) times and print the ratios
-	test/interop/install.sh $(CURDIR)/bin/interop
-	@$(GO) build -o bin/benchcompare ./test/cmd/benchcompare && bin/benchcompare --rows $(ROWS) --runs $(COUNT)
+	test/acceptance/interop/install.sh $(CURDIR)/bin/interop
+	@$(GO) build -o bin/benchcompare ./test/bench/cmd/benchcompare && bin/benchcompare --rows $(ROWS) --runs $(COUNT)
 
 .PHONY: scaling
 scaling: build ## Measure speed, processor and memory against records, tenants, replicas (MEASURE: all): the tables of docs/sizing.md
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/natsserver ./test/cmd/natsserver
-	@$(GO) run ./test/cmd/scaling $(MEASURE)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/natsserver ./test/torture/cmd/natsserver
+	@$(GO) run ./test/bench/cmd/scaling $(MEASURE)
 
 .PHONY: day
 day: ## Simulate the first day of a collector, for docs/day.md
-	@$(GO) run ./test/cmd/simday >docs/day.md.new && mv docs/day.md.new docs/day.md
+	@$(GO) run ./test/torture/cmd/simday >docs/day.md.new && mv docs/day.md.new docs/day.md
 
 .PHONY: bundle
 bundle: build ## Put all that a host without a network needs into bin/bundle
@@ -140,18 +140,18 @@ bundle: build ## Put all that a host without a network needs into bin/bundle
 
 .PHONY: images-update
 images-update: ## Pin the images of deploy/images.env by digest wherever they are used (asks registries)
-	@$(GO) run ./test/cmd/images update
+	@$(GO) run ./test/repo/cmd/images update
 
 .PHONY: docs
 docs: ## Make the tables of docs/configuration.md, operations.md and security.md anew from the code
-	@$(GO) run ./test/cmd/writedocs
+	@$(GO) run ./test/repo/cmd/writedocs
 
 .PHONY: rules
 rules: ## Check and test the rules of Prometheus and the queries of the dashboard (needs promtool)
 	promtool check config deploy/prometheus/prometheus.yml
 	promtool check rules --lint=all deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
-	@mkdir -p bin && $(GO) run ./test/cmd/dashboardrules >bin/dashboardrules.yml
+	@mkdir -p bin && $(GO) run ./test/repo/cmd/dashboardrules >bin/dashboardrules.yml
 	promtool check rules bin/dashboardrules.yml
 
 .PHONY: lint
@@ -191,7 +191,7 @@ vuln: tools ## Look for known vulnerabilities: asks vuln.go.dev, or reads the da
 
 .PHONY: licenses
 licenses: ## Check that every module that is linked in has a known, permissive licence
-	@$(GO) run ./test/cmd/licenses
+	@$(GO) run ./test/repo/cmd/licenses
 
 .PHONY: certs
 certs: build ## Make certificates for a rehearsal with devosink, in certs/

@@ -24,7 +24,7 @@ rm -rf "$out"
 mkdir -p "$out/bin" "$out/licenses" "$out/sbom"
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
-go build -o "$tools/sbom" ./test/cmd/sbom
+go build -o "$tools/sbom" ./test/repo/cmd/sbom
 
 for file in "$binaries"/*; do
   if [ -f "$file" ] && [ -x "$file" ]; then cp "$file" "$out/bin/"; fi

@@ -122,7 +122,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Raw gives the writer below a [Writer], for those few that draw on a terminal. test/arch lists them.
+// Raw gives the writer below a [Writer], for those few that draw on a terminal. test/repo/arch lists them.
 func Raw(w io.Writer) io.Writer {
 	if safe, ok := w.(*Writer); ok {
 		return safe.raw

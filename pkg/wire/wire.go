@@ -2,7 +2,7 @@
 //
 // Two bytes of input can be one part of a message, which takes some hundred bytes decoded: 8 MiB, which the bus takes, would be
 // more than a program may have. So the parts are counted before anything is decoded. All programs decode through here
-// (test/arch sees to it); batches of records and rows have a codec and bounds of their own, in package batch.
+// (test/repo/arch sees to it); batches of records and rows have a codec and bounds of their own, in package batch.
 package wire
 
 import (

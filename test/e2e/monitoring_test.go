@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapline/tapline/pkg/telemetry"
-	"github.com/tapline/tapline/test/reference"
+	"github.com/tapline/tapline/test/repo/reference"
 )
 
 // TestRulesAndDashboardAskForWhatIsServed: every metric that a rule of Prometheus or a

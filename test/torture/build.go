@@ -27,7 +27,7 @@ func Root() (string, error) {
 
 // Build compiles the programs under test into dir, with their steps switched on.
 func Build(ctx context.Context, dir string) error {
-	folders := []string{"./test/cmd/natsserver"}
+	folders := []string{"./test/torture/cmd/natsserver"}
 	for _, name := range []string{"scheduler", "fetcher", "enricher", "shipper", "tapctl"} {
 		folders = append(folders, folderOf(name))
 	}
