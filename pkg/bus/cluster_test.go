@@ -50,20 +50,15 @@ func TestRacesInACluster(t *testing.T) {
 
 func increment(t *testing.T, bucket *bus.Bucket, key string) error {
 	t.Helper()
-	for race := (bus.Race{}); ; {
+	return bus.RetryOnConflict(t.Context(), func() error {
 		e, err := bucket.Get(t.Context(), key)
 		if err != nil && !errors.Is(err, bus.ErrNotFound) {
 			return err
 		}
 		n, _ := strconv.Atoi(string(e.Value))
 		_, err = bucket.Update(t.Context(), key, []byte(strconv.Itoa(n+1)), e.Revision)
-		if !errors.Is(err, bus.ErrConflict) {
-			return err
-		}
-		if err := race.Lost(t.Context()); err != nil {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 func TestAllChangesOrNone(t *testing.T) {

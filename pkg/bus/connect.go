@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/config"
 )
 
@@ -55,10 +56,8 @@ func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus
 		if !told {
 			log.Warn("wait for the NATS server", slog.String("url", config.RedactAddress(c.URL)), slog.Any("error", err))
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, time.Second) {
 			return nil, fmt.Errorf("connect to NATS at %s: %w", config.RedactAddress(c.URL), errors.Join(ctx.Err(), err))
-		case <-time.After(time.Second):
 		}
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/step"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -31,12 +31,11 @@ type Consumption struct {
 	Turn func()
 }
 
-const (
-	firstBackoff = time.Second
-	maxBackoff   = time.Minute
-	// idleTurn is how often a worker that waits or works shows that it is alive.
-	idleTurn = 5 * time.Second
-)
+// idleTurn is how often a worker that waits or works shows that it is alive.
+const idleTurn = 5 * time.Second
+
+// redelivery is when a message that failed is delivered again.
+var redelivery = backoff.Doubling{Min: time.Second, Max: time.Minute, Jitter: 0.25}
 
 // Consume hands messages to the handler until ctx ends, then lets the work in
 // hand finish within the grace period and returns nil. An error means that the
@@ -89,7 +88,7 @@ func (b *Bus) worker(take, work context.Context, c Consumption, sub *Subscriptio
 			continue
 		case err != nil:
 			c.Log.Warn("cannot pull", slog.String("consumer", c.Consumer.Name), slog.Any("error", err))
-			pause(take, firstBackoff)
+			backoff.Sleep(take, redelivery.Min)
 			continue
 		}
 		b.process(work, c, d, handle)
@@ -159,7 +158,7 @@ func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error)
 	case ctx.Err() != nil: // aborted by shutdown: nothing is wrong with the message
 		return d.RetryAfter(time.Millisecond)
 	}
-	delay := backoff(d.Attempts())
+	delay := redelivery.After(d.Attempts())
 	c.Log.Warn("message failed and comes again", slog.String("source", d.Source()),
 		slog.Int("attempt", d.Attempts()), slog.Duration("delay", delay), slog.Any("error", err))
 	return d.RetryAfter(delay)
@@ -201,24 +200,5 @@ func keepAlive(d *Delivery, turn func()) (stop func()) {
 	return func() {
 		close(done)
 		wg.Wait()
-	}
-}
-
-// backoff doubles with each attempt, up to a minute, minus up to a quarter so
-// that many messages do not come back at once.
-func backoff(attempt int) time.Duration {
-	delay := maxBackoff
-	if attempt < 7 {
-		delay = min(maxBackoff, firstBackoff<<max(attempt-1, 0))
-	}
-	return delay - rand.N(delay/4) //nolint:gosec // jitter needs no secrecy
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,19 +60,17 @@ func (b *Bus) publishDead(ctx context.Context, letter *taplinev1.DeadLetter, id 
 	// A damaged stream gives sequences out again, so the place alone does not name a letter.
 	sum := sha256.Sum256(slices.Concat([]byte(id), []byte{0}, letter.GetPayload()))
 	subject := deadSubject(letter.GetTenant(), letter.GetStage(), letter.GetFeed()) + "." + hex.EncodeToString(sum[:12])
-	for race := (Race{}); ; {
-		_, err = b.js.PublishMsg(ctx, message(ctx, subject, data), jetstream.WithExpectLastSequencePerSubject(0))
+	return RetryOnConflict(ctx, func() error {
+		_, err := b.js.PublishMsg(ctx, message(ctx, subject, data), jetstream.WithExpectLastSequencePerSubject(0))
 		switch {
 		case err == nil || hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence): // the subject has its message
 			return nil
-		case !hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-			return fmt.Errorf("publish dead letter %s: %w", id, err)
+		case hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+			// Another writer's message of the subject is under way, and may fail yet. That is no proof that it is stored.
+			err = errors.Join(ErrConflict, err)
 		}
-		// Another writer's message of the subject is under way, and may fail yet. That is no proof that it is stored.
-		if lost := race.Lost(ctx); lost != nil {
-			return fmt.Errorf("publish dead letter %s: %w (after: %w)", id, lost, err)
-		}
-	}
+		return fmt.Errorf("publish dead letter %s: %w", id, err)
+	})
 }
 
 // tidy cuts what stands around the payload. The payload stays as it is.

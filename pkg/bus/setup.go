@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/step"
 )
@@ -60,7 +61,7 @@ func (b *Bus) patiently(ctx context.Context, patience time.Duration, work func()
 		if !told {
 			b.log.Warn("wait for the NATS server", slog.Any("error", err))
 		}
-		pause(ctx, time.Second)
+		backoff.Sleep(ctx, time.Second)
 	}
 }
 

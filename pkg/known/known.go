@@ -206,27 +206,19 @@ func (m *Memory) Forget(ctx context.Context, call feed.Call, id string) error {
 }
 
 func (m *Memory) change(ctx context.Context, call feed.Call, id string, alter func(*taplinev1.Known) bool) error {
-	for race := (bus.Race{}); ; {
+	return bus.RetryOnConflict(ctx, func() error {
 		k, revision, err := m.read(ctx, call, id)
-		if err != nil {
+		if err != nil || !alter(k) {
 			return err
 		}
-		if !alter(k) {
-			return nil
-		}
 		data, err := proto.Marshal(k)
+		if err == nil {
+			_, err = m.store.Update(ctx, Key(m.tenant, call, id), data, revision)
+		}
 		if err != nil {
 			return fmt.Errorf("known: %w", err)
 		}
-		if _, err = m.store.Update(ctx, Key(m.tenant, call, id), data, revision); err == nil {
-			step.At("known.written")
-			return nil
-		}
-		if !errors.Is(err, bus.ErrConflict) {
-			return fmt.Errorf("known: %w", err)
-		}
-		if err := race.Lost(ctx); err != nil {
-			return fmt.Errorf("known: %s %s: %w", call, id, err)
-		}
-	}
+		step.At("known.written")
+		return nil
+	})
 }

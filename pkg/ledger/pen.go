@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -104,7 +103,7 @@ func (p *pen) flush(ctx context.Context, key string, d *draft) {
 func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	for race := (bus.Race{}); ; {
+	return bus.RetryOnConflict(ctx, func() error {
 		if d.page == nil {
 			if err := p.read(ctx, key, d); err != nil {
 				return err
@@ -118,19 +117,14 @@ func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) e
 			return fmt.Errorf("ledger: %w", err)
 		}
 		rev, err := p.store.Update(ctx, key, data, d.rev)
-		if err == nil {
-			step.At("ledger.written")
-			d.rev = rev
-			return nil
-		}
-		d.page = nil // what is stored now is not known
-		if !errors.Is(err, bus.ErrConflict) {
+		if err != nil {
+			d.page = nil // what is stored now is not known
 			return fmt.Errorf("ledger: %w", err)
 		}
-		if err := race.Lost(ctx); err != nil {
-			return fmt.Errorf("ledger: %s: %w", key, err)
-		}
-	}
+		step.At("ledger.written")
+		d.rev = rev
+		return nil
+	})
 }
 
 func (p *pen) read(ctx context.Context, key string, d *draft) error {

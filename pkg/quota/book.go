@@ -195,32 +195,22 @@ func (b *Book) Limits() map[feed.Pool]int { return maps.Clone(b.limits) }
 // change reads, lets alter decide, and writes if it wants to, until nobody
 // comes between.
 func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, time.Time) bool) error {
-	key := Key(b.tenant, pool)
-	for race := (bus.Race{}); ; {
+	return bus.RetryOnConflict(ctx, func() error {
 		now := b.now()
 		state, revision, err := b.read(ctx, pool, now)
-		if err != nil {
+		if err != nil || !alter(state, now) {
 			return err
-		}
-		if !alter(state, now) {
-			return nil
 		}
 		data, err := state.Encode()
 		if err != nil {
 			return err
 		}
-		_, err = b.store.Update(ctx, key, data, revision)
-		if !errors.Is(err, bus.ErrConflict) {
-			if err != nil {
-				return fmt.Errorf("pool %s: %w", pool, err)
-			}
-			step.At("quota.written")
-			return nil
-		}
-		if err := race.Lost(ctx); err != nil {
+		if _, err = b.store.Update(ctx, Key(b.tenant, pool), data, revision); err != nil {
 			return fmt.Errorf("pool %s: %w", pool, err)
 		}
-	}
+		step.At("quota.written")
+		return nil
+	})
 }
 
 // peek reads without writing anything down: whoever only looks decides nothing.
@@ -238,19 +228,8 @@ func (b *Book) peek(ctx context.Context, pool feed.Pool, now time.Time) (*State,
 // read reads for a change. A key that is missing is made first.
 func (b *Book) read(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
 	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
-	for race := (bus.Race{}); errors.Is(err, bus.ErrNotFound); {
-		state, revision, kept := b.keep(ctx, pool, now)
-		if kept == nil {
-			return state, revision, nil
-		}
-		if !errors.Is(kept, bus.ErrConflict) {
-			return nil, 0, kept
-		}
-		// It exists; a replica that is behind did not know.
-		if err := race.Lost(ctx); err != nil {
-			return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
-		}
-		entry, err = b.store.Get(ctx, Key(b.tenant, pool))
+	if errors.Is(err, bus.ErrNotFound) {
+		return b.keep(ctx, pool, now) // a conflict says that it exists: the replica that answered was behind
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)

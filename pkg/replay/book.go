@@ -134,37 +134,30 @@ func (b *Book) Change(ctx context.Context, id string, change func(*taplinev1.Rep
 }
 
 // change tries first with what the caller knows.
-func (b *Book) change(ctx context.Context, id string, known *entry, change func(*taplinev1.Replay) error) (entry, error) {
-	for race := (bus.Race{}); ; {
-		var e entry
+func (b *Book) change(ctx context.Context, id string, known *entry, change func(*taplinev1.Replay) error) (e entry, err error) {
+	err = bus.RetryOnConflict(ctx, func() (err error) {
 		if known != nil {
 			e, known = entry{proto.CloneOf(known.replay), known.revision}, nil
-		} else {
-			var err error
-			if e, err = b.read(ctx, id); err != nil {
-				return entry{}, err
-			}
+		} else if e, err = b.read(ctx, id); err != nil {
+			return err
 		}
 		before := proto.CloneOf(e.replay)
 		if err := change(e.replay); err != nil {
-			return entry{before, e.revision}, err
+			e.replay = before
+			return err
 		}
 		if proto.Equal(before, e.replay) {
-			return e, nil
+			return nil
 		}
 		data, err := proto.Marshal(e.replay)
-		if err != nil {
-			return entry{}, fmt.Errorf("replay %s: %w", id, err)
-		}
-		revision, err := b.store.Update(ctx, b.key(id), data, e.revision)
 		if err == nil {
-			return entry{e.replay, revision}, nil
+			e.revision, err = b.store.Update(ctx, b.key(id), data, e.revision)
 		}
-		if !errors.Is(err, bus.ErrConflict) {
-			return entry{}, fmt.Errorf("replay %s: %w", id, err)
+		if err != nil {
+			e = entry{}
+			return fmt.Errorf("replay %s: %w", id, err)
 		}
-		if err := race.Lost(ctx); err != nil {
-			return entry{}, fmt.Errorf("replay %s: %w", id, err)
-		}
-	}
+		return nil
+	})
+	return e, err
 }

@@ -51,30 +51,30 @@ func (s *shapes) read(ctx context.Context) (*taplinev1.Shapes, uint64, error) {
 
 // change writes what alter makes of it, unless that is nothing new.
 func (s *shapes) change(ctx context.Context, alter func(*taplinev1.Shapes)) (*taplinev1.Shapes, error) {
-	for race := (bus.Race{}); ; {
-		known, revision, err := s.read(ctx)
-		if err != nil {
-			return nil, err
+	var known *taplinev1.Shapes
+	err := bus.RetryOnConflict(ctx, func() (err error) {
+		var revision uint64
+		if known, revision, err = s.read(ctx); err != nil {
+			return err
 		}
 		before := proto.CloneOf(known)
 		alter(known)
 		if proto.Equal(before, known) {
-			return known, nil
+			return nil
 		}
 		data, err := proto.Marshal(known)
+		if err == nil {
+			_, err = s.bucket.Update(ctx, s.key, data, revision)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("encode the shapes of answers: %w", err)
+			return fmt.Errorf("write the shapes of answers: %w", err)
 		}
-		if _, err = s.bucket.Update(ctx, s.key, data, revision); err == nil {
-			return known, nil
-		}
-		if !errors.Is(err, bus.ErrConflict) {
-			return nil, fmt.Errorf("write the shapes of answers: %w", err)
-		}
-		if err := race.Lost(ctx); err != nil {
-			return nil, fmt.Errorf("write the shapes of answers: %w", err)
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return known, nil
 }
 
 // saw remembers what an answer has, before the answer is stored: it takes a write once for each piece.

@@ -52,28 +52,33 @@ func (s *Sets) Commit(ctx context.Context) error {
 // and written in the next batch: one by one each would cost a sync of the disk, and would be lost again to
 // a job that does the same. That is left for what a batch cannot do.
 func (s *Sets) commitAll(ctx context.Context, keys []hourKey) error {
-	for race, tries := (bus.Race{}), 0; tries < batchTries; tries++ {
-		fitting, changes := s.changes(keys)
-		if len(changes) < 2 {
-			break
+	tries := 0
+	var fitting []hourKey
+	err := bus.RetryOnConflict(ctx, func() error {
+		if tries > 0 {
+			if err := s.readAgain(ctx, fitting); err != nil {
+				return err
+			}
 		}
+		var changes []bus.Change
+		if fitting, changes = s.changes(keys); len(changes) < 2 || tries == batchTries {
+			return nil
+		}
+		tries++
 		err := s.store.UpdateAll(ctx, changes)
-		if err == nil {
+		switch {
+		case errors.Is(err, bus.ErrConflict):
+			return fmt.Errorf("note what was seen: %w", err)
+		case err == nil:
 			step.At("seen.written")
 			for _, key := range fitting {
 				delete(s.hours, key) // it would have to be read again for its revision
 			}
-			break
 		}
-		if !errors.Is(err, bus.ErrConflict) {
-			break
-		}
-		if err := race.Lost(ctx); err != nil {
-			return fmt.Errorf("note what was seen: %w", err)
-		}
-		if err := s.readAgain(ctx, fitting); err != nil {
-			return err
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, key := range keys {
 		if h := s.hours[key]; h != nil {
@@ -113,39 +118,34 @@ func (h *hour) pending() []entry {
 
 // commit writes one hour, reading it again whenever somebody else has changed it.
 func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
-	if h.chunks == nil {
-		if err := s.read(ctx, key, h); err != nil {
-			return err
-		}
-	}
-	pending := h.pending()
-	for race := (bus.Race{}); len(pending) > 0; {
-		last := len(h.chunks) - 1
-		if h.tail().len() >= s.chunk { // there are no more keys
-			break
-		}
-		part := pending[:min(s.chunk-h.tail().len(), len(pending))]
-		value, merged := merge(h.tail(), part)
-		rev, err := s.store.Update(ctx, s.key(key, last), value, h.rev)
-		if errors.Is(err, bus.ErrConflict) {
-			if err := race.Lost(ctx); err != nil {
-				return fmt.Errorf("note what was seen: %w", err)
-			}
+	known := h.chunks != nil
+	err := bus.RetryOnConflict(ctx, func() error {
+		if !known {
 			if err := s.read(ctx, key, h); err != nil {
 				return err
 			}
-			pending = h.pending()
-			continue
 		}
-		if err != nil {
-			return fmt.Errorf("note what was seen: %w", err)
+		known = false // a write that fails leaves what is stored unknown
+		// At the limit there are no more keys.
+		for pending := h.pending(); len(pending) > 0 && h.tail().len() < s.chunk; {
+			last := len(h.chunks) - 1
+			part := pending[:min(s.chunk-h.tail().len(), len(pending))]
+			value, merged := merge(h.tail(), part)
+			rev, err := s.store.Update(ctx, s.key(key, last), value, h.rev)
+			if err != nil {
+				return fmt.Errorf("note what was seen: %w", err)
+			}
+			step.At("seen.written")
+			h.chunks[last], h.rev = merged, rev
+			pending = pending[len(part):]
+			if merged.len() >= s.chunk && !s.full(len(h.chunks)) {
+				h.chunks, h.rev = append(h.chunks, nil), 0
+			}
 		}
-		step.At("seen.written")
-		h.chunks[last], h.rev = merged, rev
-		pending = pending[len(part):]
-		if merged.len() >= s.chunk && !s.full(len(h.chunks)) {
-			h.chunks, h.rev = append(h.chunks, nil), 0
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	clear(h.added)
 	clear(h.more)
