@@ -263,8 +263,8 @@ func (p *planner) backfill() {
 // not hold up the rest until it is time.
 func (p *planner) waiting(lane taplinev1.Lane) (n int) {
 	for _, j := range p.s.GetOutstanding() {
-		due := span(j).End.Add(time.Duration(j.GetPass()) * time.Minute)
-		if j.GetLane() == lane && !due.After(p.in.Now) {
+		age := max(time.Duration(j.GetPass())*time.Minute, time.Duration(j.GetMarginMs())*time.Millisecond)
+		if j.GetLane() == lane && !span(j).End.Add(age).After(p.in.Now) {
 			n++
 		}
 	}
@@ -281,6 +281,7 @@ func (p *planner) add(w window.Window, lane taplinev1.Lane, pass uint32) *taplin
 func (p *planner) like(j *taplinev1.Job, w window.Window, feeds []string) *taplinev1.Job {
 	j = &taplinev1.Job{
 		Tenant: p.c.Tenant, Feeds: slices.Clone(feeds), Window: w.Proto(), Lane: j.GetLane(), Pass: j.GetPass(), PlannedAt: timestamppb.New(p.in.Now),
+		MarginMs: uint32(p.c.Margin.Milliseconds()),
 	}
 	if id, err := job.Of(j); err == nil { // the windows made here are well formed
 		j.Id = id.String()

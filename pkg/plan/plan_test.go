@@ -300,8 +300,8 @@ func TestSteadyStateIsOneCallPerPoll(t *testing.T) {
 		for _, j := range plan.Step(c, s, plan.Input{Now: now, Outcomes: outcomes}).New {
 			outcomes[j.GetId()] = fetched(now, 1)
 			jobs++
-			if w := span(j); w.Span() > c.Poll+c.Overlap || w.End.Second() != 0 {
-				t.Fatalf("live window %s", w)
+			if w := span(j); w.Span() > c.Poll+c.Overlap || w.End.Second() != 0 || j.GetMarginMs() != 5000 {
+				t.Fatalf("live window %s, %d ms behind the head", w, j.GetMarginMs())
 			}
 		}
 	}

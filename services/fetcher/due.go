@@ -49,13 +49,16 @@ func (f *Fetcher) readAt(asked time.Time, r proofpoint.Response, w window.Window
 	return at
 }
 
-// due is when a job may be done, by Proofpoint's clock: its window has ended, and is as old as its
-// sweep says. A scheduler whose clock is ahead plans it earlier.
-func (w *work) due() time.Time {
+// due is when a job may be done, by Proofpoint's clock. A scheduler whose clock is ahead plans it earlier.
+func (w *work) due() time.Time { return w.window.End.Add(w.age()) }
+
+// age is how old a window is when it is read: as its sweep says or, the first time, the head margin. Of that a second is nobody's
+// clock: a Date header has whole seconds. The bound is that of TAP_HEAD_MARGIN.
+func (w *work) age() time.Duration {
 	if w.isSweep() {
-		return w.window.End.Add(time.Duration(w.id.Pass) * time.Minute)
+		return time.Duration(w.id.Pass) * time.Minute
 	}
-	return w.window.End
+	return min(max(time.Duration(w.job.GetMarginMs())*time.Millisecond-time.Second, 0), time.Hour)
 }
 
 // isSweep reports whether the window was read before. Elsewhere a pass only tells a job from an earlier one of the same window.
@@ -81,7 +84,7 @@ func (f *Fetcher) early(ctx context.Context, w *work, now time.Time) (held bool,
 	if wait > clock.Near { // nobody else can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
 		f.alarms.HoldCause(ctx, alarm.ClockSkew, "scheduler", fmt.Sprintf("the clock of a scheduler is ahead: it planned %s %s before it is due", w.job.GetId(), wait.Round(time.Second)), longestWait+time.Minute)
 	}
-	if !w.isSweep() && wait > coarse && now.After(w.window.Start) && w.divisible() {
+	if !w.isSweep() && wait > coarse && now.After(w.window.Start.Add(w.age())) && w.divisible() {
 		return true, f.split(ctx, w, "it was planned before its end")
 	}
 	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errNotDue, wait), f.scale(min(wait, longestWait)))

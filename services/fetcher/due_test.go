@@ -62,10 +62,13 @@ func TestWhatIsNotDueIsNotCalled(t *testing.T) {
 	b.start(t)
 	end := b.sim.Now().Add(time.Hour).Truncate(time.Second)
 	future := b.job(window.New(end.Add(-30*time.Minute), end), 0)
+	now := b.sim.Now().Truncate(time.Second)
+	fresh := b.job(window.New(now.Add(-10*time.Minute), now), 0) // it has ended, and neither half is behind the head margin
+	fresh.MarginMs = uint32(time.Hour.Milliseconds())
 	sweep, soon, past := b.sweepIn(5*time.Minute), b.sweepIn(4*time.Second), b.job(b.window, 0)
 	b.plan(t, past) // its answer tells the time
 	b.record(t, past)
-	for _, job := range []*taplinev1.Job{future, sweep, soon} { // one after the other, in one lane
+	for _, job := range []*taplinev1.Job{future, sweep, fresh, soon} { // one after the other, in one lane
 		b.plan(t, job)
 	}
 	due := soon.GetWindow().GetEnd().AsTime().Add(10 * time.Minute)
@@ -78,6 +81,7 @@ func TestWhatIsNotDueIsNotCalled(t *testing.T) {
 	}
 	b.unknown(t, future)
 	b.unknown(t, sweep)
+	b.unknown(t, fresh)
 	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 2 {
 		t.Errorf("%d calls, want 2", calls)
 	}

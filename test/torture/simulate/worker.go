@@ -103,7 +103,8 @@ func (k *worker) begin(ctx context.Context, o *order) error {
 	if err != nil {
 		return fmt.Errorf("simulate: %w", err)
 	}
-	if due := id.Window.End.Add(time.Duration(id.Pass) * time.Minute); due.After(w.now) {
+	age := max(time.Duration(id.Pass)*time.Minute, time.Duration(o.job.GetMarginMs())*time.Millisecond)
+	if due := id.Window.End.Add(age); due.After(w.now) {
 		w.hold(o, id.Window, due)
 		return nil
 	}

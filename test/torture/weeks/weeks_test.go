@@ -232,11 +232,12 @@ func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 }
 
 // TestASchedulerThatIsAhead plans windows before they have ended and takes them for older than any sweep. They are
-// swept all the same, and live reading does not wait for the end of what was planned.
+// swept all the same, live reading does not wait for the end of what was planned, and nothing is read before the head margin.
 func TestASchedulerThatIsAhead(t *testing.T) {
 	t.Parallel()
 	o := options(5, 1800)
 	o.Step, o.Age, o.Sim.LateFraction = time.Minute, day, 0.3
+	o.Start = o.Start.Truncate(time.Minute).Add(2 * time.Second) // a minute has ended at each step, and the head margin has not passed
 	w, err := simulate.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -252,6 +253,11 @@ func TestASchedulerThatIsAhead(t *testing.T) {
 	to := w.Now()
 	run(t, w, 3*day)
 	judge(t, w, o)
+	for _, call := range w.Calls {
+		if margin := call.At.Sub(call.Window.End); margin < 5*time.Second {
+			t.Errorf("%s was called for at %s, %s after its end", call.Window, call.At, margin)
+		}
+	}
 	for truth := range w.Sim.Truth(from, to) {
 		at := w.Deliveries[string(truth.Feed)+" "+truth.Key]
 		if punctual := truth.Visible.Sub(truth.Created) < time.Minute; punctual && at[0].Sub(truth.Visible) > 10*time.Minute {

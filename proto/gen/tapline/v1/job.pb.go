@@ -50,7 +50,10 @@ type Job struct {
 	// takes no place from others. Not part of the id.
 	Aside bool `protobuf:"varint,11,opt,name=aside,proto3" json:"aside,omitempty"`
 	// Times in a row that it was asked for in vain: says which way to ask is next. Not part of the id.
-	Failures      uint32 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
+	Failures uint32 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
+	// How far behind Proofpoint's clock the window ends when it is read first, milliseconds; 0 in jobs of earlier versions. The
+	// clock of the scheduler may be ahead. Not part of the id.
+	MarginMs      uint32 `protobuf:"varint,13,opt,name=margin_ms,json=marginMs,proto3" json:"margin_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +172,13 @@ func (x *Job) GetFailures() uint32 {
 	return 0
 }
 
+func (x *Job) GetMarginMs() uint32 {
+	if x != nil {
+		return x.MarginMs
+	}
+	return 0
+}
+
 // Target is one thing to ask about, and why.
 type Target struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -247,7 +257,7 @@ var File_tapline_v1_job_proto protoreflect.FileDescriptor
 const file_tapline_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14tapline/v1/job.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xf2\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x8f\x03\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -262,7 +272,8 @@ const file_tapline_v1_job_proto_rawDesc = "" +
 	"\atargets\x18\n" +
 	" \x03(\v2\x12.tapline.v1.TargetR\atargets\x12\x14\n" +
 	"\x05aside\x18\v \x01(\bR\x05aside\x12\x1a\n" +
-	"\bfailures\x18\f \x01(\rR\bfailures\"\x82\x01\n" +
+	"\bfailures\x18\f \x01(\rR\bfailures\x12\x1b\n" +
+	"\tmargin_ms\x18\r \x01(\rR\bmarginMs\"\x82\x01\n" +
 	"\x06Target\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x1a\n" +
