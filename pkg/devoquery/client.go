@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,15 +18,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/config"
 )
 
 const (
 	maxTries  = 4
-	firstWait = 500 * time.Millisecond
 	maxWait   = time.Minute // however long Retry-After wants it
 	maxAnswer = 300         // bytes of a refusal that are told
 )
+
+// whenBusy is when a query is tried again that Devo gives no time for.
+var whenBusy = backoff.Doubling{Min: time.Second, Max: 4 * time.Second, Jitter: 0.5}
 
 var (
 	// ErrRefused says that Devo does not answer the query.
@@ -131,15 +133,10 @@ func (c *Client) answer(ctx context.Context, body []byte) (*http.Response, error
 			return resp, err
 		}
 		if wait == 0 {
-			wait = firstWait << (try - 1)
-			wait += rand.N(wait) //nolint:gosec // jitter needs no secrecy
+			wait = whenBusy.After(try)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !backoff.Sleep(ctx, wait) {
 			return nil, err
-		case <-timer.C:
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -36,10 +37,9 @@ func Offered(s *taplinev1.PlanState) []*taplinev1.Job {
 	return jobs
 }
 
-// backoff is how long a window waits that was asked for in vain so often.
-func backoff(failures uint32) time.Duration {
-	doublings := min(max(int(failures)-inLane, 0), 6)
-	return min(firstBackoff<<doublings, lastBackoff)
+// retryAfter is how long a window waits that was asked for in vain so often.
+func retryAfter(failures uint32) time.Duration {
+	return backoff.Doubling{Min: firstBackoff, Max: lastBackoff}.After(int(failures) - inLane + 1)
 }
 
 // unproven sets a window aside, or puts it back there.
@@ -53,7 +53,7 @@ func (p *planner) unproven(j *taplinev1.Job, a *taplinev1.Aside, record *tapline
 	}
 	a.Failures, a.Reason = max(record.GetFailures(), 1), record.GetReason()
 	j.Aside, j.Failures = false, a.GetFailures()
-	retry := p.in.Now.Add(backoff(a.GetFailures()))
+	retry := p.in.Now.Add(retryAfter(a.GetFailures()))
 	if served := span(j).End.Add(time.Duration(record.GetLagMs()) * time.Millisecond); record.GetLagMs() > 0 {
 		retry = later(retry, earlier(served, p.in.Now.Add(maxLag)))
 	}
@@ -121,7 +121,7 @@ func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplin
 	}
 	a.Failures, next.Failures = failures, failures
 	served := earlier(w.End.Add(p.margin()), p.in.Now.Add(maxLag))
-	a.RetryAt = timestamppb.New(later(p.in.Now.Add(backoff(failures)), served))
+	a.RetryAt = timestamppb.New(later(p.in.Now.Add(retryAfter(failures)), served))
 	return []*taplinev1.Aside{a}
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/tapline/tapline/pkg/backoff"
 )
 
 // What the stand-in for Devo's HTTP ingestion takes in one request.
@@ -116,12 +118,7 @@ func endless(w http.ResponseWriter, r *http.Request, f *Fault) {
 			return
 		}
 		if f.Delay > 0 {
-			timer := time.NewTimer(f.Delay)
-			select {
-			case <-r.Context().Done():
-			case <-timer.C:
-			}
-			timer.Stop()
+			backoff.Sleep(r.Context(), f.Delay)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/flatten"
@@ -80,13 +81,13 @@ func (e *Enricher) reprocess(ctx context.Context, r *replay.Run) error {
 func (e *Enricher) again(take, work context.Context, r *replay.Run, d *bus.Delivery) error {
 	switch {
 	case r.Beyond(d.Sequence()):
-		rest(take, behindEnd)
+		backoff.Sleep(take, behindEnd)
 		return nil
 	case r.Settled(d.Sequence()):
 		return nil
 	}
 	for wait := r.Rest(); wait > 0; wait = r.Rest() {
-		if rest(take, wait); take.Err() != nil {
+		if !backoff.Sleep(take, wait) {
 			return bus.RetryAfter(errStopped, time.Millisecond)
 		}
 	}
@@ -151,13 +152,4 @@ func (e *Enricher) noteAgain(ctx context.Context, r *replay.Run, jobID string, m
 		return nil
 	}
 	return e.ledger.Remade(ctx, jobID, notes...)
-}
-
-func rest(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -225,7 +226,7 @@ func (f *Fetcher) delay(w *work, err error, failures int) time.Duration {
 	if f.fewCalls(w, err) {
 		return f.scale(whenFewCalls)
 	}
-	return min(time.Hour, f.cfg.Expand.Delay<<min(max(failures-1, 0), 20))
+	return backoff.Doubling{Min: f.cfg.Expand.Delay, Max: time.Hour}.After(failures)
 }
 
 // alone makes a job of its own for one of several targets.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/bus"
 )
 
@@ -20,9 +21,10 @@ const (
 	whenFull = 30 * time.Second
 	// storeFor is how long what was fetched is kept while it cannot be stored. The call would cost another unit.
 	storeFor = 10 * time.Minute
-	// storeAgain is the first wait before storing is repeated; it doubles up to storeMost.
-	storeAgain, storeMost = time.Second, 15 * time.Second
 )
+
+// storeBackoff is how long to wait before storing is repeated.
+var storeBackoff = backoff.Doubling{Min: time.Second, Max: 15 * time.Second}
 
 // room remembers whether RAW can take more.
 type room struct {
@@ -66,7 +68,7 @@ func (r *room) refused() {
 // patiently repeats what stores an answer until it succeeds, is refused for good, or has taken too long.
 func (f *Fetcher) patiently(ctx context.Context, w *work, store func() error) error {
 	began := time.Now()
-	for wait := storeAgain; ; wait = min(2*wait, storeMost) {
+	for tries := 1; ; tries++ {
 		err := store()
 		if errors.Is(err, bus.ErrFull) {
 			f.raw.refused()
@@ -76,7 +78,7 @@ func (f *Fetcher) patiently(ctx context.Context, w *work, store func() error) er
 		}
 		f.log.Warn("what was fetched cannot be stored now; it is kept", slog.String("job", w.job.GetId()), slog.Any("error", err))
 		f.health.Degraded("raw", err.Error())
-		timer := time.NewTimer(f.scale(wait))
+		timer := time.NewTimer(f.scale(storeBackoff.After(tries)))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
@@ -79,7 +80,7 @@ func (l *lane) run(ctx context.Context) {
 			l.metrics.failures.Inc()
 			l.route.failed(work, err)
 			l.unsubscribe() // what waits in the process would grow old there
-			l.pause(work, backoff(l.failures))
+			l.pause(work, reconnect.After(l.failures))
 		}
 	}
 }
@@ -239,11 +240,6 @@ func wait(ctx context.Context, c <-chan struct{}) {
 // pause is for less than turning.
 func (l *lane) pause(ctx context.Context, d time.Duration) {
 	l.health.Turn(l.name, turning)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	backoff.Sleep(ctx, d)
 	l.health.Turn(l.name, turning)
 }

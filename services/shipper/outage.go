@@ -3,21 +3,20 @@ package shipper
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/telemetry"
 )
 
-const (
-	firstBackoff = 250 * time.Millisecond
-	maxBackoff   = 30 * time.Second
-	remindEvery  = 10 * time.Minute
-)
+const remindEvery = 10 * time.Minute
+
+// reconnect is when a connection that could not be opened, or was lost, is tried again.
+var reconnect = backoff.Doubling{Min: 250 * time.Millisecond, Max: 30 * time.Second, Jitter: 0.5}
 
 // outage is what all lanes know of the sink together, so that it is told once
 // and not by each lane for each failure. It is safe for concurrent use.
@@ -62,13 +61,4 @@ func (o *outage) works(ctx context.Context) {
 	o.since = time.Time{}
 	o.up.Set(1)
 	o.health.OK("sink")
-}
-
-// backoff doubles with each failure in a row, minus up to half of it.
-func backoff(failures int) time.Duration {
-	d := maxBackoff
-	if failures < 8 {
-		d = min(maxBackoff, firstBackoff<<max(failures-1, 0))
-	}
-	return d - rand.N(d/2) //nolint:gosec // jitter needs no secrecy
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/alarm"
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
@@ -93,10 +94,7 @@ func (l *lane) giveBack(ctx context.Context, p *parcel, refused error, others bo
 		l.alarms.HoldCause(ctx, alarm.Sink, refusedCause(p), "rows of "+label(p.head.Table)+" are refused, and wait: "+refused.Error(), refusedAlarmed)
 	}
 	l.drop(p)
-	delay := longestReturn
-	if n := p.delivery.Attempts(); n < 8 {
-		delay = min(longestReturn, l.doubted.pause<<max(n-1, 0))
-	}
+	delay := backoff.Doubling{Min: l.doubted.pause, Max: longestReturn}.After(p.delivery.Attempts())
 	l.log.Debug("rows are refused, and nothing shows that they are to blame", slog.String("source", p.delivery.Source()), slog.Any("error", refused))
 	if err := p.delivery.RetryAfter(delay); err != nil {
 		return err

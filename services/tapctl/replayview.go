@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/printable"
@@ -181,7 +182,7 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, book *replay.Book, id st
 			}
 			return t.result(ctx, b, r)
 		}
-		if !rest(ctx, lookEvery) {
+		if !backoff.Sleep(ctx, lookEvery) {
 			return t.leave(id)
 		}
 	}
@@ -214,7 +215,7 @@ func (t *tool) follow(ctx context.Context, b *bus.Bus, book *replay.Book, id str
 			t.note("nobody has taken it yet: is a shipper running? It waits for one.\n")
 		}
 		bar.show(v)
-		if !rest(ctx, lookEvery) {
+		if !backoff.Sleep(ctx, lookEvery) {
 			bar.end()
 			return t.leave(id)
 		}
@@ -250,21 +251,9 @@ func patiently(ctx context.Context, ask func() error) error {
 	for began := time.Now(); ; {
 		err := ask()
 		if err == nil || errors.Is(err, bus.ErrNotFound) || errors.Is(err, bus.ErrNotSetUp) || errors.Is(err, replay.ErrTooMany) ||
-			time.Since(began) > patience || !rest(ctx, lookEvery) {
+			time.Since(began) > patience || !backoff.Sleep(ctx, lookEvery) {
 			return err
 		}
-	}
-}
-
-// rest waits and reports whether there is a reason to go on.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/feed"
 )
 
@@ -186,12 +187,7 @@ func (a *answer) strike() {
 			_ = z.Flush()
 		}
 		_ = http.NewResponseController(a.w).Flush()
-		timer := time.NewTimer(hit.Delay)
-		defer timer.Stop()
-		select {
-		case <-a.r.Context().Done():
-		case <-timer.C:
-		}
+		backoff.Sleep(a.r.Context(), hit.Delay)
 	case FaultTruncated:
 		a.buf = a.buf[:len(a.buf)*2/3]
 		a.flush()

@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/feed"
 )
 
@@ -114,12 +114,8 @@ func (s *Sim) before(w http.ResponseWriter, r *http.Request, hit *Fault) bool {
 	case FaultReset:
 		panic(http.ErrAbortHandler) // the documented way to break the connection
 	case FaultSlow:
-		timer := time.NewTimer(hit.Delay)
-		defer timer.Stop()
-		select {
-		case <-r.Context().Done():
+		if !backoff.Sleep(r.Context(), hit.Delay) {
 			return true
-		case <-timer.C:
 		}
 	}
 	return hostile(w, r, hit)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tapline/tapline/pkg/backoff"
 )
 
 // Curve is how long a breaker stays open.
@@ -55,13 +57,13 @@ func (c Curve) grown(failures int, odd bool) time.Duration {
 		if failures == 1 {
 			return c.First
 		}
-		return min(c.Most, time.Hour<<min(failures-2, 8))
+		return backoff.Doubling{Min: time.Hour, Max: c.Most}.After(failures - 1)
 	}
 	factor := 1
 	if odd && !c.Free {
 		factor = 2
 	}
-	return min(c.Most, c.First<<min(factor*(failures-1), 20))
+	return backoff.Doubling{Min: c.First, Max: c.Most}.After(factor*(failures-1) + 1)
 }
 
 // Share is what windows that fail may spend of each pool: a fortieth of the limit in an hour, and some at once. It may be overdrawn by calls that were not known to fail; then

@@ -17,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/batch"
 )
 
@@ -72,14 +73,8 @@ func (d *Dialer) Open(ctx context.Context) (*Conn, error) {
 	d.mu.Lock()
 	rest := time.Until(d.after)
 	d.mu.Unlock()
-	if rest > 0 {
-		timer := time.NewTimer(rest)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-timer.C:
-		}
+	if rest > 0 && !backoff.Sleep(ctx, rest) {
+		return nil, ctx.Err()
 	}
 	// It lives until Close, longer than the opening.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))

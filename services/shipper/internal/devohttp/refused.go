@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/batch"
 )
 
@@ -16,10 +17,12 @@ const (
 	maxDoubt = 8
 	// lately is how long it is believed that the endpoint takes rows of a table.
 	lately = time.Minute
-	// tries is how often refused rows are asked about again when others of their batch were taken; firstPause doubles each time.
-	tries      = 5
-	firstPause = 250 * time.Millisecond
+	// tries is how often refused rows are asked about again when others of their batch were taken.
+	tries = 5
 )
+
+// pauses are between those tries.
+var pauses = backoff.Doubling{Min: 250 * time.Millisecond, Max: 4 * time.Second}
 
 // Refused is one row that the endpoint does not take, though it is alone in its request.
 type Refused struct {
@@ -105,19 +108,13 @@ func (d *delivery) among() bool {
 // again asks about the refused rows several times, with pauses and on new connections: an outage may be over by then, and behind one
 // address may be several backends of which one refuses everything.
 func (d *delivery) again() error {
-	pause := firstPause
-	for range tries {
-		timer := time.NewTimer(pause)
-		select {
-		case <-d.conn.life.Done():
-			timer.Stop()
+	for try := range tries {
+		if !backoff.Sleep(d.conn.life, pauses.After(try+1)) {
 			return d.conn.life.Err()
-		case <-timer.C:
 		}
 		if err := d.retry(); err != nil || len(d.refused) == 0 || d.gaveUp {
 			return err
 		}
-		pause *= 2
 	}
 	return nil
 }

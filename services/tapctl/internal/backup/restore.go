@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
@@ -195,10 +196,8 @@ func (p *Part) restore(ctx context.Context, b *bus.Bus, o Order) error {
 		if try == restoreTries || ctx.Err() != nil || errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrSnapshot) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, restoreRest) {
 			return err
-		case <-time.After(restoreRest):
 		}
 		if err := b.Remove(ctx, p.Stream); err != nil {
 			return err
