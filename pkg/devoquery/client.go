@@ -26,6 +26,8 @@ const (
 	maxTries  = 4
 	maxWait   = time.Minute // however long Retry-After wants it
 	maxAnswer = 300         // bytes of a refusal that are told
+	maxTime   = time.Hour   // for a query, its tries and its whole answer
+	progress  = 1 << 10     // bytes of an answer that have to arrive in each DEVO_QUERY_TIMEOUT
 )
 
 // whenBusy is when a query is tried again that Devo gives no time for.
@@ -45,6 +47,7 @@ type Client struct {
 	cfg  Config
 	http *http.Client
 	now  func() time.Time
+	most time.Duration // for a query
 }
 
 // New checks the configuration. It does not connect.
@@ -57,7 +60,7 @@ func New(c Config) (*Client, error) {
 		TLSHandshakeTimeout: 10 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true, ResponseHeaderTimeout: c.Timeout, IdleConnTimeout: 25 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 	}
-	return &Client{cfg: c, now: time.Now, http: &http.Client{
+	return &Client{cfg: c, now: time.Now, most: maxTime, http: &http.Client{
 		Transport: transport,
 		// The token goes nowhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -82,7 +85,7 @@ func (c *Client) Rows(ctx context.Context, q Query, visit func(row []byte) error
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, c.most)
 	defer cancel()
 	resp, err := c.answer(ctx, body)
 	if err != nil {
@@ -212,16 +215,20 @@ func (c *Client) refusal(status int, text string) error {
 	return fmt.Errorf("%w: status %d: %q", ErrRefused, status, text)
 }
 
-// watched ends the request when nothing comes for too long.
+// watched ends the request when too little comes for too long.
 type watched struct {
 	io.Reader
 	timer    *time.Timer
 	patience time.Duration
+	arrived  int
 }
 
 // Read implements io.Reader.
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.Reader.Read(p)
-	w.timer.Reset(w.patience)
+	before := w.arrived
+	if w.arrived += n; n > 0 && (before == 0 || w.arrived/progress > before/progress) {
+		w.timer.Reset(w.patience)
+	}
 	return n, err
 }

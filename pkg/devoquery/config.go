@@ -13,7 +13,7 @@ type Config struct {
 	Token    config.Secret `env:"DEVO_QUERY_TOKEN" usage:"its token; or a key and a secret"`
 	Key      config.Secret `env:"DEVO_QUERY_KEY" usage:"API key for the query API, instead of a token"`
 	Secret   config.Secret `env:"DEVO_QUERY_SECRET" usage:"API secret that signs requests with DEVO_QUERY_KEY"`
-	Timeout  time.Duration `env:"DEVO_QUERY_TIMEOUT" envDefault:"60s" usage:"wait for the answer to a query, and for more of it"`
+	Timeout  time.Duration `env:"DEVO_QUERY_TIMEOUT" envDefault:"60s" usage:"wait for the answer to a query, and for 1 KiB more of it, or its end"`
 	Settle   time.Duration `env:"DEVO_QUERY_SETTLE" envDefault:"5m" usage:"how long Devo may take from a confirmation until a query finds the row"`
 	Insecure bool          `env:"DEVO_QUERY_INSECURE" envDefault:"false" usage:"allow plain http for queries, to loopback or a host without dots only"`
 	Proxy    config.Proxy

@@ -199,6 +199,34 @@ func TestSilenceEnds(t *testing.T) {
 	}
 }
 
+// TestTricklesEnd: an answer that hardly gets on holds a caller no longer than one that stops, and one that has no end is bounded as a whole.
+func TestTricklesEnd(t *testing.T) {
+	t.Parallel()
+	trickle := func(size int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for r.Context().Err() == nil {
+				_, _ = io.WriteString(w, strings.Repeat(" ", size))
+				_ = http.NewResponseController(w).Flush()
+				<-tick.C
+			}
+		}
+	}
+	for name, client := range map[string]*devoquery.Client{
+		"a byte at a time": api(t, trickle(1), func(c *devoquery.Config) { c.Timeout = time.Second }),
+		"without end":      api(t, trickle(1<<10), nil),
+	} {
+		if name == "without end" {
+			client.Within(time.Second)
+		}
+		if _, err := rows(t.Context(), client, query); !errors.Is(err, devoquery.ErrBroken) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	good := devoquery.Config{URL: "https://apiv2-eu.devo.com", Token: token, Timeout: time.Minute}
