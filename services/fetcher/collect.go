@@ -60,6 +60,14 @@ func (c *collector) of(f feed.Feed) *feedCollector {
 	return nil
 }
 
+// received is how many entries of all feeds were taken.
+func (c *collector) received() (n int64) {
+	for _, fc := range c.feeds {
+		n += fc.result.GetReceived()
+	}
+	return n
+}
+
 // visit takes one record. The response's bytes are copied before it returns.
 func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	fc := c.of(r.Feed)

@@ -197,6 +197,11 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	if f.ladder.TooLong(w.endpoint.Path, w.window.Span()) && w.shortens() {
 		return f.split(ctx, w, "the endpoint refuses windows of this length")
 	}
+	if crowded, err := f.crowded(ctx, w); err != nil {
+		return err
+	} else if crowded {
+		return f.split(ctx, w, "windows like this one bring more than an answer may have")
+	}
 	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {
 		return bus.RetryAfter(errSpent, f.scale(min(wait, longestWait)))
 	}
@@ -211,11 +216,15 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	defer f.discard(c)
 	got, err := f.read(ctx, w, calls, c)
 	if failure, ok := errors.AsType[*failed](err); ok {
+		if api, ok := errors.AsType[*proofpoint.APIError](err); ok {
+			f.learn(ctx, w, calls, c, failure.answer.Bytes, api)
+		}
 		return f.failedWindow(ctx, w, failure)
 	}
 	if err != nil {
 		return err
 	}
+	f.learn(ctx, w, calls, c, got.bytes, nil)
 	f.doubts.proven(w.endpoint.Path, calls[0].endpoint.Path != w.endpoint.Path)
 	return f.store(ctx, w, c, got)
 }

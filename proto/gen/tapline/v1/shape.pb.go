@@ -28,7 +28,9 @@ type Shapes struct {
 	// What answers had once: names of arrays, and queryEndTime. An answer that lacks it is never normal.
 	Seen []string `protobuf:"bytes,1,rep,name=seen,proto3" json:"seen,omitempty"`
 	// What no answer ever had, and answers of two endpoints lack.
-	Learned       []*LearnedShape `protobuf:"bytes,2,rep,name=learned,proto3" json:"learned,omitempty"`
+	Learned []*LearnedShape `protobuf:"bytes,2,rep,name=learned,proto3" json:"learned,omitempty"`
+	// Windows of which an hour brings about as much as one answer may have, or more.
+	Dense         []*Density `protobuf:"bytes,3,rep,name=dense,proto3" json:"dense,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -73,6 +75,13 @@ func (x *Shapes) GetSeen() []string {
 func (x *Shapes) GetLearned() []*LearnedShape {
 	if x != nil {
 		return x.Learned
+	}
+	return nil
+}
+
+func (x *Shapes) GetDense() []*Density {
+	if x != nil {
+		return x.Dense
 	}
 	return nil
 }
@@ -139,19 +148,106 @@ func (x *LearnedShape) GetJobId() string {
 	return ""
 }
 
+// Density is how much an hour of some windows brings. Windows that would be too large for one answer are cut before a call.
+type Density struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lane and endpoint of the windows.
+	Lane string `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// What an hour brings, in thousandths of the largest answer.
+	Permille uint32                 `protobuf:"varint,3,opt,name=permille,proto3" json:"permille,omitempty"`
+	At       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// The job at which it was learned.
+	JobId         string `protobuf:"bytes,5,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Density) Reset() {
+	*x = Density{}
+	mi := &file_tapline_v1_shape_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Density) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Density) ProtoMessage() {}
+
+func (x *Density) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_shape_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Density.ProtoReflect.Descriptor instead.
+func (*Density) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_shape_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Density) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *Density) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Density) GetPermille() uint32 {
+	if x != nil {
+		return x.Permille
+	}
+	return 0
+}
+
+func (x *Density) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Density) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
 var File_tapline_v1_shape_proto protoreflect.FileDescriptor
 
 const file_tapline_v1_shape_proto_rawDesc = "" +
 	"\n" +
 	"\x16tapline/v1/shape.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n" +
 	"\x06Shapes\x12\x12\n" +
 	"\x04seen\x18\x01 \x03(\tR\x04seen\x122\n" +
-	"\alearned\x18\x02 \x03(\v2\x18.tapline.v1.LearnedShapeR\alearned\"g\n" +
+	"\alearned\x18\x02 \x03(\v2\x18.tapline.v1.LearnedShapeR\alearned\x12)\n" +
+	"\x05dense\x18\x03 \x03(\v2\x13.tapline.v1.DensityR\x05dense\"g\n" +
 	"\fLearnedShape\x12\x14\n" +
 	"\x05lacks\x18\x01 \x01(\tR\x05lacks\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x15\n" +
-	"\x06job_id\x18\x03 \x01(\tR\x05jobIdB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
+	"\x06job_id\x18\x03 \x01(\tR\x05jobId\"\x90\x01\n" +
+	"\aDensity\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1a\n" +
+	"\bpermille\x18\x03 \x01(\rR\bpermille\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x15\n" +
+	"\x06job_id\x18\x05 \x01(\tR\x05jobIdB;Z9github.com/tapline/tapline/proto/gen/tapline/v1;taplinev1b\x06proto3"
 
 var (
 	file_tapline_v1_shape_proto_rawDescOnce sync.Once
@@ -165,20 +261,23 @@ func file_tapline_v1_shape_proto_rawDescGZIP() []byte {
 	return file_tapline_v1_shape_proto_rawDescData
 }
 
-var file_tapline_v1_shape_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tapline_v1_shape_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_tapline_v1_shape_proto_goTypes = []any{
 	(*Shapes)(nil),                // 0: tapline.v1.Shapes
 	(*LearnedShape)(nil),          // 1: tapline.v1.LearnedShape
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Density)(nil),               // 2: tapline.v1.Density
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_tapline_v1_shape_proto_depIdxs = []int32{
 	1, // 0: tapline.v1.Shapes.learned:type_name -> tapline.v1.LearnedShape
-	2, // 1: tapline.v1.LearnedShape.at:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2, // 1: tapline.v1.Shapes.dense:type_name -> tapline.v1.Density
+	3, // 2: tapline.v1.LearnedShape.at:type_name -> google.protobuf.Timestamp
+	3, // 3: tapline.v1.Density.at:type_name -> google.protobuf.Timestamp
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_shape_proto_init() }
@@ -192,7 +291,7 @@ func file_tapline_v1_shape_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_shape_proto_rawDesc), len(file_tapline_v1_shape_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
