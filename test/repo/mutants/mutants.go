@@ -2,10 +2,8 @@ package mutants
 
 import (
 	"bytes"
-	"fmt"
 	"go/ast"
 	"go/format"
-	"go/parser"
 	"go/token"
 	"slices"
 	"strconv"
@@ -16,13 +14,32 @@ import (
 type Mutant struct {
 	File string // its name, without the folder
 	Line int
+	Last int    // its last line
 	Func string // in which it is
 	Was  string // the code before and after, each in one line
 	Now  string
 
 	offset, end int
 	text        string // what stands there instead
+	kind        kind
+	x, y        span   // the operands of a swapped operator
+	of          string // the type of a swapped operator or a number, as the file writes it
 }
+
+// span is a piece of a file.
+type span struct{ from, to int }
+
+// kind is what a mutant does. Of the mutants of one expression the lower is the inner one.
+type kind int
+
+const (
+	swapped kind = iota
+	number
+	noError
+	never
+	always
+	dropped
+)
 
 // Key names a mutant whatever the lines are.
 func (m Mutant) Key() string { return m.File + ": " + m.Func + ": " + m.Was + " => " + m.Now }
@@ -32,14 +49,9 @@ func (m Mutant) Apply(source []byte) []byte {
 	return slices.Concat(source[:m.offset], []byte(m.text), source[m.end:])
 }
 
-// Of lists the mutants of a file, in the order of the source.
-func Of(name string, source []byte) ([]Mutant, error) {
-	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, name, source, parser.SkipObjectResolution)
-	if err != nil {
-		return nil, fmt.Errorf("mutants: %w", err)
-	}
-	m := &maker{name: name, source: source, fset: fset}
+// of lists the mutants of a file, in the order of the source.
+func of(name string, source []byte, file *ast.File, types types) []Mutant {
+	m := &maker{name: name, source: source, types: types}
 	for _, decl := range file.Decls {
 		if f, ok := decl.(*ast.FuncDecl); ok && f.Body != nil {
 			m.function = f.Name.Name
@@ -47,26 +59,29 @@ func Of(name string, source []byte) ([]Mutant, error) {
 		}
 	}
 	slices.SortStableFunc(m.made, func(a, b Mutant) int { return a.offset - b.offset })
-	return m.made, nil
+	return m.made
 }
 
 type maker struct {
 	name, function string
 	source         []byte
-	fset           *token.FileSet
+	types          types
 	made           []Mutant
 }
 
-func (m *maker) at(pos token.Pos) int { return m.fset.Position(pos).Offset }
+func (m *maker) at(pos token.Pos) int { return m.types.fset.Position(pos).Offset }
+
+func (m *maker) span(n ast.Node) span { return span{m.at(n.Pos()), m.at(n.End())} }
 
 func (m *maker) code(n ast.Node) string { return string(m.source[m.at(n.Pos()):m.at(n.End())]) }
 
-// replace notes the change of a node to a text.
-func (m *maker) replace(n ast.Node, text string) {
+// replace adds the change of a node to a text.
+func (m *maker) replace(k kind, n ast.Node, text string) *Mutant {
 	m.made = append(m.made, Mutant{
-		File: m.name, Line: m.fset.Position(n.Pos()).Line, Func: m.function, Was: line(m.code(n)), Now: line(text),
+		kind: k, File: m.name, Line: m.types.fset.Position(n.Pos()).Line, Last: m.types.fset.Position(n.End()).Line, Func: m.function, Was: line(m.code(n)), Now: line(text),
 		offset: m.at(n.Pos()), end: m.at(n.End()), text: text,
 	})
+	return &m.made[len(m.made)-1]
 }
 
 func line(code string) string {
@@ -87,38 +102,76 @@ var swaps = map[token.Token]token.Token{
 func (m *maker) visit(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.IfStmt:
+		if onlyLogs(n) {
+			if n.Init != nil {
+				ast.Inspect(n.Init, m.visit)
+			}
+			return false
+		}
 		m.condition(n)
+	case *ast.GenDecl:
+		return n.Tok != token.CONST
+	case *ast.CallExpr:
+		return !logs(n)
 	case *ast.BinaryExpr:
 		if other, ok := swaps[n.Op]; ok && !isError(n) {
-			m.replace(n, m.code(n.X)+" "+other.String()+" "+m.code(n.Y))
+			if of, ok := m.types.written(n); ok && (of != "string" || n.Op != token.ADD) {
+				made := m.replace(swapped, n, m.code(n.X)+" "+other.String()+" "+m.code(n.Y))
+				made.x, made.y, made.of = m.span(n.X), m.span(n.Y), of
+			}
 		}
 	case *ast.BasicLit:
 		if v, err := strconv.Atoi(n.Value); err == nil && n.Kind == token.INT && v < 1<<20 {
-			m.replace(n, strconv.Itoa(v+1))
+			if of, ok := m.types.written(n); ok {
+				m.replace(number, n, strconv.Itoa(v+1)).of = of
+			}
 		}
 	case *ast.ReturnStmt:
 		if len(n.Results) > 0 {
 			if last, ok := n.Results[len(n.Results)-1].(*ast.Ident); ok && last.Name == "err" {
-				m.replace(last, "nil")
+				m.replace(noError, last, "nil")
 			}
 		}
 	case *ast.BlockStmt:
-		for _, s := range n.List {
-			m.drop(s)
-		}
+		m.drop(n.List)
 	case *ast.CaseClause:
-		for _, s := range n.Body {
-			m.drop(s)
-		}
+		m.drop(n.Body)
 	}
 	return true
 }
 
+// logs reports whether a call writes a log.
+func logs(e ast.Expr) bool {
+	call, ok := e.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	f, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || !slices.Contains([]string{"Debug", "Info", "Warn", "Error"}, f.Sel.Name) {
+		return false
+	}
+	switch x := f.X.(type) {
+	case *ast.Ident:
+		return x.Name == "log" || x.Name == "slog"
+	case *ast.SelectorExpr:
+		return x.Sel.Name == "log" || x.Sel.Name == "Log"
+	}
+	return false
+}
+
+// onlyLogs reports whether all that a branch does is to write logs.
+func onlyLogs(s *ast.IfStmt) bool {
+	return s.Else == nil && !slices.ContainsFunc(s.Body.List, func(s ast.Stmt) bool {
+		e, ok := s.(*ast.ExprStmt)
+		return !ok || !logs(e.X)
+	})
+}
+
 // condition makes a branch that is never taken: of an error it is the error that is swallowed.
 func (m *maker) condition(s *ast.IfStmt) {
-	m.replace(s.Cond, "("+m.code(s.Cond)+") && false")
+	m.replace(never, s.Cond, "("+m.code(s.Cond)+") && false")
 	if !isError(s.Cond) {
-		m.replace(s.Cond, "("+m.code(s.Cond)+") || true")
+		m.replace(always, s.Cond, "("+m.code(s.Cond)+") || true")
 	}
 }
 
@@ -132,18 +185,24 @@ func isError(e ast.Expr) bool {
 	return ok && y.Name == "nil"
 }
 
-// drop leaves a statement out that has an effect.
-func (m *maker) drop(s ast.Stmt) {
-	switch s := s.(type) {
-	case *ast.ExprStmt, *ast.IncDecStmt, *ast.DeferStmt, *ast.SendStmt:
-	case *ast.AssignStmt:
-		if s.Tok == token.DEFINE {
-			return
+// drop leaves statements out that have an effect.
+func (m *maker) drop(list []ast.Stmt) {
+	for _, s := range list {
+		switch s := s.(type) {
+		case *ast.ExprStmt:
+			if logs(s.X) {
+				continue
+			}
+		case *ast.IncDecStmt, *ast.DeferStmt, *ast.SendStmt:
+		case *ast.AssignStmt:
+			if s.Tok == token.DEFINE {
+				continue
+			}
+		default:
+			continue
 		}
-	default:
-		return
+		m.replace(dropped, s, "")
 	}
-	m.replace(s, "")
 }
 
 // Valid reports whether the change leaves something that can be parsed and is not the same.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tapline/tapline/test/repo/mutants"
+)
+
+// test is one test of the package, as it runs without a mutant.
+type test struct {
+	name    string
+	took    time.Duration
+	reaches map[int]bool
+	err     error
+}
+
+const (
+	// handful is how long the tests take together that a mutant meets first.
+	handful = 3 * time.Second
+	// slack is given to tests beside four times what they took: a test that hangs has noticed the mutant.
+	slack = 20 * time.Second
+)
+
+func (p *pack) numbers() []int { return slices.Sorted(maps.Keys(p.drawn)) }
+
+// survey runs every short test alone, without a mutant.
+func (p *pack) survey() ([]test, error) {
+	pattern := "."
+	if p.o.run != "" {
+		pattern = p.o.run
+	}
+	out, err := exec.Command(p.program(), "-test.list", pattern).Output() //nolint:gosec // it was built here
+	if err != nil {
+		return nil, fmt.Errorf("list the tests: %w", err)
+	}
+	var tests []test
+	for _, name := range lines(out) {
+		if name != "" && !strings.HasPrefix(name, "Benchmark") {
+			tests = append(tests, test{name: name})
+		}
+	}
+	p.each(len(tests), func(i int) { p.try(&tests[i], strconv.Itoa(i)) })
+	var problems []error
+	for _, t := range tests {
+		problems = append(problems, t.err)
+	}
+	slices.SortFunc(tests, func(a, b test) int { return int(a.took - b.took) })
+	return tests, errors.Join(problems...)
+}
+
+// try runs one test without a mutant, twice if it fails.
+func (p *pack) try(t *test, place string) {
+	for range 2 {
+		reached := filepath.Join(p.dir, "reached."+place)
+		began := time.Now()
+		report, err := p.run(0, reached, 10*time.Minute, t.name)
+		t.took = time.Since(began)
+		t.reaches = make(map[int]bool)
+		data, _ := os.ReadFile(reached) //nolint:errcheck,gosec // it is not there when nothing was reached
+		for _, l := range lines(data) {
+			if n, err := strconv.Atoi(l); err == nil {
+				t.reaches[n] = true
+			}
+		}
+		if t.err = nil; err == nil {
+			return
+		}
+		t.err = fmt.Errorf("%s fails without a mutant: %w\n%s", t.name, err, report)
+	}
+}
+
+// noticed reports whether a test fails with a mutant.
+func (p *pack) noticed(n int) bool {
+	var names []string
+	var took time.Duration
+	flush := func() bool {
+		if len(names) == 0 {
+			return false
+		}
+		_, err := p.run(n, "", 4*took+slack, names...)
+		names, took = nil, 0
+		return err != nil
+	}
+	first := true
+	for _, t := range p.tests {
+		if !t.reaches[n] {
+			continue
+		}
+		names, took = append(names, t.name), took+t.took
+		if first && took > handful {
+			first = false
+			if flush() {
+				return true
+			}
+		}
+	}
+	return flush()
+}
+
+// run runs tests with a mutant, in the package's folder.
+func (p *pack) run(n int, reached string, patience time.Duration, names ...string) (report []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience+time.Minute) // the program ends itself before
+	defer cancel()
+	c := exec.CommandContext(ctx, p.program(), "-test.short", "-test.failfast", "-test.timeout="+patience.String(), "-test.run=^("+strings.Join(names, "|")+")$") //nolint:gosec // it was built here
+	c.Dir = p.folder
+	c.WaitDelay = time.Second
+	c.Env = append(os.Environ(), "RAPID_NOFAILFILE=true", mutants.On+"="+strconv.Itoa(n), mutants.Reached+"="+reached)
+	return c.CombinedOutput()
+}
