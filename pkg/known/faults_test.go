@@ -191,17 +191,22 @@ func TestIDsThatCannotBeAskedFor(t *testing.T) {
 func TestAnswersStandBesideEachOther(t *testing.T) {
 	t.Parallel()
 	m, _ := open(t)
-	targets := []*taplinev1.Target{{Id: "t1", Status: "active"}, {Id: "t1", Status: "cleared"}, {Id: "t1", Status: "active", Campaign: "c1"}, {Id: "t1", Status: "active", Campaign: "c2"}}
-	for range 3 {
-		for _, target := range targets {
-			if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
-				t.Fatal(err)
+	for id, targets := range map[string][]*taplinev1.Target{
+		"t1": {{Status: "active"}, {Status: "cleared"}, {Status: "active", Campaign: "c1"}, {Status: "active", Campaign: "c2"}},
+		"t2": {{Status: "active"}, {Status: "cleared"}},
+	} {
+		for range 3 {
+			for _, target := range targets {
+				if err := m.Settle(t.Context(), feed.CallThreat, id, 7, target); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-	}
-	for _, target := range targets {
-		if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.Covered {
-			t.Errorf("%v: %d, %v", target, v, err)
+		for _, target := range targets {
+			target.Id = id
+			if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.Covered {
+				t.Errorf("%v: %d, %v", target, v, err)
+			}
 		}
 	}
 }

@@ -193,3 +193,21 @@ func TestMemoryAgainstAModel(t *testing.T) {
 		}
 	})
 }
+
+// TestAnEntryKeepsTheLatestAnswers: a threat that changes for ever has an entry of bounded size, with the latest answers.
+func TestAnEntryKeepsTheLatestAnswers(t *testing.T) {
+	t.Parallel()
+	m, _ := open(t)
+	target := func(i int) *taplinev1.Target { return &taplinev1.Target{Id: "t1", Campaign: fmt.Sprintf("c%d", i)} }
+	for i := range 20 {
+		if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		v, err := m.Covers(t.Context(), feed.CallThreat, target(i))
+		if err != nil || (v == known.Covered) != (i >= 12) {
+			t.Errorf("campaign %d: %d, %v", i, v, err)
+		}
+	}
+}
