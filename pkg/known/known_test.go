@@ -211,3 +211,20 @@ func TestAnEntryKeepsTheLatestAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestAClaimSaysTheLatestCampaign that its target is known to belong to, whatever is known of it beside.
+func TestAClaimSaysTheLatestCampaign(t *testing.T) {
+	t.Parallel()
+	m, _ := open(t)
+	for i, campaign := range []string{"", "c1", "c2", ""} {
+		target := &taplinev1.Target{Id: "t1", Status: fmt.Sprint(i), Campaign: campaign}
+		if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"", "c1", "c2", "c2"}[i]
+		claimed, err := m.Claim(t.Context(), feed.CallThreat, target, "job")
+		if err != nil || claimed.Campaign != want {
+			t.Errorf("after campaign %q: %+v, %v; want %q", campaign, claimed, err, want)
+		}
+	}
+}

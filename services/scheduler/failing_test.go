@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -151,4 +152,24 @@ func TestABucketThatFailsIsReported(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWithoutTheLedgerThePlanStays: what became of earlier jobs is not guessed, also when everything else works.
+func TestWithoutTheLedgerThePlanStays(t *testing.T) {
+	t.Parallel()
+	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
+	stop := start(t, b, still, "TAP_START_TIME=1h")
+	poll(t, func() bool { return len(planOf(t, b, "main.all").GetOutstanding()) > 0 })
+	stop()
+	before := revision(t, b, "main.all")
+	fault := faults.Fail(bustest.Read(bus.BucketLedger), bustest.Fault{Times: -1})
+	now, wait := counted(epoch.Add(10 * time.Minute))
+	log, _ := heard(t, b, now, "TAP_START_TIME=1h")
+	poll(t, func() bool { return log.say("cannot plan") })
+	wait(t)
+	if revision(t, b, "main.all") != before {
+		t.Error("the plan went on, and the ledger does not say what became of its jobs")
+	}
+	fault.End()
+	poll(t, func() bool { return revision(t, b, "main.all") != before })
 }
