@@ -25,9 +25,10 @@ type test struct {
 }
 
 const (
-	// handful is how long the tests take together that a mutant meets first.
-	handful = 3 * time.Second
-	// slack is given to tests beside four times what they took: a test that hangs has noticed the mutant.
+	// first and next are how long the tests take together, each alone, that a mutant meets at once.
+	first = 3 * time.Second
+	next  = 15 * time.Second
+	// slack is given to tests beside twice what they took alone: a test that hangs has noticed the mutant.
 	slack = 20 * time.Second
 )
 
@@ -82,26 +83,22 @@ func (p *pack) try(t *test, place string) {
 // noticed reports whether a test fails with a mutant.
 func (p *pack) noticed(n int) bool {
 	var names []string
-	var took time.Duration
+	took, most := time.Duration(0), first
 	flush := func() bool {
 		if len(names) == 0 {
 			return false
 		}
-		_, err := p.run(n, "", 4*took+slack, names...)
-		names, took = nil, 0
+		_, err := p.run(n, "", 2*took+slack, names...)
+		names, took, most = nil, 0, next
 		return err != nil
 	}
-	first := true
 	for _, t := range p.tests {
 		if !t.reaches[n] {
 			continue
 		}
 		names, took = append(names, t.name), took+t.took
-		if first && took > handful {
-			first = false
-			if flush() {
-				return true
-			}
+		if took > most && flush() {
+			return true
 		}
 	}
 	return flush()
