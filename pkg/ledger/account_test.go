@@ -21,13 +21,13 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-func load(t *testing.T, l *ledger.Ledger) *ledger.Book {
+func load(t *testing.T, l *ledger.Ledger) *ledger.Report {
 	t.Helper()
-	book, err := l.Load(t.Context(), "main", hour, hour.Add(time.Hour))
+	report, err := l.Load(t.Context(), "main", hour, hour.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return book
+	return report
 }
 
 // TestAWritingThatFails: nobody is told that a note is durable when its writing failed, whether it was applied or not,
@@ -37,14 +37,14 @@ func TestAWritingThatFails(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		b, faults := bustest.StartFaulty(t)
 		l := open(t, b)
-		if err := l.Read(t.Context(), entry(0)); err != nil {
+		if err := l.RecordJob(t.Context(), entry(0)); err != nil {
 			t.Fatal(err)
 		}
 		faults.Fail(bustest.Write(bus.BucketLedger), bustest.Fault{After: after})
-		if err := l.Read(t.Context(), entry(1)); err == nil || errors.Is(err, bus.ErrConflict) {
+		if err := l.RecordJob(t.Context(), entry(1)); err == nil || errors.Is(err, bus.ErrConflict) {
 			t.Errorf("applied %t: a writing that failed gives %v", after, err)
 		}
-		if err := l.Read(t.Context(), entry(2)); err != nil {
+		if err := l.RecordJob(t.Context(), entry(2)); err != nil {
 			t.Errorf("applied %t: the next: %v", after, err)
 		}
 		want := map[bool]int{false: 2, true: 3}[after]
@@ -67,7 +67,7 @@ func TestTheLastWordAboutAJob(t *testing.T) {
 		t.Helper()
 		w := entry(0)
 		w.State, w.Attempts = state, attempts
-		if err := l.Read(t.Context(), w); err != nil {
+		if err := l.RecordJob(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,9 +84,9 @@ func TestTheLastWordAboutAJob(t *testing.T) {
 		{fetched, fetched, 0, 4},
 	} {
 		note(c.state, c.attempts)
-		book := load(t, l)
-		if len(book.Rows) != 1 || book.Rows[0].State != c.want || book.Rows[0].Calls != c.calls {
-			t.Errorf("after %s: %+v", c.state, book.Rows)
+		report := load(t, l)
+		if len(report.Rows) != 1 || report.Rows[0].State != c.want || report.Rows[0].Calls != c.calls {
+			t.Errorf("after %s: %+v", c.state, report.Rows)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestTheLastWordAboutAJob(t *testing.T) {
 func TestARepetitionReplaces(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))
-	if err := l.Read(t.Context(), entry(0)); err != nil {
+	if err := l.RecordJob(t.Context(), entry(0)); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []int64{7, 10} { // first with three in DEAD, then all
@@ -103,21 +103,21 @@ func TestARepetitionReplaces(t *testing.T) {
 		made.AtMs, sent.AtMs = hour.UnixMilli()+n, hour.UnixMilli()+n
 		again := proto.CloneOf(made)
 		again.ReplayId, again.EventSequence, again.Remade = "r1", 5, true
-		if err := errors.Join(l.Made(t.Context(), minute(0), made), l.Sent(t.Context(), ledger.Sent{JobID: minute(0), Batch: sent}),
-			l.Remade(t.Context(), minute(0), again), l.Want(t.Context(), minute(0), &taplinev1.WantRecord{RawSequence: 1, Named: 4, Ordered: 3, Known: 1})); err != nil {
+		if err := errors.Join(l.RecordRows(t.Context(), minute(0), made), l.RecordDelivery(t.Context(), ledger.Delivery{JobID: minute(0), Batch: sent}),
+			l.RecordRemade(t.Context(), minute(0), again), l.RecordLookups(t.Context(), minute(0), &taplinev1.WantRecord{RawSequence: 1, Named: 4, Ordered: 3, Known: 1})); err != nil {
 			t.Fatal(err)
 		}
 	}
-	book := load(t, l)
-	r := book.Rows[0]
+	report := load(t, l)
+	r := report.Rows[0]
 	if r.Events != 10 || r.MadeDead != 0 || r.Confirmed != 10 || r.Remade != 10 || r.Pending() != 0 || !r.Delivered.Equal(hour.Add(7*time.Millisecond)) {
 		t.Errorf("%+v", r)
 	}
-	if w := book.Wants(); w.GetNamed() != 4 || w.GetOrdered() != 3 || w.GetKnown() != 1 {
+	if w := report.Lookups(); w.GetNamed() != 4 || w.GetOrdered() != 3 || w.GetKnown() != 1 {
 		t.Errorf("wants %+v", w)
 	}
-	if len(book.Violations()) != 0 {
-		t.Error(book.Violations())
+	if len(report.Violations()) != 0 {
+		t.Error(report.Violations())
 	}
 }
 
@@ -135,20 +135,20 @@ func TestNeighboursInRAW(t *testing.T) {
 		again.ReplayId, again.Remade = "r1", true
 		page.Made, page.Sent, page.Remade = append(page.Made, b), append(page.Sent, proto.CloneOf(b)), append(page.Remade, again)
 	}
-	book, err := ledger.Join(page)
+	report, err := ledger.Join(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range book.Rows {
+	for _, r := range report.Rows {
 		if r.Events != 10 || r.Confirmed != 10 || r.Remade != 10 || !r.Made {
 			t.Errorf("%+v", r)
 		}
 	}
-	if made, sent := book.Batch(2); len(made) != 1 || len(sent) != 1 || made[0].GetEvents() != 4 {
+	if made, sent := report.Batch(2); len(made) != 1 || len(sent) != 1 || made[0].GetEvents() != 4 {
 		t.Errorf("batch 2: %v, %v", made, sent)
 	}
-	if len(book.Violations()) != 0 {
-		t.Error(book.Violations())
+	if len(report.Violations()) != 0 {
+		t.Error(report.Violations())
 	}
 }
 
@@ -182,12 +182,12 @@ func TestRebuildWithABacklog(t *testing.T) {
 		t.Fatalf("%+v, %v", found, err)
 	}
 	var pending, sent, letters int64
-	book := load(t, l)
-	for _, r := range book.Rows {
+	report := load(t, l)
+	for _, r := range report.Rows {
 		pending, sent, letters = pending+r.Pending(), sent+r.Confirmed, letters+r.SentDead
 	}
-	if pending != 2*(jobs-confirmed) || sent != 2*confirmed-dead || letters != dead || len(book.Violations()) != 0 {
-		t.Errorf("%d pending, %d confirmed, %d dead, %v", pending, sent, letters, book.Violations())
+	if pending != 2*(jobs-confirmed) || sent != 2*confirmed-dead || letters != dead || len(report.Violations()) != 0 {
+		t.Errorf("%d pending, %d confirmed, %d dead, %v", pending, sent, letters, report.Violations())
 	}
 }
 
@@ -229,7 +229,7 @@ func TestCallsOfVainTriesAreKept(t *testing.T) {
 	note := func(id string, state taplinev1.WindowState, failures, calls uint32) {
 		t.Helper()
 		at := timestamppb.New(hour.Add(time.Duration(failures) * time.Minute))
-		if err := l.Read(t.Context(), &taplinev1.WindowRecord{JobId: id, State: state, Failures: failures, Calls: calls, NotedAt: at}); err != nil {
+		if err := l.RecordJob(t.Context(), &taplinev1.WindowRecord{JobId: id, State: state, Failures: failures, Calls: calls, NotedAt: at}); err != nil {
 			t.Fatal(err)
 		}
 	}

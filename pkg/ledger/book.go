@@ -68,8 +68,8 @@ type Range struct {
 	Undelivered bool // it was read, and reading it once more brings nothing new
 }
 
-// Book is a part of the ledger with the stages' accounts joined.
-type Book struct {
+// Report is a part of the ledger with the stages' accounts joined.
+type Report struct {
 	Rows   []Row // in order of window, then feed
 	Ranges []Range
 
@@ -77,7 +77,7 @@ type Book struct {
 	made, sent []*taplinev1.BatchRecord
 
 	remade, resent []*taplinev1.BatchRecord
-	wants          []*taplinev1.WantRecord
+	lookups        []*taplinev1.WantRecord
 	lost           []*taplinev1.BatchRecord
 	problems       []Violation
 }
@@ -92,11 +92,11 @@ type Violation struct {
 // String is one line for a log.
 func (v Violation) String() string { return v.Rule + ": " + v.Where + ": " + v.Detail }
 
-func newBook() *Book { return &Book{} }
+func newReport() *Report { return &Report{} }
 
 // Join makes a book of pages.
-func Join(pages ...*taplinev1.LedgerPage) (*Book, error) {
-	b := newBook()
+func Join(pages ...*taplinev1.LedgerPage) (*Report, error) {
+	b := newReport()
 	for _, page := range pages {
 		if err := b.add(page); err != nil {
 			return nil, err
@@ -106,11 +106,11 @@ func Join(pages ...*taplinev1.LedgerPage) (*Book, error) {
 	return b, nil
 }
 
-func (b *Book) add(page *taplinev1.LedgerPage) error {
+func (b *Report) add(page *taplinev1.LedgerPage) error {
 	b.windows = append(b.windows, page.GetWindows()...)
 	b.made = append(b.made, page.GetMade()...)
 	b.sent = append(b.sent, page.GetSent()...)
-	b.wants = append(b.wants, page.GetWants()...)
+	b.lookups = append(b.lookups, page.GetWants()...)
 	b.remade = append(b.remade, page.GetRemade()...)
 	b.resent = append(b.resent, page.GetResent()...)
 	b.lost = append(b.lost, page.GetLost()...)
@@ -145,7 +145,7 @@ func byBatch(a, b *taplinev1.BatchRecord) int {
 }
 
 // finish joins what the stages noted.
-func (b *Book) finish() {
+func (b *Report) finish() {
 	slices.SortFunc(b.made, byBatch)
 	slices.SortFunc(b.sent, byBatch)
 	slices.SortStableFunc(b.remade, byBatch)
@@ -174,7 +174,7 @@ func (b *Book) finish() {
 }
 
 // join makes the rows of one job.
-func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
+func (b *Report) join(id job.ID, w *taplinev1.WindowRecord) {
 	base := Row{Job: id, State: w.GetState(), Reason: w.GetReason(), Status: w.GetStatus(), Bytes: w.GetBytes(), Calls: w.GetAttempts()}
 	if w.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED {
 		for _, f := range id.Set {
@@ -211,14 +211,14 @@ func (b *Book) join(id job.ID, w *taplinev1.WindowRecord) {
 				}
 			}
 		}
-		b.again(&row)
+		b.addRepeats(&row)
 		b.lose(&row)
 		b.check(&row)
 		b.Rows = append(b.Rows, row)
 	}
 }
 
-func (b *Book) check(r *Row) {
+func (b *Report) check(r *Row) {
 	where := r.Job.String() + " " + string(r.Feed)
 	if r.Received != r.Duplicate+r.Published+r.Dead || r.Revision > r.Published {
 		b.violate("received", where, "received %d is not duplicate %d + published %d + dead %d (revisions among the published: %d)",
@@ -230,7 +230,7 @@ func (b *Book) check(r *Row) {
 }
 
 // checkSent compares what was confirmed with what was made.
-func (b *Book) checkSent() {
+func (b *Report) checkSent() {
 	for _, s := range b.sent {
 		i, ok := slices.BinarySearchFunc(b.made, s, byBatch)
 		if !ok { // confirmed before the enricher's note: it follows
@@ -243,14 +243,14 @@ func (b *Book) checkSent() {
 	}
 }
 
-func (b *Book) violate(rule, where, format string, args ...any) {
+func (b *Report) violate(rule, where, format string, args ...any) {
 	b.problems = append(b.problems, Violation{rule, where, fmt.Sprintf(format, args...)})
 }
 
-// Wants adds up what the batches asked to be expanded.
-func (b *Book) Wants() *taplinev1.WantRecord {
+// Lookups adds up what the batches asked to be expanded.
+func (b *Report) Lookups() *taplinev1.WantRecord {
 	sum := &taplinev1.WantRecord{}
-	for _, w := range b.wants {
+	for _, w := range b.lookups {
 		sum.Named += w.GetNamed()
 		sum.Known += w.GetKnown()
 		sum.Ordered += w.GetOrdered()
@@ -261,7 +261,7 @@ func (b *Book) Wants() *taplinev1.WantRecord {
 }
 
 // Violations lists what cannot be.
-func (b *Book) Violations() []Violation { return b.problems }
+func (b *Report) Violations() []Violation { return b.problems }
 
 // between selects the batches with a RAW sequence in [first, end).
 func between(sorted []*taplinev1.BatchRecord, first, end uint64) []*taplinev1.BatchRecord {
@@ -286,8 +286,8 @@ func distinct(sorted []*taplinev1.BatchRecord) (n int) {
 	return n
 }
 
-// again adds up what was made or sent more than once.
-func (b *Book) again(row *Row) {
+// addRepeats adds up what was made or sent more than once.
+func (b *Report) addRepeats(row *Row) {
 	for _, m := range between(b.remade, row.First, row.Marker) {
 		if m.GetFeed() == string(row.Feed) {
 			row.Remade += m.GetEvents()
@@ -305,7 +305,7 @@ func (b *Book) again(row *Row) {
 }
 
 // checkResent compares what was confirmed of rows made again with what was made again.
-func (b *Book) checkResent() {
+func (b *Report) checkResent() {
 	for _, s := range b.resent {
 		if !s.GetRemade() {
 			continue
@@ -318,20 +318,20 @@ func (b *Book) checkResent() {
 	}
 }
 
-// Again finds what of one RAW batch was made again and sent again.
-func (b *Book) Again(sequence uint64) (remade, resent []*taplinev1.BatchRecord) {
+// Repeats finds what of one RAW batch was made again and sent again.
+func (b *Report) Repeats(sequence uint64) (remade, resent []*taplinev1.BatchRecord) {
 	return between(b.remade, sequence, sequence+1), between(b.resent, sequence, sequence+1)
 }
 
 // Batch finds what became of one RAW batch: made and, when the sink confirmed
 // it, sent; one for each table.
-func (b *Book) Batch(sequence uint64) (made, sent []*taplinev1.BatchRecord) {
+func (b *Report) Batch(sequence uint64) (made, sent []*taplinev1.BatchRecord) {
 	return between(b.made, sequence, sequence+1), between(b.sent, sequence, sequence+1)
 }
 
 // Covered lists the spans of a feed that are in one of the states: fetched for
 // what was read, lost, sealed.
-func (b *Book) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Window {
+func (b *Report) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Window {
 	var spans []window.Window
 	for i := range b.Rows {
 		r := &b.Rows[i]
@@ -353,6 +353,6 @@ func (b *Book) Covered(f feed.Feed, states ...taplinev1.WindowState) []window.Wi
 }
 
 // Sealed reports whether all of a window of a feed is sealed.
-func (b *Book) Sealed(f feed.Feed, w window.Window) bool {
+func (b *Report) Sealed(f feed.Feed, w window.Window) bool {
 	return len(w.Missing(b.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED))) == 0
 }

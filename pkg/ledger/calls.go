@@ -19,12 +19,12 @@ const readable = 8 * 24 * time.Hour
 // is safer. Calls of jobs that are not concluded are not known here.
 func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]quota.Call, error) {
 	end := since.Add(2 * quota.Period)
-	book, err := l.Load(ctx, tenant, since.Add(-readable), end)
+	report, err := l.Load(ctx, tenant, since.Add(-readable), end)
 	if err != nil {
 		return nil, err
 	}
 	var calls []quota.Call
-	for _, w := range book.windows {
+	for _, w := range report.windows {
 		id, err := job.Parse(w.GetJobId())
 		units := 0
 		if err == nil {

@@ -17,7 +17,7 @@
 // its entry before it acknowledges. Writers of one process are gathered: what waits
 // while a page is being written goes into the next writing of that page ([Ledger]).
 //
-// [Join] puts the parts together and [Book.Violations] checks what must hold:
+// [Join] puts the parts together and [Report.Violations] checks what must hold:
 //
 //	received = duplicate + published + dead            for each job and feed
 //	published = rows made - extra + dead               when all its batches are made
@@ -31,7 +31,7 @@
 // Extra are the rows beyond one for each record: a forensic report makes many, a list of
 // campaigns makes none.
 //
-// [Book.Covered] says which time is read, lost or sealed. All but the scheduler's part can
+// [Report.Covered] says which time is read, lost or sealed. All but the scheduler's part can
 // be derived again from the streams: the markers in RAW, the batches in EVENTS and
 // what the shipper's consumer has acknowledged; see [Rebuild].
 package ledger

@@ -25,13 +25,13 @@ type store interface {
 
 // Ledger reads and writes pages. It is safe for concurrent use.
 type Ledger struct {
-	store store
-	pen   pen
+	store  store
+	writer pageWriter
 }
 
 // New opens the ledger over the bucket LEDGER.
 func New(s store) *Ledger {
-	return &Ledger{store: s, pen: pen{store: s, pages: make(map[string]*draft)}}
+	return &Ledger{store: s, writer: pageWriter{store: s, pages: make(map[string]*pendingPage)}}
 }
 
 func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, uint64, error) {
@@ -49,22 +49,22 @@ func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, 
 	return page, entry.Revision, nil
 }
 
-// Read notes what became of a job.
-func (l *Ledger) Read(ctx context.Context, w *taplinev1.WindowRecord) error {
+// RecordJob notes what became of a job.
+func (l *Ledger) RecordJob(ctx context.Context, w *taplinev1.WindowRecord) error {
 	id, err := job.Parse(w.GetJobId())
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return l.pen.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWindow(p, w) })
+	return l.writer.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWindow(p, w) })
 }
 
-// Made notes the rows made from a RAW batch of a job: all batches of them at once.
-func (l *Ledger) Made(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
+// RecordRows notes the rows made from a RAW batch of a job: all batches of them at once.
+func (l *Ledger) RecordRows(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return l.pen.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) {
+	return l.writer.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) {
 		for _, b := range batches {
 			p.Made = putBatch(p.GetMade(), b)
 		}
@@ -84,31 +84,31 @@ func (l *Ledger) HasMade(ctx context.Context, jobID string, sequence uint64, sto
 	}), err
 }
 
-// Want notes what a RAW batch of a job asks to be expanded.
-func (l *Ledger) Want(ctx context.Context, jobID string, w *taplinev1.WantRecord) error {
+// RecordLookups notes what a RAW batch of a job asks to be expanded.
+func (l *Ledger) RecordLookups(ctx context.Context, jobID string, w *taplinev1.WantRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return l.pen.write(ctx, Key(PartWant, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWant(p, w) })
+	return l.writer.write(ctx, Key(PartWant, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putLookups(p, w) })
 }
 
-// Remade notes rows that were made again from a RAW batch of a job. They stand beside the account of
+// RecordRemade notes rows that were made again from a RAW batch of a job. They stand beside the account of
 // what was made first.
-func (l *Ledger) Remade(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
+func (l *Ledger) RecordRemade(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return l.pen.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) {
+	return l.writer.write(ctx, Key(PartMade, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) {
 		for _, b := range batches {
 			p.Remade = putAgain(p.GetRemade(), b)
 		}
 	})
 }
 
-// Sent is what became of one batch at the shipper.
-type Sent struct {
+// Delivery is what became of one batch at the shipper.
+type Delivery struct {
 	JobID string
 	Batch *taplinev1.BatchRecord
 	// Remaker is the order by which the rows were made again; empty for those that were made first.
@@ -117,10 +117,10 @@ type Sent struct {
 	Part bool
 }
 
-// Sent notes the rows that the sink confirmed, with one writing for each page. What a replay sent
+// RecordDelivery notes the rows that the sink confirmed, with one writing for each page. What a replay sent
 // counts as delivered if it was not before, and else as sent again.
-func (l *Ledger) Sent(ctx context.Context, batches ...Sent) error {
-	pages := make(map[string][]Sent)
+func (l *Ledger) RecordDelivery(ctx context.Context, batches ...Delivery) error {
+	pages := make(map[string][]Delivery)
 	for _, s := range batches {
 		id, err := job.Parse(s.JobID)
 		if err != nil {
@@ -130,7 +130,7 @@ func (l *Ledger) Sent(ctx context.Context, batches ...Sent) error {
 		pages[key] = append(pages[key], s)
 	}
 	for key, list := range pages {
-		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
+		err := l.writer.write(ctx, key, func(p *taplinev1.LedgerPage) {
 			for _, s := range list {
 				putSent(p, s)
 			}
@@ -142,8 +142,8 @@ func (l *Ledger) Sent(ctx context.Context, batches ...Sent) error {
 	return nil
 }
 
-// Range notes that a span of time is lost or sealed.
-func (l *Ledger) Range(ctx context.Context, tenant string, r *taplinev1.RangeRecord) error {
+// RecordRange notes that a span of time is lost or sealed.
+func (l *Ledger) RecordRange(ctx context.Context, tenant string, r *taplinev1.RangeRecord) error {
 	w, err := window.FromProto(r.GetWindow())
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
@@ -155,7 +155,7 @@ func (l *Ledger) Range(ctx context.Context, tenant string, r *taplinev1.RangeRec
 			part.End = next
 		}
 		piece := &taplinev1.RangeRecord{Window: part.Proto(), State: r.GetState(), Feeds: r.GetFeeds(), Reason: r.GetReason(), At: r.GetAt()}
-		err := l.pen.write(ctx, Key(PartPlan, tenant, part.Start), func(p *taplinev1.LedgerPage) { putRange(p, piece) })
+		err := l.writer.write(ctx, Key(PartPlan, tenant, part.Start), func(p *taplinev1.LedgerPage) { putRange(p, piece) })
 		if err != nil {
 			return err
 		}
@@ -190,8 +190,8 @@ func (l *Ledger) Outcomes(ctx context.Context, jobIDs ...string) (map[string]*ta
 
 // Load reads all pages of the hours that meet [from, to), and of the hour before,
 // whose windows may reach into it.
-func (l *Ledger) Load(ctx context.Context, tenant string, from, to time.Time) (*Book, error) {
-	b := newBook()
+func (l *Ledger) Load(ctx context.Context, tenant string, from, to time.Time) (*Report, error) {
+	b := newReport()
 	first := from.UTC().Truncate(time.Hour).Add(-time.Hour)
 	for day := first.Truncate(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
 		// A day has at most 24 pages of each part, far below what one request may select.

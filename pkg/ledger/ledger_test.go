@@ -67,13 +67,13 @@ func TestManyWritersOfOnePage(t *testing.T) {
 		for worker := range 4 {
 			wg.Go(func() {
 				for i := worker; i < jobs; i += 2 { // workers 0 and 2 write the same entries
-					if err := l.Read(t.Context(), entry(i)); err != nil {
+					if err := l.RecordJob(t.Context(), entry(i)); err != nil {
 						t.Error(err)
 					}
-					if err := l.Made(t.Context(), minute(i), rows(i, 10, 0)); err != nil {
+					if err := l.RecordRows(t.Context(), minute(i), rows(i, 10, 0)); err != nil {
 						t.Error(err)
 					}
-					if err := l.Sent(t.Context(), ledger.Sent{JobID: minute(i), Batch: rows(i, 9, 1)}); err != nil {
+					if err := l.RecordDelivery(t.Context(), ledger.Delivery{JobID: minute(i), Batch: rows(i, 9, 1)}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -81,19 +81,19 @@ func TestManyWritersOfOnePage(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	book, err := open(t, b).Load(t.Context(), "main", hour, hour.Add(time.Hour))
+	report, err := open(t, b).Load(t.Context(), "main", hour, hour.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(book.Rows) != jobs || len(book.Violations()) != 0 {
-		t.Fatalf("%d rows, want %d; %v", len(book.Rows), jobs, book.Violations())
+	if len(report.Rows) != jobs || len(report.Violations()) != 0 {
+		t.Fatalf("%d rows, want %d; %v", len(report.Rows), jobs, report.Violations())
 	}
-	for _, r := range book.Rows {
+	for _, r := range report.Rows {
 		if r.Published != 10 || r.Events != 10 || r.Confirmed != 9 || r.SentDead != 1 || r.Pending() != 0 || !r.Made {
 			t.Errorf("%+v", r)
 		}
 	}
-	done, pending := book.Settled(feed.ClicksBlocked)
+	done, pending := report.Delivered(feed.ClicksBlocked)
 	if missing := window.New(hour, hour.Add(time.Hour)).Missing(done); len(missing) != 0 || pending != 0 {
 		t.Errorf("not settled: %v, %d", missing, pending)
 	}
@@ -125,16 +125,16 @@ func TestViolations(t *testing.T) {
 	} {
 		page := good()
 		c.change(page)
-		book, err := ledger.Join(page)
+		report, err := ledger.Join(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var rules []string
-		for _, v := range book.Violations() {
+		for _, v := range report.Violations() {
 			rules = append(rules, v.Rule)
 		}
 		if got := strings.Join(rules, " "); !strings.Contains(got, c.rule) || (c.rule == "") != (got == "") {
-			t.Errorf("%s: %v", name, book.Violations())
+			t.Errorf("%s: %v", name, report.Violations())
 		}
 	}
 }
@@ -145,18 +145,18 @@ func TestRangesAreCutAtHours(t *testing.T) {
 	l := open(t, bustest.Start(t))
 	w := window.New(hour.Add(-90*time.Minute), hour.Add(30*time.Minute))
 	for range 2 {
-		err := l.Range(t.Context(), "main", &taplinev1.RangeRecord{
+		err := l.RecordRange(t.Context(), "main", &taplinev1.RangeRecord{
 			Window: w.Proto(), State: taplinev1.WindowState_WINDOW_STATE_LOST, Feeds: []string{"clicksBlocked"}, Reason: "because",
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	book, err := l.Load(t.Context(), "main", w.Start, w.End)
+	report, err := l.Load(t.Context(), "main", w.Start, w.End)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost := book.Lost(feed.ClicksBlocked)
+	lost := report.Lost(feed.ClicksBlocked)
 	if len(lost) != 3 || !lost[0].Start.Equal(w.Start) || !lost[2].End.Equal(w.End) || lost[1].Reason != "because" {
 		t.Errorf("%+v", lost)
 	}
@@ -201,9 +201,9 @@ func BenchmarkLoad(b *testing.B) {
 	for name, days := range map[string]int{"days=1": 1, "days=9": 9, "days=30": 30} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				book, err := l.Load(b.Context(), "main", hour.Add(-time.Duration(days)*24*time.Hour), hour)
-				if err != nil || len(book.Rows) < days*4*1440 || len(book.Violations()) > 0 {
-					b.Fatal(len(book.Rows), err, book.Violations())
+				report, err := l.Load(b.Context(), "main", hour.Add(-time.Duration(days)*24*time.Hour), hour)
+				if err != nil || len(report.Rows) < days*4*1440 || len(report.Violations()) > 0 {
+					b.Fatal(len(report.Rows), err, report.Violations())
 				}
 			}
 			b.ReportMetric(float64(bytes), "page-bytes/month")
@@ -212,11 +212,11 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-func BenchmarkNote(b *testing.B) {
+func BenchmarkRecordRows(b *testing.B) {
 	l := open(b, bustest.Start(b))
 	i := 0
 	for b.Loop() {
-		if err := l.Read(b.Context(), entry(i%60)); err != nil {
+		if err := l.RecordJob(b.Context(), entry(i%60)); err != nil {
 			b.Fatal(err)
 		}
 		i++
@@ -244,7 +244,7 @@ func TestCallsThatTheLedgerKnows(t *testing.T) {
 		{JobId: page.String(), State: fetched, NotedAt: at(3 * time.Hour), Calls: 1},
 		{JobId: other.String(), State: fetched, NotedAt: at(3 * time.Hour), Calls: 99},
 	} {
-		if err := l.Read(t.Context(), w); err != nil {
+		if err := l.RecordJob(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -41,7 +41,7 @@ func (l Loss) String() string {
 // Losses finds what has left RAW or EVENTS undelivered and is not recorded as lost yet. The streams must be looked at
 // twice: for the first sequences before the book was loaded, for the last ones after it. Whatever left a
 // stream delivered was recorded before it left.
-func (b *Book) Losses(raw, events Kept) []Loss {
+func (b *Report) Losses(raw, events Kept) []Loss {
 	var losses []Loss
 	for i := range b.Rows {
 		row := &b.Rows[i]
@@ -69,7 +69,7 @@ func has(sorted []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) bool {
 
 // Undelivered is the lowest sequence in EVENTS, from a given one on, of rows that the sink has not confirmed. It is 0 when
 // there are none.
-func (b *Book) Undelivered(from uint64) uint64 {
+func (b *Report) Undelivered(from uint64) uint64 {
 	var lowest uint64
 	for _, made := range b.made {
 		if at := made.GetEventSequence(); at >= from && at > 0 && (lowest == 0 || at < lowest) && !has(b.sent, made) {
@@ -89,7 +89,7 @@ func (l *Ledger) RecordLosses(ctx context.Context, at time.Time, losses ...Loss)
 		pages[key] = append(pages[key], batch)
 	}
 	for key, batches := range pages {
-		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
+		err := l.writer.write(ctx, key, func(p *taplinev1.LedgerPage) {
 			for _, b := range batches {
 				p.Lost = putBatch(p.GetLost(), b)
 			}
@@ -102,7 +102,7 @@ func (l *Ledger) RecordLosses(ctx context.Context, at time.Time, losses ...Loss)
 }
 
 // lose counts what a job lost, and makes its window a range that is lost.
-func (b *Book) lose(row *Row) {
+func (b *Report) lose(row *Row) {
 	var from string
 	var at int64
 	for _, l := range between(b.lost, row.First, row.Marker) {
@@ -129,7 +129,7 @@ func (b *Book) lose(row *Row) {
 }
 
 // reached reports whether the rows of a batch that left EVENTS reached the sink all the same: late, or made again.
-func (b *Book) reached(l *taplinev1.BatchRecord) bool {
+func (b *Report) reached(l *taplinev1.BatchRecord) bool {
 	return has(b.sent, l) || slices.ContainsFunc(between(b.resent, l.GetRawSequence(), l.GetRawSequence()+1), func(s *taplinev1.BatchRecord) bool {
 		return s.GetRemade() && s.GetTable() == l.GetTable()
 	})
@@ -137,7 +137,7 @@ func (b *Book) reached(l *taplinev1.BatchRecord) bool {
 
 // Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read afterwards is not lost, but
 // for rows that left a stream: the records are known, so another reading does not bring them back.
-func (b *Book) Lost(f feed.Feed) []Range {
+func (b *Report) Lost(f feed.Feed) []Range {
 	var lost []Range
 	add := func(r Range, since time.Time) {
 		for _, w := range r.Missing(b.readSince(f, r.Window, since)) {
@@ -163,7 +163,7 @@ func (b *Book) Lost(f feed.Feed) []Range {
 }
 
 // readSince lists what of a window of a feed was read after an instant.
-func (b *Book) readSince(f feed.Feed, w window.Window, since time.Time) (spans []window.Window) {
+func (b *Report) readSince(f feed.Feed, w window.Window, since time.Time) (spans []window.Window) {
 	first, _ := slices.BinarySearchFunc(b.Rows, w.Start.Add(-window.MaxSpan), func(r Row, at time.Time) int {
 		if r.Job.Window.Start.Before(at) {
 			return -1

@@ -38,7 +38,7 @@ func TestAVainTrySaysLeast(t *testing.T) {
 	} {
 		for n, state := range c.notes {
 			w := &taplinev1.WindowRecord{JobId: minute(i), State: state, Failures: c.failures[n]}
-			if err := l.Read(t.Context(), w); err != nil {
+			if err := l.RecordJob(t.Context(), w); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -65,7 +65,7 @@ func TestWhatIsReadAfterwardsIsNotLost(t *testing.T) {
 	partly := read(12, given.Add(time.Hour))
 	partly.ReadEnd = timestamppb.New(hour.Add(12*time.Minute + 20*time.Second))
 	lost := taplinev1.WindowState_WINDOW_STATE_LOST
-	book, err := ledger.Join(&taplinev1.LedgerPage{
+	report, err := ledger.Join(&taplinev1.LedgerPage{
 		Windows: []*taplinev1.WindowRecord{
 			read(10, given.Add(-time.Hour)), read(11, given.Add(time.Hour)), partly,
 			{JobId: minute(30), State: lost, Reason: "an answer"},
@@ -82,8 +82,8 @@ func TestWhatIsReadAfterwardsIsNotLost(t *testing.T) {
 		window.New(hour.Add(10*time.Minute), hour.Add(11*time.Minute)),
 		window.New(hour.Add(12*time.Minute+20*time.Second), hour.Add(13*time.Minute)),
 	}
-	found := book.Lost(feed.ClicksBlocked)
-	covered := book.Covered(feed.ClicksBlocked, lost)
+	found := report.Lost(feed.ClicksBlocked)
+	covered := report.Covered(feed.ClicksBlocked, lost)
 	if len(found) != len(want) || len(covered) != len(want) {
 		t.Fatalf("lost %+v, covered %s", found, covered)
 	}
@@ -92,7 +92,7 @@ func TestWhatIsReadAfterwardsIsNotLost(t *testing.T) {
 			t.Errorf("lost %+v, want %s", found[i], w)
 		}
 	}
-	if none := book.Lost(feed.ClicksPermitted); len(none) > 0 {
+	if none := report.Lost(feed.ClicksPermitted); len(none) > 0 {
 		t.Errorf("of another feed: %+v", none)
 	}
 }
@@ -103,11 +103,11 @@ func TestALossIsRenewed(t *testing.T) {
 	l := open(t, bustest.Start(t))
 	w := entry(0)
 	w.FetchedAt = timestamppb.New(hour.Add(time.Hour))
-	if err := l.Read(t.Context(), w); err != nil {
+	if err := l.RecordJob(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
 	for _, at := range []time.Time{hour, hour.Add(2 * time.Hour)} {
-		err := l.Range(t.Context(), "main", &taplinev1.RangeRecord{
+		err := l.RecordRange(t.Context(), "main", &taplinev1.RangeRecord{
 			Window: window.New(hour, hour.Add(time.Minute)).Proto(), State: taplinev1.WindowState_WINDOW_STATE_LOST,
 			Feeds: []string{"clicksBlocked"}, At: timestamppb.New(at), Reason: at.String(),
 		})

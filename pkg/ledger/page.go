@@ -115,7 +115,7 @@ func findBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
 }
 
 // putSent notes what became of a batch at a sink.
-func putSent(page *taplinev1.LedgerPage, s Sent) {
+func putSent(page *taplinev1.LedgerPage, s Delivery) {
 	b := s.Batch
 	i := findBatch(page.GetSent(), b)
 	switch {
@@ -181,8 +181,8 @@ func forget(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev
 	})
 }
 
-// putWant notes what a batch asks to be expanded.
-func putWant(page *taplinev1.LedgerPage, w *taplinev1.WantRecord) {
+// putLookups notes what a batch asks to be expanded.
+func putLookups(page *taplinev1.LedgerPage, w *taplinev1.WantRecord) {
 	for i := len(page.GetWants()) - 1; i >= 0; i-- {
 		if page.GetWants()[i].GetRawSequence() == w.GetRawSequence() {
 			return // a repetition finds known what the first one ordered

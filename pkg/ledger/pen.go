@@ -18,18 +18,18 @@ const (
 	maxKept      = 64 // pages remembered between writings
 )
 
-// pen writes pages. Notes for one page that arrive while it is being written
+// pageWriter writes pages. Notes for one page that arrive while it is being written
 // go together into the next writing. It is safe for concurrent use.
-type pen struct {
+type pageWriter struct {
 	store store
 
 	mu    sync.Mutex
-	pages map[string]*draft
+	pages map[string]*pendingPage
 }
 
-// draft is one page and who waits for it.
-type draft struct {
-	waiting []*note // guarded by the pen's mutex, as is busy
+// pendingPage is one page and who waits for it.
+type pendingPage struct {
+	waiting []*update // guarded by the pen's mutex, as is busy
 	busy    bool
 
 	// For the goroutine that writes.
@@ -37,20 +37,20 @@ type draft struct {
 	rev  uint64
 }
 
-type note struct {
+type update struct {
 	apply func(*taplinev1.LedgerPage)
 	done  chan error
 }
 
 // write applies a change to a page and returns when it is durable. The change
 // may be applied more than once, each time to a page that does not have it.
-func (p *pen) write(ctx context.Context, key string, apply func(*taplinev1.LedgerPage)) error {
-	n := &note{apply, make(chan error, 1)}
+func (p *pageWriter) write(ctx context.Context, key string, apply func(*taplinev1.LedgerPage)) error {
+	n := &update{apply, make(chan error, 1)}
 	p.mu.Lock()
 	d := p.pages[key]
 	if d == nil {
-		p.forget()
-		d = &draft{}
+		p.evict()
+		d = &pendingPage{}
 		p.pages[key] = d
 	}
 	d.waiting = append(d.waiting, n)
@@ -68,8 +68,8 @@ func (p *pen) write(ctx context.Context, key string, apply func(*taplinev1.Ledge
 	}
 }
 
-// forget makes room for one more page.
-func (p *pen) forget() {
+// evict makes room for one more page.
+func (p *pageWriter) evict() {
 	for key, d := range p.pages {
 		if len(p.pages) < maxKept {
 			return
@@ -81,18 +81,18 @@ func (p *pen) forget() {
 }
 
 // flush writes until nobody waits.
-func (p *pen) flush(ctx context.Context, key string, d *draft) {
+func (p *pageWriter) flush(ctx context.Context, key string, d *pendingPage) {
 	for {
 		p.mu.Lock()
-		notes := d.waiting
+		updates := d.waiting
 		d.waiting = nil
-		d.busy = len(notes) > 0
+		d.busy = len(updates) > 0
 		p.mu.Unlock()
-		if len(notes) == 0 {
+		if len(updates) == 0 {
 			return
 		}
-		err := p.update(ctx, key, d, notes)
-		for _, n := range notes {
+		err := p.update(ctx, key, d, updates)
+		for _, n := range updates {
 			n.done <- err
 		}
 	}
@@ -100,7 +100,7 @@ func (p *pen) flush(ctx context.Context, key string, d *draft) {
 
 // update writes the page with the notes in it, reading it again whenever
 // somebody else has changed it.
-func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) error {
+func (p *pageWriter) update(ctx context.Context, key string, d *pendingPage, updates []*update) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	return bus.RetryOnConflict(ctx, func() error {
@@ -109,7 +109,7 @@ func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) e
 				return err
 			}
 		}
-		for _, n := range notes {
+		for _, n := range updates {
 			n.apply(d.page)
 		}
 		data, err := proto.Marshal(d.page)
@@ -127,7 +127,7 @@ func (p *pen) update(ctx context.Context, key string, d *draft, notes []*note) e
 	})
 }
 
-func (p *pen) read(ctx context.Context, key string, d *draft) error {
+func (p *pageWriter) read(ctx context.Context, key string, d *pendingPage) error {
 	page, rev, err := readPage(ctx, p.store, key)
 	if err != nil {
 		return err

@@ -37,13 +37,13 @@ type Rebuilt struct {
 // only when the older ones are, too: run it again then.
 func (l *Ledger) Rebuild(ctx context.Context, src source, tenant string) (Rebuilt, error) {
 	r := &rebuild{src: src, tenant: tenant, pages: make(map[string]*taplinev1.LedgerPage), dead: make(map[string]map[string]int64), made: make(map[uint64]*taplinev1.BatchRecord)}
-	for _, step := range []func(context.Context) error{r.markers, r.letters, r.rows, r.buried} {
+	for _, step := range []func(context.Context) error{r.markers, r.deadLetters, r.rows, r.buried} {
 		if err := step(ctx); err != nil {
 			return Rebuilt{}, fmt.Errorf("rebuild the ledger: %w", err)
 		}
 	}
 	for key, found := range r.pages {
-		err := l.pen.write(ctx, key, func(p *taplinev1.LedgerPage) {
+		err := l.writer.write(ctx, key, func(p *taplinev1.LedgerPage) {
 			for _, w := range found.GetWindows() {
 				putWindow(p, w)
 			}
@@ -51,7 +51,7 @@ func (l *Ledger) Rebuild(ctx context.Context, src source, tenant string) (Rebuil
 				p.Made = putBatch(p.GetMade(), b)
 			}
 			for _, b := range found.GetSent() {
-				putSent(p, Sent{Batch: b})
+				putSent(p, Delivery{Batch: b})
 			}
 			for _, b := range found.GetRemade() {
 				p.Remade = putAgain(p.GetRemade(), b)
@@ -136,8 +136,8 @@ func Fetched(result *taplinev1.WindowResult, marker uint64) *taplinev1.WindowRec
 	}
 }
 
-// letters counts what enricher and shipper could not process.
-func (r *rebuild) letters(ctx context.Context) error {
+// deadLetters counts what enricher and shipper could not process.
+func (r *rebuild) deadLetters(ctx context.Context) error {
 	for _, stage := range []string{"enricher", "shipper"} {
 		err := r.src.Scan(ctx, bus.Dead(r.tenant, stage), func(m bus.Stored) (bool, error) {
 			letter := &taplinev1.DeadLetter{}
@@ -181,7 +181,7 @@ func (r *rebuild) rows(ctx context.Context) error {
 			Part: events.Part, Extra: events.Extra,
 		}
 		if events.ReprocessID != "" {
-			r.again(id, &events, made, m.Sequence <= backlog.Done)
+			r.repeated(id, &events, made, m.Sequence <= backlog.Done)
 			return true, nil
 		}
 		if events.Part > 0 || events.Table != feed.Feed(events.Feed).Table() { // what went to DEAD stands with the first
@@ -204,8 +204,8 @@ func (r *rebuild) rows(ctx context.Context) error {
 	})
 }
 
-// again notes rows that were made again.
-func (r *rebuild) again(id job.ID, e *batch.Events, made *taplinev1.BatchRecord, confirmed bool) {
+// repeated notes rows that were made again.
+func (r *rebuild) repeated(id job.ID, e *batch.Events, made *taplinev1.BatchRecord, confirmed bool) {
 	made.Dead, made.ReplayId, made.Remade = 0, e.ReprocessID, true
 	page := r.page(PartMade, id)
 	page.Remade = putAgain(page.GetRemade(), made)

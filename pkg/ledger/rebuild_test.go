@@ -108,7 +108,7 @@ func days(t *testing.T) *streams {
 }
 
 // rebuilt is the ledger of an hour that was rebuilt.
-func rebuilt(t *testing.T, s *streams) (ledger.Rebuilt, *ledger.Book) {
+func rebuilt(t *testing.T, s *streams) (ledger.Rebuilt, *ledger.Report) {
 	t.Helper()
 	p := &pages{entries: make(map[string]bus.Entry)}
 	var found ledger.Rebuilt
@@ -126,24 +126,24 @@ func rebuilt(t *testing.T, s *streams) (ledger.Rebuilt, *ledger.Book) {
 		}
 		all = append(all, page)
 	}
-	book, err := ledger.Join(all...)
+	report, err := ledger.Join(all...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found, book
+	return found, report
 }
 
 // TestEveryKindOfJobIsRebuilt: what the streams have makes accounts that add up.
 func TestEveryKindOfJobIsRebuilt(t *testing.T) {
 	t.Parallel()
-	found, book := rebuilt(t, days(t))
+	found, report := rebuilt(t, days(t))
 	if want := (ledger.Rebuilt{Jobs: 3, Made: 4, Confirmed: 4, Unknown: 1}); found != want {
 		t.Errorf("%+v, want %+v", found, want)
 	}
-	if len(book.Violations()) > 0 || len(book.Rows) != 3 {
-		t.Fatalf("%d accounts, %v", len(book.Rows), book.Violations())
+	if len(report.Violations()) > 0 || len(report.Rows) != 3 {
+		t.Fatalf("%d accounts, %v", len(report.Rows), report.Violations())
 	}
-	for _, r := range book.Rows {
+	for _, r := range report.Rows {
 		have := fmt.Sprintf("%d made, %d extra, %d dead; %d confirmed, %d dead; %d made again, %d of them confirmed; %d on their way, complete %t",
 			r.Events, r.Extra, r.MadeDead, r.Confirmed, r.SentDead, r.Remade, r.Redelivered, r.Pending(), r.Made)
 		want := map[feed.Call]string{
@@ -157,12 +157,12 @@ func TestEveryKindOfJobIsRebuilt(t *testing.T) {
 	}
 	s := days(t)
 	s.done = 3
-	if found, book := rebuilt(t, s); found.Confirmed != 3 || book.Undelivered(0) != 4 {
-		t.Errorf("%d confirmed, the lowest that waits is %d", found.Confirmed, book.Undelivered(0))
+	if found, report := rebuilt(t, s); found.Confirmed != 3 || report.Undelivered(0) != 4 {
+		t.Errorf("%d confirmed, the lowest that waits is %d", found.Confirmed, report.Undelivered(0))
 	}
 	s.done = 5
-	_, book = rebuilt(t, s)
-	for _, r := range book.Rows {
+	_, report = rebuilt(t, s)
+	for _, r := range report.Rows {
 		if r.Job.Call == feed.CallSIEM && r.Redelivered != 1 {
 			t.Errorf("of the rows made again %d are confirmed", r.Redelivered)
 		}

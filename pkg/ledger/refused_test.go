@@ -25,11 +25,15 @@ func writers(l *ledger.Ledger, id string) map[string]func(context.Context) error
 	w := entry(0)
 	w.JobId = id
 	return map[string]func(context.Context) error{
-		"read":   func(ctx context.Context) error { return l.Read(ctx, w) },
-		"made":   func(ctx context.Context) error { return l.Made(ctx, id, rows(0, 10, 0)) },
-		"want":   func(ctx context.Context) error { return l.Want(ctx, id, &taplinev1.WantRecord{RawSequence: 1}) },
-		"remade": func(ctx context.Context) error { return l.Remade(ctx, id, by("r", 1, rows(0, 10, 0))) },
-		"sent":   func(ctx context.Context) error { return l.Sent(ctx, ledger.Sent{JobID: id, Batch: rows(0, 10, 0)}) },
+		"read": func(ctx context.Context) error { return l.RecordJob(ctx, w) },
+		"made": func(ctx context.Context) error { return l.RecordRows(ctx, id, rows(0, 10, 0)) },
+		"want": func(ctx context.Context) error {
+			return l.RecordLookups(ctx, id, &taplinev1.WantRecord{RawSequence: 1})
+		},
+		"remade": func(ctx context.Context) error { return l.RecordRemade(ctx, id, by("r", 1, rows(0, 10, 0))) },
+		"sent": func(ctx context.Context) error {
+			return l.RecordDelivery(ctx, ledger.Delivery{JobID: id, Batch: rows(0, 10, 0)})
+		},
 	}
 }
 
@@ -42,7 +46,7 @@ func TestJobsThatAreNone(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if err := l.Range(t.Context(), "main", &taplinev1.RangeRecord{}); err == nil {
+	if err := l.RecordRange(t.Context(), "main", &taplinev1.RangeRecord{}); err == nil {
 		t.Error("a range without a window: taken")
 	}
 	if _, err := l.Outcomes(t.Context(), "no job"); err == nil {
@@ -60,7 +64,7 @@ func TestJobsThatAreNone(t *testing.T) {
 func TestWhatIsMade(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))
-	if err := l.Made(t.Context(), minute(0), rows(0, 10, 0)); err != nil {
+	if err := l.RecordRows(t.Context(), minute(0), rows(0, 10, 0)); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -114,7 +118,7 @@ func TestABucketThatRefuses(t *testing.T) {
 	writing := faults.Fail(bustest.Write(bus.BucketLedger), bustest.Fault{Times: -1})
 	all = writers(l, minute(0))
 	all["range"] = func(ctx context.Context) error {
-		return l.Range(ctx, "main", &taplinev1.RangeRecord{Window: window.New(hour, hour.Add(time.Hour)).Proto()})
+		return l.RecordRange(ctx, "main", &taplinev1.RangeRecord{Window: window.New(hour, hour.Add(time.Hour)).Proto()})
 	}
 	all["lost"] = func(ctx context.Context) error {
 		id, err := job.Parse(minute(0))
@@ -186,11 +190,11 @@ func TestACallerDoesNotWaitForEver(t *testing.T) {
 		<-release
 	})
 	l := open(t, b)
-	if err := l.Read(ctx, entry(0)); err == nil {
+	if err := l.RecordJob(ctx, entry(0)); err == nil {
 		t.Error("noted, although nothing was written yet")
 	}
 	close(release)
-	if err := l.Read(t.Context(), entry(1)); err != nil {
+	if err := l.RecordJob(t.Context(), entry(1)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -234,7 +238,7 @@ func TestPagesAreRememberedForAMoment(t *testing.T) {
 		reads := func(hours int, want int) {
 			t.Helper()
 			p.read = 0
-			if err := l.Made(t.Context(), at(hours), rows(0, 10, 0)); err != nil {
+			if err := l.RecordRows(t.Context(), at(hours), rows(0, 10, 0)); err != nil {
 				t.Fatal(err)
 			}
 			if synctest.Wait(); p.read != want {
@@ -249,7 +253,7 @@ func TestPagesAreRememberedForAMoment(t *testing.T) {
 		}
 		for hours := range 200 {
 			p.read = 0
-			if err := l.Made(t.Context(), at(hours), rows(0, 10, 0)); err != nil {
+			if err := l.RecordRows(t.Context(), at(hours), rows(0, 10, 0)); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()

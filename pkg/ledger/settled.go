@@ -9,10 +9,10 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// Settled lists the windows of a feed whose records are all confirmed or dead, and
+// Delivered lists the windows of a feed whose records are all confirmed or dead, and
 // counts the records that are not.
 // What a first reading found and is on its way is not done because a later window reaches back over it and found it known.
-func (b *Book) Settled(f feed.Feed) (done []window.Window, pending int64) {
+func (b *Report) Delivered(f feed.Feed) (done []window.Window, pending int64) {
 	var first, busy []window.Window // readings that are no sweeps: those find what was late
 	for i := range b.Rows {
 		r := &b.Rows[i]
@@ -56,8 +56,8 @@ func own(w window.Window, sorted []window.Window) window.Window {
 
 // Fresh is up to when everything of a feed in w is confirmed, dead or lost, and how many records
 // are on their way.
-func (b *Book) Fresh(f feed.Feed, w window.Window) (upTo time.Time, pending int64) {
-	done, pending := b.Settled(f)
+func (b *Report) Fresh(f feed.Feed, w window.Window) (upTo time.Time, pending int64) {
+	done, pending := b.Delivered(f)
 	done = append(done, b.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST)...)
 	if open := w.Missing(done); len(open) > 0 {
 		return open[0].Start, pending

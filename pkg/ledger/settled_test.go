@@ -32,11 +32,11 @@ func TestKnownIsNotConfirmed(t *testing.T) {
 	}
 	fresh := func() (int, int64) {
 		t.Helper()
-		book, err := ledger.Join(page)
+		report, err := ledger.Join(page)
 		if err != nil {
 			t.Fatal(err)
 		}
-		upTo, pending := book.Fresh(f, window.New(at(0), at(30)))
+		upTo, pending := report.Fresh(f, window.New(at(0), at(30)))
 		return int(upTo.Sub(hour).Minutes()), pending
 	}
 	live := taplinev1.Lane_LANE_LIVE
@@ -56,8 +56,8 @@ func TestKnownIsNotConfirmed(t *testing.T) {
 	if upTo, pending := fresh(); upTo != 30 || pending != 0 {
 		t.Errorf("when they are confirmed: up to minute %d with %d on their way", upTo, pending)
 	}
-	if book, err := ledger.Join(&taplinev1.LedgerPage{Windows: page.Windows, Sent: []*taplinev1.BatchRecord{{RawSequence: 3, Feed: string(f), Table: f.Table(), Events: 9, EventSequence: 1}}}); err != nil || book.Rows[1].Pending() != 0 {
-		t.Errorf("nine rows of three records, confirmed before the enricher's note: %+v, %v", book.Rows[1], err)
+	if report, err := ledger.Join(&taplinev1.LedgerPage{Windows: page.Windows, Sent: []*taplinev1.BatchRecord{{RawSequence: 3, Feed: string(f), Table: f.Table(), Events: 9, EventSequence: 1}}}); err != nil || report.Rows[1].Pending() != 0 {
+		t.Errorf("nine rows of three records, confirmed before the enricher's note: %+v, %v", report.Rows[1], err)
 	}
 	read(0, 29, taplinev1.Lane_LANE_SWEEP, 360, 1)
 	if upTo, pending := fresh(); upTo != 30 || pending != 1 {

@@ -55,12 +55,12 @@ func TestWhatLeftAStream(t *testing.T) {
 		if len(c.page.GetWindows()) == 0 {
 			c.page.Windows = []*taplinev1.WindowRecord{entry(0)}
 		}
-		book, err := ledger.Join(c.page)
+		report, err := ledger.Join(c.page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var found []string
-		for _, l := range book.Losses(c.raw, c.events) {
+		for _, l := range report.Losses(c.raw, c.events) {
 			found = append(found, l.String())
 		}
 		if text := strings.Join(found, "; "); !strings.Contains(text, c.want) || (c.want == "") != (text == "") || len(found) > 1 {
@@ -84,13 +84,13 @@ func TestLossesAreRecordedOnce(t *testing.T) {
 	l := open(t, bustest.Start(t))
 	ctx := t.Context()
 	made := stored(5, rows(0, 10, 0))
-	if err := l.Read(ctx, entry(0)); err != nil {
+	if err := l.RecordJob(ctx, entry(0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Read(ctx, entry(1)); err != nil {
+	if err := l.RecordJob(ctx, entry(1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Made(ctx, minute(0), made); err != nil {
+	if err := l.RecordRows(ctx, minute(0), made); err != nil {
 		t.Fatal(err)
 	}
 	gone := ledger.Kept{First: 50, Last: 60}
@@ -103,13 +103,13 @@ func TestLossesAreRecordedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	book := load(t, l)
-	lost := book.Lost(feed.ClicksBlocked)
+	report := load(t, l)
+	lost := report.Lost(feed.ClicksBlocked)
 	if len(lost) != 2 || !lost[0].Undelivered || !strings.Contains(lost[0].Reason, "10 rows left EVENTS") || !strings.Contains(lost[1].Reason, "10 rows left RAW") ||
-		!lost[0].At.Equal(hour.Add(time.Hour)) || len(book.Losses(gone, gone)) > 0 {
-		t.Errorf("%+v, and once more %v", lost, book.Losses(gone, gone))
+		!lost[0].At.Equal(hour.Add(time.Hour)) || len(report.Losses(gone, gone)) > 0 {
+		t.Errorf("%+v, and once more %v", lost, report.Losses(gone, gone))
 	}
-	if r := book.Rows[0]; r.Lost != 10 || r.Pending() != 0 || len(book.Lost(feed.ClicksPermitted)) > 0 {
+	if r := report.Rows[0]; r.Lost != 10 || r.Pending() != 0 || len(report.Lost(feed.ClicksPermitted)) > 0 {
 		t.Errorf("%+v", r)
 	}
 	if losses[0].Batch.GetAtMs() != made.GetAtMs() {
@@ -119,7 +119,7 @@ func TestLossesAreRecordedOnce(t *testing.T) {
 	again := by("r", 7, made)
 	again.Remade = true
 	for _, err := range []error{
-		l.Made(ctx, minute(1), stored(6, rows(1, 10, 0))), l.Remade(ctx, minute(0), again), l.Sent(ctx, ledger.Sent{JobID: minute(0), Batch: again, Remaker: "r"}),
+		l.RecordRows(ctx, minute(1), stored(6, rows(1, 10, 0))), l.RecordRemade(ctx, minute(0), again), l.RecordDelivery(ctx, ledger.Delivery{JobID: minute(0), Batch: again, Remaker: "r"}),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -146,9 +146,9 @@ func TestOnlyItsOwnRowsAreReplaced(t *testing.T) {
 	} {
 		again := by("r", 7, made)
 		c.change(again)
-		book, err := ledger.Join(&taplinev1.LedgerPage{Windows: []*taplinev1.WindowRecord{entry(0)}, Made: list(made), Lost: list(made), Resent: list(again)})
-		if err != nil || len(book.Lost(feed.ClicksBlocked)) != c.lost {
-			t.Errorf("%s: %+v, %v", name, book.Lost(feed.ClicksBlocked), err)
+		report, err := ledger.Join(&taplinev1.LedgerPage{Windows: []*taplinev1.WindowRecord{entry(0)}, Made: list(made), Lost: list(made), Resent: list(again)})
+		if err != nil || len(report.Lost(feed.ClicksBlocked)) != c.lost {
+			t.Errorf("%s: %+v, %v", name, report.Lost(feed.ClicksBlocked), err)
 		}
 	}
 }
@@ -157,12 +157,12 @@ func TestOnlyItsOwnRowsAreReplaced(t *testing.T) {
 func TestUndelivered(t *testing.T) {
 	t.Parallel()
 	first, second, third := stored(5, rows(0, 10, 0)), stored(4, rows(1, 10, 0)), stored(9, rows(2, 10, 0))
-	book, err := ledger.Join(&taplinev1.LedgerPage{Made: list(first, second, third, rows(3, 10, 0)), Sent: list(second)})
+	report, err := ledger.Join(&taplinev1.LedgerPage{Made: list(first, second, third, rows(3, 10, 0)), Sent: list(second)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for from, want := range map[uint64]uint64{0: 5, 5: 5, 6: 9, 9: 9, 10: 0} {
-		if at := book.Undelivered(from); at != want {
+		if at := report.Undelivered(from); at != want {
 			t.Errorf("from %d: %d, want %d", from, at, want)
 		}
 	}
@@ -178,7 +178,7 @@ func TestWhichMessageIsConfirmed(t *testing.T) {
 	sent.AtMs = at.UnixMilli()
 	replayed := stored(6, rows(1, 2, 0))
 	replayed.AtMs, replayed.ReplayId = at.UnixMilli(), "r"
-	if err := l.Sent(ctx, ledger.Sent{JobID: minute(0), Batch: sent}, ledger.Sent{JobID: minute(1), Batch: replayed}); err != nil {
+	if err := l.RecordDelivery(ctx, ledger.Delivery{JobID: minute(0), Batch: sent}, ledger.Delivery{JobID: minute(1), Batch: replayed}); err != nil {
 		t.Fatal(err)
 	}
 	two := make([]batch.Event, 2)

@@ -93,11 +93,11 @@ func (r *Reader) expansion(ctx context.Context, s *Status) error {
 	if err != nil {
 		return fmt.Errorf("overview: %w", err)
 	}
-	book, err := r.Ledger.Load(ctx, r.tenant, r.now().Add(-recently), r.now().Add(time.Hour))
+	sums, err := r.Ledger.Load(ctx, r.tenant, r.now().Add(-recently), r.now().Add(time.Hour))
 	if err != nil {
 		return err
 	}
-	wants := book.Wants()
+	wants := sums.Lookups()
 	s.Expand = Expansion{
 		Waiting: backlog.Waiting, InWork: backlog.InWork, Named: wants.GetNamed(), Known: wants.GetKnown(), Ordered: wants.GetOrdered(),
 		Amended: wants.GetAmended(), Dead: wants.GetDead(),

@@ -59,11 +59,11 @@ func (r *Reader) Gaps(ctx context.Context) (found []Gap, looked bool, err error)
 		return nil, false, err
 	}
 	from := r.first(sets, kept)
-	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
+	sums, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
 		return nil, false, err
 	}
-	return gaps(sets, book, from), len(sets) > 0, nil
+	return gaps(sets, sums, from), len(sets) > 0, nil
 }
 
 // first is where collection began, or back before now. Without a plan of windows nobody knows the beginning.
@@ -81,12 +81,12 @@ func (r *Reader) first(sets []set, back time.Duration) time.Time {
 }
 
 // gaps lists what was not read since an instant from which on the book is complete.
-func gaps(sets []set, book *ledger.Book, from time.Time) []Gap {
+func gaps(sets []set, sums *ledger.Report, from time.Time) []Gap {
 	var all []Gap
 	for _, s := range sets {
 		whole := window.New(later(from, s.plan.GetStart().AsTime()), s.head)
 		for _, f := range s.feeds() {
-			all = append(all, s.gapsOf(f, whole, book)...)
+			all = append(all, s.gapsOf(f, whole, sums)...)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Gap) int {
@@ -95,7 +95,7 @@ func gaps(sets []set, book *ledger.Book, from time.Time) []Gap {
 	return all
 }
 
-func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
+func (s set) gapsOf(f feed.Feed, whole window.Window, sums *ledger.Report) []Gap {
 	var gaps []Gap
 	rest := []window.Window{whole}
 	// take moves what o shares with the rest into the gaps.
@@ -110,7 +110,7 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 		rest = left
 	}
 	debts := s.debts(f)
-	for _, lost := range book.Lost(f) { // whether it was read before or not; what was ordered once more waits
+	for _, lost := range sums.Lost(f) { // whether it was read before or not; what was ordered once more waits
 		for _, d := range debts {
 			if d.state != Off {
 				take(lost.Within(d.window), d.state, d.reason, d.since)
@@ -122,7 +122,7 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, book *ledger.Book) []Gap {
 			gaps[i].Undelivered = lost.Undelivered
 		}
 	}
-	read := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED)
+	read := sums.Covered(f, taplinev1.WindowState_WINDOW_STATE_FETCHED)
 	var unread []window.Window
 	for _, w := range rest {
 		unread = append(unread, w.Missing(read)...)

@@ -94,7 +94,7 @@ func (t *tenant) read(minute int, change ...func(*taplinev1.WindowRecord)) {
 	for _, c := range change {
 		c(w)
 	}
-	if err := t.ledger.Read(t.Context(), w); err != nil {
+	if err := t.ledger.RecordJob(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -103,15 +103,15 @@ func (t *tenant) read(minute int, change ...func(*taplinev1.WindowRecord)) {
 func (t *tenant) deliver(minute int) {
 	t.Helper()
 	t.made(minute)
-	sent := ledger.Sent{JobID: order(minute).GetId(), Batch: rows(minute)}
-	if err := t.ledger.Sent(t.Context(), sent); err != nil {
+	sent := ledger.Delivery{JobID: order(minute).GetId(), Batch: rows(minute)}
+	if err := t.ledger.RecordDelivery(t.Context(), sent); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (t *tenant) made(minute int) {
 	t.Helper()
-	if err := t.ledger.Made(t.Context(), order(minute).GetId(), rows(minute)); err != nil {
+	if err := t.ledger.RecordRows(t.Context(), order(minute).GetId(), rows(minute)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -233,7 +233,7 @@ func TestVerdict(t *testing.T) {
 		t.Errorf("an alarm: %+v", v)
 	}
 	part := window.New(at(2).AsTime(), at(4).AsTime())
-	if err := tt.ledger.Range(t.Context(), "main", &taplinev1.RangeRecord{Window: part.Proto(), State: lost, Feeds: []string{string(blocked)}, Reason: "too old", At: at(9)}); err != nil {
+	if err := tt.ledger.RecordRange(t.Context(), "main", &taplinev1.RangeRecord{Window: part.Proto(), State: lost, Feeds: []string{string(blocked)}, Reason: "too old", At: at(9)}); err != nil {
 		t.Fatal(err)
 	}
 	if v := tt.status().Verdict; v.OK || v.Text != "main: 1 alarm: sink; 1 range lost" {
@@ -275,7 +275,7 @@ func TestUnproven(t *testing.T) {
 		t.Errorf("most of an hour later: %+v", v)
 	}
 	part := window.New(at(6).AsTime(), at(7).AsTime())
-	if err := tt.ledger.Range(t.Context(), "main", &taplinev1.RangeRecord{Window: part.Proto(), State: lost, Feeds: []string{string(blocked)}, Reason: "too old", At: at(9)}); err != nil {
+	if err := tt.ledger.RecordRange(t.Context(), "main", &taplinev1.RangeRecord{Window: part.Proto(), State: lost, Feeds: []string{string(blocked)}, Reason: "too old", At: at(9)}); err != nil {
 		t.Fatal(err)
 	}
 	tt.plan.LiveHead, tt.plan.Outstanding = at(11), []*taplinev1.Job{order(10)}
@@ -305,7 +305,7 @@ func TestGapsOfOrdersAndOfFeedsThatAreOff(t *testing.T) {
 	}
 	given := window.New(at(3).AsTime(), at(6).AsTime())
 	record := &taplinev1.RangeRecord{Window: given.Proto(), State: lost, Feeds: []string{string(blocked)}, Reason: "too old", At: at(9)}
-	if err := tt.ledger.Range(t.Context(), "main", record); err != nil {
+	if err := tt.ledger.RecordRange(t.Context(), "main", record); err != nil {
 		t.Fatal(err)
 	}
 	tt.plan.Backlogs = []*taplinev1.Backlog{{Window: window.New(at(3).AsTime(), at(5).AsTime()).Proto(), Feeds: []string{string(blocked)}, Reason: "ordered"}}
@@ -356,11 +356,11 @@ func TestVerifyExplainsItsSums(t *testing.T) {
 	// A list of campaigns: its entries make no rows.
 	w := window.New(at(0).AsTime(), at(60).AsTime())
 	list := job.ID{Tenant: "main", Call: feed.CallCampaignIDs, Window: w, Lane: taplinev1.Lane_LANE_LIST, Pass: 1}
-	err := tt.ledger.Read(t.Context(), &taplinev1.WindowRecord{
+	err := tt.ledger.RecordJob(t.Context(), &taplinev1.WindowRecord{
 		JobId: list.String(), State: fetched, Batches: 1, MarkerSequence: 1002, Feeds: []*taplinev1.FeedResult{{Feed: string(feed.Campaigns), Received: 7, Published: 7}},
 	})
 	if err == nil {
-		err = tt.ledger.Made(t.Context(), list.String(), &taplinev1.BatchRecord{RawSequence: 1001, Feed: string(feed.Campaigns), Table: feed.Campaigns.Table(), Extra: -7})
+		err = tt.ledger.RecordRows(t.Context(), list.String(), &taplinev1.BatchRecord{RawSequence: 1001, Feed: string(feed.Campaigns), Table: feed.Campaigns.Table(), Extra: -7})
 	}
 	if err != nil {
 		t.Fatal(err)

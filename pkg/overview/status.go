@@ -97,20 +97,20 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	from := r.first(sets, lately)
-	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
+	sums, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range gaps(sets, book, from) {
+	for _, g := range gaps(sets, sums, from) {
 		if g.wanted() {
 			s.Gaps = append(s.Gaps, g)
 		}
 	}
 	for _, set := range sets {
-		s.Feeds = append(s.Feeds, r.feeds(set, book, from)...)
+		s.Feeds = append(s.Feeds, r.feeds(set, sums, from)...)
 		s.lessons(set)
 	}
-	s.Others, s.Violations = others(book), len(book.Violations())
+	s.Others, s.Violations = others(sums), len(sums.Violations())
 	if err := r.expansion(ctx, s); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	return s, nil
 }
 
-func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
+func (r *Reader) feeds(s set, sums *ledger.Report, first time.Time) []Feed {
 	start := later(first, s.plan.GetStart().AsTime())
 	live := window.New(later(first, s.restTo), s.head)
 	if live.Empty() { // no live window is planned yet: what there is is the history
@@ -132,13 +132,13 @@ func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 	left, _, unread := plan.Edge(s.plan, r.now())
 	var feeds []Feed
 	for _, f := range s.Set {
-		row := Feed{Feed: f, Read: lastRead(f, book), EdgeHours: window.Lookback.Hours(), Backfill: max(s.restTo.Sub(s.restFrom).Hours(), 0)}
+		row := Feed{Feed: f, Read: lastRead(f, sums), EdgeHours: window.Lookback.Hours(), Backfill: max(s.restTo.Sub(s.restFrom).Hours(), 0)}
 		if unread {
 			row.EdgeHours = left.Hours()
 		}
-		row.Confirmed, row.Pending = s.confirmed(f, live, book)
+		row.Confirmed, row.Pending = s.confirmed(f, live, sums)
 		row.Sealed = s.head
-		done := book.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST)
+		done := sums.Covered(f, taplinev1.WindowState_WINDOW_STATE_SEALED, taplinev1.WindowState_WINDOW_STATE_LOST)
 		if open := window.New(start, s.head).Missing(done); len(open) > 0 {
 			row.Sealed = open[0].Start
 		}
@@ -148,9 +148,9 @@ func (r *Reader) feeds(s set, book *ledger.Book, first time.Time) []Feed {
 }
 
 // lastRead is the end of the last window of a feed whose records are stored.
-func lastRead(f feed.Feed, book *ledger.Book) (at time.Time) {
-	for i := range book.Rows {
-		r := &book.Rows[i]
+func lastRead(f feed.Feed, sums *ledger.Report) (at time.Time) {
+	for i := range sums.Rows {
+		r := &sums.Rows[i]
 		if r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED && !r.Read().Empty() {
 			at = later(at, r.Read().End)
 		}
@@ -160,9 +160,9 @@ func lastRead(f feed.Feed, book *ledger.Book) (at time.Time) {
 
 // confirmed is up to when everything of live reading is confirmed, but for what is lost or unproven: those are listed.
 // pending is how many records are on their way.
-func (s set) confirmed(f feed.Feed, live window.Window, book *ledger.Book) (upTo time.Time, pending int64) {
-	done, pending := book.Settled(f)
-	listed := append(book.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST), s.unread(f)...)
+func (s set) confirmed(f feed.Feed, live window.Window, sums *ledger.Report) (upTo time.Time, pending int64) {
+	done, pending := sums.Delivered(f)
+	listed := append(sums.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST), s.unread(f)...)
 	upTo = live.End
 	if open := live.Missing(append(listed, done...)); len(open) > 0 {
 		upTo = open[0].Start
@@ -175,12 +175,12 @@ func (s set) confirmed(f feed.Feed, live window.Window, book *ledger.Book) (upTo
 }
 
 // others looks at the feeds that are not read by windows.
-func others(book *ledger.Book) []Delivery {
+func others(sums *ledger.Report) []Delivery {
 	found := []Delivery{}
 	for _, f := range feed.All() {
 		d := Delivery{Feed: f}
-		for i := range book.Rows {
-			if r := &book.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
+		for i := range sums.Rows {
+			if r := &sums.Rows[i]; r.Feed == f && r.State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
 				d.Read, d.Delivered = later(d.Read, r.Fetched.UTC()), later(d.Delivered, r.Delivered)
 				d.Pending += r.Pending()
 			}
@@ -225,14 +225,14 @@ func (r *Reader) pools(ctx context.Context, s *Status, _ []set) (err error) {
 }
 
 // Pools looks at every pool.
-func Pools(ctx context.Context, book *quota.Book, now time.Time) ([]Pool, error) {
+func Pools(ctx context.Context, sums *quota.Book, now time.Time) ([]Pool, error) {
 	var pools []Pool
 	for _, name := range feed.Pools() {
-		st, err := book.Look(ctx, name)
+		st, err := sums.Look(ctx, name)
 		if err != nil {
 			return nil, fmt.Errorf("pool %s: %w", name, err)
 		}
-		f, err := book.Forecast(ctx, name)
+		f, err := sums.Forecast(ctx, name)
 		if err != nil {
 			return nil, fmt.Errorf("pool %s: %w", name, err)
 		}

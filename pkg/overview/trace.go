@@ -91,16 +91,16 @@ func (r *Reader) follow(ctx context.Context, t *Trace) error {
 	if err != nil {
 		return nil //nolint:nilerr // a batch of no job has no account
 	}
-	book, err := r.Ledger.Load(ctx, r.tenant, id.Window.Start, id.Window.End)
+	sums, err := r.Ledger.Load(ctx, r.tenant, id.Window.Start, id.Window.End)
 	if err != nil {
 		return err
 	}
-	t.Deliver, t.Again = steps(book, t.Raw), again(book, t.Raw)
+	t.Deliver, t.Again = steps(sums, t.Raw), again(sums, t.Raw)
 	return nil
 }
 
-func again(book *ledger.Book, sequence uint64) (out []Again) {
-	remade, resent := book.Again(sequence)
+func again(sums *ledger.Report, sequence uint64) (out []Again) {
+	remade, resent := sums.Repeats(sequence)
 	add := func(b *taplinev1.BatchRecord, what string) {
 		out = append(out, Again{b.GetReplayId(), b.GetTable(), b.GetEventSequence(), what, b.GetSink(), b.GetEvents(), time.UnixMilli(b.GetAtMs()).UTC()})
 	}
@@ -118,9 +118,9 @@ func again(book *ledger.Book, sequence uint64) (out []Again) {
 	return out
 }
 
-func steps(book *ledger.Book, sequence uint64) []Step {
+func steps(sums *ledger.Report, sequence uint64) []Step {
 	var out []Step
-	made, sent := book.Batch(sequence)
+	made, sent := sums.Batch(sequence)
 	for _, m := range made {
 		step := Step{Table: m.GetTable(), Event: m.GetEventSequence(), Made: time.UnixMilli(m.GetAtMs()).UTC()}
 		for _, s := range sent {

@@ -103,13 +103,13 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	from := r.first(sets, kept)
-	book, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
+	sums, err := r.Ledger.Load(ctx, r.tenant, from, r.now().Add(time.Hour))
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{From: from, To: r.now().UTC(), Windows: len(book.Rows)}
-	for i := range book.Rows {
-		row := &book.Rows[i]
+	report := &Report{From: from, To: r.now().UTC(), Windows: len(sums.Rows)}
+	for i := range sums.Rows {
+		row := &sums.Rows[i]
 		if row.State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
 			report.Compared++
 		}
@@ -119,8 +119,8 @@ func (r *Reader) Verify(ctx context.Context) (*Report, error) {
 		report.Remade.Confirmed += row.Redelivered
 	}
 	report.finish()
-	report.Violations = append([]ledger.Violation{}, book.Violations()...) // never null in JSON
-	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, book, from), func(g Gap) bool { return !g.wanted() })...)
+	report.Violations = append([]ledger.Violation{}, sums.Violations()...) // never null in JSON
+	report.Gaps = append([]Gap{}, slices.DeleteFunc(gaps(sets, sums, from), func(g Gap) bool { return !g.wanted() })...)
 	for _, g := range report.Gaps {
 		switch g.State {
 		case Lost:

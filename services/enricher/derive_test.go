@@ -60,11 +60,11 @@ func made(t *testing.T, b *bus.Bus, n int) []*taplinev1.BatchRecord {
 	day := time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)
 	var notes []*taplinev1.BatchRecord
 	for range 2000 {
-		book, err := ledger.New(bucket).Load(t.Context(), "main", day, day.Add(24*time.Hour))
+		report, err := ledger.New(bucket).Load(t.Context(), "main", day, day.Add(24*time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if notes, _ = book.Batch(1); len(notes) == n {
+		if notes, _ = report.Batch(1); len(notes) == n {
 			return notes
 		}
 		<-time.After(5 * time.Millisecond)

@@ -87,7 +87,7 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 		return err
 	}
 	if ofJob {
-		if err := x.ledger.Want(ctx, raw.JobID, want); err != nil {
+		if err := x.ledger.RecordLookups(ctx, raw.JobID, want); err != nil {
 			return err
 		}
 	}

@@ -43,11 +43,11 @@ func named(t *testing.T, b *bus.Bus) *taplinev1.WantRecord {
 		t.Fatal(err)
 	}
 	day := time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)
-	book, err := ledger.New(bucket).Load(t.Context(), "main", day, day.Add(24*time.Hour))
+	report, err := ledger.New(bucket).Load(t.Context(), "main", day, day.Add(24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return book.Wants()
+	return report.Lookups()
 }
 
 // TestRowsThatAreNotStoredAreMadeAgain: whatever refuses them, and whether it stored them or not, the batch is given back and not

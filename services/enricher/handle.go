@@ -148,7 +148,7 @@ func (e *Enricher) note(ctx context.Context, jobID string, made ...*taplinev1.Ba
 			slog.Uint64("sequence", made[0].GetRawSequence()), slog.Any("error", err))
 		return nil
 	}
-	return e.ledger.Made(ctx, jobID, made...)
+	return e.ledger.RecordRows(ctx, jobID, made...)
 }
 
 // convert writes the EventBatch of the workspace's records into ws.out.

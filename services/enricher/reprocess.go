@@ -151,5 +151,5 @@ func (e *Enricher) noteAgain(ctx context.Context, r *replay.Run, jobID string, m
 	if len(notes) == 0 {
 		return nil
 	}
-	return e.ledger.Remade(ctx, jobID, notes...)
+	return e.ledger.RecordRemade(ctx, jobID, notes...)
 }

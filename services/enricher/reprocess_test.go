@@ -30,12 +30,12 @@ func reprocess(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := replay.Open(bucket, "main")
-	if _, err := book.Give(t.Context(), o); err != nil {
+	report := replay.Open(bucket, "main")
+	if _, err := report.Give(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	for range 6000 {
-		r, err := book.Get(t.Context(), o.GetId())
+		r, err := report.Get(t.Context(), o.GetId())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -130,7 +130,7 @@ func TestANoteOfAnEarlierRun(t *testing.T) {
 	var jobs []*taplinev1.Job
 	for i, state := range []taplinev1.WindowState{split, lost, unproven} {
 		job := b.job(window.New(b.window.Start, b.window.End.Add(-time.Duration(i)*time.Minute)), 0)
-		if err := ledger.New(bucket).Read(t.Context(), &taplinev1.WindowRecord{JobId: job.GetId(), State: state, Failures: 3}); err != nil {
+		if err := ledger.New(bucket).RecordJob(t.Context(), &taplinev1.WindowRecord{JobId: job.GetId(), State: state, Failures: 3}); err != nil {
 			t.Fatal(err)
 		}
 		jobs = append(jobs, job)

@@ -232,7 +232,7 @@ func (f *Fetcher) setAside(ctx context.Context, w *work, failures int, reason st
 func (f *Fetcher) conclude(ctx context.Context, w *work, r *taplinev1.WindowRecord) error {
 	r.JobId, r.Attempts, r.SkewMs = w.job.GetId(), uint32(w.attempts), f.clock.Skew().Milliseconds()
 	r.Calls, r.NotedAt = uint32(f.ladder.Calls(w.job.GetId())), timestamppb.New(f.now())
-	if err := f.ledger.Read(ctx, r); err != nil {
+	if err := f.ledger.RecordJob(ctx, r); err != nil {
 		return err
 	}
 	f.ladder.Done(w.job.GetId())

@@ -206,7 +206,7 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowR
 	record := ledger.Fetched(result, marker)
 	record.Attempts = uint32(w.attempts)
 	record.Calls, record.NotedAt = uint32(max(f.ladder.Calls(w.job.GetId()), 1)), timestamppb.New(f.now())
-	if err := f.ledger.Read(ctx, record); err != nil {
+	if err := f.ledger.RecordJob(ctx, record); err != nil {
 		return err
 	}
 	f.ladder.Done(w.job.GetId())

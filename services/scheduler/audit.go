@@ -88,17 +88,17 @@ func (s *Scheduler) watchQuota(ctx context.Context, p *planning) {
 // auditLedger looks at the last hours and at one day; at first at all days that still count.
 func (s *Scheduler) auditLedger(ctx context.Context) error {
 	now := s.now()
-	book, err := s.audited(ctx, now.Add(-recently), now)
+	report, err := s.audited(ctx, now.Add(-recently), now)
 	if err != nil {
 		return err
 	}
-	s.tellLosses(ctx, "recent", book)
+	s.tellLosses(ctx, "recent", report)
 	for _, p := range s.plans {
 		if p.state != nil {
-			s.watchFreshness(ctx, p, book)
+			s.watchFreshness(ctx, p, report)
 		}
 	}
-	found := book.Violations()
+	found := report.Violations()
 	for range daysKept + 1 {
 		day := now.Truncate(24*time.Hour).AddDate(0, 0, -s.audit.day)
 		older, err := s.audited(ctx, day, day.Add(24*time.Hour))
@@ -136,14 +136,14 @@ func (s *Scheduler) tellViolations(ctx context.Context, found []ledger.Violation
 }
 
 // watchFreshness finds up to when live reading has brought everything to the sink.
-func (s *Scheduler) watchFreshness(ctx context.Context, p *planning, book *ledger.Book) {
+func (s *Scheduler) watchFreshness(ctx context.Context, p *planning, report *ledger.Report) {
 	from := p.now.Add(-recently)
 	if first := p.state.GetBackfillEnd().AsTime(); from.Before(first) {
 		from = first
 	}
 	worst, which := time.Duration(0), feed.Feed("")
 	for _, f := range p.cfg.Set {
-		upTo, pending := book.Fresh(f, window.New(from, p.state.GetLiveHead().AsTime()))
+		upTo, pending := report.Fresh(f, window.New(from, p.state.GetLiveHead().AsTime()))
 		age := p.now.Sub(upTo)
 		s.metrics.freshness.WithLabelValues(string(f)).Set(age.Seconds())
 		s.metrics.pending.WithLabelValues(string(f)).Set(float64(pending))

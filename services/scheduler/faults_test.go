@@ -117,9 +117,9 @@ func TestALossIsNotedBeforeThePlanForgetsIt(t *testing.T) {
 	fault.End()
 	poll(t, func() bool { return log.say("planning works again") })
 	poll(t, func() bool { return revision(t, b, "main.all") != before })
-	book, err := ledger.New(bucket(t, b, bus.BucketLedger)).Load(t.Context(), "main", epoch.Add(-time.Hour), epoch.Add(10*24*time.Hour))
-	if err != nil || len(book.Ranges) == 0 {
-		t.Errorf("ranges %v, %v", book.Ranges, err)
+	sums, err := ledger.New(bucket(t, b, bus.BucketLedger)).Load(t.Context(), "main", epoch.Add(-time.Hour), epoch.Add(10*24*time.Hour))
+	if err != nil || len(sums.Ranges) == 0 {
+		t.Errorf("ranges %v, %v", sums.Ranges, err)
 	}
 }
 
@@ -194,7 +194,7 @@ func TestListsAreRead(t *testing.T) {
 		}
 		lists = append(lists, name)
 		record := &taplinev1.WindowRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED}
-		if err := w.ledger.Read(t.Context(), record); err != nil {
+		if err := w.ledger.RecordJob(t.Context(), record); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Ack(); err != nil {
@@ -299,7 +299,7 @@ func TestAWrongClockLosesNothing(t *testing.T) {
 		for range 8 {
 			d, job := w.next()
 			record := &taplinev1.WindowRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: skew.Milliseconds()}
-			if err := w.ledger.Read(t.Context(), record); err != nil {
+			if err := w.ledger.RecordJob(t.Context(), record); err != nil {
 				t.Fatal(err)
 			}
 			if err := d.Ack(); err != nil {
@@ -313,11 +313,11 @@ func TestAWrongClockLosesNothing(t *testing.T) {
 		if head := s.GetLiveHead().AsTime(); head.After(epoch) {
 			t.Errorf("skew %s: the head is at %s, and it is %s", skew, head, epoch)
 		}
-		book, err := ledger.New(bucket(t, b, bus.BucketLedger)).Load(t.Context(), "main", epoch.Add(-8*24*time.Hour), epoch)
+		sums, err := ledger.New(bucket(t, b, bus.BucketLedger)).Load(t.Context(), "main", epoch.Add(-8*24*time.Hour), epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if lost := book.Lost("clicksBlocked"); len(lost) > 0 {
+		if lost := sums.Lost("clicksBlocked"); len(lost) > 0 {
 			t.Errorf("skew %s: lost %v", skew, lost)
 		}
 		if !proto.Equal(s.GetStart(), planOf(t, b, "main.clicksBlocked").GetStart()) || s.GetStart().AsTime().After(epoch.Add(-6*24*time.Hour)) {

@@ -82,11 +82,11 @@ func TestFirstStartLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	book, err := ledger.New(records).Load(t.Context(), "main", epoch.Add(-8*24*time.Hour), epoch)
+	sums, err := ledger.New(records).Load(t.Context(), "main", epoch.Add(-8*24*time.Hour), epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, lost := range book.Ranges {
+	for _, lost := range sums.Ranges {
 		if lost.State == taplinev1.WindowState_WINDOW_STATE_LOST {
 			t.Errorf("%s is lost: %s", lost.Window, lost.Reason)
 		}

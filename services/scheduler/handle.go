@@ -142,7 +142,7 @@ func (s *Scheduler) outcomes(ctx context.Context, state *taplinev1.PlanState) (m
 // state forgets it.
 func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 	put := func(r plan.Range, state taplinev1.WindowState) error {
-		err := s.ledger.Range(ctx, s.cfg.Tenant.Name, &taplinev1.RangeRecord{
+		err := s.ledger.RecordRange(ctx, s.cfg.Tenant.Name, &taplinev1.RangeRecord{
 			Window: r.Proto(), State: state, Feeds: r.Feeds, Reason: r.Reason, At: timestamppb.New(s.now()),
 		})
 		if err != nil {

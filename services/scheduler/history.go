@@ -85,11 +85,11 @@ func (s *Scheduler) mayGo(ctx context.Context, u bus.Usage, limit uint64, swept 
 	if u.Stream == bus.StreamRaw {
 		return s.rawMayGo(ctx, u.First, limit, swept)
 	}
-	book, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, s.now().AddDate(0, 0, -daysKept), s.now().Add(time.Hour))
+	report, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, s.now().AddDate(0, 0, -daysKept), s.now().Add(time.Hour))
 	if err != nil {
 		return 0, fmt.Errorf("make room: %w", err)
 	}
-	if waits := book.Undelivered(u.First); waits > 0 {
+	if waits := report.Undelivered(u.First); waits > 0 {
 		limit = min(limit, waits)
 	}
 	return limit, nil

@@ -86,7 +86,7 @@ func (s *stages) fetch(end time.Time, recorded bool) bool {
 	}
 	s.must(err)
 	if recorded {
-		s.must(s.ledger.Read(s.t.Context(), ledger.Fetched(result, sequence)))
+		s.must(s.ledger.RecordJob(s.t.Context(), ledger.Fetched(result, sequence)))
 	}
 	s.records = append(s.records, made{id, &taplinev1.BatchRecord{
 		RawSequence: sequence - 1, Feed: string(feed.ClicksBlocked), Table: feed.ClicksBlocked.Table(), Events: 100,
@@ -109,7 +109,7 @@ func (s *stages) enrich() {
 		sequence, err := s.b.PublishEvents(s.t.Context(), make([]byte, batchBytes), bus.EventMeta{Tenant: "main", Table: m.record.GetTable(), MsgID: m.id})
 		s.must(err)
 		m.record.EventSequence = sequence
-		s.must(s.ledger.Made(s.t.Context(), m.id, m.record))
+		s.must(s.ledger.RecordRows(s.t.Context(), m.id, m.record))
 	}
 	s.ack(bus.ConsumerEnricher, len(s.records))
 	s.ack(bus.ConsumerExpander, len(s.records))
@@ -119,7 +119,7 @@ func (s *stages) enrich() {
 func (s *stages) ship(n, not int) {
 	s.t.Helper()
 	for _, m := range s.records[:not] {
-		s.must(s.ledger.Sent(s.t.Context(), ledger.Sent{JobID: m.id, Batch: proto.CloneOf(m.record)}))
+		s.must(s.ledger.RecordDelivery(s.t.Context(), ledger.Delivery{JobID: m.id, Batch: proto.CloneOf(m.record)}))
 	}
 	s.ack(bus.ConsumerShipper, n)
 }

@@ -31,12 +31,12 @@ func (s *Scheduler) kept(ctx context.Context) (raw, events ledger.Kept, err erro
 }
 
 // audited loads a part of the ledger, and records what has left the streams undelivered since it was looked at last.
-func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Book, error) {
+func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Report, error) {
 	raw, events, err := s.kept(ctx) // before the book: what left a stream delivered is in it then
 	if err != nil {
 		return nil, err
 	}
-	book, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, from, to)
+	report, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -45,9 +45,9 @@ func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Bo
 		return nil, err
 	}
 	raw.Last, events.Last = rawNow.Last, eventsNow.Last
-	losses := book.Losses(raw, events)
+	losses := report.Losses(raw, events)
 	if len(losses) == 0 {
-		return book, nil
+		return report, nil
 	}
 	s.log.Error("rows left a stream before they were delivered", slog.Int("batches", len(losses)), slog.String("first", losses[0].String()))
 	if err := s.ledger.RecordLosses(ctx, s.now(), losses...); err != nil {
@@ -57,10 +57,10 @@ func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Bo
 }
 
 // tellLosses keeps the alarm raised while a part of the ledger lists something as lost.
-func (s *Scheduler) tellLosses(ctx context.Context, part string, book *ledger.Book) {
+func (s *Scheduler) tellLosses(ctx context.Context, part string, report *ledger.Report) {
 	var lost []string
 	for _, f := range feed.All() {
-		for _, r := range book.Lost(f) {
+		for _, r := range report.Lost(f) {
 			for _, w := range s.owed(f, r) {
 				if text := fmt.Sprintf("%s %s: %s", f, w.Interval(), r.Reason); !slices.Contains(lost, text) {
 					lost = append(lost, text)

@@ -65,12 +65,12 @@ func TestWhatLeftUndeliveredIsLost(t *testing.T) {
 			if report.Good() || lost == 0 || report.Pending != 0 || report.Records-report.Confirmed != c.lost {
 				t.Errorf("%d gaps are lost, %d rows pending, %d of %d confirmed", lost, report.Pending, report.Confirmed, report.Records)
 			}
-			book, err := s.ledger.Load(t.Context(), "main", epoch.AddDate(0, 0, -1), epoch)
+			sums, err := s.ledger.Load(t.Context(), "main", epoch.AddDate(0, 0, -1), epoch)
 			s.must(err)
 			var sum int64
-			for i := range book.Rows {
-				if book.Rows[i].State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
-					sum += book.Rows[i].Lost
+			for i := range sums.Rows {
+				if sums.Rows[i].State == taplinev1.WindowState_WINDOW_STATE_FETCHED {
+					sum += sums.Rows[i].Lost
 				}
 			}
 			if sum != c.lost {
@@ -110,7 +110,7 @@ func TestOnlyWhatIsOwedIsTold(t *testing.T) {
 		return window.New(at, at.Add(time.Minute)).Proto()
 	}
 	for reason, before := range map[string]time.Duration{"before the start": 3 * time.Hour, "truly": 15 * time.Minute} {
-		s.must(s.ledger.Range(t.Context(), "main", &taplinev1.RangeRecord{
+		s.must(s.ledger.RecordRange(t.Context(), "main", &taplinev1.RangeRecord{
 			Window: minute(before), Feeds: []string{string(feed.ClicksBlocked)}, State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: reason,
 			At: timestamppb.New(time.Now().Add(time.Hour)),
 		}))

@@ -111,7 +111,7 @@ func TestWhatIsWatched(t *testing.T) {
 				JobId: backfillOf(w.t, w.tenant, time.Hour).GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, FetchedAt: timestamppb.New(epoch), Batches: 1, MarkerSequence: 9,
 				Feeds: []*taplinev1.FeedResult{{Feed: "clicksBlocked", Received: 3, Published: 2}},
 			}
-			if err := ledger.New(pages).Read(w.t.Context(), r); err != nil {
+			if err := ledger.New(pages).RecordJob(w.t.Context(), r); err != nil {
 				w.t.Fatal(err)
 			}
 		}, alarm.Ledger, "received 3 is not", nil},

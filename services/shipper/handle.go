@@ -153,17 +153,17 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 
 // note writes parcels of jobs into the ledger. Rows that are of no job stand in no account.
 func (s *Shipper) note(ctx context.Context, parcels ...*parcel) error {
-	return s.ledger.Sent(ctx, s.notes(nil, parcels)...)
+	return s.ledger.RecordDelivery(ctx, s.notes(nil, parcels)...)
 }
 
 // notes are entries of the ledger, of an order if there is one.
-func (s *Shipper) notes(order *taplinev1.ReplayOrder, parcels []*parcel) []ledger.Sent {
-	notes := make([]ledger.Sent, 0, len(parcels))
+func (s *Shipper) notes(order *taplinev1.ReplayOrder, parcels []*parcel) []ledger.Delivery {
+	notes := make([]ledger.Delivery, 0, len(parcels))
 	for _, p := range parcels {
 		if _, err := job.Parse(p.head.JobID); err != nil {
 			continue
 		}
-		notes = append(notes, ledger.Sent{JobID: p.head.JobID, Remaker: p.head.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
+		notes = append(notes, ledger.Delivery{JobID: p.head.JobID, Remaker: p.head.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
 			Part: p.head.Part, ReplayId: order.GetId(), Sink: order.GetSink(),
 			RawSequence: p.head.SourceSequence, Feed: p.head.Feed, Table: p.head.Table, Events: int64(p.rows), Dead: p.dead,
 			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),

@@ -35,13 +35,13 @@ func order(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Replay
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := replay.Open(bucket, "main")
-	if _, err := book.Give(t.Context(), o); err != nil {
+	report := replay.Open(bucket, "main")
+	if _, err := report.Give(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	var r *taplinev1.Replay
 	poll(t, "the end of the order", func() bool {
-		if r, err = book.Get(t.Context(), o.GetId()); err != nil {
+		if r, err = report.Get(t.Context(), o.GetId()); err != nil {
 			t.Fatal(err)
 		}
 		return replay.Over(r) || o.GetSink() == shipper.SinkDevo && r.GetReason() != ""

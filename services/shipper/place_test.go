@@ -109,30 +109,30 @@ func TestALostPlaceIsRebuilt(t *testing.T) {
 func TestOnlyProofKeepsARowBack(t *testing.T) {
 	t.Parallel()
 	for name, trial := range map[string]struct {
-		change func(*ledger.Sent)
+		change func(*ledger.Delivery)
 		rows   int64 // that the sink gets
 	}{
-		"it is shown":            {func(*ledger.Sent) {}, 0},
-		"with a dead row":        {func(s *ledger.Sent) { s.Batch.Events, s.Batch.Dead = 2, 1 }, 0},
-		"of another message":     {func(s *ledger.Sent) { s.Batch.EventSequence = 2 }, 3},
-		"before it was stored":   {func(s *ledger.Sent) { s.Batch.AtMs -= time.Hour.Milliseconds() }, 3},
-		"other rows":             {func(s *ledger.Sent) { s.Batch.Events = 4 }, 3},
-		"by a replay":            {func(s *ledger.Sent) { s.Batch.ReplayId = "r" }, 3},
-		"of another part":        {func(s *ledger.Sent) { s.Batch.Part = 1 }, 3},
-		"of rows made again":     {func(s *ledger.Sent) { s.Remaker = "m" }, 3},
-		"to another sink":        {func(s *ledger.Sent) { s.Part, s.Batch.ReplayId, s.Batch.Sink = true, "r", "file" }, 3},
-		"of another hour":        {func(s *ledger.Sent) { s.JobID = "main/clicksBlocked/20260311T090000Z/20260311T100000Z/live/0" }, 3},
-		"of another RAW message": {func(s *ledger.Sent) { s.Batch.RawSequence++ }, 3},
+		"it is shown":            {func(*ledger.Delivery) {}, 0},
+		"with a dead row":        {func(s *ledger.Delivery) { s.Batch.Events, s.Batch.Dead = 2, 1 }, 0},
+		"of another message":     {func(s *ledger.Delivery) { s.Batch.EventSequence = 2 }, 3},
+		"before it was stored":   {func(s *ledger.Delivery) { s.Batch.AtMs -= time.Hour.Milliseconds() }, 3},
+		"other rows":             {func(s *ledger.Delivery) { s.Batch.Events = 4 }, 3},
+		"by a replay":            {func(s *ledger.Delivery) { s.Batch.ReplayId = "r" }, 3},
+		"of another part":        {func(s *ledger.Delivery) { s.Batch.Part = 1 }, 3},
+		"of rows made again":     {func(s *ledger.Delivery) { s.Remaker = "m" }, 3},
+		"to another sink":        {func(s *ledger.Delivery) { s.Part, s.Batch.ReplayId, s.Batch.Sink = true, "r", "file" }, 3},
+		"of another hour":        {func(s *ledger.Delivery) { s.JobID = "main/clicksBlocked/20260311T090000Z/20260311T100000Z/live/0" }, 3},
+		"of another RAW message": {func(s *ledger.Delivery) { s.Batch.RawSequence++ }, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := bustest.Start(t)
 			publish(t, b, jobBatch(0, 3))
-			note := ledger.Sent{JobID: jobID, Batch: &taplinev1.BatchRecord{
+			note := ledger.Delivery{JobID: jobID, Batch: &taplinev1.BatchRecord{
 				RawSequence: 1, Feed: "clicksBlocked", Table: table, Events: 3, EventSequence: 1, AtMs: time.Now().Add(time.Second).UnixMilli(),
 			}}
 			trial.change(&note)
-			if err := book(t, b).Sent(t.Context(), note); err != nil {
+			if err := book(t, b).RecordDelivery(t.Context(), note); err != nil {
 				t.Fatal(err)
 			}
 			sink, environ := relay(t, devosink.Full)

@@ -224,7 +224,7 @@ func (w *resending) settle(ctx context.Context, parcels []*parcel) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := w.ledger.Sent(ctx, w.notes(w.run.Order(), parcels)...); err != nil {
+	if err := w.ledger.RecordDelivery(ctx, w.notes(w.run.Order(), parcels)...); err != nil {
 		w.log.Warn("cannot note what a replay has sent; it comes again", slog.Any("error", err))
 		return
 	}

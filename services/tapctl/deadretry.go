@@ -153,7 +153,7 @@ func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte
 	}
 	entry := ledger.Fetched(result, sequence)
 	entry.NotedAt = timestamppb.Now() // and no call was made
-	if err := ledger.New(pages).Read(ctx, entry); err != nil {
+	if err := ledger.New(pages).RecordJob(ctx, entry); err != nil {
 		return err
 	}
 	if err := remove(ctx, b, d); err != nil {

@@ -51,18 +51,18 @@ func (d *delivery) row(w window.Window) (row ledger.Row) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	book, err := ledger.New(pages).Load(d.t.Context(), "main", w.Start, w.End)
+	report, err := ledger.New(pages).Load(d.t.Context(), "main", w.Start, w.End)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if v := book.Violations(); len(v) > 0 || len(book.Rows) > 1 {
-		d.t.Fatalf("%v, %+v", v, book.Rows)
+	if v := report.Violations(); len(v) > 0 || len(report.Rows) > 1 {
+		d.t.Fatalf("%v, %+v", v, report.Rows)
 	}
-	if covered := book.Covered(feed.ClicksBlocked, taplinev1.WindowState_WINDOW_STATE_FETCHED); len(w.Missing(covered)) != 1 {
+	if covered := report.Covered(feed.ClicksBlocked, taplinev1.WindowState_WINDOW_STATE_FETCHED); len(w.Missing(covered)) != 1 {
 		d.t.Fatalf("a record that is sent on makes its window read: %v", covered)
 	}
-	if len(book.Rows) == 1 {
-		row = book.Rows[0]
+	if len(report.Rows) == 1 {
+		row = report.Rows[0]
 	}
 	return row
 }

@@ -60,11 +60,11 @@ func (t *tool) ledger() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				book, err := ledger.New(bucket).Load(ctx, c.Tenant.Name, at, at.Add(24*time.Hour))
+				report, err := ledger.New(bucket).Load(ctx, c.Tenant.Name, at, at.Add(24*time.Hour))
 				if err != nil {
 					return err
 				}
-				lines := accounts(book, at, only)
+				lines := accounts(report, at, only)
 				return t.print(lines, func(w io.Writer) { printAccounts(w, lines) })
 			})
 		},
@@ -88,10 +88,10 @@ func selection(day, name string) (at time.Time, only feed.Feed, err error) {
 	return at, only, nil
 }
 
-func accounts(book *ledger.Book, day time.Time, only feed.Feed) []account {
+func accounts(report *ledger.Report, day time.Time, only feed.Feed) []account {
 	lines := []account{}
-	for i := range book.Rows {
-		r := &book.Rows[i]
+	for i := range report.Rows {
+		r := &report.Rows[i]
 		w := r.Job.Window
 		if (only != "" && r.Feed != only) || w.Start.Before(day) || !w.Start.Before(day.Add(24*time.Hour)) {
 			continue
@@ -99,7 +99,7 @@ func accounts(book *ledger.Book, day time.Time, only feed.Feed) []account {
 		lines = append(lines, account{
 			From: w.Start, To: w.End, Feed: r.Feed, Lane: job.LaneName(r.Job.Lane), Pass: r.Job.Pass, State: r.StateName(), Status: r.Status,
 			Received: r.Received, Duplicate: r.Duplicate, Published: r.Published, Revision: r.Revision, Dead: r.Dead,
-			Deferred: r.Deferred, Known: r.Known, Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Resent: r.Resent, Remade: r.Remade, Redelivered: r.Redelivered, Sealed: book.Sealed(r.Feed, w), Fetched: r.Fetched,
+			Deferred: r.Deferred, Known: r.Known, Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Resent: r.Resent, Remade: r.Remade, Redelivered: r.Redelivered, Sealed: report.Sealed(r.Feed, w), Fetched: r.Fetched,
 			Delivered: r.Delivered, Attempts: r.Calls, Reason: r.Reason, Job: r.Job.String(),
 		})
 	}

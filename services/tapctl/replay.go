@@ -49,8 +49,8 @@ command may end, and be run again, at any moment.`,
 	f.BoolVar(&w.reprocess, "reprocess", false, "make the rows again, of the stored records, with the rules of today")
 	f.BoolVar(&w.detach, "detach", false, "do not wait for the end")
 	cmd.AddCommand(t.replayList(),
-		t.oneReplay("show ID", "Show one replay", func(ctx context.Context, _ *bus.Bus, book *replay.Book, id string) (*taplinev1.Replay, error) {
-			return book.Get(ctx, id)
+		t.oneReplay("show ID", "Show one replay", func(ctx context.Context, _ *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error) {
+			return report.Get(ctx, id)
 		}),
 		t.oneReplay("pause ID", "Stop a replay until it is resumed", change(replay.Pause)),
 		t.oneReplay("resume ID", "Let a paused replay go on", resume),
@@ -63,12 +63,12 @@ command may end, and be run again, at any moment.`,
 type opener func(ctx context.Context, c Config, b *bus.Bus) (*replay.Book, error)
 
 // awaited opens the orders for a command that waits, from its first question on.
-func awaited(ctx context.Context, c Config, b *bus.Bus) (book *replay.Book, err error) {
+func awaited(ctx context.Context, c Config, b *bus.Bus) (report *replay.Book, err error) {
 	err = patiently(ctx, func() error {
-		book, err = replays(ctx, c, b)
+		report, err = replays(ctx, c, b)
 		return err
 	})
-	return book, err
+	return report, err
 }
 
 // replays opens the orders.
@@ -85,11 +85,11 @@ func (t *tool) replayList() *cobra.Command {
 		Use: "ls", Short: "List the replays of the last 30 days", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
-				book, err := replays(ctx, c, b)
+				report, err := replays(ctx, c, b)
 				if err != nil {
 					return err
 				}
-				all, err := book.List(ctx)
+				all, err := report.List(ctx)
 				if err != nil {
 					return err
 				}
@@ -115,14 +115,14 @@ func tidy(ctx context.Context, b *bus.Bus, r *taplinev1.Replay) error {
 }
 
 // verb does something about one order and gives it back as it is then.
-type verb func(ctx context.Context, b *bus.Bus, book *replay.Book, id string) (*taplinev1.Replay, error)
+type verb func(ctx context.Context, b *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error)
 
 func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, book *replay.Book) error {
-				r, err := do(ctx, b, book, args[0])
+			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, report *replay.Book) error {
+				r, err := do(ctx, b, report, args[0])
 				if err != nil {
 					return err
 				}
@@ -137,16 +137,16 @@ func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 }
 
 // aReplay runs a command about one order, and says what is wrong with the id if that is the reason.
-func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, book *replay.Book) error) error {
+func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, report *replay.Book) error) error {
 	if !bus.ValidTenant(id) { // the same alphabet
 		return config.Invalid("ID", id, "want the id of a replay: see tapctl replay ls")
 	}
 	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
-		book, err := open(ctx, c, b)
+		report, err := open(ctx, c, b)
 		if err != nil {
 			return err
 		}
-		err = work(ctx, b, book)
+		err = work(ctx, b, report)
 		switch {
 		case errors.Is(err, bus.ErrNotFound):
 			return config.Invalid("ID", id, "there is no such replay: see tapctl replay ls")
@@ -159,14 +159,14 @@ func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx
 
 // change applies a change of the state.
 func change(how func(*taplinev1.Replay, time.Time) error) verb {
-	return func(ctx context.Context, _ *bus.Bus, book *replay.Book, id string) (*taplinev1.Replay, error) {
-		return book.Change(ctx, id, func(r *taplinev1.Replay) error { return how(r, time.Now()) })
+	return func(ctx context.Context, _ *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error) {
+		return report.Change(ctx, id, func(r *taplinev1.Replay) error { return how(r, time.Now()) })
 	}
 }
 
 // resume makes the consumer again if it is gone, from where the progress is; then the order goes on.
-func resume(ctx context.Context, b *bus.Bus, book *replay.Book, id string) (*taplinev1.Replay, error) {
-	r, err := book.Get(ctx, id)
+func resume(ctx context.Context, b *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error) {
+	r, err := report.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func resume(ctx context.Context, b *bus.Bus, book *replay.Book, id string) (*tap
 			return nil, err
 		}
 	}
-	return book.Change(ctx, id, func(r *taplinev1.Replay) error { return replay.Resume(r, time.Now()) })
+	return report.Change(ctx, id, func(r *taplinev1.Replay) error { return replay.Resume(r, time.Now()) })
 }
 
 // replayWait follows an order to its end.
@@ -185,8 +185,8 @@ func (t *tool) replayWait() *cobra.Command {
 	return &cobra.Command{
 		Use: "wait ID", Short: "Show the progress of a replay until it ends", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, book *replay.Book) error {
-				return t.follow(ctx, b, book, args[0])
+			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, report *replay.Book) error {
+				return t.follow(ctx, b, report, args[0])
 			})
 		},
 	}

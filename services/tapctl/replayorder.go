@@ -30,7 +30,7 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
 	if err != nil {
 		return err
 	}
-	book, err := replays(ctx, c, b)
+	report, err := replays(ctx, c, b)
 	if err != nil {
 		return err
 	}
@@ -55,18 +55,18 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
 	if err := b.MakeReplay(ctx, replay.Consumer(o), replay.Selection(o), o.GetFirstSequence()); err != nil {
 		return err
 	}
-	if err := give(ctx, b, book, o); err != nil {
+	if err := give(ctx, b, report, o); err != nil {
 		return err
 	}
 	t.announce(o)
-	return t.started(ctx, b, book, o.GetId(), w.detach)
+	return t.started(ctx, b, report, o.GetId(), w.detach)
 }
 
 // give writes the order, again when no answer comes: one that was written goes on, and whoever ordered it
 // must know.
-func give(ctx context.Context, b *bus.Bus, book *replay.Book, o *taplinev1.ReplayOrder) error {
+func give(ctx context.Context, b *bus.Bus, report *replay.Book, o *taplinev1.ReplayOrder) error {
 	err := patiently(ctx, func() error {
-		_, err := book.Give(ctx, o)
+		_, err := report.Give(ctx, o)
 		return err
 	})
 	if errors.Is(err, replay.ErrTooMany) {
@@ -211,11 +211,11 @@ func (w wish) bound(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder) e
 		if err != nil {
 			return err
 		}
-		book, err := l.Load(ctx, o.GetTenant(), id.Window.Start, id.Window.Start.Add(window.MinSpan))
+		report, err := l.Load(ctx, o.GetTenant(), id.Window.Start, id.Window.Start.Add(window.MinSpan))
 		if err != nil {
 			return err
 		}
-		if !place(book, o, name) {
+		if !place(report, o, name) {
 			return config.Invalid("--window", name, "the ledger knows no rows of it: see tapctl ledger --day "+id.Window.Start.Format(time.DateOnly))
 		}
 	}
@@ -223,7 +223,7 @@ func (w wish) bound(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder) e
 }
 
 // place widens an order to what the ledger shows of a window, and reports whether that is anything.
-func place(book *ledger.Book, o *taplinev1.ReplayOrder, name string) (found bool) {
+func place(report *ledger.Report, o *taplinev1.ReplayOrder, name string) (found bool) {
 	widen := func(sequence uint64) {
 		if o.GetFirstSequence() == 0 || sequence < o.GetFirstSequence() {
 			o.FirstSequence = sequence
@@ -231,8 +231,8 @@ func place(book *ledger.Book, o *taplinev1.ReplayOrder, name string) (found bool
 		o.LastSequence = max(o.GetLastSequence(), sequence)
 		found = true
 	}
-	for i := range book.Rows {
-		row := &book.Rows[i]
+	for i := range report.Rows {
+		row := &report.Rows[i]
 		if !replay.MatchesJob([]string{name}, row.Job.String()) || row.Marker == 0 {
 			continue
 		}
@@ -241,8 +241,8 @@ func place(book *ledger.Book, o *taplinev1.ReplayOrder, name string) (found bool
 				widen(sequence)
 				continue
 			}
-			made, _ := book.Batch(sequence)
-			remade, _ := book.Again(sequence)
+			made, _ := report.Batch(sequence)
+			remade, _ := report.Repeats(sequence)
 			for _, m := range slices.Concat(made, remade) {
 				if m.GetEventSequence() > 0 {
 					widen(m.GetEventSequence())

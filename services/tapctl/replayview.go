@@ -161,15 +161,15 @@ func (t *tool) announce(o *taplinev1.ReplayOrder) {
 }
 
 // started waits until a stage has taken the order, and to its end if nobody minds.
-func (t *tool) started(ctx context.Context, b *bus.Bus, book *replay.Book, id string, detach bool) error {
+func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Book, id string, detach bool) error {
 	if !detach {
-		return t.follow(ctx, b, book, id)
+		return t.follow(ctx, b, report, id)
 	}
 	deadline := time.Now().Add(nobodyAfter)
 	for {
 		var r *taplinev1.Replay
 		err := patiently(ctx, func() (err error) {
-			r, err = book.Get(ctx, id)
+			r, err = report.Get(ctx, id)
 			return err
 		})
 		if err != nil {
@@ -189,13 +189,13 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, book *replay.Book, id st
 }
 
 // follow shows the progress until the end.
-func (t *tool) follow(ctx context.Context, b *bus.Bus, book *replay.Book, id string) error {
+func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Book, id string) error {
 	bar := t.newBar()
 	began, told := time.Now(), false
 	for {
 		var r *taplinev1.Replay
 		err := patiently(ctx, func() (err error) {
-			r, err = book.Get(ctx, id)
+			r, err = report.Get(ctx, id)
 			return err
 		})
 		if err != nil {

@@ -55,7 +55,7 @@ func (c console) read(b *bus.Bus, windows ...window.Window) {
 			JobId: id.String(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, FetchedAt: timestamppb.Now(),
 			Feeds: []*taplinev1.FeedResult{{Feed: string(feed.ClicksBlocked)}},
 		}
-		if err := ledger.New(pages).Read(c.t.Context(), record); err != nil {
+		if err := ledger.New(pages).RecordJob(c.t.Context(), record); err != nil {
 			c.t.Fatal(err)
 		}
 	}

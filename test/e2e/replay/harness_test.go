@@ -262,7 +262,7 @@ func (p *place) window(f feed.Feed, i, records int) {
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	if err := p.book.Read(p.tb.Context(), ledger.Fetched(result, sequence)); err != nil {
+	if err := p.book.RecordJob(p.tb.Context(), ledger.Fetched(result, sequence)); err != nil {
 		p.tb.Fatal(err)
 	}
 }

@@ -16,16 +16,16 @@ import (
 )
 
 // account loads the ledger, which must add up.
-func (p *place) account() *ledger.Book {
+func (p *place) account() *ledger.Report {
 	p.tb.Helper()
-	book, err := p.book.Load(context.WithoutCancel(p.tb.Context()), "main", hour, hour.Add(24*time.Hour))
+	report, err := p.book.Load(context.WithoutCancel(p.tb.Context()), "main", hour, hour.Add(24*time.Hour))
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	if len(book.Violations()) > 0 {
-		p.tb.Errorf("the ledger does not add up: %v", book.Violations())
+	if len(report.Violations()) > 0 {
+		p.tb.Errorf("the ledger does not add up: %v", report.Violations())
 	}
-	return book
+	return report
 }
 
 // filled is a place in which minutes of clicks are delivered, so many rows each.

@@ -33,7 +33,7 @@ type source interface {
 
 // book is the ledger.
 type book interface {
-	Load(ctx context.Context, tenant string, from, to time.Time) (*ledger.Book, error)
+	Load(ctx context.Context, tenant string, from, to time.Time) (*ledger.Report, error)
 }
 
 // devo is the query API.
@@ -83,7 +83,7 @@ type run struct {
 	report *Report
 	now    time.Time
 	done   uint64 // up to which EVENTS is acknowledged
-	days   map[time.Time]*ledger.Book
+	days   map[time.Time]*ledger.Report
 	slices map[string]*slice
 	rows   int
 	events batch.Events
@@ -100,7 +100,7 @@ func (c Comparison) Run(ctx context.Context) (*Report, error) {
 	}
 	r := &run{
 		Comparison: c, report: &Report{From: c.From, To: c.To, Tables: []Table{}, Windows: []Window{}, Missing: []Row{}, Doubled: []Row{}},
-		now: c.Now(), done: backlog.Done, days: make(map[time.Time]*ledger.Book), slices: make(map[string]*slice),
+		now: c.Now(), done: backlog.Done, days: make(map[time.Time]*ledger.Report), slices: make(map[string]*slice),
 	}
 	// Asking takes long; no scan is held open meanwhile.
 	part := bus.Events(c.Tenant).Since(c.From)
