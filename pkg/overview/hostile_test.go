@@ -63,7 +63,7 @@ func TestAHostileKeyHidesNoOther(t *testing.T) {
 			t.Errorf("%d shippers run", p.Replicas)
 		}
 	}
-	if all, err := replay.Open(orders, "main").List(t.Context()); err != nil || len(all) != 1 {
+	if all, err := replay.NewStore(orders, "main").List(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("replays: %v, %v", all, err)
 	}
 }

@@ -32,7 +32,7 @@ type Reader struct {
 	now    func() time.Time
 
 	Ledger *ledger.Ledger
-	Quota  *quota.Book
+	Quota  *quota.Limiter
 }
 
 // Open finds the buckets. now is the clock that windows and quota go by; nil means time.Now.
@@ -44,7 +44,7 @@ func Open(ctx context.Context, src Source, tenant string, limits quota.Config, n
 	for name, use := range map[string]func(*bus.Bucket){
 		bus.BucketState:  func(b *bus.Bucket) { r.state = b },
 		bus.BucketLedger: func(b *bus.Bucket) { r.Ledger = ledger.New(b) },
-		bus.BucketQuota:  func(b *bus.Bucket) { r.Quota = quota.NewBook(b, tenant, limits, now) },
+		bus.BucketQuota:  func(b *bus.Bucket) { r.Quota = quota.NewLimiter(b, tenant, limits, now) },
 	} {
 		b, err := src.Bucket(ctx, name)
 		if err != nil {

@@ -33,7 +33,7 @@ func (r *Reader) replays(ctx context.Context, s *Status, _ []set) error {
 	if err != nil {
 		return fmt.Errorf("overview: %w", err)
 	}
-	all, err := replay.Open(bucket, r.tenant).List(ctx)
+	all, err := replay.NewStore(bucket, r.tenant).List(ctx)
 	if err != nil {
 		return fmt.Errorf("overview: %w", err)
 	}

@@ -225,7 +225,7 @@ func (r *Reader) pools(ctx context.Context, s *Status, _ []set) (err error) {
 }
 
 // Pools looks at every pool.
-func Pools(ctx context.Context, sums *quota.Book, now time.Time) ([]Pool, error) {
+func Pools(ctx context.Context, sums *quota.Limiter, now time.Time) ([]Pool, error) {
 	var pools []Pool
 	for _, name := range feed.Pools() {
 		st, err := sums.Look(ctx, name)

@@ -80,9 +80,9 @@ type memory interface {
 	Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]Call, error)
 }
 
-// Book is the account of one tenant's pools. It is safe for concurrent use, and
+// Limiter is the account of one tenant's pools. It is safe for concurrent use, and
 // any number of books over the same bucket keep the limits together.
-type Book struct {
+type Limiter struct {
 	store  store
 	memory memory // nil if nothing knows
 	tenant string
@@ -91,15 +91,15 @@ type Book struct {
 	now    func() time.Time
 }
 
-// NewBook opens the account. now should follow Proofpoint's clock within the margin.
-func NewBook(s store, tenant string, c Config, now func() time.Time) *Book {
-	return &Book{store: s, tenant: tenant, limits: c.Limits(), margin: c.Margin, now: now}
+// NewLimiter opens the account. now should follow Proofpoint's clock within the margin.
+func NewLimiter(s store, tenant string, c Config, now func() time.Time) *Limiter {
+	return &Limiter{store: s, tenant: tenant, limits: c.Limits(), margin: c.Margin, now: now}
 }
 
 // RebuildFrom makes a pool whose key is missing start with the calls that m knows, not closed for a day.
-func (b *Book) RebuildFrom(m memory) *Book {
-	b.memory = m
-	return b
+func (l *Limiter) RebuildFrom(m memory) *Limiter {
+	l.memory = m
+	return l
 }
 
 // Key is where a pool's state is kept.
@@ -118,10 +118,10 @@ func Seeds(tenant string) []bus.Seed {
 // Reserve takes one unit for a call that is about to be made. An
 // [ExhaustedError] says that there is none; any other error means that nobody
 // knows, and the call must not be made.
-func (b *Book) Reserve(ctx context.Context, pool feed.Pool) error {
+func (l *Limiter) Reserve(ctx context.Context, pool feed.Pool) error {
 	var refused error
-	err := b.change(ctx, pool, func(s *State, now time.Time) bool {
-		ok, free := s.Reserve(now, b.limits[pool])
+	err := l.change(ctx, pool, func(s *State, now time.Time) bool {
+		ok, free := s.Reserve(now, l.limits[pool])
 		refused = nil
 		if !ok {
 			refused = &ExhaustedError{pool, free.Sub(now)}
@@ -132,8 +132,8 @@ func (b *Book) Reserve(ctx context.Context, pool feed.Pool) error {
 }
 
 // Count notes calls that are about to be made to endpoints without a limit.
-func (b *Book) Count(ctx context.Context, calls int) error {
-	return b.change(ctx, feed.PoolNone, func(s *State, now time.Time) bool {
+func (l *Limiter) Count(ctx context.Context, calls int) error {
+	return l.change(ctx, feed.PoolNone, func(s *State, now time.Time) bool {
 		s.Count(now, calls)
 		return true
 	})
@@ -141,63 +141,63 @@ func (b *Book) Count(ctx context.Context, calls int) error {
 
 // Refused notes that Proofpoint answered 429, and returns how many calls of
 // others that reveals.
-func (b *Book) Refused(ctx context.Context, pool feed.Pool, retryAfter time.Duration) (external int, err error) {
-	err = b.change(ctx, pool, func(s *State, now time.Time) bool {
-		external = s.Refused(now, b.limits[pool], retryAfter)
+func (l *Limiter) Refused(ctx context.Context, pool feed.Pool, retryAfter time.Duration) (external int, err error) {
+	err = l.change(ctx, pool, func(s *State, now time.Time) bool {
+		external = s.Refused(now, l.limits[pool], retryAfter)
 		return true
 	})
 	return external, err
 }
 
-// Forget closes a pool because nobody remembers some calls, of which the last was made at an instant, at the latest. It
+// BlockAfterLoss closes a pool because nobody remembers some calls, of which the last was made at an instant, at the latest. It
 // returns until when the pool is closed.
-func (b *Book) Forget(ctx context.Context, pool feed.Pool, last time.Time) (until time.Time, err error) {
-	err = b.change(ctx, pool, func(s *State, now time.Time) bool {
-		until = s.Forget(now, last)
+func (l *Limiter) BlockAfterLoss(ctx context.Context, pool feed.Pool, last time.Time) (until time.Time, err error) {
+	err = l.change(ctx, pool, func(s *State, now time.Time) bool {
+		until = s.BlockAfterLoss(now, last)
 		return true
 	})
 	return until, err
 }
 
-// Open lifts what closes the pool besides counted calls: a 429 or lost memory.
-func (b *Book) Open(ctx context.Context, pool feed.Pool) error {
-	return b.change(ctx, pool, func(s *State, now time.Time) bool {
-		s.Open(now)
+// Unblock lifts what closes the pool besides counted calls: a 429 or lost memory.
+func (l *Limiter) Unblock(ctx context.Context, pool feed.Pool) error {
+	return l.change(ctx, pool, func(s *State, now time.Time) bool {
+		s.Unblock(now)
 		return true
 	})
 }
 
 // Look describes a pool.
-func (b *Book) Look(ctx context.Context, pool feed.Pool) (Status, error) {
-	now := b.now()
-	state, err := b.peek(ctx, pool, now)
+func (l *Limiter) Look(ctx context.Context, pool feed.Pool) (Status, error) {
+	now := l.now()
+	state, err := l.peek(ctx, pool, now)
 	if err != nil {
 		return Status{}, err
 	}
-	st := state.Look(now, b.limits[pool])
+	st := state.Look(now, l.limits[pool])
 	st.Pool = string(pool)
 	return st, nil
 }
 
 // Forecast looks ahead.
-func (b *Book) Forecast(ctx context.Context, pool feed.Pool) (Forecast, error) {
-	now := b.now()
-	state, err := b.peek(ctx, pool, now)
+func (l *Limiter) Forecast(ctx context.Context, pool feed.Pool) (Forecast, error) {
+	now := l.now()
+	state, err := l.peek(ctx, pool, now)
 	if err != nil {
 		return Forecast{}, err
 	}
-	return state.Forecast(now, b.limits[pool]), nil
+	return state.Forecast(now, l.limits[pool]), nil
 }
 
 // Limits are the limits the book keeps.
-func (b *Book) Limits() map[feed.Pool]int { return maps.Clone(b.limits) }
+func (l *Limiter) Limits() map[feed.Pool]int { return maps.Clone(l.limits) }
 
 // change reads, lets alter decide, and writes if it wants to, until nobody
 // comes between.
-func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, time.Time) bool) error {
+func (l *Limiter) change(ctx context.Context, pool feed.Pool, alter func(*State, time.Time) bool) error {
 	return bus.RetryOnConflict(ctx, func() error {
-		now := b.now()
-		state, revision, err := b.read(ctx, pool, now)
+		now := l.now()
+		state, revision, err := l.read(ctx, pool, now)
 		if err != nil || !alter(state, now) {
 			return err
 		}
@@ -205,7 +205,7 @@ func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, ti
 		if err != nil {
 			return err
 		}
-		if _, err = b.store.Update(ctx, Key(b.tenant, pool), data, revision); err != nil {
+		if _, err = l.store.Update(ctx, Key(l.tenant, pool), data, revision); err != nil {
 			return fmt.Errorf("pool %s: %w", pool, err)
 		}
 		step.At("quota.written")
@@ -214,53 +214,53 @@ func (b *Book) change(ctx context.Context, pool feed.Pool, alter func(*State, ti
 }
 
 // peek reads without writing anything down: whoever only looks decides nothing.
-func (b *Book) peek(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
-	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
+func (l *Limiter) peek(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
+	entry, err := l.store.Get(ctx, Key(l.tenant, pool))
 	if errors.Is(err, bus.ErrNotFound) {
-		return b.lost(ctx, pool, now)
+		return l.lost(ctx, pool, now)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("pool %s: %w", pool, err)
 	}
-	return b.decode(ctx, pool, entry, now)
+	return l.decode(ctx, pool, entry, now)
 }
 
 // read reads for a change. A key that is missing is made first.
-func (b *Book) read(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
-	entry, err := b.store.Get(ctx, Key(b.tenant, pool))
+func (l *Limiter) read(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
+	entry, err := l.store.Get(ctx, Key(l.tenant, pool))
 	if errors.Is(err, bus.ErrNotFound) {
-		return b.keep(ctx, pool, now) // a conflict says that it exists: the replica that answered was behind
+		return l.keep(ctx, pool, now) // a conflict says that it exists: the replica that answered was behind
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
 	}
-	state, err := b.decode(ctx, pool, entry, now)
+	state, err := l.decode(ctx, pool, entry, now)
 	return state, entry.Revision, err
 }
 
 // decode reads a state; one that is not readable is as bad as lost.
-func (b *Book) decode(ctx context.Context, pool feed.Pool, entry bus.Entry, now time.Time) (*State, error) {
-	if state, err := Decode(entry.Value, b.margin); err == nil {
+func (l *Limiter) decode(ctx context.Context, pool feed.Pool, entry bus.Entry, now time.Time) (*State, error) {
+	if state, err := Decode(entry.Value, l.margin); err == nil {
 		return state, nil
 	}
-	return b.lost(ctx, pool, now)
+	return l.lost(ctx, pool, now)
 }
 
 // lost is what a pool becomes whose memory is gone.
-func (b *Book) lost(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
-	if b.memory == nil {
-		return Closed(now, b.margin), nil
+func (l *Limiter) lost(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
+	if l.memory == nil {
+		return Closed(now, l.margin), nil
 	}
-	calls, err := b.memory.Calls(ctx, b.tenant, pool, now.Add(-Period-b.margin))
+	calls, err := l.memory.Calls(ctx, l.tenant, pool, now.Add(-Period-l.margin))
 	if err != nil {
 		return nil, fmt.Errorf("pool %s: rebuild its memory: %w", pool, err)
 	}
-	return Rebuilt(now, b.limits[pool], b.margin, calls), nil
+	return Rebuilt(now, l.limits[pool], l.margin, calls), nil
 }
 
 // keep writes down what a lost key becomes, so that it is decided once and not at every look.
-func (b *Book) keep(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
-	state, err := b.lost(ctx, pool, now)
+func (l *Limiter) keep(ctx context.Context, pool feed.Pool, now time.Time) (*State, uint64, error) {
+	state, err := l.lost(ctx, pool, now)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -268,7 +268,7 @@ func (b *Book) keep(ctx context.Context, pool feed.Pool, now time.Time) (*State,
 	if err != nil {
 		return nil, 0, err
 	}
-	revision, err := b.store.Update(ctx, Key(b.tenant, pool), data, 0)
+	revision, err := l.store.Update(ctx, Key(l.tenant, pool), data, 0)
 	if err != nil {
 		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
 	}

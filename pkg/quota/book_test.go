@@ -20,13 +20,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func book(t *testing.T, b *bus.Bus, limit int) *quota.Book {
+func limiter(t *testing.T, b *bus.Bus, limit int) *quota.Limiter {
 	t.Helper()
 	bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return quota.NewBook(bucket, "main", quota.Config{SIEM: limit, SIEMPermitted: limit, Margin: 2 * time.Minute}, func() time.Time { return epoch })
+	return quota.NewLimiter(bucket, "main", quota.Config{SIEM: limit, SIEMPermitted: limit, Margin: 2 * time.Minute}, func() time.Time { return epoch })
 }
 
 func TestReplicasShareOneBudget(t *testing.T) {
@@ -36,7 +36,7 @@ func TestReplicasShareOneBudget(t *testing.T) {
 	var granted atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
-		replica := book(t, b, limit)
+		replica := limiter(t, b, limit)
 		wg.Go(func() {
 			for {
 				err := replica.Reserve(t.Context(), feed.PoolSIEM)
@@ -55,7 +55,7 @@ func TestReplicasShareOneBudget(t *testing.T) {
 	if granted.Load() != limit {
 		t.Errorf("%d calls granted, limit %d", granted.Load(), limit)
 	}
-	if st, err := book(t, b, limit).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != limit || st.Left() != 0 {
+	if st, err := limiter(t, b, limit).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != limit || st.Left() != 0 {
 		t.Errorf("%+v, %v", st, err)
 	}
 }
@@ -63,14 +63,14 @@ func TestReplicasShareOneBudget(t *testing.T) {
 func TestMissingKeyIsClosedUntilOpened(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t) // no seeds: as if the bucket had been lost
-	q := book(t, b, 10)
+	q := limiter(t, b, 10)
 	for range 2 {
 		var exhausted *quota.ExhaustedError
 		if err := q.Reserve(t.Context(), feed.PoolSIEM); !errors.As(err, &exhausted) || exhausted.Wait < 24*time.Hour {
 			t.Fatalf("reserve: %v", err)
 		}
 	}
-	if err := q.Open(t.Context(), feed.PoolSIEM); err != nil {
+	if err := q.Unblock(t.Context(), feed.PoolSIEM); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.Reserve(t.Context(), feed.PoolSIEM); err != nil {
@@ -97,22 +97,22 @@ func TestLostMemoryIsRebuilt(t *testing.T) {
 	b := bustest.Start(t) // no seeds: as if the bucket had been lost
 	known := calls{{epoch.Add(-25 * time.Hour), 500}, {epoch.Add(-3 * time.Hour), 30}, {epoch.Add(time.Hour), 40}}
 	const limit = 100
-	if st, err := book(t, b, limit).RebuildFrom(known).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != 75 || st.Rebuilt.IsZero() {
+	if st, err := limiter(t, b, limit).RebuildFrom(known).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != 75 || st.Rebuilt.IsZero() {
 		t.Errorf("a look before anybody calls: %+v, %v", st, err)
 	}
-	if err := book(t, b, limit).RebuildFrom(calls(nil)).Reserve(t.Context(), feed.PoolSIEM); err == nil || errors.Is(err, quota.ErrExhausted) {
+	if err := limiter(t, b, limit).RebuildFrom(calls(nil)).Reserve(t.Context(), feed.PoolSIEM); err == nil || errors.Is(err, quota.ErrExhausted) {
 		t.Errorf("a ledger that cannot be read: %v", err)
 	}
 	granted := 0
 	for range 2 {
-		for q := book(t, b, limit).RebuildFrom(known); q.Reserve(t.Context(), feed.PoolSIEM) == nil; {
+		for q := limiter(t, b, limit).RebuildFrom(known); q.Reserve(t.Context(), feed.PoolSIEM) == nil; {
 			granted++
 		}
 	}
 	if granted != 25 {
 		t.Errorf("%d calls granted, want 25: 70 are known, 5 may be", granted)
 	}
-	st, err := book(t, b, limit).Look(t.Context(), feed.PoolSIEM)
+	st, err := limiter(t, b, limit).Look(t.Context(), feed.PoolSIEM)
 	if err != nil || st.Used != limit || !st.Rebuilt.Equal(epoch) {
 		t.Errorf("%+v, %v", st, err)
 	}
@@ -122,7 +122,7 @@ func TestLostMemoryIsRebuilt(t *testing.T) {
 func TestALookWritesNothing(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	q := book(t, b, 10)
+	q := limiter(t, b, 10)
 	if _, err := q.Look(t.Context(), feed.PoolSIEM); err != nil {
 		t.Error(err)
 	}
@@ -165,7 +165,7 @@ func TestAWritingThatFailsIsNoUnit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := quota.NewBook(away{bucket, after}, "main", quota.Config{SIEM: 10, Margin: time.Minute}, func() time.Time { return epoch })
+		q := quota.NewLimiter(away{bucket, after}, "main", quota.Config{SIEM: 10, Margin: time.Minute}, func() time.Time { return epoch })
 		if err := q.Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, errAway) {
 			t.Errorf("reserve: %v", err)
 		}
@@ -173,7 +173,7 @@ func TestAWritingThatFailsIsNoUnit(t *testing.T) {
 			t.Errorf("count: %v", err)
 		}
 		want := map[bool]int{false: 0, true: 1}[after]
-		if st, err := book(t, b, 10).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != want {
+		if st, err := limiter(t, b, 10).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != want {
 			t.Errorf("applied %t: %+v, %v", after, st, err)
 		}
 	}
@@ -182,7 +182,7 @@ func TestAWritingThatFailsIsNoUnit(t *testing.T) {
 func TestUnreadableStateIsClosed(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, bus.Seed{Bucket: bus.BucketQuota, Key: quota.Key("main", feed.PoolSIEM), Value: []byte("\xff\xff")})
-	if err := book(t, b, 10).Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
+	if err := limiter(t, b, 10).Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
 		t.Errorf("reserve: %v", err)
 	}
 }
@@ -197,7 +197,7 @@ func TestTimeGoesOnWhileNobodyGetsAUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := epoch
-	q := quota.NewBook(bucket, "main", quota.Config{SIEM: 1, Margin: 2 * time.Minute}, func() time.Time { return now })
+	q := quota.NewLimiter(bucket, "main", quota.Config{SIEM: 1, Margin: 2 * time.Minute}, func() time.Time { return now })
 	if err := q.Reserve(t.Context(), feed.PoolSIEM); err != nil {
 		t.Fatal(err)
 	}
@@ -241,11 +241,11 @@ func TestEveryLimitIsChecked(t *testing.T) {
 func TestForgottenCallsCloseThePool(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)
-	until, err := book(t, b, 10).Forget(t.Context(), feed.PoolSIEM, epoch)
+	until, err := limiter(t, b, 10).BlockAfterLoss(t.Context(), feed.PoolSIEM, epoch)
 	if want := epoch.Add(24*time.Hour + 2*time.Minute); err != nil || !until.Equal(want) {
 		t.Errorf("closed until %s, %v, want %s", until, err, want)
 	}
-	if err := book(t, b, 10).Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
+	if err := limiter(t, b, 10).Reserve(t.Context(), feed.PoolSIEM); !errors.Is(err, quota.ErrExhausted) {
 		t.Errorf("reserve: %v", err)
 	}
 }
@@ -258,14 +258,14 @@ func TestWhoeverLosesTheRaceDecidesAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := book(t, b, 1).Reserve(t.Context(), feed.PoolSIEM); err != nil {
+	if err := limiter(t, b, 1).Reserve(t.Context(), feed.PoolSIEM); err != nil {
 		t.Fatal(err)
 	}
 	bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
 	if err != nil {
 		t.Fatal(err)
 	}
-	later := quota.NewBook(bucket, "main", quota.Config{SIEM: 1, Margin: time.Minute}, func() time.Time { return epoch.Add(9 * time.Minute) })
+	later := quota.NewLimiter(bucket, "main", quota.Config{SIEM: 1, Margin: time.Minute}, func() time.Time { return epoch.Add(9 * time.Minute) })
 	meanwhile := faults.At(bustest.Write(bus.BucketQuota), func() {
 		if err := other.Put(t.Context(), quota.Key("main", feed.PoolSIEM), nil); err != nil { // as if it had never been used
 			t.Error(err)
@@ -283,7 +283,7 @@ func TestWhoeverLosesTheRaceDecidesAgain(t *testing.T) {
 func TestTwoFindTheMemoryLost(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)
-	first := book(t, bustest.Connect(t, faults.Server), 10).RebuildFrom(calls{{epoch, 4}})
+	first := limiter(t, bustest.Connect(t, faults.Server), 10).RebuildFrom(calls{{epoch, 4}})
 	var once sync.Once
 	faults.At(bustest.Write(bus.BucketQuota), func() {
 		once.Do(func() {
@@ -292,10 +292,10 @@ func TestTwoFindTheMemoryLost(t *testing.T) {
 			}
 		})
 	})
-	if err := book(t, b, 10).RebuildFrom(calls{{epoch, 9}}).Reserve(t.Context(), feed.PoolSIEM); err != nil {
+	if err := limiter(t, b, 10).RebuildFrom(calls{{epoch, 9}}).Reserve(t.Context(), feed.PoolSIEM); err != nil {
 		t.Errorf("the second: %v", err)
 	}
-	if st, err := book(t, b, 10).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != 4+1+2 {
+	if st, err := limiter(t, b, 10).Look(t.Context(), feed.PoolSIEM); err != nil || st.Used != 4+1+2 {
 		t.Errorf("%+v, %v; want the four of the first, one for what nobody noted, and one of each", st, err)
 	}
 }
@@ -305,7 +305,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
 	faults.Fail(bustest.Read(bus.BucketQuota), bustest.Fault{Times: 3})
-	q := book(t, b, 10)
+	q := limiter(t, b, 10)
 	_, look := q.Look(t.Context(), feed.PoolSIEM)
 	_, forecast := q.Forecast(t.Context(), feed.PoolSIEM)
 	if reserve := q.Reserve(t.Context(), feed.PoolSIEM); look == nil || forecast == nil || reserve == nil || errors.Is(reserve, quota.ErrExhausted) {
@@ -317,7 +317,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 func TestAForecastSaysWhatBlocks(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)
-	q := book(t, b, 10)
+	q := limiter(t, b, 10)
 	if _, err := q.Refused(t.Context(), feed.PoolSIEM, time.Hour); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 // pool in any rolling 24 hours, counted over all replicas and all restarts.
 //
 // The memory of one pool is one key in the bucket QUOTA. Its value is a ring of
-// one-minute buckets ([State]). A call is made only after [Book.Reserve] has
+// one-minute buckets ([State]). A call is made only after [Limiter.Reserve] has
 // written it down: read the key, check the sum, compare-and-set. Whoever loses
 // the race reads again. What follows from that:
 //

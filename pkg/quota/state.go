@@ -235,9 +235,9 @@ func (s *State) block(until time.Time, reason string) {
 	s.pb.BlockedUntil, s.pb.BlockedReason = timestamppb.New(until), reason
 }
 
-// Forget closes the pool for as long as calls count that nobody remembers, of which the last was made at an instant. It
+// BlockAfterLoss closes the pool for as long as calls count that nobody remembers, of which the last was made at an instant. It
 // returns until when the pool is closed, by that or by something else.
-func (s *State) Forget(now, last time.Time) time.Time {
+func (s *State) BlockAfterLoss(now, last time.Time) time.Time {
 	held, _ := s.advance(now)
 	until := last.Add(Period + s.margin)
 	if have := s.pb.GetBlockedUntil(); have != nil && have.AsTime().After(until) {
@@ -249,8 +249,8 @@ func (s *State) Forget(now, last time.Time) time.Time {
 	return until
 }
 
-// Open lifts whatever closes the pool besides the calls that were counted.
-func (s *State) Open(now time.Time) {
+// Unblock lifts whatever closes the pool besides the calls that were counted.
+func (s *State) Unblock(now time.Time) {
 	s.advance(now)
 	s.pb.BlockedUntil, s.pb.BlockedReason = nil, ""
 }

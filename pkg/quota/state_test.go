@@ -125,7 +125,7 @@ func TestLostMemoryStartsClosed(t *testing.T) {
 	if ok, free := s.Reserve(epoch, 1800); ok || free.Sub(epoch) < 24*time.Hour {
 		t.Fatalf("allowed %t, free in %s", ok, free.Sub(epoch))
 	}
-	s.Open(epoch)
+	s.Unblock(epoch)
 	if ok, _ := s.Reserve(epoch, 1800); !ok {
 		t.Error("still closed after an operator opened it")
 	}
@@ -149,7 +149,7 @@ func TestForget(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	last := epoch.Add(-time.Hour)
-	until := s.Forget(epoch, last)
+	until := s.BlockAfterLoss(epoch, last)
 	if want := last.Add(24*time.Hour + 2*time.Minute); !until.Equal(want) {
 		t.Errorf("closed until %s, want %s", until, want)
 	}
@@ -157,19 +157,19 @@ func TestForget(t *testing.T) {
 	if ok, free := s.Reserve(until.Add(-time.Second), 10); ok || !free.Equal(until) {
 		t.Errorf("a call before %s: %v, free at %s", until, ok, free)
 	}
-	if again := s.Forget(epoch, last.Add(-time.Hour)); !again.Equal(until) {
+	if again := s.BlockAfterLoss(epoch, last.Add(-time.Hour)); !again.Equal(until) {
 		t.Errorf("an older memory opens the pool at %s", again)
 	}
 	if ok, _ := s.Reserve(until, 10); !ok {
 		t.Error("closed for too long")
 	}
 	s = fresh(t)
-	until = s.Forget(epoch, last)
-	if more := s.Forget(epoch, last.Add(time.Minute)); !more.Equal(until.Add(time.Minute)) {
+	until = s.BlockAfterLoss(epoch, last)
+	if more := s.BlockAfterLoss(epoch, last.Add(time.Minute)); !more.Equal(until.Add(time.Minute)) {
 		t.Errorf("a younger memory opens the pool at %s, not a minute after %s", more, until)
 	}
 	s = fresh(t)
-	s.Forget(epoch, epoch.Add(-25*time.Hour))
+	s.BlockAfterLoss(epoch, epoch.Add(-25*time.Hour))
 	if ok, _ := s.Reserve(epoch, 10); !ok {
 		t.Error("closed for calls that do not count")
 	}

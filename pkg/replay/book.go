@@ -35,26 +35,26 @@ type store interface {
 	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
 }
 
-// Book is the orders of one tenant.
-type Book struct {
+// Store is the orders of one tenant.
+type Store struct {
 	store  store
 	tenant string
 }
 
-// Open opens the book over the bucket REPLAY.
-func Open(s store, tenant string) *Book { return &Book{s, tenant} }
+// NewStore opens the book over the bucket REPLAY.
+func NewStore(s store, tenant string) *Store { return &Store{s, tenant} }
 
 // NewID is a name for an order: its time, so that orders sort by age, and some chance.
 func NewID(now time.Time) string {
 	return now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:5])
 }
 
-func (b *Book) key(id string) string { return b.tenant + "." + id }
+func (s *Store) key(id string) string { return s.tenant + "." + id }
 
 // Give writes an order for the first time. Its consumer must exist. It may be repeated when it is not known whether
 // the order was written; an order that goes on already is given back as it is.
-func (b *Book) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.Replay, error) {
-	all, err := b.List(ctx)
+func (s *Store) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.Replay, error) {
+	all, err := s.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +66,9 @@ func (b *Book) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.R
 	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", o.GetId(), err)
 	}
-	_, err = b.store.Create(ctx, b.key(o.GetId()), data)
+	_, err = s.store.Create(ctx, s.key(o.GetId()), data)
 	if errors.Is(err, bus.ErrConflict) { // ids differ by chance, so it is this one
-		return b.Get(ctx, o.GetId())
+		return s.Get(ctx, o.GetId())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", o.GetId(), err)
@@ -90,8 +90,8 @@ func decode(e bus.Entry) (entry, error) {
 	return entry{r, e.Revision}, nil
 }
 
-func (b *Book) read(ctx context.Context, id string) (entry, error) {
-	e, err := b.store.Get(ctx, b.key(id))
+func (s *Store) read(ctx context.Context, id string) (entry, error) {
+	e, err := s.store.Get(ctx, s.key(id))
 	if err != nil {
 		return entry{}, fmt.Errorf("replay %s: %w", id, err)
 	}
@@ -103,14 +103,14 @@ func (b *Book) read(ctx context.Context, id string) (entry, error) {
 }
 
 // Get reads one order. [bus.ErrNotFound]: there is none.
-func (b *Book) Get(ctx context.Context, id string) (*taplinev1.Replay, error) {
-	e, err := b.read(ctx, id)
+func (s *Store) Get(ctx context.Context, id string) (*taplinev1.Replay, error) {
+	e, err := s.read(ctx, id)
 	return e.replay, err
 }
 
 // List reads all orders, the oldest first.
-func (b *Book) List(ctx context.Context) ([]*taplinev1.Replay, error) {
-	pairs, err := b.store.Select(ctx, b.key("*"))
+func (s *Store) List(ctx context.Context) ([]*taplinev1.Replay, error) {
+	pairs, err := s.store.Select(ctx, s.key("*"))
 	if err != nil {
 		return nil, fmt.Errorf("replays: %w", err)
 	}
@@ -128,17 +128,17 @@ func (b *Book) List(ctx context.Context) ([]*taplinev1.Replay, error) {
 
 // Change applies a change to what is stored, reading it again whenever somebody else
 // was faster. An error of the change leaves everything as it is.
-func (b *Book) Change(ctx context.Context, id string, change func(*taplinev1.Replay) error) (*taplinev1.Replay, error) {
-	e, err := b.change(ctx, id, nil, change)
+func (s *Store) Change(ctx context.Context, id string, change func(*taplinev1.Replay) error) (*taplinev1.Replay, error) {
+	e, err := s.change(ctx, id, nil, change)
 	return e.replay, err
 }
 
 // change tries first with what the caller knows.
-func (b *Book) change(ctx context.Context, id string, known *entry, change func(*taplinev1.Replay) error) (e entry, err error) {
+func (s *Store) change(ctx context.Context, id string, known *entry, change func(*taplinev1.Replay) error) (e entry, err error) {
 	err = bus.RetryOnConflict(ctx, func() (err error) {
 		if known != nil {
 			e, known = entry{proto.CloneOf(known.replay), known.revision}, nil
-		} else if e, err = b.read(ctx, id); err != nil {
+		} else if e, err = s.read(ctx, id); err != nil {
 			return err
 		}
 		before := proto.CloneOf(e.replay)
@@ -151,7 +151,7 @@ func (b *Book) change(ctx context.Context, id string, known *entry, change func(
 		}
 		data, err := proto.Marshal(e.replay)
 		if err == nil {
-			e.revision, err = b.store.Update(ctx, b.key(id), data, e.revision)
+			e.revision, err = s.store.Update(ctx, s.key(id), data, e.revision)
 		}
 		if err != nil {
 			e = entry{}

@@ -17,14 +17,14 @@
 //	   └──── release ────┘  ├──▶ done
 //	                        └──▶ refused
 //
-// All changes are compare-and-set ([Book.Change]) of pure functions (order.go). One
+// All changes are compare-and-set ([Store.Change]) of pure functions (order.go). One
 // process owns a running order for [lease], and renews that while it works. When it dies, another takes
 // over; the owner before, should it wake up, finds that its note is refused and acknowledges nothing.
 //
 // Guarantees: every message of the part is settled at least once: its rows are confirmed by the sink, or
 // left out for a reason that is counted. Order of effects: output durable, ledger, progress in the
-// key ([Run.Note]), ack. A message that comes again after its progress is noted is known
-// ([Run.Settled]) and only acknowledged, so it is counted once and sent once; what was sent and not noted when a process
+// key ([Run.Count]), ack. A message that comes again after its progress is noted is known
+// ([Run.Counted]) and only acknowledged, so it is counted once and sent once; what was sent and not noted when a process
 // died is sent again, with the same ids.
 //
 // A consumer has no end. An order is done when its consumer has delivered everything up to the

@@ -126,15 +126,15 @@ func begin(r *taplinev1.Replay, owner string, now time.Time) error {
 	return nil
 }
 
-// note counts messages that the owner has settled, each once. The owner may also note what it
+// count counts messages that the owner has settled, each once. The owner may also note what it
 // finished after the order was paused or cancelled.
-func note(r *taplinev1.Replay, owner string, tallies []Tally) error {
+func count(r *taplinev1.Replay, owner string, tallies []Tally) error {
 	if r.GetOwner() != owner {
 		return ErrNotMine
 	}
 	p := r.GetProgress()
 	for _, t := range tallies {
-		if settled(r, t.Sequence) {
+		if counted(r, t.Sequence) {
 			continue
 		}
 		p.Beyond = append(p.Beyond, t.Sequence)
@@ -147,8 +147,8 @@ func note(r *taplinev1.Replay, owner string, tallies []Tally) error {
 	return nil
 }
 
-// settled reports whether a message is counted already.
-func settled(r *taplinev1.Replay, sequence uint64) bool {
+// counted reports whether a message is counted already.
+func counted(r *taplinev1.Replay, sequence uint64) bool {
 	p := r.GetProgress()
 	return sequence <= p.GetFloor() || slices.Contains(p.GetBeyond(), sequence)
 }
@@ -199,8 +199,8 @@ func refuse(r *taplinev1.Replay, owner, reason string, now time.Time) error {
 	return nil
 }
 
-// hold pauses an order that cannot go on without somebody's help.
-func hold(r *taplinev1.Replay, owner, reason string, now time.Time) error {
+// suspend pauses an order that cannot go on without somebody's help.
+func suspend(r *taplinev1.Replay, owner, reason string, now time.Time) error {
 	if r.GetOwner() != owner {
 		return ErrNotMine
 	}

@@ -75,7 +75,7 @@ func (w *world) work(t *rapid.T) {
 	if w.acked[sequence] || w.held[sequence] != "" || w.stored.GetProgress() == nil {
 		return
 	}
-	if settled(w.stored, sequence) { // it comes again
+	if counted(w.stored, sequence) { // it comes again
 		if !w.noted[sequence] {
 			t.Fatalf("message %d counts as settled and was never noted", sequence)
 		}
@@ -91,7 +91,7 @@ func (w *world) work(t *rapid.T) {
 		return
 	}
 	err := w.change(func(r *taplinev1.Replay) error {
-		return note(r, p, []Tally{{Sequence: sequence, Rows: 7}, {Sequence: sequence, Rows: 7}})
+		return count(r, p, []Tally{{Sequence: sequence, Rows: 7}, {Sequence: sequence, Rows: 7}})
 	})
 	if err != nil {
 		if !errors.Is(err, ErrNotMine) || w.stored.GetOwner() == p {
@@ -180,7 +180,7 @@ func TestAnOrderNeverLosesOrDoublesACount(t *testing.T) {
 			},
 			"hold": func(t *rapid.T) {
 				p := w.process(t)
-				_ = w.change(func(r *taplinev1.Replay) error { return hold(r, p, "because", w.now) })
+				_ = w.change(func(r *taplinev1.Replay) error { return suspend(r, p, "because", w.now) })
 			},
 			"cancel": func(t *rapid.T) {
 				if rapid.IntRange(0, 20).Draw(t, "really") == 0 {
@@ -208,7 +208,7 @@ func TestAnOrderEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		for s := uint64(1); s <= w.first.GetLastSequence(); s++ {
-			if err := w.change(func(r *taplinev1.Replay) error { return note(r, "last", []Tally{{Sequence: s, Rows: 7}}) }); err != nil {
+			if err := w.change(func(r *taplinev1.Replay) error { return count(r, "last", []Tally{{Sequence: s, Rows: 7}}) }); err != nil {
 				t.Fatal(err)
 			}
 			w.acked[s] = true
@@ -233,7 +233,7 @@ func TestWhatIsRefused(t *testing.T) {
 			"cancel": func(r *taplinev1.Replay) error { return Cancel(r, now) },
 			"finish": func(r *taplinev1.Replay) error { return finish(r, "", now) },
 			"refuse": func(r *taplinev1.Replay) error { return refuse(r, "", "because", now) },
-			"hold":   func(r *taplinev1.Replay) error { return hold(r, "", "because", now) },
+			"hold":   func(r *taplinev1.Replay) error { return suspend(r, "", "because", now) },
 		} {
 			r := &taplinev1.Replay{Order: &taplinev1.ReplayOrder{Id: "x"}, State: state}
 			if err := change(r); !errors.Is(err, ErrOver) || r.GetState() != state {
@@ -248,7 +248,7 @@ func TestWhatIsRefused(t *testing.T) {
 	if err := refuse(r, "b", "because", now); !errors.Is(err, ErrNotMine) {
 		t.Errorf("a stranger refuses: %v", err)
 	}
-	if err := errors.Join(note(r, "a", []Tally{{Sequence: 5}}), finish(r, "a", now)); err != nil {
+	if err := errors.Join(count(r, "a", []Tally{{Sequence: 5}}), finish(r, "a", now)); err != nil {
 		t.Fatal(err)
 	}
 	if r.GetReason() != "2 of 3 messages were gone from the stream before they were reached" {

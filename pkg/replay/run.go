@@ -18,10 +18,10 @@ type Run struct {
 	filter *Filter
 	limit  *rate.Limiter
 
-	mu      sync.Mutex
-	known   entry     // what was read or written last
-	rest    time.Time // until when the rate allows no more
-	trouble string
+	mu        sync.Mutex
+	known     entry     // what was read or written last
+	idleUntil time.Time // until when the rate allows no more
+	trouble   string
 }
 
 func (r *Runner) newRun(e entry) *Run {
@@ -54,25 +54,25 @@ func (r *Run) Begin(ctx context.Context) error {
 func (r *Run) change(ctx context.Context, how func(*taplinev1.Replay) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, err := r.runner.book.change(ctx, r.order.GetId(), &r.known, how)
+	e, err := r.runner.store.change(ctx, r.order.GetId(), &r.known, how)
 	if e.replay != nil {
 		r.known = e
 	}
 	return err
 }
 
-// Settled reports whether a message was settled and counted before, so that it needs only to be
+// Counted reports whether a message was settled and counted before, so that it needs only to be
 // acknowledged.
-func (r *Run) Settled(sequence uint64) bool {
+func (r *Run) Counted(sequence uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return settled(r.known.replay, sequence)
+	return counted(r.known.replay, sequence)
 }
 
-// Note makes durable that messages are settled. After an error they must not be acknowledged:
+// Count makes durable that messages are settled. After an error they must not be acknowledged:
 // they come again, here or at another process.
-func (r *Run) Note(ctx context.Context, tallies ...Tally) error {
-	if err := r.change(ctx, func(p *taplinev1.Replay) error { return note(p, r.runner.owner, tallies) }); err != nil {
+func (r *Run) Count(ctx context.Context, tallies ...Tally) error {
+	if err := r.change(ctx, func(p *taplinev1.Replay) error { return count(p, r.runner.owner, tallies) }); err != nil {
 		return err
 	}
 	rows := uint64(0)
@@ -90,16 +90,16 @@ func (r *Run) Spend(rows int) {
 	now := time.Now()
 	for rows > 0 {
 		n := min(rows, r.limit.Burst())
-		r.rest = now.Add(r.limit.ReserveN(now, n).DelayFrom(now))
+		r.idleUntil = now.Add(r.limit.ReserveN(now, n).DelayFrom(now))
 		rows -= n
 	}
 }
 
-// Rest is how long the rate allows no more rows.
-func (r *Run) Rest() time.Duration {
+// Delay is how long the rate allows no more rows.
+func (r *Run) Delay() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return max(time.Until(r.rest), 0)
+	return max(time.Until(r.idleUntil), 0)
 }
 
 // Trouble says what keeps the order from going on at the moment; nothing if nothing does.
@@ -115,7 +115,7 @@ func (r *Run) renew(ctx context.Context, floor uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	e, err := r.runner.book.change(ctx, r.order.GetId(), nil, func(p *taplinev1.Replay) error {
+	e, err := r.runner.store.change(ctx, r.order.GetId(), nil, func(p *taplinev1.Replay) error {
 		if p.GetOwner() != r.runner.owner {
 			return ErrNotMine
 		}

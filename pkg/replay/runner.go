@@ -65,7 +65,7 @@ type Deps struct {
 // Runner looks for orders and works on them.
 type Runner struct {
 	deps    Deps
-	book    *Book
+	store   *Store
 	owner   string
 	metrics *metrics
 
@@ -80,7 +80,7 @@ func NewRunner(d Deps) *Runner {
 		host = "unknown"
 	}
 	return &Runner{
-		deps: d, book: Open(d.Bucket, d.Tenant), owner: host + "-" + strings.ToLower(rand.Text()[:8]),
+		deps: d, store: NewStore(d.Bucket, d.Tenant), owner: host + "-" + strings.ToLower(rand.Text()[:8]),
 		metrics: newMetrics(d.Metrics), inUse: make(map[string]bool),
 	}
 }
@@ -92,7 +92,7 @@ func (r *Runner) Run(ctx context.Context) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		all, err := r.book.List(ctx)
+		all, err := r.store.List(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.deps.Log.Debug("cannot look for replays", slog.Any("error", err))
 		}
@@ -117,7 +117,7 @@ func (r *Runner) take(ctx context.Context, found *taplinev1.Replay) (entry, bool
 	if found.GetOrder().GetReprocess() != r.deps.Reprocess || r.inUse[id] || len(r.inUse) >= atOnce || !free(found, r.owner, time.Now()) {
 		return entry{}, false
 	}
-	e, err := r.book.change(ctx, id, nil, func(p *taplinev1.Replay) error { return claim(p, r.owner, time.Now()) })
+	e, err := r.store.change(ctx, id, nil, func(p *taplinev1.Replay) error { return claim(p, r.owner, time.Now()) })
 	if err != nil {
 		return entry{}, false
 	}
@@ -194,14 +194,14 @@ func (r *Runner) close(ctx context.Context, run *Run, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	now := time.Now()
-	last, err := r.book.Change(ctx, run.order.GetId(), func(p *taplinev1.Replay) error {
+	last, err := r.store.Change(ctx, run.order.GetId(), func(p *taplinev1.Replay) error {
 		switch {
 		case errors.Is(cause, errComplete):
 			return finish(p, r.owner, now)
 		case errors.Is(cause, config.ErrInvalid):
 			return refuse(p, r.owner, cause.Error(), now)
 		case errors.Is(cause, bus.ErrNotSetUp) && !Over(p):
-			return hold(p, r.owner, "its consumer is gone: tapctl replay resume makes it again", now)
+			return suspend(p, r.owner, "its consumer is gone: tapctl replay resume makes it again", now)
 		}
 		if !Over(p) && troubled(cause) {
 			p.Reason = cause.Error()

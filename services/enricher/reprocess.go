@@ -83,10 +83,10 @@ func (e *Enricher) again(take, work context.Context, r *replay.Run, d *bus.Deliv
 	case r.Beyond(d.Sequence()):
 		backoff.Sleep(take, behindEnd)
 		return nil
-	case r.Settled(d.Sequence()):
+	case r.Counted(d.Sequence()):
 		return nil
 	}
-	for wait := r.Rest(); wait > 0; wait = r.Rest() {
+	for wait := r.Delay(); wait > 0; wait = r.Delay() {
 		if !backoff.Sleep(take, wait) {
 			return bus.RetryAfter(errStopped, time.Millisecond)
 		}
@@ -96,15 +96,15 @@ func (e *Enricher) again(take, work context.Context, r *replay.Run, d *bus.Deliv
 	tally := replay.Tally{Sequence: d.Sequence()}
 	if err := e.decode(d, &ws.raw); err != nil {
 		tally.Dead = 1
-		return r.Note(work, tally)
+		return r.Count(work, tally)
 	}
 	if !wanted(r.Filter(), &ws.raw) {
-		return r.Note(work, tally)
+		return r.Count(work, tally)
 	}
 	made, err := e.rows(work, d, ws, order{r.Order().GetId(), r.Filter()})
 	if bus.IsPermanent(err) {
 		tally.Dead = 1
-		return r.Note(work, tally)
+		return r.Count(work, tally)
 	}
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (e *Enricher) again(take, work context.Context, r *replay.Run, d *bus.Deliv
 	}
 	tally.Bytes = uint64(len(d.Data()))
 	r.Spend(int(tally.Rows))
-	return r.Note(work, tally)
+	return r.Count(work, tally)
 }
 
 // wanted leaves of a batch what an order wants, and reports whether anything is left.

@@ -30,7 +30,7 @@ func reprocess(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := replay.Open(bucket, "main")
+	report := replay.NewStore(bucket, "main")
 	if _, err := report.Give(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ type Fetcher struct {
 	hints  seen.Hints
 	state  *bus.Bucket
 	shapes *shapes
-	quota  *quota.Book
+	quota  *quota.Limiter
 	known  *known.Memory
 	ledger *ledger.Ledger
 	alarms *alarm.Board
@@ -178,7 +178,7 @@ func (f *Fetcher) open(ctx context.Context) error {
 	}
 	f.seen = bucket(bus.BucketSeen)
 	f.ledger = ledger.New(bucket(bus.BucketLedger))
-	f.quota = quota.NewBook(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, func() time.Time { return f.clock.Earliest(f.now()) }).RebuildFrom(f.ledger)
+	f.quota = quota.NewLimiter(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, func() time.Time { return f.clock.Earliest(f.now()) }).RebuildFrom(f.ledger)
 	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
 	f.state = bucket(bus.BucketState)
 	f.shapes = newShapes(f.state, f.cfg.Tenant.Name)

@@ -140,7 +140,7 @@ func (s *Scheduler) replaysNeed(ctx context.Context, stream string) (uint64, err
 	if err != nil {
 		return 0, fmt.Errorf("make room: %w", err)
 	}
-	replays, err := replay.Open(orders, s.cfg.Tenant.Name).List(ctx)
+	replays, err := replay.NewStore(orders, s.cfg.Tenant.Name).List(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("make room: %w", err)
 	}

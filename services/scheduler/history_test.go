@@ -222,7 +222,7 @@ func TestWhatIsNeededStays(t *testing.T) {
 			orders, err := s.b.Bucket(s.t.Context(), bus.BucketReplay)
 			s.must(err)
 			last := s.usage(bus.StreamEvents).Last
-			_, err = replay.Open(orders, "main").Give(s.t.Context(), &taplinev1.ReplayOrder{
+			_, err = replay.NewStore(orders, "main").Give(s.t.Context(), &taplinev1.ReplayOrder{
 				Id: replay.NewID(time.Now()), Tenant: "main", FirstSequence: 1, LastSequence: last, Messages: last, OrderedAt: timestamppb.Now(),
 			})
 			s.must(err)

@@ -54,7 +54,7 @@ type Scheduler struct {
 	// The rest belongs to the goroutine of Run.
 	state   *bus.Bucket
 	ledger  *ledger.Ledger
-	quota   *quota.Book
+	quota   *quota.Limiter
 	alarms  *alarm.Board
 	audit   audit
 	plans   []*planning
@@ -143,7 +143,7 @@ func (s *Scheduler) open(ctx context.Context) error {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 	s.state, s.ledger = state, ledger.New(records)
-	s.quota = quota.NewBook(units, s.cfg.Tenant.Name, s.cfg.Quota, s.now).RebuildFrom(s.ledger)
+	s.quota = quota.NewLimiter(units, s.cfg.Tenant.Name, s.cfg.Quota, s.now).RebuildFrom(s.ledger)
 	s.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
 	return nil
 }

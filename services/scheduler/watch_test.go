@@ -97,7 +97,7 @@ func TestWhatIsWatched(t *testing.T) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			q := quota.NewBook(units, w.tenant, quota.Config{SIEM: 1800, SIEMPermitted: 1, CampaignIDs: 1, VAP: 1, TopClickers: 1, ForensicsThreat: 1, ForensicsCampaign: 1, Margin: 2 * time.Minute}, still)
+			q := quota.NewLimiter(units, w.tenant, quota.Config{SIEM: 1800, SIEMPermitted: 1, CampaignIDs: 1, VAP: 1, TopClickers: 1, ForensicsThreat: 1, ForensicsCampaign: 1, Margin: 2 * time.Minute}, still)
 			if _, err := q.Refused(w.t.Context(), feed.PoolSIEM, time.Hour); err != nil {
 				w.t.Fatal(err)
 			}

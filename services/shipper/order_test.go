@@ -35,7 +35,7 @@ func order(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Replay
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := replay.Open(bucket, "main")
+	report := replay.NewStore(bucket, "main")
 	if _, err := report.Give(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

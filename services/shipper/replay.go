@@ -120,7 +120,7 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 		w.quiet = time.Now().Add(behindEnd)
 		return nil, d.Ack()
 	}
-	if w.run.Settled(d.Sequence()) {
+	if w.run.Counted(d.Sequence()) {
 		return nil, d.Ack()
 	}
 	p := newParcel(d)
@@ -210,7 +210,7 @@ func appendMarked(dst, row, mark []byte) []byte {
 }
 
 // rest is how long nothing may be pulled, for the order's rate or because its end is reached.
-func (w *resending) rest() time.Duration { return max(w.run.Rest(), time.Until(w.quiet)) }
+func (w *resending) rest() time.Duration { return max(w.run.Delay(), time.Until(w.quiet)) }
 
 func (w *resending) failed(_ context.Context, err error) {
 	w.run.Trouble("the sink does not take rows: " + err.Error())
@@ -279,7 +279,7 @@ func (w *resending) finish(ctx context.Context, settled []skip) {
 	for i := range settled {
 		tallies[i] = settled[i].tally
 	}
-	if err := w.run.Note(ctx, tallies...); err != nil {
+	if err := w.run.Count(ctx, tallies...); err != nil {
 		w.log.Warn("cannot note how far a replay is; some of it comes again", slog.Any("error", err))
 		return
 	}

@@ -205,7 +205,7 @@ func (t *tool) checkBus(ctx context.Context) (finding, bool) {
 				return err
 			}
 		}
-		return quota.NewBook(bucket, c.Tenant.Name, c.Quota, time.Now).Reserve(ctx, feed.PoolNone)
+		return quota.NewLimiter(bucket, c.Tenant.Name, c.Quota, time.Now).Reserve(ctx, feed.PoolNone)
 	})
 	return found("NATS", "streams, consumers and buckets are there", err), true
 }

@@ -20,7 +20,7 @@ func (t *tool) quota() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "quota", Short: "Show the calls of the last 24 hours, pool by pool", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.withBook(cmd, func(ctx context.Context, report *quota.Book) error { return t.pools(ctx, report) })
+			return t.withBook(cmd, func(ctx context.Context, report *quota.Limiter) error { return t.pools(ctx, report) })
 		},
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -30,8 +30,8 @@ func (t *tool) quota() *cobra.Command {
 			if !slices.Contains(feed.Pools(), pool) {
 				return config.Invalid("POOL", args[0], "want one of the pools that tapctl quota shows")
 			}
-			return t.withBook(cmd, func(ctx context.Context, report *quota.Book) error {
-				if err := report.Open(ctx, pool); err != nil {
+			return t.withBook(cmd, func(ctx context.Context, report *quota.Limiter) error {
+				if err := report.Unblock(ctx, pool); err != nil {
 					return err
 				}
 				t.say("pool %s is open\n", pool)
@@ -43,17 +43,17 @@ func (t *tool) quota() *cobra.Command {
 	return cmd
 }
 
-func (t *tool) withBook(cmd *cobra.Command, work func(ctx context.Context, report *quota.Book) error) error {
+func (t *tool) withBook(cmd *cobra.Command, work func(ctx context.Context, report *quota.Limiter) error) error {
 	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
 		bucket, err := b.Bucket(ctx, bus.BucketQuota)
 		if err != nil {
 			return err
 		}
-		return work(ctx, quota.NewBook(bucket, c.Tenant.Name, c.Quota, time.Now))
+		return work(ctx, quota.NewLimiter(bucket, c.Tenant.Name, c.Quota, time.Now))
 	})
 }
 
-func (t *tool) pools(ctx context.Context, report *quota.Book) error {
+func (t *tool) pools(ctx context.Context, report *quota.Limiter) error {
 	pools, err := overview.Pools(ctx, report, time.Now())
 	if err != nil {
 		return err

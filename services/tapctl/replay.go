@@ -49,7 +49,7 @@ command may end, and be run again, at any moment.`,
 	f.BoolVar(&w.reprocess, "reprocess", false, "make the rows again, of the stored records, with the rules of today")
 	f.BoolVar(&w.detach, "detach", false, "do not wait for the end")
 	cmd.AddCommand(t.replayList(),
-		t.oneReplay("show ID", "Show one replay", func(ctx context.Context, _ *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error) {
+		t.oneReplay("show ID", "Show one replay", func(ctx context.Context, _ *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
 			return report.Get(ctx, id)
 		}),
 		t.oneReplay("pause ID", "Stop a replay until it is resumed", change(replay.Pause)),
@@ -60,10 +60,10 @@ command may end, and be run again, at any moment.`,
 }
 
 // opener gives access to the orders.
-type opener func(ctx context.Context, c Config, b *bus.Bus) (*replay.Book, error)
+type opener func(ctx context.Context, c Config, b *bus.Bus) (*replay.Store, error)
 
 // awaited opens the orders for a command that waits, from its first question on.
-func awaited(ctx context.Context, c Config, b *bus.Bus) (report *replay.Book, err error) {
+func awaited(ctx context.Context, c Config, b *bus.Bus) (report *replay.Store, err error) {
 	err = patiently(ctx, func() error {
 		report, err = replays(ctx, c, b)
 		return err
@@ -72,12 +72,12 @@ func awaited(ctx context.Context, c Config, b *bus.Bus) (report *replay.Book, er
 }
 
 // replays opens the orders.
-func replays(ctx context.Context, c Config, b *bus.Bus) (*replay.Book, error) {
+func replays(ctx context.Context, c Config, b *bus.Bus) (*replay.Store, error) {
 	bucket, err := b.Bucket(ctx, bus.BucketReplay)
 	if err != nil {
 		return nil, err
 	}
-	return replay.Open(bucket, c.Tenant.Name), nil
+	return replay.NewStore(bucket, c.Tenant.Name), nil
 }
 
 func (t *tool) replayList() *cobra.Command {
@@ -115,13 +115,13 @@ func tidy(ctx context.Context, b *bus.Bus, r *taplinev1.Replay) error {
 }
 
 // verb does something about one order and gives it back as it is then.
-type verb func(ctx context.Context, b *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error)
+type verb func(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error)
 
 func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, report *replay.Book) error {
+			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, report *replay.Store) error {
 				r, err := do(ctx, b, report, args[0])
 				if err != nil {
 					return err
@@ -137,7 +137,7 @@ func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 }
 
 // aReplay runs a command about one order, and says what is wrong with the id if that is the reason.
-func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, report *replay.Book) error) error {
+func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, report *replay.Store) error) error {
 	if !bus.ValidTenant(id) { // the same alphabet
 		return config.Invalid("ID", id, "want the id of a replay: see tapctl replay ls")
 	}
@@ -159,13 +159,13 @@ func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx
 
 // change applies a change of the state.
 func change(how func(*taplinev1.Replay, time.Time) error) verb {
-	return func(ctx context.Context, _ *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error) {
+	return func(ctx context.Context, _ *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
 		return report.Change(ctx, id, func(r *taplinev1.Replay) error { return how(r, time.Now()) })
 	}
 }
 
 // resume makes the consumer again if it is gone, from where the progress is; then the order goes on.
-func resume(ctx context.Context, b *bus.Bus, report *replay.Book, id string) (*taplinev1.Replay, error) {
+func resume(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
 	r, err := report.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (t *tool) replayWait() *cobra.Command {
 	return &cobra.Command{
 		Use: "wait ID", Short: "Show the progress of a replay until it ends", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, report *replay.Book) error {
+			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, report *replay.Store) error {
 				return t.follow(ctx, b, report, args[0])
 			})
 		},

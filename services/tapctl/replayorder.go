@@ -64,7 +64,7 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
 
 // give writes the order, again when no answer comes: one that was written goes on, and whoever ordered it
 // must know.
-func give(ctx context.Context, b *bus.Bus, report *replay.Book, o *taplinev1.ReplayOrder) error {
+func give(ctx context.Context, b *bus.Bus, report *replay.Store, o *taplinev1.ReplayOrder) error {
 	err := patiently(ctx, func() error {
 		_, err := report.Give(ctx, o)
 		return err

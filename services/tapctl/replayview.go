@@ -161,7 +161,7 @@ func (t *tool) announce(o *taplinev1.ReplayOrder) {
 }
 
 // started waits until a stage has taken the order, and to its end if nobody minds.
-func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Book, id string, detach bool) error {
+func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Store, id string, detach bool) error {
 	if !detach {
 		return t.follow(ctx, b, report, id)
 	}
@@ -189,7 +189,7 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Book, id 
 }
 
 // follow shows the progress until the end.
-func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Book, id string) error {
+func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Store, id string) error {
 	bar := t.newBar()
 	began, told := time.Now(), false
 	for {

@@ -56,7 +56,7 @@ type World struct {
 	o        Options
 	cfg      plan.Config
 	now      time.Time
-	book     *quota.Book
+	book     *quota.Limiter
 	seen     map[[2]uint64]bool
 	hasher   *identity.Hasher
 	planned  map[string]bool
@@ -98,7 +98,7 @@ func New(o Options) (*World, error) {
 		units[seed.Key] = bus.Entry{Revision: 1}
 	}
 	limits := quota.Config{SIEM: o.Sim.LimitSIEM, SIEMPermitted: o.Sim.LimitPermitted, Margin: 2 * time.Minute}
-	w.book = quota.NewBook(units, "main", limits, w.local)
+	w.book = quota.NewLimiter(units, "main", limits, w.local)
 	for range o.Fetchers {
 		for _, lane := range []taplinev1.Lane{taplinev1.Lane_LANE_LIVE, taplinev1.Lane_LANE_SWEEP, taplinev1.Lane_LANE_BACKFILL} {
 			w.workers = append(w.workers, &worker{w: w, lane: lane})

@@ -238,7 +238,7 @@ func closePools(ctx context.Context, b *bus.Bus, o Order, taken time.Time) ([]Cl
 		if !ok || feed.Pool(pool) == feed.PoolNone {
 			continue
 		}
-		until, err := quota.NewBook(bucket, tenant, o.Quota, o.Now).Forget(ctx, feed.Pool(pool), o.Stopped)
+		until, err := quota.NewLimiter(bucket, tenant, o.Quota, o.Now).BlockAfterLoss(ctx, feed.Pool(pool), o.Stopped)
 		if err != nil {
 			return nil, err
 		}
