@@ -175,7 +175,7 @@ func TestNobodyDoesTheWorkOfOthers(t *testing.T) {
 		}
 	}
 	window := func(ctx context.Context, b *bus.Bus) error {
-		_, err := b.PublishWindow(ctx, bus.Window{Tenant: "main", JobID: "x", Batches: func(func(bus.RawMessage, error) bool) {}, Marker: []byte("x")})
+		_, err := b.StoreJob(ctx, bus.JobOutput{Tenant: "main", JobID: "x", Batches: func(func(bus.RawMessage, error) bool) {}, Marker: []byte("x")})
 		return err
 	}
 	order := func(ctx context.Context, b *bus.Bus) error { return b.PublishJob(ctx, job()) }

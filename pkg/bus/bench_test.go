@@ -56,8 +56,8 @@ func BenchmarkPublishWindow(b *testing.B) {
 			}
 			b.SetBytes(int64(n * size))
 			for i := 0; b.Loop(); i++ {
-				w := bus.Window{Tenant: "main", JobID: fmt.Sprint(i), Batches: all, Marker: []byte("account")}
-				if _, err := conn.PublishWindow(b.Context(), w); err != nil {
+				w := bus.JobOutput{Tenant: "main", JobID: fmt.Sprint(i), Batches: all, Marker: []byte("account")}
+				if _, err := conn.StoreJob(b.Context(), w); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -76,15 +76,15 @@ func TestJobIsRefusedWhileOutstandingAndTakenAfterItsAck(t *testing.T) {
 func TestWindowIsStoredOnceWithItsMarker(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	w := bus.Window{Tenant: "main", JobID: job().GetId(), Batches: batches(40), Marker: []byte("account")}
+	w := bus.JobOutput{Tenant: "main", JobID: job().GetId(), Batches: batches(40), Marker: []byte("account")}
 	if _, _, err := b.Marker(t.Context(), "main", w.JobID); !errors.Is(err, bus.ErrNotFound) {
 		t.Fatalf("marker before: %v", err)
 	}
-	seq, err := b.PublishWindow(t.Context(), w)
+	seq, err := b.StoreJob(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.PublishWindow(t.Context(), w); !errors.Is(err, bus.ErrAlreadyStored) {
+	if _, err := b.StoreJob(t.Context(), w); !errors.Is(err, bus.ErrAlreadyStored) {
 		t.Fatalf("second publish: %v", err)
 	}
 	got, data, err := b.Marker(t.Context(), "main", w.JobID)
@@ -105,24 +105,24 @@ func TestWindowIsStoredOnceWithItsMarker(t *testing.T) {
 func TestEmptyWindowIsOneMessage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	empty := bus.Window{Tenant: "main", JobID: job().GetId(), Batches: batches(0), Marker: []byte("nothing")}
-	seq, err := b.PublishWindow(t.Context(), empty)
+	empty := bus.JobOutput{Tenant: "main", JobID: job().GetId(), Batches: batches(0), Marker: []byte("nothing")}
+	seq, err := b.StoreJob(t.Context(), empty)
 	if err != nil || seq != 1 {
 		t.Fatalf("sequence %d, %v", seq, err)
 	}
 	full := empty
 	full.Batches, full.Marker = batches(2), []byte("account")
-	for _, w := range []bus.Window{empty, full} {
-		if _, err := b.PublishWindow(t.Context(), w); !errors.Is(err, bus.ErrAlreadyStored) {
+	for _, w := range []bus.JobOutput{empty, full} {
+		if _, err := b.StoreJob(t.Context(), w); !errors.Is(err, bus.ErrAlreadyStored) {
 			t.Errorf("%s after it: %v", w.Marker, err)
 		}
 	}
 	full.JobID += "0"
-	if _, err := b.PublishWindow(t.Context(), full); err != nil {
+	if _, err := b.StoreJob(t.Context(), full); err != nil {
 		t.Fatal(err)
 	}
 	empty.JobID = full.JobID
-	if _, err := b.PublishWindow(t.Context(), empty); !errors.Is(err, bus.ErrAlreadyStored) {
+	if _, err := b.StoreJob(t.Context(), empty); !errors.Is(err, bus.ErrAlreadyStored) {
 		t.Errorf("nothing after batches: %v", err)
 	}
 	if usage, err := b.Usage(t.Context(), bus.StreamRaw); err != nil || usage.Messages != 4 {
@@ -134,13 +134,13 @@ func TestAbandonedWindowLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
 	broken := errors.New("spool broke")
-	w := bus.Window{Tenant: "main", JobID: job().GetId(), Marker: []byte("account"), Batches: func(yield func(bus.RawMessage, error) bool) {
+	w := bus.JobOutput{Tenant: "main", JobID: job().GetId(), Marker: []byte("account"), Batches: func(yield func(bus.RawMessage, error) bool) {
 		for m, err := range batches(3) {
 			yield(m, err)
 		}
 		yield(bus.RawMessage{}, broken)
 	}}
-	if _, err := b.PublishWindow(t.Context(), w); !errors.Is(err, broken) {
+	if _, err := b.StoreJob(t.Context(), w); !errors.Is(err, broken) {
 		t.Fatalf("publish: %v", err)
 	}
 	if usage, err := b.Usage(t.Context(), bus.StreamRaw); err != nil || usage.Messages != 0 {

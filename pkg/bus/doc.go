@@ -14,7 +14,7 @@
 //     with sync_interval always).
 //   - [Bus.PublishJob] refuses a job that is outstanding ([ErrOutstanding]), so any
 //     number of schedulers may plan the same work.
-//   - [Bus.PublishWindow] stores all batches of a job and its marker, or nothing. A
+//   - [Bus.StoreJob] stores all batches of a job and its marker, or nothing. A
 //     job whose marker exists answers [ErrAlreadyStored], for as long as RAW keeps
 //     it. After an unknown outcome the same call may be made again.
 //   - [Bus.Consume] hands every message to the handler at least once. The handler's

@@ -25,7 +25,7 @@ func TestEveryMessageIsAskedFor(t *testing.T) {
 		if i%1000 != 0 {
 			continue
 		}
-		if _, err := b.PublishWindow(ctx, bus.Window{Tenant: "main", JobID: fmt.Sprintf("main/all/20260311T080000Z/20260311T090000Z/live/%d", i), Batches: batches(999), Marker: []byte("account")}); err != nil {
+		if _, err := b.StoreJob(ctx, bus.JobOutput{Tenant: "main", JobID: fmt.Sprintf("main/all/20260311T080000Z/20260311T090000Z/live/%d", i), Batches: batches(999), Marker: []byte("account")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestAKilledServer(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("the test's patience ended"))
 	defer cancel()
 	for i := range messages / 999 {
-		if _, err := k.Bus.PublishWindow(ctx, bus.Window{Tenant: "main", JobID: fmt.Sprintf("main/all/20260311T080000Z/20260311T090000Z/live/%d", i), Batches: batches(999), Marker: []byte("account")}); err != nil {
+		if _, err := k.Bus.StoreJob(ctx, bus.JobOutput{Tenant: "main", JobID: fmt.Sprintf("main/all/20260311T080000Z/20260311T090000Z/live/%d", i), Batches: batches(999), Marker: []byte("account")}); err != nil {
 			t.Fatal(err)
 		}
 	}

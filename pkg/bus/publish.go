@@ -46,8 +46,8 @@ type RawMessage struct {
 	Data []byte
 }
 
-// Window is everything a job stores.
-type Window struct {
+// JobOutput is everything a job stores.
+type JobOutput struct {
 	Tenant, JobID string
 	Batches       iter.Seq2[RawMessage, error]
 	Marker        []byte // WindowResult
@@ -57,11 +57,11 @@ type Window struct {
 // many messages of at most 512 KiB each.
 const ackEvery = 16
 
-// PublishWindow stores all batches and the marker in one atomic batch, or nothing, and returns the
+// StoreJob stores all batches and the marker in one atomic batch, or nothing, and returns the
 // sequence of the marker. Without batches the marker is an ordinary message. [ErrAlreadyStored]: an earlier call stored this job.
 // [ErrTooLarge]: more batches than the server takes. Any other error leaves
 // the outcome unknown; the same call may be repeated.
-func (b *Bus) PublishWindow(ctx context.Context, w Window) (sequence uint64, err error) {
+func (b *Bus) StoreJob(ctx context.Context, w JobOutput) (sequence uint64, err error) {
 	ctx, end := b.publishing(ctx, "store "+StreamRaw, w.JobID)
 	defer func() { end(err); b.writes.wrote(StreamRaw, err) }()
 	mark := markSubject(w.Tenant, w.JobID)

@@ -23,10 +23,10 @@ func filled(t *testing.T) *bus.Bus {
 	t.Helper()
 	b := bustest.Start(t)
 	for _, tenant := range []string{"t1", "t2"} {
-		w := bus.Window{Tenant: tenant, JobID: "job-" + tenant, Marker: []byte("m"), Batches: func(yield func(bus.RawMessage, error) bool) {
+		w := bus.JobOutput{Tenant: tenant, JobID: "job-" + tenant, Marker: []byte("m"), Batches: func(yield func(bus.RawMessage, error) bool) {
 			_ = yield(bus.RawMessage{Feed: "one", Data: []byte("1")}, nil) && yield(bus.RawMessage{Feed: "two", Data: []byte("2")}, nil)
 		}}
-		if _, err := b.PublishWindow(t.Context(), w); err != nil {
+		if _, err := b.StoreJob(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"one", "two"} {

@@ -26,7 +26,7 @@ func TestOneTraceFromOrderToVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	handle(t, b, bus.ConsumerFetcherLive, func(ctx context.Context, _ *bus.Delivery) error {
-		_, err := b.PublishWindow(ctx, bus.Window{Tenant: "main", JobID: job().GetId(), Batches: batches(1), Marker: []byte("m")})
+		_, err := b.StoreJob(ctx, bus.JobOutput{Tenant: "main", JobID: job().GetId(), Batches: batches(1), Marker: []byte("m")})
 		return err
 	})
 	handle(t, b, bus.ConsumerEnricher, func(ctx context.Context, _ *bus.Delivery) error {

@@ -31,7 +31,7 @@ func writers(t *testing.T, b *bus.Bus) map[string]func(id string) error {
 	}
 	return map[string]func(string) error{
 		bus.StreamRaw: func(id string) error {
-			_, err := b.PublishWindow(ctx, bus.Window{Tenant: "main", JobID: "main/all/20260311T080000Z/20260311T090000Z/live/" + id, Batches: batches(2), Marker: []byte("xx")})
+			_, err := b.StoreJob(ctx, bus.JobOutput{Tenant: "main", JobID: "main/all/20260311T080000Z/20260311T090000Z/live/" + id, Batches: batches(2), Marker: []byte("xx")})
 			return err
 		},
 		bus.StreamEvents: func(id string) error {

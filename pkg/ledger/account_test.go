@@ -104,7 +104,7 @@ func TestARepetitionReplaces(t *testing.T) {
 		again := proto.CloneOf(made)
 		again.ReplayId, again.EventSequence, again.Remade = "r1", 5, true
 		if err := errors.Join(l.RecordRows(t.Context(), minute(0), made), l.RecordDelivery(t.Context(), ledger.Delivery{JobID: minute(0), Batch: sent}),
-			l.RecordRemade(t.Context(), minute(0), again), l.RecordLookups(t.Context(), minute(0), &taplinev1.WantRecord{RawSequence: 1, Named: 4, Ordered: 3, Known: 1})); err != nil {
+			l.RecordRemade(t.Context(), minute(0), again), l.RecordLookups(t.Context(), minute(0), &taplinev1.LookupRecord{RawSequence: 1, Named: 4, Ordered: 3, Known: 1})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +127,7 @@ func TestNeighboursInRAW(t *testing.T) {
 	first, second := entry(0), entry(1)
 	second.MarkerSequence, second.Batches = 4, 2 // batches 2 and 3, right behind the marker... of batch 1
 	first.MarkerSequence, first.Batches = 2, 1
-	page := &taplinev1.LedgerPage{Windows: []*taplinev1.WindowRecord{first, second}}
+	page := &taplinev1.LedgerPage{Windows: []*taplinev1.JobRecord{first, second}}
 	for sequence, n := range map[uint64]int64{1: 10, 2: 4, 3: 6} {
 		b := rows(0, n, 0)
 		b.RawSequence = sequence
@@ -202,14 +202,14 @@ func store(t *testing.T, b *bus.Bus, i int) {
 		raw = batch.AppendRecord(raw, &batch.Record{ID: n, Hash: n, TimeMS: start.UnixMilli(), JSON: []byte("{}")})
 		events.Events = append(events.Events, batch.Event{ID: []byte("x"), JSON: []byte("{}")})
 	}
-	marker, err := proto.Marshal(&taplinev1.WindowResult{
+	marker, err := proto.Marshal(&taplinev1.JobResult{
 		JobId: minute(i), Tenant: "main", Batches: 1, FetchedAt: timestamppb.New(start), Status: 200,
 		Feeds: []*taplinev1.FeedResult{{Feed: head.Feed, Received: 2, Published: 2}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.PublishWindow(t.Context(), bus.Window{Tenant: "main", JobID: minute(i), Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
+	if _, err := b.StoreJob(t.Context(), bus.JobOutput{Tenant: "main", JobID: minute(i), Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
 		yield(bus.RawMessage{Feed: head.Feed, Data: batch.Pack(nil, raw)}, nil)
 	}}); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestCallsOfVainTriesAreKept(t *testing.T) {
 	note := func(id string, state taplinev1.WindowState, failures, calls uint32) {
 		t.Helper()
 		at := timestamppb.New(hour.Add(time.Duration(failures) * time.Minute))
-		if err := l.RecordJob(t.Context(), &taplinev1.WindowRecord{JobId: id, State: state, Failures: failures, Calls: calls, NotedAt: at}); err != nil {
+		if err := l.RecordJob(t.Context(), &taplinev1.JobRecord{JobId: id, State: state, Failures: failures, Calls: calls, NotedAt: at}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -73,11 +73,11 @@ type Report struct {
 	Rows   []Row // in order of window, then feed
 	Ranges []Range
 
-	windows    []*taplinev1.WindowRecord
+	windows    []*taplinev1.JobRecord
 	made, sent []*taplinev1.BatchRecord
 
 	remade, resent []*taplinev1.BatchRecord
-	lookups        []*taplinev1.WantRecord
+	lookups        []*taplinev1.LookupRecord
 	lost           []*taplinev1.BatchRecord
 	problems       []Violation
 }
@@ -174,7 +174,7 @@ func (b *Report) finish() {
 }
 
 // join makes the rows of one job.
-func (b *Report) join(id job.ID, w *taplinev1.WindowRecord) {
+func (b *Report) join(id job.ID, w *taplinev1.JobRecord) {
 	base := Row{Job: id, State: w.GetState(), Reason: w.GetReason(), Status: w.GetStatus(), Bytes: w.GetBytes(), Calls: w.GetAttempts()}
 	if w.GetState() != taplinev1.WindowState_WINDOW_STATE_FETCHED {
 		for _, f := range id.Set {
@@ -248,8 +248,8 @@ func (b *Report) violate(rule, where, format string, args ...any) {
 }
 
 // Lookups adds up what the batches asked to be expanded.
-func (b *Report) Lookups() *taplinev1.WantRecord {
-	sum := &taplinev1.WantRecord{}
+func (b *Report) Lookups() *taplinev1.LookupRecord {
+	sum := &taplinev1.LookupRecord{}
 	for _, w := range b.lookups {
 		sum.Named += w.GetNamed()
 		sum.Known += w.GetKnown()

@@ -64,7 +64,7 @@ func unitsOf(id job.ID, pool feed.Pool, calls int) int {
 
 // made is how many calls a job took. Versions that did not count them noted deliveries, which may have waited for
 // many things besides calls.
-func made(w *taplinev1.WindowRecord) int {
+func made(w *taplinev1.JobRecord) int {
 	const plausible = 6
 	if w.GetCalls() > 0 || w.GetNotedAt() != nil {
 		return int(w.GetCalls())

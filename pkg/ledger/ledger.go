@@ -50,12 +50,12 @@ func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, 
 }
 
 // RecordJob notes what became of a job.
-func (l *Ledger) RecordJob(ctx context.Context, w *taplinev1.WindowRecord) error {
+func (l *Ledger) RecordJob(ctx context.Context, w *taplinev1.JobRecord) error {
 	id, err := job.Parse(w.GetJobId())
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return l.writer.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putWindow(p, w) })
+	return l.writer.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putJob(p, w) })
 }
 
 // RecordRows notes the rows made from a RAW batch of a job: all batches of them at once.
@@ -85,7 +85,7 @@ func (l *Ledger) HasMade(ctx context.Context, jobID string, sequence uint64, sto
 }
 
 // RecordLookups notes what a RAW batch of a job asks to be expanded.
-func (l *Ledger) RecordLookups(ctx context.Context, jobID string, w *taplinev1.WantRecord) error {
+func (l *Ledger) RecordLookups(ctx context.Context, jobID string, w *taplinev1.LookupRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
@@ -165,8 +165,8 @@ func (l *Ledger) RecordRange(ctx context.Context, tenant string, r *taplinev1.Ra
 }
 
 // Outcomes says what became of jobs. Those of which nothing is known are left out.
-func (l *Ledger) Outcomes(ctx context.Context, jobIDs ...string) (map[string]*taplinev1.WindowRecord, error) {
-	known := make(map[string]*taplinev1.WindowRecord)
+func (l *Ledger) Outcomes(ctx context.Context, jobIDs ...string) (map[string]*taplinev1.JobRecord, error) {
+	known := make(map[string]*taplinev1.JobRecord)
 	pages := make(map[string]*taplinev1.LedgerPage)
 	for _, jobID := range jobIDs {
 		id, err := job.Parse(jobID)

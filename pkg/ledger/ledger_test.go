@@ -44,8 +44,8 @@ func minute(i int) string {
 }
 
 // entry is a job that brought one batch of ten records, whose RAW sequence is 10 i + 1.
-func entry(i int) *taplinev1.WindowRecord {
-	return &taplinev1.WindowRecord{
+func entry(i int) *taplinev1.JobRecord {
+	return &taplinev1.JobRecord{
 		JobId: minute(i), State: fetched, Batches: 1, MarkerSequence: uint64(10*i + 2),
 		Feeds: []*taplinev1.FeedResult{{Feed: string(feed.ClicksBlocked), Received: 12, Duplicate: 2, Published: 10}},
 	}
@@ -107,7 +107,7 @@ func TestViolations(t *testing.T) {
 	t.Parallel()
 	good := func() *taplinev1.LedgerPage {
 		return &taplinev1.LedgerPage{
-			Windows: []*taplinev1.WindowRecord{entry(0)}, Made: []*taplinev1.BatchRecord{rows(0, 8, 2)}, Sent: []*taplinev1.BatchRecord{rows(0, 7, 1)},
+			Windows: []*taplinev1.JobRecord{entry(0)}, Made: []*taplinev1.BatchRecord{rows(0, 8, 2)}, Sent: []*taplinev1.BatchRecord{rows(0, 7, 1)},
 		}
 	}
 	for name, c := range map[string]struct {
@@ -235,7 +235,7 @@ func TestCallsThatTheLedgerKnows(t *testing.T) {
 	page := job.ID{Tenant: "main", Call: feed.CallCampaignIDs, Set: feed.Set{feed.Campaigns}, Window: permitted.Window, Lane: taplinev1.Lane_LANE_LIST, Pass: 1}
 	other := permitted
 	other.Tenant = "other"
-	for _, w := range []*taplinev1.WindowRecord{
+	for _, w := range []*taplinev1.JobRecord{
 		{JobId: minute(0), State: fetched, FetchedAt: at(time.Hour), Attempts: 3},
 		{JobId: minute(1), State: fetched, FetchedAt: at(time.Hour), Attempts: 900}, // it waited
 		{JobId: minute(2), State: fetched, FetchedAt: at(48 * time.Hour), NotedAt: at(48 * time.Hour), Calls: 7},

@@ -37,7 +37,7 @@ func TestAVainTrySaysLeast(t *testing.T) {
 		{[]taplinev1.WindowState{lost, fetched}, []uint32{0, 0}, fetched, 0},
 	} {
 		for n, state := range c.notes {
-			w := &taplinev1.WindowRecord{JobId: minute(i), State: state, Failures: c.failures[n]}
+			w := &taplinev1.JobRecord{JobId: minute(i), State: state, Failures: c.failures[n]}
 			if err := l.RecordJob(t.Context(), w); err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestAVainTrySaysLeast(t *testing.T) {
 func TestWhatIsReadAfterwardsIsNotLost(t *testing.T) {
 	t.Parallel()
 	given := hour.Add(2 * time.Hour)
-	read := func(i int, at time.Time) *taplinev1.WindowRecord {
+	read := func(i int, at time.Time) *taplinev1.JobRecord {
 		w := entry(i)
 		w.FetchedAt = timestamppb.New(at)
 		return w
@@ -66,7 +66,7 @@ func TestWhatIsReadAfterwardsIsNotLost(t *testing.T) {
 	partly.ReadEnd = timestamppb.New(hour.Add(12*time.Minute + 20*time.Second))
 	lost := taplinev1.WindowState_WINDOW_STATE_LOST
 	report, err := ledger.Join(&taplinev1.LedgerPage{
-		Windows: []*taplinev1.WindowRecord{
+		Windows: []*taplinev1.JobRecord{
 			read(10, given.Add(-time.Hour)), read(11, given.Add(time.Hour)), partly,
 			{JobId: minute(30), State: lost, Reason: "an answer"},
 		},

@@ -53,9 +53,9 @@ func DecodePage(data []byte) (*taplinev1.LedgerPage, error) {
 	return page, nil
 }
 
-// putWindow notes what became of a job. A job that is stored stays stored, whatever a
+// putJob notes what became of a job. A job that is stored stays stored, whatever a
 // straggler says. That a job was asked for in vain says less than any other outcome, and less than a later failure.
-func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
+func putJob(page *taplinev1.LedgerPage, w *taplinev1.JobRecord) {
 	for i, have := range page.GetWindows() {
 		if have.GetJobId() != w.GetJobId() {
 			continue
@@ -76,7 +76,7 @@ func putWindow(page *taplinev1.LedgerPage, w *taplinev1.WindowRecord) {
 
 // calls is how many calls a job took when a note follows another: an unproven one counts those since the note before. The
 // same note may come twice.
-func calls(have, w *taplinev1.WindowRecord) uint32 {
+func calls(have, w *taplinev1.JobRecord) uint32 {
 	vain := have.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN
 	if vain && (w.GetState() != have.GetState() || w.GetFailures() > have.GetFailures()) {
 		return have.GetCalls() + w.GetCalls()
@@ -84,7 +84,7 @@ func calls(have, w *taplinev1.WindowRecord) uint32 {
 	return max(have.GetCalls(), w.GetCalls())
 }
 
-func outranked(have, w *taplinev1.WindowRecord) bool {
+func outranked(have, w *taplinev1.JobRecord) bool {
 	switch {
 	case w.GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED:
 		return false
@@ -182,7 +182,7 @@ func forget(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev
 }
 
 // putLookups notes what a batch asks to be expanded.
-func putLookups(page *taplinev1.LedgerPage, w *taplinev1.WantRecord) {
+func putLookups(page *taplinev1.LedgerPage, w *taplinev1.LookupRecord) {
 	for i := len(page.GetWants()) - 1; i >= 0; i-- {
 		if page.GetWants()[i].GetRawSequence() == w.GetRawSequence() {
 			return // a repetition finds known what the first one ordered

@@ -45,7 +45,7 @@ func (l *Ledger) Rebuild(ctx context.Context, src source, tenant string) (Rebuil
 	for key, found := range r.pages {
 		err := l.writer.write(ctx, key, func(p *taplinev1.LedgerPage) {
 			for _, w := range found.GetWindows() {
-				putWindow(p, w)
+				putJob(p, w)
 			}
 			for _, b := range found.GetMade() {
 				p.Made = putBatch(p.GetMade(), b)
@@ -93,7 +93,7 @@ func (r *rebuild) page(part Part, id job.ID) *taplinev1.LedgerPage {
 
 func (r *rebuild) markers(ctx context.Context) error {
 	return r.src.Scan(ctx, bus.Markers(r.tenant), func(m bus.Stored) (bool, error) {
-		result := &taplinev1.WindowResult{}
+		result := &taplinev1.JobResult{}
 		if err := wire.Unmarshal(m.Data, result); err != nil {
 			return false, fmt.Errorf("marker RAW/%d: %w", m.Sequence, err)
 		}
@@ -111,7 +111,7 @@ func (r *rebuild) markers(ctx context.Context) error {
 }
 
 // silent notes the batches that make no rows: lists of campaigns. They leave nothing in EVENTS.
-func (r *rebuild) silent(id job.ID, result *taplinev1.WindowResult, marker uint64) {
+func (r *rebuild) silent(id job.ID, result *taplinev1.JobResult, marker uint64) {
 	if id.Call != feed.CallCampaignIDs {
 		return
 	}
@@ -128,8 +128,8 @@ func (r *rebuild) silent(id job.ID, result *taplinev1.WindowResult, marker uint6
 }
 
 // Fetched is the entry of a job whose marker is stored.
-func Fetched(result *taplinev1.WindowResult, marker uint64) *taplinev1.WindowRecord {
-	return &taplinev1.WindowRecord{
+func Fetched(result *taplinev1.JobResult, marker uint64) *taplinev1.JobRecord {
+	return &taplinev1.JobRecord{
 		JobId: result.GetJobId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, Status: result.GetStatus(), Bytes: result.GetBytes(),
 		FetchedAt: result.GetFetchedAt(), MarkerSequence: marker, Batches: result.GetBatches(), Feeds: result.GetFeeds(), Total: result.GetTotal(),
 		SkewMs: result.GetSkewMs(), ReadAt: result.GetReadAt(), ReadEnd: result.GetReadEnd(), LagMs: result.GetLagMs(),

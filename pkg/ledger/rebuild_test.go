@@ -76,7 +76,7 @@ func days(t *testing.T) *streams {
 	)
 	s := &streams{stored: make(map[string][]bus.Stored), done: 4}
 	job := func(id string, f feed.Feed, marker uint64, batches uint32, n int64) {
-		s.message(t, bus.Markers("main"), marker, &taplinev1.WindowResult{
+		s.message(t, bus.Markers("main"), marker, &taplinev1.JobResult{
 			JobId: id, Tenant: "main", Batches: batches, FetchedAt: timestamppb.New(hour), Status: 200, Feeds: []*taplinev1.FeedResult{{Feed: string(f), Received: n, Published: n}},
 		})
 	}

@@ -28,7 +28,7 @@ func writers(l *ledger.Ledger, id string) map[string]func(context.Context) error
 		"read": func(ctx context.Context) error { return l.RecordJob(ctx, w) },
 		"made": func(ctx context.Context) error { return l.RecordRows(ctx, id, rows(0, 10, 0)) },
 		"want": func(ctx context.Context) error {
-			return l.RecordLookups(ctx, id, &taplinev1.WantRecord{RawSequence: 1})
+			return l.RecordLookups(ctx, id, &taplinev1.LookupRecord{RawSequence: 1})
 		},
 		"remade": func(ctx context.Context) error { return l.RecordRemade(ctx, id, by("r", 1, rows(0, 10, 0))) },
 		"sent": func(ctx context.Context) error {

@@ -128,7 +128,7 @@ func TestRowsMadeAgainThatDoNotAddUp(t *testing.T) {
 	made.Remade, sent.Remade = true, true
 	for want, dead := range map[int]int64{1: 1, 0: 2} {
 		sent.Dead = dead
-		report, err := ledger.Join(&taplinev1.LedgerPage{Windows: []*taplinev1.WindowRecord{entry(0)}, Remade: []*taplinev1.BatchRecord{made}, Resent: []*taplinev1.BatchRecord{sent}})
+		report, err := ledger.Join(&taplinev1.LedgerPage{Windows: []*taplinev1.JobRecord{entry(0)}, Remade: []*taplinev1.BatchRecord{made}, Resent: []*taplinev1.BatchRecord{sent}})
 		if err != nil || len(report.Violations()) != want {
 			t.Errorf("%v, %v", report.Violations(), err)
 		}

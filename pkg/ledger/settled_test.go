@@ -21,7 +21,7 @@ func TestKnownIsNotConfirmed(t *testing.T) {
 	sequence := uint64(0)
 	read := func(from, to int, lane taplinev1.Lane, pass uint32, published int64) {
 		sequence += 2
-		r := &taplinev1.WindowRecord{
+		r := &taplinev1.JobRecord{
 			JobId: job.ID{Tenant: "main", Set: set, Window: window.New(at(from), at(to)), Lane: lane, Pass: pass}.String(), State: fetched, MarkerSequence: sequence,
 			Feeds: []*taplinev1.FeedResult{{Feed: string(f), Received: 10, Published: published, Duplicate: 10 - published}},
 		}

@@ -20,7 +20,7 @@ func encode(page *taplinev1.LedgerPage) ([]byte, error) { return proto.Marshal(p
 func syntheticHour(start time.Time, sequence *uint64) map[ledger.Part]*taplinev1.LedgerPage {
 	read, made, sent, plan := &taplinev1.LedgerPage{}, &taplinev1.LedgerPage{}, &taplinev1.LedgerPage{}, &taplinev1.LedgerPage{}
 	note := func(lane taplinev1.Lane, pass uint32, w window.Window, published int64) {
-		r := &taplinev1.WindowRecord{
+		r := &taplinev1.JobRecord{
 			JobId: job.ID{Tenant: "main", Set: feed.SIEM(), Window: w, Lane: lane, Pass: pass}.String(), State: fetched, Attempts: 1, Status: 200,
 			Bytes: 2_000_000, FetchedAt: timestamppb.New(w.End.Add(7 * time.Second)),
 		}

@@ -48,12 +48,12 @@ func TestWhatLeftAStream(t *testing.T) {
 		"no rows yet, kept":       {&taplinev1.LedgerPage{}, ledger.Kept{First: 2, Last: 9}, all, ""},
 		"no rows yet, gone":       {&taplinev1.LedgerPage{}, ledger.Kept{First: 3, Last: 9}, all, "10 of clicksBlocked for 2026-03-11T08:00:00Z/2026-03-11T08:01:00Z (RAW 1)"},
 		"no rows yet, recorded":   {&taplinev1.LedgerPage{Lost: list(inRaw)}, ledger.Kept{First: 3, Last: 9}, all, ""},
-		"some in DEAD":            {&taplinev1.LedgerPage{Made: list(rows(0, 0, 4)), Windows: []*taplinev1.WindowRecord{twoBatches()}}, ledger.Kept{First: 4, Last: 9}, all, "6 of clicksBlocked"},
-		"all in DEAD":             {&taplinev1.LedgerPage{Made: list(rows(0, 0, 10)), Windows: []*taplinev1.WindowRecord{twoBatches()}}, ledger.Kept{First: 4, Last: 9}, all, ""},
-		"not read":                {&taplinev1.LedgerPage{Windows: []*taplinev1.WindowRecord{unproven}}, ledger.Kept{First: 3, Last: 9}, all, ""},
+		"some in DEAD":            {&taplinev1.LedgerPage{Made: list(rows(0, 0, 4)), Windows: []*taplinev1.JobRecord{twoBatches()}}, ledger.Kept{First: 4, Last: 9}, all, "6 of clicksBlocked"},
+		"all in DEAD":             {&taplinev1.LedgerPage{Made: list(rows(0, 0, 10)), Windows: []*taplinev1.JobRecord{twoBatches()}}, ledger.Kept{First: 4, Last: 9}, all, ""},
+		"not read":                {&taplinev1.LedgerPage{Windows: []*taplinev1.JobRecord{unproven}}, ledger.Kept{First: 3, Last: 9}, all, ""},
 	} {
 		if len(c.page.GetWindows()) == 0 {
-			c.page.Windows = []*taplinev1.WindowRecord{entry(0)}
+			c.page.Windows = []*taplinev1.JobRecord{entry(0)}
 		}
 		report, err := ledger.Join(c.page)
 		if err != nil {
@@ -72,7 +72,7 @@ func TestWhatLeftAStream(t *testing.T) {
 func list(b ...*taplinev1.BatchRecord) []*taplinev1.BatchRecord { return b }
 
 // twoBatches is a job whose second batch is not made into rows yet.
-func twoBatches() *taplinev1.WindowRecord {
+func twoBatches() *taplinev1.JobRecord {
 	w := entry(0)
 	w.MarkerSequence, w.Batches = 3, 2
 	return w
@@ -146,7 +146,7 @@ func TestOnlyItsOwnRowsAreReplaced(t *testing.T) {
 	} {
 		again := by("r", 7, made)
 		c.change(again)
-		report, err := ledger.Join(&taplinev1.LedgerPage{Windows: []*taplinev1.WindowRecord{entry(0)}, Made: list(made), Lost: list(made), Resent: list(again)})
+		report, err := ledger.Join(&taplinev1.LedgerPage{Windows: []*taplinev1.JobRecord{entry(0)}, Made: list(made), Lost: list(made), Resent: list(again)})
 		if err != nil || len(report.Lost(feed.ClicksBlocked)) != c.lost {
 			t.Errorf("%s: %+v, %v", name, report.Lost(feed.ClicksBlocked), err)
 		}

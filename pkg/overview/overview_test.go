@@ -85,9 +85,9 @@ func order(minute int) *taplinev1.Job {
 }
 
 // read notes that a minute was read and brought ten records, one batch of them.
-func (t *tenant) read(minute int, change ...func(*taplinev1.WindowRecord)) {
+func (t *tenant) read(minute int, change ...func(*taplinev1.JobRecord)) {
 	t.Helper()
-	w := &taplinev1.WindowRecord{
+	w := &taplinev1.JobRecord{
 		JobId: order(minute).GetId(), State: fetched, Batches: 1, MarkerSequence: uint64(10*minute + 2), FetchedAt: at(minute + 1),
 		Feeds: []*taplinev1.FeedResult{{Feed: string(blocked), Received: 13, Duplicate: 2, Published: 10, Dead: 1}},
 	}
@@ -184,7 +184,7 @@ func TestReadIsWhatIsStored(t *testing.T) {
 	}
 	tt.plan.Outstanding = tt.plan.Outstanding[2:]
 	tt.read(0)
-	tt.read(1, func(w *taplinev1.WindowRecord) { w.ReadEnd = timestamppb.New(began.Add(90 * time.Second)) })
+	tt.read(1, func(w *taplinev1.JobRecord) { w.ReadEnd = timestamppb.New(began.Add(90 * time.Second)) })
 	s = tt.status()
 	if f := s.Feeds[0]; !f.Read.Equal(began.Add(90*time.Second)) || !f.Confirmed.IsZero() || f.Pending != 20 {
 		t.Errorf("a minute and a half are read and nothing is confirmed: %+v", f)
@@ -356,7 +356,7 @@ func TestVerifyExplainsItsSums(t *testing.T) {
 	// A list of campaigns: its entries make no rows.
 	w := window.New(at(0).AsTime(), at(60).AsTime())
 	list := job.ID{Tenant: "main", Call: feed.CallCampaignIDs, Window: w, Lane: taplinev1.Lane_LANE_LIST, Pass: 1}
-	err := tt.ledger.RecordJob(t.Context(), &taplinev1.WindowRecord{
+	err := tt.ledger.RecordJob(t.Context(), &taplinev1.JobRecord{
 		JobId: list.String(), State: fetched, Batches: 1, MarkerSequence: 1002, Feeds: []*taplinev1.FeedResult{{Feed: string(feed.Campaigns), Received: 7, Published: 7}},
 	})
 	if err == nil {

@@ -43,7 +43,7 @@ func retryAfter(failures uint32) time.Duration {
 }
 
 // unproven sets a window aside, or puts it back there.
-func (p *planner) unproven(j *taplinev1.Job, a *taplinev1.Aside, record *taplinev1.WindowRecord) []*taplinev1.Aside {
+func (p *planner) unproven(j *taplinev1.Job, a *taplinev1.Aside, record *taplinev1.JobRecord) []*taplinev1.Aside {
 	if a != nil && record.GetFailures() <= a.GetFailures() {
 		return []*taplinev1.Aside{a} // of before it was set aside
 	}
@@ -87,7 +87,7 @@ func (p *planner) likeAside(a *taplinev1.Aside, j *taplinev1.Job, retry time.Tim
 
 // fetched takes in what was read of a window. The rest of it is set aside. A window that had been set aside, or of which
 // nothing new is proven, was asked for in vain, although the answer brought something.
-func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplinev1.WindowRecord) []*taplinev1.Aside {
+func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplinev1.JobRecord) []*taplinev1.Aside {
 	if p.s.GetFirstRead() == nil {
 		p.s.FirstRead = timestamppb.New(p.in.Now)
 	}
@@ -126,7 +126,7 @@ func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplin
 }
 
 // givenUp takes in that a fetcher gave a window up. What is served still is not lost, whatever an answer said.
-func (p *planner) givenUp(j *taplinev1.Job, record *taplinev1.WindowRecord) []*taplinev1.Aside {
+func (p *planner) givenUp(j *taplinev1.Job, record *taplinev1.JobRecord) []*taplinev1.Aside {
 	w := own(j)
 	switch {
 	case !w.Start.Before(p.oldest):

@@ -21,8 +21,8 @@ type calls map[string]int
 
 // ladder answers as a fetcher does whose Proofpoint never answers for one instant: a window with it is cut while it can be, and
 // then asked for in vain.
-func (s *system) ladder(poison time.Time, made calls) func(*taplinev1.Job) *taplinev1.WindowRecord {
-	return func(j *taplinev1.Job) *taplinev1.WindowRecord {
+func (s *system) ladder(poison time.Time, made calls) func(*taplinev1.Job) *taplinev1.JobRecord {
+	return func(j *taplinev1.Job) *taplinev1.JobRecord {
 		name := j.GetLane().String()
 		if j.GetAside() {
 			name = "aside"
@@ -51,7 +51,7 @@ func TestOneInstantThatIsNeverAnswered(t *testing.T) {
 	answer := s.ladder(poison, made)
 	begin := s.now
 	for ; s.now.Before(begin.Add(8 * day)); s.now = s.now.Add(time.Minute) {
-		s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+		s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 			if j.GetLane() == taplinev1.Lane_LANE_SWEEP {
 				seen[j.GetPass()] = append(seen[j.GetPass()], span(j))
 			}
@@ -97,7 +97,7 @@ func TestWindowsSetAsideTakeNoPlaceFromOthers(t *testing.T) {
 	s := newSystem(t.Fatalf, feed.SIEM(), 6*time.Hour)
 	offered := map[string][]time.Time{}
 	for end := s.now.Add(10 * time.Hour); s.now.Before(end); s.now = s.now.Add(time.Minute) {
-		s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+		s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 			if j.GetAside() {
 				offered[j.GetId()] = append(offered[j.GetId()], s.now)
 			}
@@ -147,7 +147,7 @@ func TestThePartThatIsNotProven(t *testing.T) {
 		s := newSystem(t.Fatalf, feed.SIEM(), 0)
 		s.run(20*time.Minute, time.Minute)
 		var live *taplinev1.Job
-		s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+		s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 			live = j
 			r := fetched(s.now, 1)
 			r.ReadEnd = timestamppb.New(span(j).Start.Add(c.proven))
@@ -176,11 +176,11 @@ func TestThePartThatIsNotProven(t *testing.T) {
 // TestNoAnswerLosesWhatIsServed: a fetcher that gives up a window which is served has it set aside.
 func TestNoAnswerLosesWhatIsServed(t *testing.T) {
 	t.Parallel()
-	lost := &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "400 without a body"}
+	lost := &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "400 without a body"}
 	s := newSystem(t.Fatalf, feed.SIEM(), 3*time.Hour)
 	ids := map[string]bool{}
 	for range 5 {
-		s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+		s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 			if ids[j.GetId()] {
 				t.Errorf("%s is offered again, and its outcome stays what it is", j.GetId())
 			}
@@ -203,7 +203,7 @@ func TestWhatIsLostSaysSinceWhenAndWhy(t *testing.T) {
 		s.run(time.Hour, time.Minute)
 		s.state().FirstRead = timestamppb.New(epoch)
 		for range 5 {
-			s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+			s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 				if vain {
 					return inVain(j)
 				}
@@ -239,7 +239,7 @@ func TestLagIsLearned(t *testing.T) {
 	s := newSystem(t.Fatalf, feed.SIEM(), time.Hour)
 	s.run(time.Hour, 10*time.Second)
 	lag, refused := 10*time.Minute, 0
-	answer := func(j *taplinev1.Job) *taplinev1.WindowRecord {
+	answer := func(j *taplinev1.Job) *taplinev1.JobRecord {
 		w, served := span(j), s.now.Add(-lag)
 		r := fetched(s.now, 0)
 		if w.End.After(served) {
@@ -339,7 +339,7 @@ func TestAnOrderIsReadOnceMore(t *testing.T) {
 	}
 	var again []window.Window
 	for end := s.now.Add(2 * time.Hour); s.now.Before(end); s.now = s.now.Add(time.Minute) {
-		s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+		s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 			if j.GetLane() == taplinev1.Lane_LANE_BACKFILL {
 				if before[j.GetId()] || !slices.Equal(j.GetFeeds(), []string{"clicksBlocked"}) {
 					t.Errorf("%s was asked for before", j.GetId())
@@ -358,7 +358,7 @@ func TestAnOrderIsReadOnceMore(t *testing.T) {
 	}
 	vain := newSystem(t.Fatalf, feed.SIEM(), time.Hour)
 	for range 6 {
-		vain.step(func(j *taplinev1.Job) *taplinev1.WindowRecord { return inVain(j) })
+		vain.step(func(j *taplinev1.Job) *taplinev1.JobRecord { return inVain(j) })
 		vain.now = vain.now.Add(10 * time.Minute)
 	}
 	for _, a := range vain.state().GetAsides() {

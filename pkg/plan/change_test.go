@@ -28,7 +28,7 @@ func TestNoChangeForgetsAnInstant(t *testing.T) {
 		s := newSystem(t.Fatalf, draw(), rapid.SampledFrom(ages).Draw(t, "age"))
 		for range rapid.IntRange(2, 7).Draw(t, "starts") {
 			for range rapid.IntRange(0, 12).Draw(t, "steps") {
-				s.step(func(j *taplinev1.Job) *taplinev1.WindowRecord {
+				s.step(func(j *taplinev1.Job) *taplinev1.JobRecord {
 					switch rapid.IntRange(0, 5).Draw(t, "fate") {
 					case 0:
 						return nil
@@ -216,7 +216,7 @@ func TestTableOfChanges(t *testing.T) {
 func TestJobsOfAPlanThatIsNoMore(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t.Fatalf, feed.SIEM(), 12*time.Hour)
-	vain := func(j *taplinev1.Job) *taplinev1.WindowRecord {
+	vain := func(j *taplinev1.Job) *taplinev1.JobRecord {
 		if span(j).Start.Minute() == 0 {
 			return inVain(j)
 		}
@@ -234,7 +234,7 @@ func TestJobsOfAPlanThatIsNoMore(t *testing.T) {
 	s.c.Set = feed.Set{feed.ClicksBlocked}
 	s.launch()
 	s.check()
-	s.step(func(*taplinev1.Job) *taplinev1.WindowRecord { return nil })
+	s.step(func(*taplinev1.Job) *taplinev1.JobRecord { return nil })
 	for _, j := range plan.Offered(s.state()) {
 		if !slices.Equal(j.GetFeeds(), []string{"clicksBlocked"}) {
 			t.Errorf("%s asks for a feed that is off", j.GetId())

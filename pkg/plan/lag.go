@@ -36,7 +36,7 @@ func (p *planner) setLag(lag time.Duration) {
 
 // learn takes what an outcome says of how far behind Proofpoint serves. A window that was read whole shows that
 // it is not further behind than the window was old.
-func (p *planner) learn(j *taplinev1.Job, record *taplinev1.WindowRecord) {
+func (p *planner) learn(j *taplinev1.Job, record *taplinev1.JobRecord) {
 	if record == nil || record.GetFailures() > 0 && record.GetFailures() <= j.GetFailures() {
 		return // known before
 	}

@@ -60,7 +60,7 @@ type ListOutput struct {
 
 // StepList advances the state of one list, in place. One page is read at a time: outcome
 // is that of the outstanding page, nil while it is not known.
-func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *taplinev1.WindowRecord) ListOutput {
+func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *taplinev1.JobRecord) ListOutput {
 	var out ListOutput
 	if s.GetStart() == nil { // what was read once is gone on from, whatever the configuration says later
 		s.Start = timestamppb.New(c.Start)
@@ -102,7 +102,7 @@ func (c ListConfig) outdated(j *taplinev1.Job, now time.Time) bool {
 }
 
 // read goes on behind a page that was read.
-func (c ListConfig) read(s *taplinev1.ListState, j *taplinev1.Job, now time.Time, outcome *taplinev1.WindowRecord, out *ListOutput) {
+func (c ListConfig) read(s *taplinev1.ListState, j *taplinev1.Job, now time.Time, outcome *taplinev1.JobRecord, out *ListOutput) {
 	received := int64(0)
 	for _, f := range outcome.GetFeeds() {
 		received += f.GetReceived()

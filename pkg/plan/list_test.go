@@ -14,8 +14,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-func readPage(received, total int64) *taplinev1.WindowRecord {
-	return &taplinev1.WindowRecord{
+func readPage(received, total int64) *taplinev1.JobRecord {
+	return &taplinev1.JobRecord{
 		State: taplinev1.WindowState_WINDOW_STATE_FETCHED, Total: total, Feeds: []*taplinev1.FeedResult{{Received: received}},
 	}
 }
@@ -147,7 +147,7 @@ func TestAListWithoutEndIsEnded(t *testing.T) {
 // TestNoAnswerEndsAList: a page that a fetcher gave up is read later, in another length, until seven days are over.
 func TestNoAnswerEndsAList(t *testing.T) {
 	t.Parallel()
-	lost := &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too far into the past"}
+	lost := &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too far into the past"}
 	c := plan.ListConfig{Tenant: "main", Call: feed.CallCampaignIDs, Interval: time.Hour, Start: epoch.Add(-48 * time.Hour), Limit: 50, Lists: 1}
 	state, now := &taplinev1.ListState{}, epoch
 	first := plan.StepList(c, state, now, nil).New

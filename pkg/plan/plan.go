@@ -43,7 +43,7 @@ type Input struct {
 	// as too old before it is too old by this clock, too.
 	Earliest time.Time
 	// Outcomes of outstanding jobs and of windows set aside that are known, by job id.
-	Outcomes map[string]*taplinev1.WindowRecord
+	Outcomes map[string]*taplinev1.JobRecord
 	// Supply is the calls to be had of the set's pool; nil means any number.
 	Supply *quota.Forecast
 	// NoBackfill and NoLive hold back new work while a stream is nearly full.

@@ -25,15 +25,15 @@ func config() plan.Config {
 	}
 }
 
-func fetched(at time.Time, published int64) *taplinev1.WindowRecord {
-	return &taplinev1.WindowRecord{
+func fetched(at time.Time, published int64) *taplinev1.JobRecord {
+	return &taplinev1.JobRecord{
 		ReadAt: timestamppb.New(at),
 		State:  taplinev1.WindowState_WINDOW_STATE_FETCHED, Feeds: []*taplinev1.FeedResult{{Feed: "clicksBlocked", Received: published, Published: published}},
 	}
 }
 
-func split() *taplinev1.WindowRecord {
-	return &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT}
+func split() *taplinev1.JobRecord {
+	return &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT}
 }
 
 // model is a run of the planner against a fetcher that answers as dice decide,
@@ -45,7 +45,7 @@ type model struct {
 	now      time.Time
 	ahead    time.Duration // of the planner's clock
 	latest   time.Time     // that the planner's clock has shown
-	outcomes map[string]*taplinev1.WindowRecord
+	outcomes map[string]*taplinev1.JobRecord
 	read     map[feed.Feed][]window.Window
 	last     map[feed.Feed][]window.Window // of these, what was as old as for the last sweep
 	lost     []window.Window
@@ -66,7 +66,7 @@ func newModel(t *rapid.T) *model {
 	}
 	return &model{
 		poison: poison,
-		c:      c, s: s, start: s.GetStart().AsTime(), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
+		c:      c, s: s, start: s.GetStart().AsTime(), now: epoch, outcomes: map[string]*taplinev1.JobRecord{},
 		planned: map[string]bool{}, read: map[feed.Feed][]window.Window{}, last: map[feed.Feed][]window.Window{}, sealed: map[feed.Feed][]window.Window{},
 	}
 }
@@ -233,8 +233,8 @@ func (m *model) poisoned(w window.Window) bool {
 }
 
 // inVain is that a fetcher asked for a window several times, and nothing proves it read.
-func inVain(j *taplinev1.Job) *taplinev1.WindowRecord {
-	return &taplinev1.WindowRecord{
+func inVain(j *taplinev1.Job) *taplinev1.JobRecord {
+	return &taplinev1.JobRecord{
 		State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, Failures: max(j.GetFailures()+1, 3), Reason: "an odd answer",
 	}
 }
@@ -294,7 +294,7 @@ func TestSteadyStateIsOneCallPerPoll(t *testing.T) {
 	c := config()
 	c.Sweeps = nil
 	s := plan.Start(c, epoch)
-	outcomes := map[string]*taplinev1.WindowRecord{}
+	outcomes := map[string]*taplinev1.JobRecord{}
 	jobs := 0
 	for now := epoch; now.Before(epoch.Add(24 * time.Hour)); now = now.Add(5 * time.Second) {
 		for _, j := range plan.Step(c, s, plan.Input{Now: now, Outcomes: outcomes}).New {
@@ -320,7 +320,7 @@ func TestWaitingJobsStretchWindows(t *testing.T) {
 	if n := len(s.GetOutstanding()); n != 2 {
 		t.Fatalf("%d jobs wait", n)
 	}
-	outcomes := map[string]*taplinev1.WindowRecord{}
+	outcomes := map[string]*taplinev1.JobRecord{}
 	for _, j := range s.GetOutstanding() {
 		outcomes[j.GetId()] = fetched(epoch.Add(3*time.Hour), 1)
 	}
@@ -357,7 +357,7 @@ func TestShortestWindowIsReadFeedByFeed(t *testing.T) {
 	if len(out.New) != 1 {
 		t.Fatalf("planned %v", out.New)
 	}
-	out = plan.Step(c, s, plan.Input{Now: now, Outcomes: map[string]*taplinev1.WindowRecord{out.New[0].GetId(): split()}})
+	out = plan.Step(c, s, plan.Input{Now: now, Outcomes: map[string]*taplinev1.JobRecord{out.New[0].GetId(): split()}})
 	if len(out.New) != 4 || len(s.GetOutstanding()) != 4 {
 		t.Fatalf("a window of 30 s became %v", out.New)
 	}

@@ -19,7 +19,7 @@ func TestARestThatIsNeverProvenBacksOff(t *testing.T) {
 		s := newSystem(t.Fatalf, feed.SIEM(), 0)
 		s.run(time.Hour, 10*time.Second)
 		bad, asked, proven := s.state().GetLiveHead().AsTime().Add(time.Minute), 0, false
-		answer := func(j *taplinev1.Job) *taplinev1.WindowRecord {
+		answer := func(j *taplinev1.Job) *taplinev1.JobRecord {
 			r := fetched(s.now, 0)
 			if w := span(j); w.End.Equal(bad) && j.GetLane() != taplinev1.Lane_LANE_SWEEP && !proven {
 				asked++

@@ -219,7 +219,7 @@ func (p *planner) busy(w window.Window, feeds []string) bool {
 }
 
 // read decides what is next for a window that was read: another sweep, or the seal.
-func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
+func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.JobRecord) {
 	if firstReading(j) {
 		p.first(j, outcome)
 		return
@@ -246,7 +246,7 @@ func (p *planner) read(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
 // first decides it for a first reading. A pass leaves out what is planned at its age or later. When
 // it turns out to be read before that age all the same, since the clock of the plan was ahead, the
 // window is swept besides.
-func (p *planner) first(j *taplinev1.Job, outcome *taplinev1.WindowRecord) {
+func (p *planner) first(j *taplinev1.Job, outcome *taplinev1.JobRecord) {
 	const reason = "its first reading was later than any sweep"
 	w := own(j)
 	at := outcome.GetReadAt().AsTime()

@@ -24,7 +24,7 @@ func TestEveryPassSweepsEveryHourOnce(t *testing.T) {
 		c.Start = epoch.Add(-30 * time.Minute)
 		s := plan.Start(c, epoch)
 		start, now := s.GetStart().AsTime(), epoch
-		outcomes := map[string]*taplinev1.WindowRecord{}
+		outcomes := map[string]*taplinev1.JobRecord{}
 		swept := make(map[uint32][]window.Window)
 		late := make(map[uint32][]window.Window) // first readings at the age of a pass or later
 		var first time.Time                      // of the steps
@@ -90,7 +90,7 @@ func TestEveryPassSweepsEveryHourOnce(t *testing.T) {
 
 // run lets time go on with every job done.
 func run(c plan.Config, s *taplinev1.PlanState, from, to time.Time, published func(*taplinev1.Job) int64) (sealed []plan.Range, sweeps []*taplinev1.Job) {
-	outcomes := map[string]*taplinev1.WindowRecord{}
+	outcomes := map[string]*taplinev1.JobRecord{}
 	for _, j := range s.GetOutstanding() {
 		outcomes[j.GetId()] = fetched(from, published(j))
 	}
@@ -225,7 +225,7 @@ func TestAClockThatIsAhead(t *testing.T) {
 				return now
 			}
 			s := plan.Start(c, clock(epoch))
-			outcomes := map[string]*taplinev1.WindowRecord{}
+			outcomes := map[string]*taplinev1.JobRecord{}
 			read := map[time.Duration][]window.Window{}
 			for now := epoch; now.Before(epoch.Add(12 * time.Hour)); now = now.Add(time.Minute) {
 				plan.Step(c, s, plan.Input{Now: clock(now), Outcomes: outcomes})
@@ -259,7 +259,7 @@ func TestAClockThatStaysAhead(t *testing.T) {
 		c := config()
 		c.Start = epoch
 		s := plan.Start(c, epoch.Add(ahead))
-		outcomes := map[string]*taplinev1.WindowRecord{}
+		outcomes := map[string]*taplinev1.JobRecord{}
 		swept := map[time.Duration][]window.Window{}
 		end := epoch.Add(60 * time.Hour)
 		for now := epoch; now.Before(end); now = now.Add(3 * time.Minute) {

@@ -23,7 +23,7 @@ type system struct {
 	now      time.Time
 	start    time.Time
 	plans    []plan.Old // in STATE
-	outcomes map[string]*taplinev1.WindowRecord
+	outcomes map[string]*taplinev1.JobRecord
 	read     map[feed.Feed][]window.Window
 	lost     map[feed.Feed][]window.Window
 	sealed   map[feed.Feed][]window.Window
@@ -37,7 +37,7 @@ func (s *system) startTime(age time.Duration) {
 
 func newSystem(fatal func(string, ...any), set feed.Set, age time.Duration) *system {
 	s := &system{
-		fatal: fatal, errorf: fatal, c: config(), now: epoch, outcomes: map[string]*taplinev1.WindowRecord{},
+		fatal: fatal, errorf: fatal, c: config(), now: epoch, outcomes: map[string]*taplinev1.JobRecord{},
 		read: map[feed.Feed][]window.Window{}, lost: map[feed.Feed][]window.Window{}, sealed: map[feed.Feed][]window.Window{},
 	}
 	s.c.Set = set
@@ -77,7 +77,7 @@ func (s *system) launch() {
 func (s *system) state() *taplinev1.PlanState { return s.plans[0].State }
 
 // step plans once; done has a fetcher do all that waits, which answers what is pick says.
-func (s *system) step(pick func(*taplinev1.Job) *taplinev1.WindowRecord) {
+func (s *system) step(pick func(*taplinev1.Job) *taplinev1.JobRecord) {
 	if len(s.plans) == 0 || len(s.c.Set) == 0 {
 		return
 	}
@@ -118,7 +118,7 @@ func (s *system) step(pick func(*taplinev1.Job) *taplinev1.WindowRecord) {
 	}
 }
 
-func (s *system) answer(*taplinev1.Job) *taplinev1.WindowRecord { return fetched(s.now, 0) }
+func (s *system) answer(*taplinev1.Job) *taplinev1.JobRecord { return fetched(s.now, 0) }
 
 // run lets time go on with a healthy system.
 func (s *system) run(d, every time.Duration) {

@@ -116,7 +116,7 @@ type imaginedSet struct {
 	c        Config
 	s        *taplinev1.PlanState
 	pool     *imagined
-	outcomes map[string]*taplinev1.WindowRecord
+	outcomes map[string]*taplinev1.JobRecord
 	answer   SetAnswer
 	head     time.Time
 	gaps     []time.Duration
@@ -126,13 +126,13 @@ type imaginedSet struct {
 func (r *imaginedSet) step(at, start time.Time) {
 	supply := r.pool.state.Forecast(at, r.pool.limit)
 	Step(r.c, r.s, Input{Now: at, Outcomes: r.outcomes, Supply: &supply})
-	r.outcomes = make(map[string]*taplinev1.WindowRecord)
+	r.outcomes = make(map[string]*taplinev1.JobRecord)
 	for _, j := range r.s.GetOutstanding() {
 		if !r.pool.call(at) {
 			break
 		}
 		r.answer.Calls[job.LaneName(j.GetLane())]++
-		r.outcomes[j.GetId()] = &taplinev1.WindowRecord{JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, ReadAt: timestamppb.New(at)}
+		r.outcomes[j.GetId()] = &taplinev1.JobRecord{JobId: j.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, ReadAt: timestamppb.New(at)}
 		if end := span(j).End; j.GetLane() == taplinev1.Lane_LANE_LIVE {
 			r.gaps = append(r.gaps, end.Sub(r.head))
 			r.head = end

@@ -19,7 +19,7 @@ import (
 // kinds are all messages that are decoded from the bus.
 func kinds() []proto.Message {
 	return []proto.Message{
-		&taplinev1.Job{}, &taplinev1.WindowResult{}, &taplinev1.DeadLetter{}, &taplinev1.LedgerPage{}, &taplinev1.PlanState{}, &taplinev1.ListState{},
+		&taplinev1.Job{}, &taplinev1.JobResult{}, &taplinev1.DeadLetter{}, &taplinev1.LedgerPage{}, &taplinev1.PlanState{}, &taplinev1.ListState{},
 		&taplinev1.QuotaState{}, &taplinev1.Known{}, &taplinev1.Replay{}, &taplinev1.Alarm{}, &taplinev1.Heartbeat{}, &taplinev1.Memory{}, &taplinev1.Target{},
 		&taplinev1.Retry{}, &taplinev1.RawBatch{}, &taplinev1.EventBatch{},
 	}
@@ -91,7 +91,7 @@ func TestLargePagesAreRead(t *testing.T) {
 		page.Made = append(page.Made, &taplinev1.BatchRecord{RawSequence: uint64(i), Table: "mail.proofpoint.tapsiem_v2.clicksblocked", Events: 500, AtMs: 1})
 	}
 	for i := range 5_000 {
-		page.Windows = append(page.Windows, &taplinev1.WindowRecord{JobId: "main/all/a/b/live/0", FetchedAt: at, ReadAt: at, NotedAt: at, Feeds: []*taplinev1.FeedResult{{}, {}, {}, {}}, Attempts: uint32(i)})
+		page.Windows = append(page.Windows, &taplinev1.JobRecord{JobId: "main/all/a/b/live/0", FetchedAt: at, ReadAt: at, NotedAt: at, Feeds: []*taplinev1.FeedResult{{}, {}, {}, {}}, Attempts: uint32(i)})
 	}
 	data, err := proto.Marshal(page)
 	if err != nil {
@@ -125,7 +125,7 @@ func TestFullPagesAreRead(t *testing.T) {
 			t.Parallel()
 			page := &taplinev1.LedgerPage{}
 			for size := 0; size < 8<<20; {
-				r := &taplinev1.WindowRecord{JobId: fmt.Sprintf(c.id, len(page.GetWindows())), State: c.states, NotedAt: at, Attempts: 1, Calls: 1}
+				r := &taplinev1.JobRecord{JobId: fmt.Sprintf(c.id, len(page.GetWindows())), State: c.states, NotedAt: at, Attempts: 1, Calls: 1}
 				if c.feeds > 0 {
 					r.Status, r.MarkerSequence, r.FetchedAt, r.ReadAt, r.ReadEnd = 200, uint64(len(page.GetWindows())), at, at, at
 				}

@@ -54,7 +54,7 @@ func publish(t *testing.T, b *bus.Bus, job string, batches ...[]byte) {
 			}
 		}
 	}
-	if _, err := b.PublishWindow(t.Context(), bus.Window{Tenant: "main", JobID: job, Batches: all, Marker: []byte("m")}); err != nil {
+	if _, err := b.StoreJob(t.Context(), bus.JobOutput{Tenant: "main", JobID: job, Batches: all, Marker: []byte("m")}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -81,7 +81,7 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 	if err != nil {
 		return err
 	}
-	want := &taplinev1.WantRecord{RawSequence: d.Sequence(), Named: uint32(len(wishes))}
+	want := &taplinev1.LookupRecord{RawSequence: d.Sequence(), Named: uint32(len(wishes))}
 	letters, err := x.order(ctx, d, &raw, wishes, want)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (x *expander) takeTurns(ctx context.Context, wishes map[string]*wish) (take
 
 // order publishes the jobs of the wishes that are not known, and counts. It gives those for which it stored dead letters.
 func (x *expander) order(
-	ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.WantRecord,
+	ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.LookupRecord,
 ) (letters map[string]*wish, err error) {
 	letters = make(map[string]*wish)
 	jobs := make(map[feed.Call][]*taplinev1.Target)

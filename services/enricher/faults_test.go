@@ -36,7 +36,7 @@ func clicks(t *testing.T, records ...string) []byte {
 }
 
 // named is what the expansion of the batches of the live job came to.
-func named(t *testing.T, b *bus.Bus) *taplinev1.WantRecord {
+func named(t *testing.T, b *bus.Bus) *taplinev1.LookupRecord {
 	t.Helper()
 	bucket, err := b.Bucket(t.Context(), bus.BucketLedger)
 	if err != nil {

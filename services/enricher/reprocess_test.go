@@ -60,7 +60,7 @@ func TestReportsMadeAgain(t *testing.T) {
 	evidence[5] = `{"type":"url","what":"` + strings.Repeat("x", 3000) + `"}` // larger than a row may be
 	report := `{"generated":"2026-03-11T12:30:44.917Z","reports":[{"scope":"CAMPAIGN","id":"c1","forensics":[` + strings.Join(evidence, ",") + `]}]}`
 	message := bus.RawMessage{Feed: string(feed.Campaigns), Data: answer(t, about{reportJob, feed.Campaigns, &taplinev1.Target{Id: "c1"}, ""}, report)}
-	if _, err := b.PublishWindow(t.Context(), bus.Window{
+	if _, err := b.StoreJob(t.Context(), bus.JobOutput{
 		Tenant: "main", JobID: reportJob, Marker: []byte("m"), Batches: func(yield func(bus.RawMessage, error) bool) { yield(message, nil) },
 	}); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ func (b *bench) truth(from, to time.Time) (n int64) {
 	return n
 }
 
-func received(r *taplinev1.WindowRecord) (n int64) {
+func received(r *taplinev1.JobRecord) (n int64) {
 	for _, f := range r.GetFeeds() {
 		n += f.GetReceived()
 	}
@@ -185,7 +185,7 @@ func TestWhatIsLearned(t *testing.T) {
 				b.record(t, first)
 			}
 			b.inject(t, c.fault)
-			var r *taplinev1.WindowRecord
+			var r *taplinev1.JobRecord
 			for i := range 3 { // the first may be set aside while it is learned
 				job := b.job(window.New(b.window.Start.Add(-time.Duration(i+1)*10*time.Minute), b.window.Start.Add(-time.Duration(i)*10*time.Minute)), 0)
 				b.plan(t, job)

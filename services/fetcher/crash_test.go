@@ -73,7 +73,7 @@ func TestAWindowThatWasCutDuringTheCall(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == feed.SIEMAll.Path {
-			split := &taplinev1.WindowRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_SPLIT}
+			split := &taplinev1.JobRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_SPLIT}
 			if err := ledger.New(bucket).RecordJob(r.Context(), split); err != nil {
 				t.Error(err)
 			}

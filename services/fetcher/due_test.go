@@ -105,7 +105,7 @@ func TestAWindowThatHasBegunIsCut(t *testing.T) {
 
 // measuredTwoHours fails unless the clock of a call is known to have been two hours ahead. How long a busy machine
 // takes from one line to the next does not count.
-func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.WindowRecord) {
+func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.JobRecord) {
 	t.Helper()
 	skew, off := time.Duration(r.GetSkewMs())*time.Millisecond, r.GetReadAt().AsTime().Sub(b.sim.Now())
 	if skew.Round(time.Hour) != 2*time.Hour || off.Round(time.Hour) != 0 {
@@ -126,7 +126,7 @@ func TestAClockThatJumps(t *testing.T) {
 	calls := func() int { return b.sim.Status().Quota[feed.PoolSIEM].Used }
 	b.plan(t, sweep)
 	poll(t, func() bool { return calls() == 2 }) // it tells the time
-	r, more := &taplinev1.WindowRecord{}, 0
+	r, more := &taplinev1.JobRecord{}, 0
 	for ; more < 2 && r.GetSkewMs() == 0; more++ { // the answer for the sweep may be looked at after the next step of the clock
 		b.later.Add(int64(31 * time.Second))
 		next := b.job(window.New(b.window.Start.Add(-time.Hour), b.window.Start.Add(-time.Duration(more)*time.Minute)), 0)

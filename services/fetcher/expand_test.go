@@ -54,7 +54,7 @@ func (b *bench) order(call feed.Call, lane taplinev1.Lane, pass uint32, ids ...s
 }
 
 // stored reads the records of a job in RAW.
-func (b *bench) stored(t *testing.T, r *taplinev1.WindowRecord) (records []batch.Record) {
+func (b *bench) stored(t *testing.T, r *taplinev1.JobRecord) (records []batch.Record) {
 	t.Helper()
 	for i := range uint64(r.GetBatches()) {
 		m, err := b.bus.Message(t.Context(), bus.StreamRaw, r.GetMarkerSequence()-uint64(r.GetBatches())+i)
@@ -236,7 +236,7 @@ func TestListOfPeopleIsReadPageByPage(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *tapsim.Config) { c.People = 250 })
 	b.start(t, quick...)
-	page := func(pass uint32, again bool) *taplinev1.WindowRecord {
+	page := func(pass uint32, again bool) *taplinev1.JobRecord {
 		j := b.order(feed.CallTopClickers, taplinev1.Lane_LANE_LIST, pass, "14")
 		if again { // another moment of the same snapshot
 			j.Window.End = timestamppb.New(j.GetWindow().GetEnd().AsTime().Add(time.Minute))
@@ -251,7 +251,7 @@ func TestListOfPeopleIsReadPageByPage(t *testing.T) {
 	}
 	first, second, third := page(1, false), page(2, false), page(3, false)
 	for i, want := range []int64{200, 50, 0} {
-		r := []*taplinev1.WindowRecord{first, second, third}[i]
+		r := []*taplinev1.JobRecord{first, second, third}[i]
 		if f := r.GetFeeds()[0]; f.GetReceived() != want || f.GetPublished() != want || r.GetTotal() != 250 {
 			t.Errorf("page %d: %v", i+1, r)
 		}

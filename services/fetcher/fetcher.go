@@ -58,7 +58,7 @@ type stored interface {
 // publisher stores what a job brought, and what is left of it.
 type publisher interface {
 	PublishJob(ctx context.Context, job *taplinev1.Job) error
-	PublishWindow(ctx context.Context, w bus.Window) (uint64, error)
+	StoreJob(ctx context.Context, w bus.JobOutput) (uint64, error)
 	PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error
 }
 

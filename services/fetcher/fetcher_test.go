@@ -168,7 +168,7 @@ func (b *bench) want(t *testing.T, job *taplinev1.Job) {
 }
 
 // record waits for the ledger to know what became of a job.
-func (b *bench) record(t *testing.T, job *taplinev1.Job) (r *taplinev1.WindowRecord) {
+func (b *bench) record(t *testing.T, job *taplinev1.Job) (r *taplinev1.JobRecord) {
 	t.Helper()
 	poll(t, func() bool {
 		r = b.outcome(t, job)
@@ -178,7 +178,7 @@ func (b *bench) record(t *testing.T, job *taplinev1.Job) (r *taplinev1.WindowRec
 }
 
 // outcome is what the ledger knows of a job; nil for nothing.
-func (b *bench) outcome(t *testing.T, job *taplinev1.Job) *taplinev1.WindowRecord {
+func (b *bench) outcome(t *testing.T, job *taplinev1.Job) *taplinev1.JobRecord {
 	t.Helper()
 	bucket, err := b.bus.Bucket(t.Context(), bus.BucketLedger)
 	if err != nil {
@@ -192,13 +192,13 @@ func (b *bench) outcome(t *testing.T, job *taplinev1.Job) *taplinev1.WindowRecor
 }
 
 // marker reads the account of a job.
-func (b *bench) marker(t *testing.T, jobID string) (uint64, *taplinev1.WindowResult) {
+func (b *bench) marker(t *testing.T, jobID string) (uint64, *taplinev1.JobResult) {
 	t.Helper()
 	sequence, data, err := b.bus.Marker(t.Context(), "main", jobID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r taplinev1.WindowResult
+	var r taplinev1.JobResult
 	if err := proto.Unmarshal(data, &r); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func TestANoteOfAnEarlierRun(t *testing.T) {
 	var jobs []*taplinev1.Job
 	for i, state := range []taplinev1.WindowState{split, lost, unproven} {
 		job := b.job(window.New(b.window.Start, b.window.End.Add(-time.Duration(i)*time.Minute)), 0)
-		if err := ledger.New(bucket).RecordJob(t.Context(), &taplinev1.WindowRecord{JobId: job.GetId(), State: state, Failures: 3}); err != nil {
+		if err := ledger.New(bucket).RecordJob(t.Context(), &taplinev1.JobRecord{JobId: job.GetId(), State: state, Failures: 3}); err != nil {
 			t.Fatal(err)
 		}
 		jobs = append(jobs, job)
@@ -153,7 +153,7 @@ func TestAFasterRun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	job := b.job(b.window, 0)
-	marker, err := proto.Marshal(&taplinev1.WindowResult{
+	marker, err := proto.Marshal(&taplinev1.JobResult{
 		JobId: job.GetId(), Tenant: "main", Window: job.GetWindow(), Lane: job.GetLane(), PullId: "1", Status: 200, Bytes: 42,
 		Feeds: []*taplinev1.FeedResult{{Feed: "clicksBlocked", Received: 7, Duplicate: 7}},
 	})
@@ -163,7 +163,7 @@ func TestAFasterRun(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == feed.SIEMAll.Path {
 			none := func(func(bus.RawMessage, error) bool) {}
-			if _, err := b.bus.PublishWindow(r.Context(), bus.Window{Tenant: "main", JobID: job.GetId(), Batches: none, Marker: marker}); err != nil {
+			if _, err := b.bus.StoreJob(r.Context(), bus.JobOutput{Tenant: "main", JobID: job.GetId(), Batches: none, Marker: marker}); err != nil {
 				t.Error(err)
 			}
 		}

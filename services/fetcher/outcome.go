@@ -205,7 +205,7 @@ func (f *Fetcher) tooOld(ctx context.Context, w *work, failure *failed, ours boo
 // lose gives up a list that is too old.
 func (f *Fetcher) lose(ctx context.Context, w *work, cause error) error {
 	f.log.Error("a list is lost", slog.String("job", w.job.GetId()), slog.Any("error", cause))
-	if err := f.conclude(ctx, w, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: cause.Error()}); err != nil {
+	if err := f.conclude(ctx, w, &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: cause.Error()}); err != nil {
 		return err
 	}
 	f.alarms.HoldCause(ctx, alarm.Lost, w.window.String(), fmt.Sprintf("%s of %s cannot be read any more: %s", w.window, w.id.What(), cause), lostFor)
@@ -218,18 +218,18 @@ func (f *Fetcher) split(ctx context.Context, w *work, reason string) error {
 		return f.setAside(ctx, w, int(w.job.GetFailures())+1, reason+" (it cannot be cut)")
 	}
 	f.log.Info("a window is cut", slog.String("window", w.window.String()), slog.String("reason", reason))
-	return f.conclude(ctx, w, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT, Reason: reason})
+	return f.conclude(ctx, w, &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT, Reason: reason})
 }
 
 // setAside has the scheduler offer the window again later.
 func (f *Fetcher) setAside(ctx context.Context, w *work, failures int, reason string) error {
-	return f.conclude(ctx, w, &taplinev1.WindowRecord{
+	return f.conclude(ctx, w, &taplinev1.JobRecord{
 		State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, Reason: reason, Failures: uint32(failures), LagMs: f.lag.Now(f.local()).Milliseconds(),
 	})
 }
 
 // conclude writes a state other than fetched into the ledger.
-func (f *Fetcher) conclude(ctx context.Context, w *work, r *taplinev1.WindowRecord) error {
+func (f *Fetcher) conclude(ctx context.Context, w *work, r *taplinev1.JobRecord) error {
 	r.JobId, r.Attempts, r.SkewMs = w.job.GetId(), uint32(w.attempts), f.clock.Skew().Milliseconds()
 	r.Calls, r.NotedAt = uint32(f.ladder.Calls(w.job.GetId())), timestamppb.New(f.now())
 	if err := f.ledger.RecordJob(ctx, r); err != nil {

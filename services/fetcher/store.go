@@ -35,7 +35,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 	if err != nil {
 		return err
 	}
-	result := &taplinev1.WindowResult{
+	result := &taplinev1.JobResult{
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
 		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(got.status),
 		Bytes: got.bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
@@ -100,7 +100,7 @@ func (f *Fetcher) publish(ctx context.Context, w *work, c *collector, marker []b
 	if err := f.storeDead(ctx, c); err != nil {
 		return 0, err
 	}
-	return f.bus.PublishWindow(ctx, bus.Window{Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Batches: batches(c), Marker: marker})
+	return f.bus.StoreJob(ctx, bus.JobOutput{Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Batches: batches(c), Marker: marker})
 }
 
 func cutError(cut bool) error {
@@ -152,7 +152,7 @@ func batches(c *collector) iter.Seq2[bus.RawMessage, error] {
 // complete finishes a job whose records are in RAW: a crash may have come
 // before SEEN or LEDGER were written.
 func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker []byte) error {
-	result := &taplinev1.WindowResult{}
+	result := &taplinev1.JobResult{}
 	if err := wire.Unmarshal(marker, result); err != nil {
 		return bus.Permanent(fmt.Errorf("marker of job %s: %w", w.job.GetId(), err))
 	}
@@ -202,7 +202,7 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 }
 
 // record writes the account of a fetched window into the ledger. marker is the sequence of its result.
-func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowResult, marker uint64) error {
+func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.JobResult, marker uint64) error {
 	record := ledger.Fetched(result, marker)
 	record.Attempts = uint32(w.attempts)
 	record.Calls, record.NotedAt = uint32(max(f.ladder.Calls(w.job.GetId()), 1)), timestamppb.New(f.now())
@@ -214,7 +214,7 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.WindowR
 }
 
 // tellLate counts what a sweep found: it became visible since the reading before.
-func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.WindowResult, r *taplinev1.FeedResult) {
+func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.JobResult, r *taplinev1.FeedResult) {
 	late := r.GetPublished() - r.GetRevision()
 	f.metrics.late.WithLabelValues(r.GetFeed()).Add(float64(late))
 	lateness := result.GetReadAt().AsTime().Sub(job.GetWindow().GetEnd().AsTime()).Seconds()
@@ -223,7 +223,7 @@ func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.WindowResult, r
 	}
 }
 
-func (f *Fetcher) tell(job *taplinev1.Job, result *taplinev1.WindowResult) {
+func (f *Fetcher) tell(job *taplinev1.Job, result *taplinev1.JobResult) {
 	var received, published int64
 	for _, r := range result.GetFeeds() {
 		count := func(fate string, n int64) { f.metrics.records.WithLabelValues(r.GetFeed(), fate).Add(float64(n)) }

@@ -193,7 +193,7 @@ func TestListsAreRead(t *testing.T) {
 			name += "-" + target.GetId()
 		}
 		lists = append(lists, name)
-		record := &taplinev1.WindowRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED}
+		record := &taplinev1.JobRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED}
 		if err := w.ledger.RecordJob(t.Context(), record); err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +298,7 @@ func TestAWrongClockLosesNothing(t *testing.T) {
 		w := newWorker(t, b, bus.ConsumerFetcherBackfill)
 		for range 8 {
 			d, job := w.next()
-			record := &taplinev1.WindowRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: skew.Milliseconds()}
+			record := &taplinev1.JobRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: skew.Milliseconds()}
 			if err := w.ledger.RecordJob(t.Context(), record); err != nil {
 				t.Fatal(err)
 			}

@@ -121,7 +121,7 @@ func (s *Scheduler) read(ctx context.Context, p *planning) (*taplinev1.PlanState
 }
 
 // outcomes asks the ledger about every outstanding job.
-func (s *Scheduler) outcomes(ctx context.Context, state *taplinev1.PlanState) (map[string]*taplinev1.WindowRecord, error) {
+func (s *Scheduler) outcomes(ctx context.Context, state *taplinev1.PlanState) (map[string]*taplinev1.JobRecord, error) {
 	var ids []string
 	for _, j := range plan.Offered(state) {
 		ids = append(ids, j.GetId())

@@ -106,7 +106,7 @@ func (s *Scheduler) rawMayGo(ctx context.Context, first, limit uint64, swept boo
 		if err != nil {
 			return 0, fmt.Errorf("make room: %w", err)
 		}
-		result := &taplinev1.WindowResult{}
+		result := &taplinev1.JobResult{}
 		if err := wire.Unmarshal(marker.Data, result); err == nil {
 			done, err := s.doneWith(ctx, result.GetJobId(), swept)
 			if err != nil || !done {

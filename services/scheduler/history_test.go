@@ -74,13 +74,13 @@ func (s *stages) fetch(end time.Time, recorded bool) bool {
 	w := window.New(end.Add(-time.Duration(s.jobs+1)*time.Minute), end.Add(-time.Duration(s.jobs)*time.Minute))
 	s.jobs++
 	id := "main/clicksBlocked/" + w.Compact("/") + "/live/0"
-	result := &taplinev1.WindowResult{
+	result := &taplinev1.JobResult{
 		JobId: id, Batches: 1, FetchedAt: timestamppb.Now(),
 		Feeds: []*taplinev1.FeedResult{{Feed: string(feed.ClicksBlocked), Received: 100, Published: 100}},
 	}
 	marker, err := proto.Marshal(result)
 	s.must(err)
-	sequence, err := s.b.PublishWindow(s.t.Context(), bus.Window{Tenant: "main", JobID: id, Marker: marker, Batches: one})
+	sequence, err := s.b.StoreJob(s.t.Context(), bus.JobOutput{Tenant: "main", JobID: id, Marker: marker, Batches: one})
 	if errors.Is(err, bus.ErrFull) {
 		return false
 	}

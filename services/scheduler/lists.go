@@ -91,7 +91,7 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 	if err != nil {
 		return err
 	}
-	var outcome *taplinev1.WindowRecord
+	var outcome *taplinev1.JobRecord
 	if j := state.GetOutstanding(); j != nil {
 		known, err := s.ledger.Outcomes(ctx, j.GetId())
 		if err != nil {

@@ -114,7 +114,7 @@ func (w *worker) do(state taplinev1.WindowState) window.Window {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.ledger.RecordJob(w.t.Context(), &taplinev1.WindowRecord{JobId: job.GetId(), State: state}); err != nil {
+	if err := w.ledger.RecordJob(w.t.Context(), &taplinev1.JobRecord{JobId: job.GetId(), State: state}); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := d.Ack(); err != nil {

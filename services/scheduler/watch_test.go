@@ -107,7 +107,7 @@ func TestWhatIsWatched(t *testing.T) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			r := &taplinev1.WindowRecord{
+			r := &taplinev1.JobRecord{
 				JobId: backfillOf(w.t, w.tenant, time.Hour).GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, FetchedAt: timestamppb.New(epoch), Batches: 1, MarkerSequence: 9,
 				Feeds: []*taplinev1.FeedResult{{Feed: "clicksBlocked", Received: 3, Published: 2}},
 			}

@@ -138,7 +138,7 @@ func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte
 		w = source.Window
 	}
 	id := job.ID{Tenant: d.GetTenant(), Set: feed.Set{f}, Window: w, Lane: taplinev1.Lane_LANE_RETRY, Pass: uint32(record.ID ^ record.Hash)}
-	result := &taplinev1.WindowResult{
+	result := &taplinev1.JobResult{
 		JobId: id.String(), Tenant: id.Tenant, Window: w.Proto(), Lane: id.Lane, Pass: id.Pass, PullId: strconv.FormatInt(at.UnixMilli(), 10),
 		FetchedAt: timestamppb.New(at), Batches: 1, ReadEnd: timestamppb.New(w.Start), // it proves nothing of the window read
 		Feeds: []*taplinev1.FeedResult{{Feed: string(f), Received: 1, Published: 1, FirstHash: record.Hash, LastHash: record.Hash}},
@@ -164,7 +164,7 @@ func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte
 }
 
 // store puts one record and its marker into RAW, unless that was done before, and returns the sequence of the marker.
-func store(ctx context.Context, b *bus.Bus, result *taplinev1.WindowResult, record *batch.Record) (uint64, error) {
+func store(ctx context.Context, b *bus.Bus, result *taplinev1.JobResult, record *batch.Record) (uint64, error) {
 	w, err := window.FromProto(result.GetWindow())
 	if err != nil {
 		return 0, fmt.Errorf("job %s: %w", result.GetJobId(), err)
@@ -178,7 +178,7 @@ func store(ctx context.Context, b *bus.Bus, result *taplinev1.WindowResult, reco
 	})
 	message := bus.RawMessage{Feed: result.GetFeeds()[0].GetFeed(), Data: batch.Pack(nil, batch.AppendRecord(data, record))}
 	var one iter.Seq2[bus.RawMessage, error] = func(yield func(bus.RawMessage, error) bool) { yield(message, nil) }
-	sequence, err := b.PublishWindow(ctx, bus.Window{Tenant: result.GetTenant(), JobID: result.GetJobId(), Batches: one, Marker: marker})
+	sequence, err := b.StoreJob(ctx, bus.JobOutput{Tenant: result.GetTenant(), JobID: result.GetJobId(), Batches: one, Marker: marker})
 	if errors.Is(err, bus.ErrAlreadyStored) {
 		sequence, _, err = b.Marker(ctx, result.GetTenant(), result.GetJobId())
 	}

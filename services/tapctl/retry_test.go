@@ -116,7 +116,7 @@ func TestRetryOfWhatIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := job.ID{Tenant: "main", Set: feed.Set{feed.ClicksBlocked}, Window: part, Lane: taplinev1.Lane_LANE_LIVE}
-	record := &taplinev1.WindowRecord{JobId: id.String(), State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "400 without a body", NotedAt: timestamppb.Now()}
+	record := &taplinev1.JobRecord{JobId: id.String(), State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "400 without a body", NotedAt: timestamppb.Now()}
 	if err := ledger.New(pages).RecordJob(t.Context(), record); err != nil {
 		t.Fatal(err)
 	}

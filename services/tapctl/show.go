@@ -52,7 +52,7 @@ func kind(stream, subject string) proto.Message {
 	case stream == bus.StreamJobs:
 		return &taplinev1.Job{}
 	case stream == bus.StreamRaw && strings.HasPrefix(subject, "mark."):
-		return &taplinev1.WindowResult{}
+		return &taplinev1.JobResult{}
 	case stream == bus.StreamRaw:
 		return &taplinev1.RawBatch{}
 	case stream == bus.StreamEvents:

@@ -51,7 +51,7 @@ func (c console) read(b *bus.Bus, windows ...window.Window) {
 	}
 	for _, w := range windows {
 		id := job.ID{Tenant: "main", Set: feed.Set{feed.ClicksBlocked}, Window: w, Lane: taplinev1.Lane_LANE_LIVE}
-		record := &taplinev1.WindowRecord{
+		record := &taplinev1.JobRecord{
 			JobId: id.String(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, FetchedAt: timestamppb.Now(),
 			Feeds: []*taplinev1.FeedResult{{Feed: string(feed.ClicksBlocked)}},
 		}

@@ -81,8 +81,8 @@ func bareFetcher(b *testing.B, conn *bus.Bus, message []byte) {
 				}
 			}
 		}
-		w := bus.Window{Tenant: "main", JobID: fmt.Sprint(i), Batches: batches, Marker: []byte("account")}
-		if _, err := conn.PublishWindow(b.Context(), w); err != nil {
+		w := bus.JobOutput{Tenant: "main", JobID: fmt.Sprint(i), Batches: batches, Marker: []byte("account")}
+		if _, err := conn.StoreJob(b.Context(), w); err != nil {
 			b.Fatal(err)
 		}
 	}

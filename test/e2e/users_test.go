@@ -156,7 +156,7 @@ func forge(t *testing.T, admin bus.Config) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	_, err = b.PublishWindow(t.Context(), bus.Window{
+	_, err = b.StoreJob(t.Context(), bus.JobOutput{
 		Tenant: "main", JobID: "forged", Marker: []byte("no marker"),
 		Batches: func(yield func(bus.RawMessage, error) bool) {
 			yield(bus.RawMessage{Feed: "clicksBlocked", Data: []byte("no batch")}, nil)

@@ -157,11 +157,11 @@ func (p *tapctlOf) fill(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: string(feed.ClicksBlocked), JobID: id.String(), Window: id.Window})
-	marker, err := proto.Marshal(&taplinev1.WindowResult{JobId: id.String(), Tenant: "main", Window: id.Window.Proto(), Lane: id.Lane, Batches: 10})
+	marker, err := proto.Marshal(&taplinev1.JobResult{JobId: id.String(), Tenant: "main", Window: id.Window.Proto(), Lane: id.Lane, Batches: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.bus.PublishWindow(t.Context(), bus.Window{Tenant: "main", JobID: id.String(), Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
+	_, err = p.bus.StoreJob(t.Context(), bus.JobOutput{Tenant: "main", JobID: id.String(), Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
 		for range 10 {
 			if !yield(bus.RawMessage{Feed: string(feed.ClicksBlocked), Data: batch.Pack(nil, raw)}, nil) {
 				return

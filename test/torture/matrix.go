@@ -301,7 +301,7 @@ func (w *world) poison(ctx context.Context) error {
 	for i := range uint64(8) { // as many as the latest pass that is the last
 		raw = batch.AppendRecord(raw, &batch.Record{ID: identity.Named("poison", strconv.FormatUint(i, 10)), TimeMS: now.UnixMilli(), JSON: []byte(`["poison"]`)})
 	}
-	_, err = b.PublishWindow(ctx, bus.Window{
+	_, err = b.StoreJob(ctx, bus.JobOutput{
 		Tenant: "main", JobID: "poison",
 		Batches: func(yield func(bus.RawMessage, error) bool) {
 			yield(bus.RawMessage{Feed: string(feed.ClicksBlocked), Data: batch.Pack(nil, raw)}, nil)

@@ -61,7 +61,7 @@ func TestJobsAreStoredInOneCall(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)
 	store := func() error {
-		_, err := b.PublishWindow(t.Context(), bus.Window{
+		_, err := b.StoreJob(t.Context(), bus.JobOutput{
 			Tenant: "main", JobID: "job", Marker: []byte("m"), Batches: func(yield func(bus.RawMessage, error) bool) {
 				for range 40 {
 					if !yield(bus.RawMessage{Feed: "clicksBlocked", Data: []byte("records")}, nil) {

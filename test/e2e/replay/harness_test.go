@@ -247,7 +247,7 @@ func (p *place) window(f feed.Feed, i, records int) {
 		text := fmt.Sprintf(`{"id":"%s-%d-%d","text":"Grüße"}`, f, i, j)
 		data = batch.AppendRecord(data, &batch.Record{ID: identity.Named(text), Hash: identity.Named(text + "hash"), TimeMS: at.UnixMilli(), JSON: []byte(text)})
 	}
-	result := &taplinev1.WindowResult{
+	result := &taplinev1.JobResult{
 		JobId: id, Tenant: "main", Window: window.New(at, at.Add(time.Minute)).Proto(), Lane: taplinev1.Lane_LANE_LIVE, FetchedAt: timestamppb.New(at), Status: 200,
 		Batches: 1, Feeds: []*taplinev1.FeedResult{{Feed: string(f), Received: int64(records), Published: int64(records)}},
 	}
@@ -255,10 +255,10 @@ func (p *place) window(f feed.Feed, i, records int) {
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	w := bus.Window{Tenant: "main", JobID: id, Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
+	w := bus.JobOutput{Tenant: "main", JobID: id, Marker: marker, Batches: func(yield func(bus.RawMessage, error) bool) {
 		yield(bus.RawMessage{Feed: string(f), Data: data}, nil)
 	}}
-	sequence, err := p.PublishWindow(p.tb.Context(), w)
+	sequence, err := p.StoreJob(p.tb.Context(), w)
 	if err != nil {
 		p.tb.Fatal(err)
 	}

@@ -141,7 +141,7 @@ func (k *worker) begin(ctx context.Context, o *order) error {
 func (w *World) hold(o *order, span window.Window, due time.Time) {
 	_, _, halves := span.Halves()
 	if o.job.GetPass() == 0 && halves && due.Sub(w.now) > 5*time.Minute && w.now.After(span.Start) {
-		w.outcomes[o.job.GetId()] = &taplinev1.WindowRecord{
+		w.outcomes[o.job.GetId()] = &taplinev1.JobRecord{
 			JobId: o.job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_SPLIT, SkewMs: w.Skew.Milliseconds(),
 		}
 		w.remove(o)
@@ -237,7 +237,7 @@ func (w *World) odd(o *order, reason string) {
 	case o.job.GetAside():
 		w.setAside(o, reason)
 	case halves && id.Window.Span() > tiny && o.own >= enough-1:
-		w.conclude(o, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT, Reason: reason})
+		w.conclude(o, &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT, Reason: reason})
 	case o.own >= enough:
 		w.setAside(o, reason)
 	default:
@@ -248,13 +248,13 @@ func (w *World) odd(o *order, reason string) {
 // setAside has a window offered again later.
 func (w *World) setAside(o *order, reason string) {
 	w.Vain++
-	w.conclude(o, &taplinev1.WindowRecord{
+	w.conclude(o, &taplinev1.JobRecord{
 		State: taplinev1.WindowState_WINDOW_STATE_UNPROVEN, Reason: reason, Failures: max(o.job.GetFailures()+uint32(o.own), enough), LagMs: o.lag.Milliseconds(),
 	})
 }
 
 // conclude notes what became of a job.
-func (w *World) conclude(o *order, r *taplinev1.WindowRecord) {
+func (w *World) conclude(o *order, r *taplinev1.JobRecord) {
 	r.JobId, r.SkewMs = o.job.GetId(), w.Skew.Milliseconds()
 	w.outcomes[r.GetJobId()] = r
 	w.remove(o)
@@ -271,12 +271,12 @@ func (w *World) cut(o *order, old bool) {
 	tooOld := old && id.Window.Start.Before(w.now.Add(-window.Lookback))
 	switch {
 	case halves || o.job.GetOverlap() > 0 || (!old && len(id.Set) > 1):
-		w.conclude(o, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT})
+		w.conclude(o, &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT})
 	case tooOld:
 		for _, f := range id.Set {
 			w.lose(f, id.Window)
 		}
-		w.conclude(o, &taplinev1.WindowRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too old"})
+		w.conclude(o, &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too old"})
 	default:
 		o.own = max(o.own, 1)
 		w.setAside(o, "it cannot be cut")
@@ -289,7 +289,7 @@ func (w *World) remove(o *order) {
 
 // store takes what is new.
 func (w *World) store(o *order, a *answer, asked time.Time) error {
-	outcome := &taplinev1.WindowRecord{
+	outcome := &taplinev1.JobRecord{
 		JobId: o.job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: w.Skew.Milliseconds(), ReadAt: timestamppb.New(asked),
 		LagMs: o.lag.Milliseconds(),
 	}

@@ -60,7 +60,7 @@ type World struct {
 	seen     map[[2]uint64]bool
 	hasher   *identity.Hasher
 	planned  map[string]bool
-	outcomes map[string]*taplinev1.WindowRecord
+	outcomes map[string]*taplinev1.JobRecord
 	queue    []*order
 	workers  []*worker
 	cadence  time.Duration
@@ -82,7 +82,7 @@ func New(o Options) (*World, error) {
 	w := &World{
 		Deliveries: make(map[string][]time.Time), Revised: make(map[string]int), Sealed: make(map[feed.Feed][]window.Window), Lost: make(map[feed.Feed][]window.Window),
 		o: o, now: o.Start, seen: make(map[[2]uint64]bool), hasher: identity.NewHasher(), planned: make(map[string]bool),
-		outcomes: make(map[string]*taplinev1.WindowRecord),
+		outcomes: make(map[string]*taplinev1.JobRecord),
 	}
 	w.cfg = plan.Config{
 		Tenant: "main", Set: feed.SIEM(), Start: o.Start.Add(-o.Age), Poll: o.Poll, Margin: 5 * time.Second, Overlap: 5 * time.Minute, Sweeps: o.Sweeps,

@@ -97,7 +97,7 @@ func (WindowState) EnumDescriptor() ([]byte, []int) {
 type LedgerPage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By the fetcher: one entry for each job.
-	Windows []*WindowRecord `protobuf:"bytes,1,rep,name=windows,proto3" json:"windows,omitempty"`
+	Windows []*JobRecord `protobuf:"bytes,1,rep,name=windows,proto3" json:"windows,omitempty"`
 	// By the enricher: one entry for each RAW batch and table.
 	Made []*BatchRecord `protobuf:"bytes,2,rep,name=made,proto3" json:"made,omitempty"`
 	// By the shipper: one entry for each EVENTS batch that the sink confirmed.
@@ -105,7 +105,7 @@ type LedgerPage struct {
 	// By the scheduler: what was given up and what is complete. No range leaves the hour.
 	Ranges []*RangeRecord `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// By the enricher: one entry for each RAW batch whose records name threats or campaigns.
-	Wants []*WantRecord `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
+	Wants []*LookupRecord `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
 	// By the enricher: one entry for each EVENTS batch that was made again.
 	Remade []*BatchRecord `protobuf:"bytes,6,rep,name=remade,proto3" json:"remade,omitempty"`
 	// By the shipper: one entry for each EVENTS batch that a replay sent once more, and
@@ -148,7 +148,7 @@ func (*LedgerPage) Descriptor() ([]byte, []int) {
 	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *LedgerPage) GetWindows() []*WindowRecord {
+func (x *LedgerPage) GetWindows() []*JobRecord {
 	if x != nil {
 		return x.Windows
 	}
@@ -176,7 +176,7 @@ func (x *LedgerPage) GetRanges() []*RangeRecord {
 	return nil
 }
 
-func (x *LedgerPage) GetWants() []*WantRecord {
+func (x *LedgerPage) GetWants() []*LookupRecord {
 	if x != nil {
 		return x.Wants
 	}
@@ -204,9 +204,9 @@ func (x *LedgerPage) GetLost() []*BatchRecord {
 	return nil
 }
 
-// WindowRecord is what became of one job, whose id names the window, the feeds,
+// JobRecord is what became of one job, whose id names the window, the feeds,
 // the lane and the pass.
-type WindowRecord struct {
+type JobRecord struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	JobId    string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	State    WindowState            `protobuf:"varint,2,opt,name=state,proto3,enum=tapline.v1.WindowState" json:"state,omitempty"`
@@ -242,20 +242,20 @@ type WindowRecord struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WindowRecord) Reset() {
-	*x = WindowRecord{}
+func (x *JobRecord) Reset() {
+	*x = JobRecord{}
 	mi := &file_tapline_v1_ledger_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WindowRecord) String() string {
+func (x *JobRecord) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WindowRecord) ProtoMessage() {}
+func (*JobRecord) ProtoMessage() {}
 
-func (x *WindowRecord) ProtoReflect() protoreflect.Message {
+func (x *JobRecord) ProtoReflect() protoreflect.Message {
 	mi := &file_tapline_v1_ledger_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -267,131 +267,131 @@ func (x *WindowRecord) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WindowRecord.ProtoReflect.Descriptor instead.
-func (*WindowRecord) Descriptor() ([]byte, []int) {
+// Deprecated: Use JobRecord.ProtoReflect.Descriptor instead.
+func (*JobRecord) Descriptor() ([]byte, []int) {
 	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *WindowRecord) GetJobId() string {
+func (x *JobRecord) GetJobId() string {
 	if x != nil {
 		return x.JobId
 	}
 	return ""
 }
 
-func (x *WindowRecord) GetState() WindowState {
+func (x *JobRecord) GetState() WindowState {
 	if x != nil {
 		return x.State
 	}
 	return WindowState_WINDOW_STATE_UNSPECIFIED
 }
 
-func (x *WindowRecord) GetAttempts() uint32 {
+func (x *JobRecord) GetAttempts() uint32 {
 	if x != nil {
 		return x.Attempts
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetStatus() int32 {
+func (x *JobRecord) GetStatus() int32 {
 	if x != nil {
 		return x.Status
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetBytes() int64 {
+func (x *JobRecord) GetBytes() int64 {
 	if x != nil {
 		return x.Bytes
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetFetchedAt() *timestamppb.Timestamp {
+func (x *JobRecord) GetFetchedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.FetchedAt
 	}
 	return nil
 }
 
-func (x *WindowRecord) GetReason() string {
+func (x *JobRecord) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
 	return ""
 }
 
-func (x *WindowRecord) GetSkewMs() int64 {
+func (x *JobRecord) GetSkewMs() int64 {
 	if x != nil {
 		return x.SkewMs
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetMarkerSequence() uint64 {
+func (x *JobRecord) GetMarkerSequence() uint64 {
 	if x != nil {
 		return x.MarkerSequence
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetBatches() uint32 {
+func (x *JobRecord) GetBatches() uint32 {
 	if x != nil {
 		return x.Batches
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetFeeds() []*FeedResult {
+func (x *JobRecord) GetFeeds() []*FeedResult {
 	if x != nil {
 		return x.Feeds
 	}
 	return nil
 }
 
-func (x *WindowRecord) GetTotal() int64 {
+func (x *JobRecord) GetTotal() int64 {
 	if x != nil {
 		return x.Total
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetReadAt() *timestamppb.Timestamp {
+func (x *JobRecord) GetReadAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ReadAt
 	}
 	return nil
 }
 
-func (x *WindowRecord) GetFailures() uint32 {
+func (x *JobRecord) GetFailures() uint32 {
 	if x != nil {
 		return x.Failures
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetReadEnd() *timestamppb.Timestamp {
+func (x *JobRecord) GetReadEnd() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ReadEnd
 	}
 	return nil
 }
 
-func (x *WindowRecord) GetLagMs() int64 {
+func (x *JobRecord) GetLagMs() int64 {
 	if x != nil {
 		return x.LagMs
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetCalls() uint32 {
+func (x *JobRecord) GetCalls() uint32 {
 	if x != nil {
 		return x.Calls
 	}
 	return 0
 }
 
-func (x *WindowRecord) GetNotedAt() *timestamppb.Timestamp {
+func (x *JobRecord) GetNotedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.NotedAt
 	}
@@ -550,8 +550,8 @@ func (x *BatchRecord) GetCarrierId() string {
 	return ""
 }
 
-// WantRecord is what one RAW batch asks to be expanded.
-type WantRecord struct {
+// LookupRecord is what one RAW batch asks to be expanded.
+type LookupRecord struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	RawSequence uint64                 `protobuf:"varint,1,opt,name=raw_sequence,json=rawSequence,proto3" json:"raw_sequence,omitempty"`
 	// Different threats and campaigns that the batch names.
@@ -567,20 +567,20 @@ type WantRecord struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WantRecord) Reset() {
-	*x = WantRecord{}
+func (x *LookupRecord) Reset() {
+	*x = LookupRecord{}
 	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WantRecord) String() string {
+func (x *LookupRecord) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WantRecord) ProtoMessage() {}
+func (*LookupRecord) ProtoMessage() {}
 
-func (x *WantRecord) ProtoReflect() protoreflect.Message {
+func (x *LookupRecord) ProtoReflect() protoreflect.Message {
 	mi := &file_tapline_v1_ledger_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -592,47 +592,47 @@ func (x *WantRecord) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WantRecord.ProtoReflect.Descriptor instead.
-func (*WantRecord) Descriptor() ([]byte, []int) {
+// Deprecated: Use LookupRecord.ProtoReflect.Descriptor instead.
+func (*LookupRecord) Descriptor() ([]byte, []int) {
 	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *WantRecord) GetRawSequence() uint64 {
+func (x *LookupRecord) GetRawSequence() uint64 {
 	if x != nil {
 		return x.RawSequence
 	}
 	return 0
 }
 
-func (x *WantRecord) GetNamed() uint32 {
+func (x *LookupRecord) GetNamed() uint32 {
 	if x != nil {
 		return x.Named
 	}
 	return 0
 }
 
-func (x *WantRecord) GetKnown() uint32 {
+func (x *LookupRecord) GetKnown() uint32 {
 	if x != nil {
 		return x.Known
 	}
 	return 0
 }
 
-func (x *WantRecord) GetOrdered() uint32 {
+func (x *LookupRecord) GetOrdered() uint32 {
 	if x != nil {
 		return x.Ordered
 	}
 	return 0
 }
 
-func (x *WantRecord) GetAmended() uint32 {
+func (x *LookupRecord) GetAmended() uint32 {
 	if x != nil {
 		return x.Amended
 	}
 	return 0
 }
 
-func (x *WantRecord) GetDead() uint32 {
+func (x *LookupRecord) GetDead() uint32 {
 	if x != nil {
 		return x.Dead
 	}
@@ -1567,18 +1567,18 @@ var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\x88\x03\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\x87\x03\n" +
 	"\n" +
-	"LedgerPage\x122\n" +
-	"\awindows\x18\x01 \x03(\v2\x18.tapline.v1.WindowRecordR\awindows\x12+\n" +
+	"LedgerPage\x12/\n" +
+	"\awindows\x18\x01 \x03(\v2\x15.tapline.v1.JobRecordR\awindows\x12+\n" +
 	"\x04made\x18\x02 \x03(\v2\x17.tapline.v1.BatchRecordR\x04made\x12+\n" +
 	"\x04sent\x18\x03 \x03(\v2\x17.tapline.v1.BatchRecordR\x04sent\x12/\n" +
-	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12,\n" +
-	"\x05wants\x18\x05 \x03(\v2\x16.tapline.v1.WantRecordR\x05wants\x12/\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x17.tapline.v1.RangeRecordR\x06ranges\x12.\n" +
+	"\x05wants\x18\x05 \x03(\v2\x18.tapline.v1.LookupRecordR\x05wants\x12/\n" +
 	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
 	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\x12+\n" +
-	"\x04lost\x18\b \x03(\v2\x17.tapline.v1.BatchRecordR\x04lost\"\xfd\x04\n" +
-	"\fWindowRecord\x12\x15\n" +
+	"\x04lost\x18\b \x03(\v2\x17.tapline.v1.BatchRecordR\x04lost\"\xfa\x04\n" +
+	"\tJobRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\rR\battempts\x12\x16\n" +
@@ -1614,9 +1614,8 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x04sink\x18\v \x01(\tR\x04sink\x12\x16\n" +
 	"\x06remade\x18\f \x01(\bR\x06remade\x12\x1d\n" +
 	"\n" +
-	"carrier_id\x18\r \x01(\tR\tcarrierId\"\xa3\x01\n" +
-	"\n" +
-	"WantRecord\x12!\n" +
+	"carrier_id\x18\r \x01(\tR\tcarrierId\"\xa5\x01\n" +
+	"\fLookupRecord\x12!\n" +
 	"\fraw_sequence\x18\x01 \x01(\x04R\vrawSequence\x12\x14\n" +
 	"\x05named\x18\x02 \x01(\rR\x05named\x12\x14\n" +
 	"\x05known\x18\x03 \x01(\rR\x05known\x12\x18\n" +
@@ -1727,9 +1726,9 @@ var file_tapline_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tapline_v1_ledger_proto_goTypes = []any{
 	(WindowState)(0),              // 0: tapline.v1.WindowState
 	(*LedgerPage)(nil),            // 1: tapline.v1.LedgerPage
-	(*WindowRecord)(nil),          // 2: tapline.v1.WindowRecord
+	(*JobRecord)(nil),             // 2: tapline.v1.JobRecord
 	(*BatchRecord)(nil),           // 3: tapline.v1.BatchRecord
-	(*WantRecord)(nil),            // 4: tapline.v1.WantRecord
+	(*LookupRecord)(nil),          // 4: tapline.v1.LookupRecord
 	(*Known)(nil),                 // 5: tapline.v1.Known
 	(*Version)(nil),               // 6: tapline.v1.Version
 	(*ListState)(nil),             // 7: tapline.v1.ListState
@@ -1747,20 +1746,20 @@ var file_tapline_v1_ledger_proto_goTypes = []any{
 	(*Window)(nil),                // 19: tapline.v1.Window
 }
 var file_tapline_v1_ledger_proto_depIdxs = []int32{
-	2,  // 0: tapline.v1.LedgerPage.windows:type_name -> tapline.v1.WindowRecord
+	2,  // 0: tapline.v1.LedgerPage.windows:type_name -> tapline.v1.JobRecord
 	3,  // 1: tapline.v1.LedgerPage.made:type_name -> tapline.v1.BatchRecord
 	3,  // 2: tapline.v1.LedgerPage.sent:type_name -> tapline.v1.BatchRecord
 	8,  // 3: tapline.v1.LedgerPage.ranges:type_name -> tapline.v1.RangeRecord
-	4,  // 4: tapline.v1.LedgerPage.wants:type_name -> tapline.v1.WantRecord
+	4,  // 4: tapline.v1.LedgerPage.wants:type_name -> tapline.v1.LookupRecord
 	3,  // 5: tapline.v1.LedgerPage.remade:type_name -> tapline.v1.BatchRecord
 	3,  // 6: tapline.v1.LedgerPage.resent:type_name -> tapline.v1.BatchRecord
 	3,  // 7: tapline.v1.LedgerPage.lost:type_name -> tapline.v1.BatchRecord
-	0,  // 8: tapline.v1.WindowRecord.state:type_name -> tapline.v1.WindowState
-	16, // 9: tapline.v1.WindowRecord.fetched_at:type_name -> google.protobuf.Timestamp
-	17, // 10: tapline.v1.WindowRecord.feeds:type_name -> tapline.v1.FeedResult
-	16, // 11: tapline.v1.WindowRecord.read_at:type_name -> google.protobuf.Timestamp
-	16, // 12: tapline.v1.WindowRecord.read_end:type_name -> google.protobuf.Timestamp
-	16, // 13: tapline.v1.WindowRecord.noted_at:type_name -> google.protobuf.Timestamp
+	0,  // 8: tapline.v1.JobRecord.state:type_name -> tapline.v1.WindowState
+	16, // 9: tapline.v1.JobRecord.fetched_at:type_name -> google.protobuf.Timestamp
+	17, // 10: tapline.v1.JobRecord.feeds:type_name -> tapline.v1.FeedResult
+	16, // 11: tapline.v1.JobRecord.read_at:type_name -> google.protobuf.Timestamp
+	16, // 12: tapline.v1.JobRecord.read_end:type_name -> google.protobuf.Timestamp
+	16, // 13: tapline.v1.JobRecord.noted_at:type_name -> google.protobuf.Timestamp
 	6,  // 14: tapline.v1.Known.versions:type_name -> tapline.v1.Version
 	16, // 15: tapline.v1.Known.owner_until:type_name -> google.protobuf.Timestamp
 	16, // 16: tapline.v1.Version.updated:type_name -> google.protobuf.Timestamp

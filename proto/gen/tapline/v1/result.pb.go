@@ -22,9 +22,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// WindowResult is the marker of a job: the account of one completed call. It is
+// JobResult is the marker of a job: the account of one completed call. It is
 // stored in the same atomic batch as the records it counts.
-type WindowResult struct {
+type JobResult struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	JobId     string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	Tenant    string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -54,20 +54,20 @@ type WindowResult struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WindowResult) Reset() {
-	*x = WindowResult{}
+func (x *JobResult) Reset() {
+	*x = JobResult{}
 	mi := &file_tapline_v1_result_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WindowResult) String() string {
+func (x *JobResult) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WindowResult) ProtoMessage() {}
+func (*JobResult) ProtoMessage() {}
 
-func (x *WindowResult) ProtoReflect() protoreflect.Message {
+func (x *JobResult) ProtoReflect() protoreflect.Message {
 	mi := &file_tapline_v1_result_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -79,117 +79,117 @@ func (x *WindowResult) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WindowResult.ProtoReflect.Descriptor instead.
-func (*WindowResult) Descriptor() ([]byte, []int) {
+// Deprecated: Use JobResult.ProtoReflect.Descriptor instead.
+func (*JobResult) Descriptor() ([]byte, []int) {
 	return file_tapline_v1_result_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *WindowResult) GetJobId() string {
+func (x *JobResult) GetJobId() string {
 	if x != nil {
 		return x.JobId
 	}
 	return ""
 }
 
-func (x *WindowResult) GetTenant() string {
+func (x *JobResult) GetTenant() string {
 	if x != nil {
 		return x.Tenant
 	}
 	return ""
 }
 
-func (x *WindowResult) GetWindow() *Window {
+func (x *JobResult) GetWindow() *Window {
 	if x != nil {
 		return x.Window
 	}
 	return nil
 }
 
-func (x *WindowResult) GetLane() Lane {
+func (x *JobResult) GetLane() Lane {
 	if x != nil {
 		return x.Lane
 	}
 	return Lane_LANE_UNSPECIFIED
 }
 
-func (x *WindowResult) GetPass() uint32 {
+func (x *JobResult) GetPass() uint32 {
 	if x != nil {
 		return x.Pass
 	}
 	return 0
 }
 
-func (x *WindowResult) GetPullId() string {
+func (x *JobResult) GetPullId() string {
 	if x != nil {
 		return x.PullId
 	}
 	return ""
 }
 
-func (x *WindowResult) GetFetchedAt() *timestamppb.Timestamp {
+func (x *JobResult) GetFetchedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.FetchedAt
 	}
 	return nil
 }
 
-func (x *WindowResult) GetStatus() int32 {
+func (x *JobResult) GetStatus() int32 {
 	if x != nil {
 		return x.Status
 	}
 	return 0
 }
 
-func (x *WindowResult) GetBytes() int64 {
+func (x *JobResult) GetBytes() int64 {
 	if x != nil {
 		return x.Bytes
 	}
 	return 0
 }
 
-func (x *WindowResult) GetFeeds() []*FeedResult {
+func (x *JobResult) GetFeeds() []*FeedResult {
 	if x != nil {
 		return x.Feeds
 	}
 	return nil
 }
 
-func (x *WindowResult) GetBatches() uint32 {
+func (x *JobResult) GetBatches() uint32 {
 	if x != nil {
 		return x.Batches
 	}
 	return 0
 }
 
-func (x *WindowResult) GetTotal() int64 {
+func (x *JobResult) GetTotal() int64 {
 	if x != nil {
 		return x.Total
 	}
 	return 0
 }
 
-func (x *WindowResult) GetSkewMs() int64 {
+func (x *JobResult) GetSkewMs() int64 {
 	if x != nil {
 		return x.SkewMs
 	}
 	return 0
 }
 
-func (x *WindowResult) GetReadAt() *timestamppb.Timestamp {
+func (x *JobResult) GetReadAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ReadAt
 	}
 	return nil
 }
 
-func (x *WindowResult) GetReadEnd() *timestamppb.Timestamp {
+func (x *JobResult) GetReadEnd() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ReadEnd
 	}
 	return nil
 }
 
-func (x *WindowResult) GetLagMs() int64 {
+func (x *JobResult) GetLagMs() int64 {
 	if x != nil {
 		return x.LagMs
 	}
@@ -322,8 +322,8 @@ var File_tapline_v1_result_proto protoreflect.FileDescriptor
 const file_tapline_v1_result_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/result.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x9f\x04\n" +
-	"\fWindowResult\x12\x15\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x9c\x04\n" +
+	"\tJobResult\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12*\n" +
 	"\x06window\x18\x03 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12$\n" +
@@ -371,19 +371,19 @@ func file_tapline_v1_result_proto_rawDescGZIP() []byte {
 
 var file_tapline_v1_result_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_tapline_v1_result_proto_goTypes = []any{
-	(*WindowResult)(nil),          // 0: tapline.v1.WindowResult
+	(*JobResult)(nil),             // 0: tapline.v1.JobResult
 	(*FeedResult)(nil),            // 1: tapline.v1.FeedResult
 	(*Window)(nil),                // 2: tapline.v1.Window
 	(Lane)(0),                     // 3: tapline.v1.Lane
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_tapline_v1_result_proto_depIdxs = []int32{
-	2, // 0: tapline.v1.WindowResult.window:type_name -> tapline.v1.Window
-	3, // 1: tapline.v1.WindowResult.lane:type_name -> tapline.v1.Lane
-	4, // 2: tapline.v1.WindowResult.fetched_at:type_name -> google.protobuf.Timestamp
-	1, // 3: tapline.v1.WindowResult.feeds:type_name -> tapline.v1.FeedResult
-	4, // 4: tapline.v1.WindowResult.read_at:type_name -> google.protobuf.Timestamp
-	4, // 5: tapline.v1.WindowResult.read_end:type_name -> google.protobuf.Timestamp
+	2, // 0: tapline.v1.JobResult.window:type_name -> tapline.v1.Window
+	3, // 1: tapline.v1.JobResult.lane:type_name -> tapline.v1.Lane
+	4, // 2: tapline.v1.JobResult.fetched_at:type_name -> google.protobuf.Timestamp
+	1, // 3: tapline.v1.JobResult.feeds:type_name -> tapline.v1.FeedResult
+	4, // 4: tapline.v1.JobResult.read_at:type_name -> google.protobuf.Timestamp
+	4, // 5: tapline.v1.JobResult.read_end:type_name -> google.protobuf.Timestamp
 	6, // [6:6] is the sub-list for method output_type
 	6, // [6:6] is the sub-list for method input_type
 	6, // [6:6] is the sub-list for extension type_name
