@@ -66,7 +66,7 @@ func TestOneBadBackendBuriesNothing(t *testing.T) {
 			begin(t, b, nil, environ)
 			settled(t, b)
 			trial{}.compare(t, sink, wanted(1000, "Grüße"))
-			if n := len(letters(t, b)); n > 0 {
+			if n := len(deadLetters(t, b)); n > 0 {
 				t.Errorf("%d good rows are in DEAD", n)
 			}
 			if refused.Load() == 0 {
@@ -126,7 +126,7 @@ func TestARefusedRowIsCountedOnce(t *testing.T) {
 	if failures := r.value(t, "tapline_shipper_connection_failures_total"); failures != 1 {
 		t.Errorf("%v connections failed, want 1", failures)
 	}
-	if n := len(letters(t, b)); n != 2 {
+	if n := len(deadLetters(t, b)); n != 2 {
 		t.Errorf("%d letters, want 2", n)
 	}
 }

@@ -56,7 +56,7 @@ func TestHostileMessagesTakeNobodyWithThem(t *testing.T) { //nolint:paralleltest
 	}
 	trial{}.compare(t, sink, wanted(rows, "Grüße"))
 	firsts := make(map[string]int)
-	for _, l := range letters(t, b) {
+	for _, l := range deadLetters(t, b) {
 		if l.GetPart() <= 1 {
 			firsts[l.GetSource()]++
 		}

@@ -21,13 +21,13 @@ import (
 
 // unpack decodes a message and takes out what cannot be shipped. nil means that
 // nothing is left to ship, or everything was shipped before, and the message is settled.
-func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
-	p := newParcel(d)
+func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error) {
+	p := newInflight(d)
 	if d.Attempts() > 1 {
 		s.metrics.repeated.Inc()
 	}
 	if err := s.decode(d, p.events); err != nil {
-		return nil, s.bury(ctx, d, err)
+		return nil, s.deadLetter(ctx, d, err)
 	}
 	switch known, err := s.confirmed(ctx, d, p.events); {
 	case err != nil:
@@ -38,7 +38,7 @@ func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
 	p.bytes = int64(p.events.Size())
 	for i := range p.events.Events {
 		if reason := s.unfit(&p.events.Events[i]); reason != nil {
-			if err := s.buryEvent(ctx, p, i, reason); err != nil {
+			if err := s.deadLetterRow(ctx, p, i, reason); err != nil {
 				return nil, err
 			}
 			p.dead++
@@ -46,14 +46,14 @@ func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
 	}
 	p.keep(s.fit)
 	if p.rows == 0 {
-		return nil, errors.Join(s.note(ctx, p), d.Ack())
+		return nil, errors.Join(s.record(ctx, p), d.Ack())
 	}
 	return p, nil
 }
 
 // reload takes the rows of a parcel out of its message once more.
-func (s *Shipper) reload(p *parcel) error {
-	p.events = cargo.Get().(*batch.Events) //nolint:forcetypeassert // nothing else is in there
+func (s *Shipper) reload(p *inflight) error {
+	p.events = eventsPool.Get().(*batch.Events) //nolint:forcetypeassert // nothing else is in there
 	if err := s.decode(p.delivery, p.events); err != nil {
 		return err
 	}
@@ -88,16 +88,16 @@ func (s *Shipper) unfit(e *batch.Event) error {
 	return nil
 }
 
-func (s *Shipper) letter(d *bus.Delivery, reason error, payload []byte) *taplinev1.DeadLetter {
+func (s *Shipper) newDeadLetter(d *bus.Delivery, reason error, payload []byte) *taplinev1.DeadLetter {
 	return &taplinev1.DeadLetter{
 		Tenant: s.cfg.Tenant.Name, Stage: Flow.Stage, Reason: reason.Error(), Payload: payload, Source: d.Source(),
 		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
 	}
 }
 
-// bury stores a message in DEAD whole, then ends it.
-func (s *Shipper) bury(ctx context.Context, d *bus.Delivery, reason error) error {
-	letter := s.letter(d, reason, d.Data())
+// deadLetter stores a message in DEAD whole, then ends it.
+func (s *Shipper) deadLetter(ctx context.Context, d *bus.Delivery, reason error) error {
+	letter := s.newDeadLetter(d, reason, d.Data())
 	if err := s.bus.PublishDead(ctx, letter, d.Source()); err != nil {
 		return err
 	}
@@ -106,9 +106,9 @@ func (s *Shipper) bury(ctx context.Context, d *bus.Delivery, reason error) error
 	return d.Terminate("see DEAD")
 }
 
-// buryEvent stores one row in DEAD; its name is that of its place.
-func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason error) error {
-	letter := s.letter(p.delivery, reason, p.events.Events[index].JSON)
+// deadLetterRow stores one row in DEAD; its name is that of its place.
+func (s *Shipper) deadLetterRow(ctx context.Context, p *inflight, index int, reason error) error {
+	letter := s.newDeadLetter(p.delivery, reason, p.events.Events[index].JSON)
 	letter.Feed, letter.Table = p.events.Feed, p.events.Table
 	if err := s.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", p.delivery.Source(), index)); err != nil {
 		return err
@@ -126,17 +126,17 @@ func (s *Shipper) buryEvent(ctx context.Context, p *parcel, index int, reason er
 	return nil
 }
 
-// settle acknowledges what the sink has confirmed, once the ledger says so.
-func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
-	if len(parcels) == 0 {
+// ack acknowledges what the sink has confirmed, once the ledger says so.
+func (s *Shipper) ack(ctx context.Context, batches []*inflight) {
+	if len(batches) == 0 {
 		return
 	}
-	if err := s.note(context.WithoutCancel(ctx), parcels...); err != nil { // they come again and are shipped again
+	if err := s.record(context.WithoutCancel(ctx), batches...); err != nil { // they come again and are shipped again
 		s.log.Warn("cannot note what the sink has confirmed; it comes again", slog.Any("error", err))
 		return
 	}
 	step.At("shipper.noted")
-	for _, p := range parcels {
+	for _, p := range batches {
 		if err := p.delivery.Ack(); err != nil {
 			s.log.Debug("cannot ack", slog.Any("error", err))
 		}
@@ -151,23 +151,23 @@ func (s *Shipper) settle(ctx context.Context, parcels []*parcel) {
 	}
 }
 
-// note writes parcels of jobs into the ledger. Rows that are of no job stand in no account.
-func (s *Shipper) note(ctx context.Context, parcels ...*parcel) error {
-	return s.ledger.RecordDelivery(ctx, s.notes(nil, parcels)...)
+// record writes parcels of jobs into the ledger. Rows that are of no job stand in no account.
+func (s *Shipper) record(ctx context.Context, batches ...*inflight) error {
+	return s.ledger.RecordDelivery(ctx, s.records(nil, batches)...)
 }
 
-// notes are entries of the ledger, of an order if there is one.
-func (s *Shipper) notes(order *taplinev1.ReplayOrder, parcels []*parcel) []ledger.Delivery {
-	notes := make([]ledger.Delivery, 0, len(parcels))
-	for _, p := range parcels {
+// records are entries of the ledger, of an order if there is one.
+func (s *Shipper) records(order *taplinev1.ReplayOrder, batches []*inflight) []ledger.Delivery {
+	records := make([]ledger.Delivery, 0, len(batches))
+	for _, p := range batches {
 		if _, err := job.Parse(p.head.JobID); err != nil {
 			continue
 		}
-		notes = append(notes, ledger.Delivery{JobID: p.head.JobID, Remaker: p.head.ReprocessID, Part: p.part, Batch: &taplinev1.BatchRecord{
+		records = append(records, ledger.Delivery{JobID: p.head.JobID, Remaker: p.head.ReprocessID, Part: p.partial, Batch: &taplinev1.BatchRecord{
 			Part: p.head.Part, ReplayId: order.GetId(), Sink: order.GetSink(),
 			RawSequence: p.head.SourceSequence, Feed: p.head.Feed, Table: p.head.Table, Events: int64(p.rows), Dead: p.dead,
 			EventSequence: p.delivery.Sequence(), AtMs: s.now().UnixMilli(),
 		}})
 	}
-	return notes
+	return records
 }

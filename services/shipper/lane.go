@@ -18,17 +18,17 @@ const (
 	// prefetch bounds the messages that wait in the process for each lane, where
 	// nobody keeps them alive. They are large; more would gain nothing.
 	prefetch = 1
-	// settled is how long a connection that carried nothing must have lasted for its end, with nothing
+	// minLifetime is how long a connection that carried nothing must have lasted for its end, with nothing
 	// in flight, to be the other side's good right.
-	settled = 5 * time.Second
+	minLifetime = 5 * time.Second
 	// turning is how long a lane may be busy with what it does itself. While it waits for the sink it promises nothing:
 	// an outage, a pause that the endpoint asks for and a slow connection have no end that we know.
 	turning = time.Minute
 )
 
-// lane is one connection after the other, and the parcels between the bus and
+// worker is one connection after the other, and the parcels between the bus and
 // the sink. pending[:sent] were sent on the connection at hand.
-type lane struct {
+type worker struct {
 	*Shipper
 	route   *route
 	name    string
@@ -42,104 +42,104 @@ type lane struct {
 	doubts   atomic.Int32      // messages in a row that were refused, and nothing shows that they are to blame
 
 	mu       sync.Mutex
-	pending  []*parcel
+	pending  []*inflight
 	sent     int
 	bytes    int64
 	didSend  chan struct{} // gets a value when a parcel was sent
 	didClear chan struct{} // gets a value when parcels were settled
 }
 
-func newLane(s *Shipper, r *route, name string, ackWait time.Duration) *lane {
-	return &lane{
+func newWorker(s *Shipper, r *route, name string, ackWait time.Duration) *worker {
+	return &worker{
 		Shipper: s, route: r, ackWait: ackWait, name: Flow.Stage + " " + name, limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
 		didSend: make(chan struct{}, 1), didClear: make(chan struct{}, 1),
 	}
 }
 
 // run opens connection after connection until ctx ends, then drains.
-func (l *lane) run(ctx context.Context) {
-	defer l.health.Turn(l.name, 0)
-	stop := l.keepAlive()
+func (w *worker) run(ctx context.Context) {
+	defer w.health.Turn(w.name, 0)
+	stop := w.keepAlive()
 	defer stop()
-	defer l.unsubscribe()
-	defer l.release()
+	defer w.unsubscribe()
+	defer w.release()
 	// Work in hand may go on for a while after ctx has ended.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(l.cfg.Drain, abort) })
+	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(w.cfg.Drain, abort) })
 	defer stopTimer()
-	for ctx.Err() == nil || (l.holds() > 0 && work.Err() == nil) {
-		l.health.Turn(l.name, turning)
-		err := l.session(ctx, work)
+	for ctx.Err() == nil || (w.inHand() > 0 && work.Err() == nil) {
+		w.health.Turn(w.name, turning)
+		err := w.session(ctx, work)
 		switch {
-		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil, ctx.Err() != nil && l.holds() == 0:
-		case errors.Is(err, errIdle), l.holds() == 0 && l.lasted():
-			l.await(ctx)
+		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil, ctx.Err() != nil && w.inHand() == 0:
+		case errors.Is(err, errIdle), w.inHand() == 0 && w.lasted():
+			w.await(ctx)
 		default:
-			l.failures++
-			l.metrics.failures.Inc()
-			l.route.failed(work, err)
-			l.unsubscribe() // what waits in the process would grow old there
-			l.pause(work, reconnect.After(l.failures))
+			w.failures++
+			w.metrics.failures.Inc()
+			w.route.recordFailure(work, err)
+			w.unsubscribe() // what waits in the process would grow old there
+			w.sleep(work, reconnect.After(w.failures))
 		}
 	}
 }
 
 // session works on one connection until it is finished, and says why it is.
-func (l *lane) session(take, work context.Context) error {
+func (w *worker) session(take, work context.Context) error {
 	open := take
-	if l.holds() > 0 {
+	if w.inHand() > 0 {
 		open = work
 	}
-	l.opened, l.worked = time.Time{}, false
-	opened := l.health.Wait(l.name, turning)
-	c, err := l.route.open(open)
+	w.opened, w.worked = time.Time{}, false
+	opened := w.health.Wait(w.name, turning)
+	c, err := w.route.open(open)
 	opened()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	l.opened = time.Now()
-	l.metrics.connections.Inc()
-	l.rewind()
+	w.opened = time.Now()
+	w.metrics.connections.Inc()
+	w.rewind()
 	ctx, end := context.WithCancelCause(work)
 	defer end(nil)
 	stop := context.AfterFunc(ctx, c.Close) // frees a Send that waits for the other side
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { end(c.Wait(ctx)) })
-	wg.Go(func() { end(l.confirmer(ctx, c)) })
-	end(l.sender(take, ctx, c))
+	wg.Go(func() { end(w.confirmer(ctx, c)) })
+	end(w.sender(take, ctx, c))
 	wg.Wait()
 	return context.Cause(ctx)
 }
 
 // lasted reports whether the last connection did something, or stood for a while.
-func (l *lane) lasted() bool {
-	return l.worked || (!l.opened.IsZero() && time.Since(l.opened) > settled)
+func (w *worker) lasted() bool {
+	return w.worked || (!w.opened.IsZero() && time.Since(w.opened) > minLifetime)
 }
 
 // send writes a parcel to the connection, after which its rows are only in the message. [errGivenBack]: the message is no
 // longer this lane's.
-func (l *lane) send(ctx context.Context, c conn, p *parcel) error {
-	if p.empty {
-		if err := l.route.reload(p); err != nil {
+func (w *worker) send(ctx context.Context, c conn, p *inflight) error {
+	if p.released {
+		if err := w.route.reload(p); err != nil {
 			return err
 		}
 	}
 	p.sent, p.rows, p.dead = time.Now(), p.fit, p.unfit
-	taken := l.health.Wait(l.name, turning)
+	taken := w.health.Wait(w.name, turning)
 	err := c.Send(p.events)
 	taken()
 	if refused, ok := errors.AsType[*devohttp.RefusedError](err); ok {
-		err = l.refusal(ctx, p, refused)
+		err = w.refusal(ctx, p, refused)
 	}
 	if err != nil {
 		return err
 	}
-	l.doubted.forget(l.doubtOf(p))
+	w.doubted.forget(w.doubtOf(p))
 	step.At("shipper.sent")
-	if l.route.reload != nil {
+	if w.route.reload != nil {
 		p.discard()
 	}
 	return nil
@@ -147,35 +147,35 @@ func (l *lane) send(ctx context.Context, c conn, p *parcel) error {
 
 // sender sends what is pending, then pulls and sends until taking ends and all
 // is confirmed.
-func (l *lane) sender(take, ctx context.Context, c conn) error {
+func (w *worker) sender(take, ctx context.Context, c conn) error {
 	idle := time.Now()
 	for ctx.Err() == nil {
-		if p := l.unsent(); p != nil {
-			switch err := l.send(ctx, c, p); {
+		if p := w.unsent(); p != nil {
+			switch err := w.send(ctx, c, p); {
 			case errors.Is(err, errGivenBack):
 			case err != nil:
 				return err
 			default:
-				l.markSent(p)
+				w.markSent(p)
 			}
 			idle = time.Now()
 			continue
 		}
-		empty := l.holds() == 0
+		empty := w.inHand() == 0
 		switch {
 		case take.Err() != nil && empty:
 			return errDrained
-		case empty && time.Since(idle) > l.cfg.Devo.Idle:
+		case empty && time.Since(idle) > w.cfg.Devo.Idle:
 			return errIdle
 		case empty && old(c):
 			return errOld
-		case take.Err() != nil, l.full(), old(c): // an old connection takes no more, and ends when it has delivered
-			cleared := l.health.Wait(l.name, turning)
-			wait(ctx, l.didClear)
+		case take.Err() != nil, w.full(), old(c): // an old connection takes no more, and ends when it has delivered
+			cleared := w.health.Wait(w.name, turning)
+			wait(ctx, w.didClear)
 			cleared()
 			continue
 		}
-		if err := l.pullBriefly(take, ctx); errors.Is(err, bus.ErrClosed) {
+		if err := w.pullBriefly(take, ctx); errors.Is(err, bus.ErrClosed) {
 			return err
 		}
 	}
@@ -189,23 +189,23 @@ func old(c conn) bool {
 }
 
 // confirmer settles what the sink confirms, until the session ends.
-func (l *lane) confirmer(ctx context.Context, c conn) error {
+func (w *worker) confirmer(ctx context.Context, c conn) error {
 	for {
 		// A batch may be confirmed before the sender has counted it.
-		for l.unconfirmed() <= 0 && ctx.Err() == nil {
-			wait(ctx, l.didSend)
+		for w.unconfirmed() <= 0 && ctx.Err() == nil {
+			wait(ctx, w.didSend)
 		}
-		if l.unconfirmed() <= 0 {
+		if w.unconfirmed() <= 0 {
 			return nil
 		}
 		n, err := c.Confirm(ctx)
 		step.At("shipper.confirmed")
-		l.route.settle(ctx, l.take(n))
+		w.route.ack(ctx, w.take(n))
 		if n > 0 {
-			l.failures, l.worked = 0, true
-			l.doubts.Store(0)
-			l.route.works(ctx)
-			signal(l.didClear)
+			w.failures, w.worked = 0, true
+			w.doubts.Store(0)
+			w.route.recordSuccess(ctx)
+			signal(w.didClear)
 		}
 		if err != nil {
 			return err
@@ -215,9 +215,9 @@ func (l *lane) confirmer(ctx context.Context, c conn) error {
 
 // await pulls one parcel while there is no connection, so that an idle sink is
 // left alone.
-func (l *lane) await(ctx context.Context) {
-	for l.holds() == 0 && ctx.Err() == nil {
-		if errors.Is(l.pullBriefly(ctx, ctx), bus.ErrClosed) {
+func (w *worker) await(ctx context.Context) {
+	for w.inHand() == 0 && ctx.Err() == nil {
+		if errors.Is(w.pullBriefly(ctx, ctx), bus.ErrClosed) {
 			return
 		}
 	}
@@ -237,9 +237,9 @@ func wait(ctx context.Context, c <-chan struct{}) {
 	}
 }
 
-// pause is for less than turning.
-func (l *lane) pause(ctx context.Context, d time.Duration) {
-	l.health.Turn(l.name, turning)
+// sleep is for less than turning.
+func (w *worker) sleep(ctx context.Context, d time.Duration) {
+	w.health.Turn(w.name, turning)
 	backoff.Sleep(ctx, d)
-	l.health.Turn(l.name, turning)
+	w.health.Turn(w.name, turning)
 }

@@ -26,13 +26,13 @@ type outage struct {
 	up     prometheus.Gauge
 	alarms *alarm.Board // set before anything fails
 
-	mu    sync.Mutex
-	since time.Time // zero while the sink works
-	told  time.Time
+	mu     sync.Mutex
+	since  time.Time // zero while the sink works
+	logged time.Time
 }
 
-// failed notes that a connection could not be opened or was lost.
-func (o *outage) failed(ctx context.Context, err error) {
+// recordFailure notes that a connection could not be opened or was lost.
+func (o *outage) recordFailure(ctx context.Context, err error) {
 	o.alarms.Raise(ctx, alarm.Sink, err.Error())
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -41,16 +41,16 @@ func (o *outage) failed(ctx context.Context, err error) {
 		o.since = now
 		o.up.Set(0)
 		o.health.Degraded("sink", err.Error())
-	} else if now.Sub(o.told) < remindEvery {
+	} else if now.Sub(o.logged) < remindEvery {
 		return
 	}
-	o.told = now
+	o.logged = now
 	o.log.Warn("the sink does not take rows; they wait in the stream",
 		slog.Any("error", err), slog.Duration("for", now.Sub(o.since).Round(time.Second)))
 }
 
-// works notes that the sink has confirmed something.
-func (o *outage) works(ctx context.Context) {
+// recordSuccess notes that the sink has confirmed something.
+func (o *outage) recordSuccess(ctx context.Context) {
 	o.alarms.Clear(ctx, alarm.Sink)
 	o.mu.Lock()
 	defer o.mu.Unlock()

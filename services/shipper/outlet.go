@@ -10,16 +10,16 @@ import (
 	"github.com/tapline/tapline/services/shipper/internal/jsonl"
 )
 
-// outlet is a sink that is ready to be connected to.
-type outlet struct {
+// sink is a sink that is ready to be connected to.
+type sink struct {
 	open   opener
 	close  func() error
 	expiry func() (time.Time, error) // of the certificate, if there is one
 }
 
-// newOutlet makes the sink that the configuration names.
-func newOutlet(c Config, stdout io.Writer) (outlet, error) {
-	o := outlet{close: func() error { return nil }}
+// newSink makes the sink that the configuration names.
+func newSink(c Config, stdout io.Writer) (sink, error) {
+	o := sink{close: func() error { return nil }}
 	switch c.Sink {
 	case SinkDevoHTTP:
 		dialer, err := devohttp.NewDialer(c.HTTP, c.Devo.Host())

@@ -10,8 +10,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// parcel is one message of EVENTS in a lane's hands.
-type parcel struct {
+// inflight is one message of EVENTS in a lane's hands.
+type inflight struct {
 	delivery *bus.Delivery
 	events   *batch.Events // for the goroutine that sends
 	// head is all but the rows, of which it has one as a sample. A sink may confirm what was sent before the sender
@@ -21,36 +21,36 @@ type parcel struct {
 	bytes int64
 	dead  int64 // rows that went to DEAD
 	// fit and unfit are rows and dead before the sink refused any: what is sent again is counted anew.
-	fit   int
-	unfit int64
-	part  bool // of a replay: not all rows of the message, or to another sink
-	empty bool // the rows were sent and are only in the message
-	sent  time.Time
+	fit      int
+	unfit    int64
+	partial  bool // of a replay: not all rows of the message, or to another sink
+	released bool // the rows were sent and are only in the message
+	sent     time.Time
 }
 
-// cargo holds decoded batches for use again.
-var cargo = sync.Pool{New: func() any { return new(batch.Events) }}
+// eventsPool holds decoded batches for use again.
+var eventsPool = sync.Pool{New: func() any { return new(batch.Events) }}
 
-func newParcel(d *bus.Delivery) *parcel {
-	return &parcel{delivery: d, events: cargo.Get().(*batch.Events)} //nolint:forcetypeassert // nothing else is in there
+func newInflight(d *bus.Delivery) *inflight {
+	return &inflight{delivery: d, events: eventsPool.Get().(*batch.Events)} //nolint:forcetypeassert // nothing else is in there
 }
 
 // keep drops the rows that are not wanted.
-func (p *parcel) keep(wanted func(*batch.Event) bool) {
+func (p *inflight) keep(wanted func(*batch.Event) bool) {
 	kept := p.events.Events[:0]
 	for i := range p.events.Events {
 		if e := &p.events.Events[i]; wanted(e) {
 			kept = append(kept, *e)
 		}
 	}
-	p.events.Events, p.empty = kept, false
+	p.events.Events, p.released = kept, false
 	if p.head == nil {
 		p.summarize()
 	}
 }
 
 // summarize makes the head, once the rows are chosen.
-func (p *parcel) summarize() {
+func (p *inflight) summarize() {
 	full := p.events
 	p.rows = len(full.Events)
 	p.fit, p.unfit = p.rows, p.dead
@@ -67,7 +67,7 @@ func (p *parcel) summarize() {
 
 // discard gives up the rows that were sent. The message, which is many times smaller, keeps them for a connection
 // that breaks.
-func (p *parcel) discard() {
-	cargo.Put(p.events)
-	p.events, p.empty = nil, true
+func (p *inflight) discard() {
+	eventsPool.Put(p.events)
+	p.events, p.released = nil, true
 }

@@ -31,7 +31,7 @@ type place struct {
 	// Of what was given for the first time though it is confirmed, since the last message that is new:
 	oldest time.Time // confirmation
 	asked  time.Time // when the consumer was looked at last
-	told   bool      // that the place is lost
+	logged bool      // that the place is lost
 }
 
 // begin doubts everything that waits at the start.
@@ -110,7 +110,7 @@ func (s *Shipper) forgotten(ctx context.Context, at time.Time) {
 	if ask {
 		p.asked = time.Now()
 	}
-	told := p.told
+	told := p.logged
 	p.mu.Unlock()
 	if told || !far && !ask {
 		return
@@ -122,7 +122,7 @@ func (s *Shipper) forgotten(ctx context.Context, at time.Time) {
 		}
 	}
 	p.mu.Lock()
-	told, p.told = p.told, true
+	told, p.logged = p.logged, true
 	p.mu.Unlock()
 	if told {
 		return

@@ -31,8 +31,8 @@ type doubt struct {
 	sequence uint64
 }
 
-func (l *lane) doubtOf(p *parcel) doubt {
-	return doubt{l.route.consumer.Name, p.delivery.Sequence()}
+func (w *worker) doubtOf(p *inflight) doubt {
+	return doubt{w.route.consumer.Name, p.delivery.Sequence()}
 }
 
 // doubted remembers when messages were refused first. It is safe for concurrent use.
@@ -68,20 +68,20 @@ func (d *doubted) forget(of doubt) {
 // to DEAD one by one, and nil says that the others are sent. A message of which it takes nothing must be refused several times and
 // for a while, though others of the table are taken: one backend of several may refuse everything. Else it is an outage: no
 // row of an outage goes to DEAD. The message is given back then ([errGivenBack]), so that those behind it are tried.
-func (l *lane) refusal(ctx context.Context, p *parcel, refused *devohttp.RefusedError) error {
-	first := l.doubted.first(l.doubtOf(p), p.sent)
+func (w *worker) refusal(ctx context.Context, p *inflight, refused *devohttp.RefusedError) error {
+	first := w.doubted.first(w.doubtOf(p), p.sent)
 	others := !refused.Partial && refused.Taken.After(first) // the sink works, for this table, too
-	alone := others && p.delivery.Attempts() >= leastRefusals && time.Since(first) >= l.doubted.after
+	alone := others && p.delivery.Attempts() >= leastRefusals && time.Since(first) >= w.doubted.after
 	if !alone && (refused.Partial || !refused.Among) {
-		return l.giveBack(ctx, p, refused, others)
+		return w.giveBack(ctx, p, refused, others)
 	}
 	ctx = context.WithoutCancel(ctx)
 	for _, r := range refused.Rows {
-		if err := l.buryEvent(ctx, p, r.Row, r.Err); err != nil {
+		if err := w.deadLetterRow(ctx, p, r.Row, r.Err); err != nil {
 			return err
 		}
 	}
-	l.alarms.ClearCause(ctx, alarm.Sink, refusedCause(p))
+	w.alarms.ClearCause(ctx, alarm.Sink, refusedCause(p))
 	n := len(refused.Rows)
 	p.dead, p.rows = p.unfit+int64(n), p.fit-n
 	refused.Settled()
@@ -89,20 +89,20 @@ func (l *lane) refusal(ctx context.Context, p *parcel, refused *devohttp.Refused
 }
 
 // giveBack gives a message back that was refused, or ends the connection when several were in a row with no others taken since.
-func (l *lane) giveBack(ctx context.Context, p *parcel, refused error, others bool) error {
+func (w *worker) giveBack(ctx context.Context, p *inflight, refused error, others bool) error {
 	if p.delivery.Attempts() > 1 {
-		l.alarms.HoldCause(ctx, alarm.Sink, refusedCause(p), "rows of "+label(p.head.Table)+" are refused, and wait: "+refused.Error(), refusedAlarmed)
+		w.alarms.HoldCause(ctx, alarm.Sink, refusedCause(p), "rows of "+label(p.head.Table)+" are refused, and wait: "+refused.Error(), refusedAlarmed)
 	}
-	l.drop(p)
-	delay := backoff.Doubling{Min: l.doubted.pause, Max: longestReturn}.After(p.delivery.Attempts())
-	l.log.Debug("rows are refused, and nothing shows that they are to blame", slog.String("source", p.delivery.Source()), slog.Any("error", refused))
+	w.drop(p)
+	delay := backoff.Doubling{Min: w.doubted.pause, Max: longestReturn}.After(p.delivery.Attempts())
+	w.log.Debug("rows are refused, and nothing shows that they are to blame", slog.String("source", p.delivery.Source()), slog.Any("error", refused))
 	if err := p.delivery.RetryAfter(delay); err != nil {
 		return err
 	}
-	if !others && l.doubts.Add(1) >= maxDoubts {
-		return fmt.Errorf("%d messages in a row: %w", l.doubts.Load(), refused)
+	if !others && w.doubts.Add(1) >= maxDoubts {
+		return fmt.Errorf("%d messages in a row: %w", w.doubts.Load(), refused)
 	}
 	return errGivenBack
 }
 
-func refusedCause(p *parcel) string { return "refused " + label(p.head.Table) }
+func refusedCause(p *inflight) string { return "refused " + label(p.head.Table) }

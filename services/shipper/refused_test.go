@@ -38,8 +38,8 @@ func web(t *testing.T, faults ...devosink.Fault) (*devosink.Sink, []string) {
 	return sink, append(slices.Clone(proofs["http"]), "DEVO_HTTP_URL="+server.URL, "DEVO_HOSTNAME=collector-1")
 }
 
-// letters are those in DEAD, in order.
-func letters(t *testing.T, b *bus.Bus) (all []*taplinev1.DeadLetter) {
+// deadLetters are those in DEAD, in order.
+func deadLetters(t *testing.T, b *bus.Bus) (all []*taplinev1.DeadLetter) {
 	t.Helper()
 	usage, err := b.Usage(t.Context(), bus.StreamDead)
 	if err != nil {
@@ -105,7 +105,7 @@ func TestRefusedRowsGoToDeadAlone(t *testing.T) {
 				t.Errorf("%d rows arrived again", s.Duplicates)
 			}
 			var have []string
-			for _, l := range letters(t, b) {
+			for _, l := range deadLetters(t, b) {
 				_, status, _ := strings.Cut(l.GetReason(), "status ")
 				have = append(have, status[:min(3, len(status))]+" "+string(l.GetPayload()))
 				if l.GetTable() != table || l.GetStage() != "shipper" || len(l.GetReason()) > 2000 {
@@ -141,7 +141,7 @@ func TestAnEndpointThatRefusesEverythingIsAnOutage(t *testing.T) {
 	}
 	settled(t, b)
 	trial{}.compare(t, sink, wanted(600, "Grüße"))
-	if have := letters(t, b); len(have) > 0 {
+	if have := deadLetters(t, b); len(have) > 0 {
 		t.Errorf("%d letters for an outage", len(have))
 	}
 	if up := r.value(t, "tapline_shipper_sink_up"); up != 1 {

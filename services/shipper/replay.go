@@ -62,7 +62,7 @@ type skip struct {
 
 // replay sends what an order wants until ctx ends.
 func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
-	out, copies, err := s.outletOf(r.Order())
+	out, copies, err := s.sinkOf(r.Order())
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 	if s.cfg.TaplineID {
 		w.mark = fmt.Appendf(nil, `"@tapline_replay_id":%q}`, r.Order().GetId())
 	}
-	l := newLane(s, &route{
-		consumer: r.Consumer(), open: out.open, unpack: w.unpack, settle: w.settle, rest: w.rest, failed: w.failed, works: w.works,
+	l := newWorker(s, &route{
+		consumer: r.Consumer(), open: out.open, unpack: w.unpack, ack: w.ack, delay: w.delay, recordFailure: w.recordFailure, recordSuccess: w.recordSuccess,
 	}, "replay "+r.Order().GetId(), sub.AckWait())
 	var wg sync.WaitGroup
 	wg.Go(func() { w.flushing(ctx) })
@@ -94,10 +94,10 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 	return nil
 }
 
-// outletOf is where the rows of an order go, and whether that is another place than everything else goes to.
-func (s *Shipper) outletOf(o *taplinev1.ReplayOrder) (out outlet, copies bool, err error) {
+// sinkOf is where the rows of an order go, and whether that is another place than everything else goes to.
+func (s *Shipper) sinkOf(o *taplinev1.ReplayOrder) (out sink, copies bool, err error) {
 	if o.GetSink() == "" || (o.GetSink() == s.cfg.Sink && o.GetSink() != SinkFile) {
-		return outlet{open: s.open, close: func() error { return nil }}, false, nil
+		return sink{open: s.open, close: func() error { return nil }}, false, nil
 	}
 	c := s.cfg
 	c.Sink, c.Canary.On = o.GetSink(), false // which looks at the sink of everything else
@@ -106,7 +106,7 @@ func (s *Shipper) outletOf(o *taplinev1.ReplayOrder) (out outlet, copies bool, e
 	c.File.Path = strings.TrimSuffix(c.File.Path, ext) + ".replay-" + o.GetId() + ext
 	c.File.MaxBytes = 0
 	if err = c.Validate(); err == nil {
-		out, err = newOutlet(c, s.stdout)
+		out, err = newSink(c, s.stdout)
 	}
 	if err != nil {
 		return out, true, config.Invalid("--sink", o.GetSink(), "is not configured in this shipper: "+strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -115,7 +115,7 @@ func (s *Shipper) outletOf(o *taplinev1.ReplayOrder) (out outlet, copies bool, e
 }
 
 // unpack takes out of a message what the order wants.
-func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error) {
+func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error) {
 	if w.run.Beyond(d.Sequence()) {
 		w.quiet = time.Now().Add(behindEnd)
 		return nil, d.Ack()
@@ -123,8 +123,8 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*parcel, error
 	if w.run.Counted(d.Sequence()) {
 		return nil, d.Ack()
 	}
-	p := newParcel(d)
-	p.part = w.copies
+	p := newInflight(d)
+	p.partial = w.copies
 	if err := w.decode(d, p.events); err != nil { // it is in DEAD
 		w.skip(ctx, d, replay.Tally{Dead: 1})
 		return nil, nil //nolint:nilerr // it is counted
@@ -173,13 +173,13 @@ func (w *resending) needless(ctx context.Context, d *bus.Delivery, e *batch.Even
 }
 
 // choose keeps the rows that are wanted and can be sent, and marks them.
-func (w *resending) choose(p *parcel) {
+func (w *resending) choose(p *inflight) {
 	kept, size := p.events.Events[:0], 0
 	for i := range p.events.Events {
 		e := &p.events.Events[i]
 		switch {
 		case !w.run.Filter().Row(string(e.ID), e.JSON):
-			p.part = true
+			p.partial = true
 		case w.unfit(e) != nil: // it is in DEAD, or will be
 			p.dead++
 		default:
@@ -209,32 +209,32 @@ func appendMarked(dst, row, mark []byte) []byte {
 	return append(dst, mark...)
 }
 
-// rest is how long nothing may be pulled, for the order's rate or because its end is reached.
-func (w *resending) rest() time.Duration { return max(w.run.Delay(), time.Until(w.quiet)) }
+// delay is how long nothing may be pulled, for the order's rate or because its end is reached.
+func (w *resending) delay() time.Duration { return max(w.run.Delay(), time.Until(w.quiet)) }
 
-func (w *resending) failed(_ context.Context, err error) {
+func (w *resending) recordFailure(_ context.Context, err error) {
 	w.run.Trouble("the sink does not take rows: " + err.Error())
 }
 
-func (w *resending) works(context.Context) { w.run.Trouble("") }
+func (w *resending) recordSuccess(context.Context) { w.run.Trouble("") }
 
-// settle acknowledges what the sink has confirmed, once the ledger and the order say so.
-func (w *resending) settle(ctx context.Context, parcels []*parcel) {
-	if len(parcels) == 0 {
+// ack acknowledges what the sink has confirmed, once the ledger and the order say so.
+func (w *resending) ack(ctx context.Context, batches []*inflight) {
+	if len(batches) == 0 {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := w.ledger.RecordDelivery(ctx, w.notes(w.run.Order(), parcels)...); err != nil {
+	if err := w.ledger.RecordDelivery(ctx, w.records(w.run.Order(), batches)...); err != nil {
 		w.log.Warn("cannot note what a replay has sent; it comes again", slog.Any("error", err))
 		return
 	}
-	settled := make([]skip, 0, len(parcels))
-	for _, p := range parcels {
-		settled = append(settled, skip{p.delivery, replay.Tally{
+	counted := make([]skip, 0, len(batches))
+	for _, p := range batches {
+		counted = append(counted, skip{p.delivery, replay.Tally{
 			Sequence: p.delivery.Sequence(), Rows: uint64(p.rows), Bytes: uint64(p.bytes), Dead: uint64(p.dead),
 		}})
 	}
-	w.finish(ctx, settled)
+	w.finish(ctx, counted)
 }
 
 // skip settles a message of which nothing is sent, together with others.
@@ -274,16 +274,16 @@ func (w *resending) flush(ctx context.Context) {
 }
 
 // finish notes the progress of the order, then acknowledges.
-func (w *resending) finish(ctx context.Context, settled []skip) {
-	tallies := make([]replay.Tally, len(settled))
-	for i := range settled {
-		tallies[i] = settled[i].tally
+func (w *resending) finish(ctx context.Context, counted []skip) {
+	tallies := make([]replay.Tally, len(counted))
+	for i := range counted {
+		tallies[i] = counted[i].tally
 	}
 	if err := w.run.Count(ctx, tallies...); err != nil {
 		w.log.Warn("cannot note how far a replay is; some of it comes again", slog.Any("error", err))
 		return
 	}
-	for _, s := range settled {
+	for _, s := range counted {
 		if err := s.delivery.Ack(); err != nil {
 			w.log.Debug("cannot ack", slog.Any("error", err))
 		}

@@ -13,23 +13,23 @@ type route struct {
 	consumer bus.Consumer
 	open     opener
 	// unpack makes a parcel of a message; nil means that nothing is to be sent and the message is taken care of.
-	unpack func(ctx context.Context, d *bus.Delivery) (*parcel, error)
+	unpack func(ctx context.Context, d *bus.Delivery) (*inflight, error)
 	// reload takes the rows of a parcel that was sent out of its message again; nil if parcels keep them.
-	reload func(p *parcel) error
-	// settle acknowledges what the sink has confirmed.
-	settle func(ctx context.Context, parcels []*parcel)
-	// rest is how long nothing may be pulled.
-	rest func() time.Duration
-	// failed and works are told how the sink is.
-	failed func(ctx context.Context, err error)
-	works  func(ctx context.Context)
+	reload func(p *inflight) error
+	// ack acknowledges what the sink has confirmed.
+	ack func(ctx context.Context, batches []*inflight)
+	// delay is how long nothing may be pulled.
+	delay func() time.Duration
+	// recordFailure and works are told how the sink is.
+	recordFailure func(ctx context.Context, err error)
+	recordSuccess func(ctx context.Context)
 }
 
 // live is the route of everything that the enricher makes.
 func (s *Shipper) live() *route {
 	r := &recall{Shipper: s, deliveries: s.ledger.Deliveries()}
 	return &route{
-		consumer: bus.ConsumerShipper, open: s.open, unpack: r.unpack, reload: s.reload, settle: s.settle,
-		rest: func() time.Duration { return 0 }, failed: s.outage.failed, works: s.outage.works,
+		consumer: bus.ConsumerShipper, open: s.open, unpack: r.unpack, reload: s.reload, ack: s.ack,
+		delay: func() time.Duration { return 0 }, recordFailure: s.outage.recordFailure, recordSuccess: s.outage.recordSuccess,
 	}
 }

@@ -70,7 +70,7 @@ type Shipper struct {
 	health  *telemetry.Health
 	now     func() time.Time
 	stdout  io.Writer
-	outlet  // where everything goes that the enricher makes
+	sink    // where everything goes that the enricher makes
 	outage  *outage
 	place   place
 	doubted doubted
@@ -92,7 +92,7 @@ func New(cfg Config, deps Deps) (*Shipper, error) {
 		stdout: deps.Stdout, doubted: doubted{after: blamedAfter, pause: firstReturn},
 	}
 	var err error
-	if s.outlet, err = newOutlet(cfg, deps.Stdout); err != nil {
+	if s.sink, err = newSink(cfg, deps.Stdout); err != nil {
 		return nil, err
 	}
 	if warning := cfg.Devo.Warning(); cfg.Sink == SinkDevo && warning != "" {
@@ -136,7 +136,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 	ackWait := sub.AckWait()
 	var wg sync.WaitGroup
 	for i := range s.cfg.Connections {
-		wg.Go(func() { newLane(s, s.live(), fmt.Sprintf("lane %d", i), ackWait).run(ctx) })
+		wg.Go(func() { newWorker(s, s.live(), fmt.Sprintf("lane %d", i), ackWait).run(ctx) })
 	}
 	if s.canary != nil {
 		wg.Go(func() { s.canary.Run(ctx) })
