@@ -108,11 +108,11 @@ func (v *derivation) record(ctx context.Context, i int) error {
 	r := &v.raw.Records[i]
 	var target taplinev1.Target
 	if err := wire.Unmarshal(r.Target, &target); err != nil {
-		return v.bury(ctx, r.JSON, i, fmt.Errorf("%w: target: %w", errNotAnObject, err))
+		return v.deadLetter(ctx, r.JSON, i, fmt.Errorf("%w: target: %w", errNotAnObject, err))
 	}
 	emit := func(number int, row flatten.Row) error {
 		if row.Err != nil {
-			return v.buryRow(ctx, row, i, number)
+			return v.deadLetterRow(ctx, row, i, number)
 		}
 		return v.add(ctx, r, &target, number, row.JSON)
 	}
@@ -138,7 +138,7 @@ func (v *derivation) record(ctx context.Context, i int) error {
 		err = v.add(ctx, r, &target, whole, r.JSON)
 	}
 	if errors.Is(err, flatten.ErrNotObject) || errors.Is(err, flatten.ErrTooMany) || errors.Is(err, errNotAnObject) {
-		return v.bury(ctx, r.JSON, i, err)
+		return v.deadLetter(ctx, r.JSON, i, err)
 	}
 	return err
 }
@@ -211,22 +211,22 @@ func (v *derivation) flush(ctx context.Context) error {
 	return nil
 }
 
-// buryRow stores one row that cannot be; its neighbours go on.
-func (v *derivation) buryRow(ctx context.Context, row flatten.Row, record, number int) error {
-	return v.letter(ctx, row.JSON, fmt.Sprintf("%s/%d/%d", v.d.Source(), record, number), row.Err)
+// deadLetterRow stores one row that cannot be; its neighbours go on.
+func (v *derivation) deadLetterRow(ctx context.Context, row flatten.Row, record, number int) error {
+	return v.newDeadLetter(ctx, row.JSON, fmt.Sprintf("%s/%d/%d", v.d.Source(), record, number), row.Err)
 }
 
-// bury stores one record of which no row can be made.
-func (v *derivation) bury(ctx context.Context, record []byte, index int, cause error) error {
-	return v.letter(ctx, record, fmt.Sprintf("%s/%d", v.d.Source(), index), cause)
+// deadLetter stores one record of which no row can be made.
+func (v *derivation) deadLetter(ctx context.Context, record []byte, index int, cause error) error {
+	return v.newDeadLetter(ctx, record, fmt.Sprintf("%s/%d", v.d.Source(), index), cause)
 }
 
-func (v *derivation) letter(ctx context.Context, payload []byte, id string, cause error) error {
+func (v *derivation) newDeadLetter(ctx context.Context, payload []byte, id string, cause error) error {
 	if !v.main() { // the first table's account has it
 		return nil
 	}
 	v.dead++
-	if v.order.again() { // it was stored when rows were made first
+	if v.order.reprocesses() { // it was stored when rows were made first
 		return nil
 	}
 	v.e.metrics.dead.WithLabelValues(v.raw.Feed).Inc()

@@ -140,7 +140,7 @@ func TestAReportOfThousandsOfRows(t *testing.T) {
 	if rows != 1202 || dead != 1 || rows-extra+dead != 1 {
 		t.Errorf("one record became %d rows, %d extra, %d dead", rows, extra, dead)
 	}
-	letters(t, b, 1)
+	deadLetters(t, b, 1)
 }
 
 func TestNestedOnRequest(t *testing.T) {
@@ -173,7 +173,7 @@ func TestAListOfCampaignsIsOrdered(t *testing.T) {
 	if u, err := b.Usage(t.Context(), bus.StreamEvents); err != nil || u.Last != 0 {
 		t.Errorf("a message without rows: %+v, %v", u, err)
 	}
-	orders, dead := orders(t, b, 1), letters(t, b, 1)
+	orders, dead := orders(t, b, 1), deadLetters(t, b, 1)
 	if j := orders[0]; len(j.GetTargets()) != 1 || j.GetTargets()[0].GetId() != "c1" || j.GetLane() != taplinev1.Lane_LANE_EXPAND {
 		t.Errorf("ordered: %v", j)
 	}

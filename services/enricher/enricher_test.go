@@ -139,7 +139,7 @@ func TestBadInputGoesToDead(t *testing.T) {
 	if got := events(t, b, 1)[0]; len(got.Events) != 2 {
 		t.Errorf("%d rows", len(got.Events))
 	}
-	dead := letters(t, b, 4)
+	dead := deadLetters(t, b, 4)
 	for i, want := range []string{"malformed", `unknown tenant "stranger"`, `unknown feed "nonsense"`, "not a JSON object"} {
 		if !strings.Contains(fmt.Sprint(dead), want) {
 			t.Errorf("letter %d: no reason %q in %v", i, want, dead)
@@ -147,8 +147,8 @@ func TestBadInputGoesToDead(t *testing.T) {
 	}
 }
 
-// letters waits for so many dead letters and gives their reasons.
-func letters(t *testing.T, b *bus.Bus, n uint64) (reasons []string) {
+// deadLetters waits for so many dead letters and gives their reasons.
+func deadLetters(t *testing.T, b *bus.Bus, n uint64) (reasons []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -26,29 +26,29 @@ import (
 // expander orders what records name: threats, campaigns and, if wanted, their forensics.
 type expander struct {
 	*Enricher
-	known    *known.Memory
-	recent   *recent
-	turns    *turns
-	attacked *attacked
+	known  *known.Memory
+	recent *recent
+	locks  *keyedLock
+	vaps   *vaps
 }
 
 func newExpander(e *Enricher, answers *bus.Bucket) *expander {
-	return &expander{e, known.Open(answers, e.cfg.Tenant.Name, e.cfg.Known, e.now), newRecent(), newTurns(), &attacked{store: answers, tenant: e.cfg.Tenant.Name, now: e.now}}
+	return &expander{e, known.Open(answers, e.cfg.Tenant.Name, e.cfg.Known, e.now), newRecent(), newKeyedLock(), &vaps{store: answers, tenant: e.cfg.Tenant.Name, now: e.now}}
 }
 
-// wish is one thing to ask Proofpoint for.
-type wish struct {
+// lookup is one thing to ask Proofpoint for.
+type lookup struct {
 	call   feed.Call
 	target *taplinev1.Target
 	level  int  // of forensics: 1 is the most important
 	link   bool // only if it is known and this is news: whoever names it did not see it
 }
 
-// maxWishes bounds what one batch names: each takes memory and a look at KNOWN.
-const maxWishes = 32_768
+// maxLookups bounds what one batch names: each takes memory and a look at KNOWN.
+const maxLookups = 32_768
 
 // key tells wishes apart that have different answers. It is kept for a while, so it is never long.
-func (w *wish) key() string {
+func (w *lookup) key() string {
 	id := w.target.GetId()
 	if !feed.Askable(id) {
 		id = fmt.Sprintf("=%016x", identity.Named(id))
@@ -69,20 +69,20 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 	}
 	id, err := job.Parse(raw.JobID)
 	ofJob := err == nil
-	wishes, err := x.wishes(ctx, d, id, &raw)
+	lookups, err := x.lookups(ctx, d, id, &raw)
 	if err != nil {
 		return err
 	}
-	if len(wishes) == 0 {
+	if len(lookups) == 0 {
 		return nil
 	}
-	taken, err := x.takeTurns(ctx, wishes)
-	defer x.turns.giveBack(taken)
+	taken, err := x.lock(ctx, lookups)
+	defer x.locks.unlock(taken)
 	if err != nil {
 		return err
 	}
-	want := &taplinev1.LookupRecord{RawSequence: d.Sequence(), Named: uint32(len(wishes))}
-	letters, err := x.order(ctx, d, &raw, wishes, want)
+	want := &taplinev1.LookupRecord{RawSequence: d.Sequence(), Named: uint32(len(lookups))}
+	letters, err := x.order(ctx, d, &raw, lookups, want)
 	if err != nil {
 		return err
 	}
@@ -91,25 +91,25 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 			return err
 		}
 	}
-	if err := x.remember(ctx, wishes, letters); err != nil {
+	if err := x.remember(ctx, lookups, letters); err != nil {
 		return err
 	}
-	x.metrics.wants.WithLabelValues("known").Add(float64(want.GetKnown()))
-	x.metrics.wants.WithLabelValues("ordered").Add(float64(want.GetOrdered()))
-	x.metrics.wants.WithLabelValues("dead").Add(float64(want.GetDead()))
+	x.metrics.lookups.WithLabelValues("known").Add(float64(want.GetKnown()))
+	x.metrics.lookups.WithLabelValues("ordered").Add(float64(want.GetOrdered()))
+	x.metrics.lookups.WithLabelValues("dead").Add(float64(want.GetDead()))
 	x.metrics.amended.Add(float64(want.GetAmended()))
 	return nil
 }
 
 // remember notes what was ordered, and whose dead letters were stored. It comes last: a repetition would find all of it known, and its
 // account would say that it ordered nothing.
-func (x *expander) remember(ctx context.Context, wishes map[string]*wish, letters map[string]*wish) error {
+func (x *expander) remember(ctx context.Context, lookups map[string]*lookup, letters map[string]*lookup) error {
 	for _, w := range letters {
 		if err := x.known.RecordDeadLetter(ctx, w.call, w.target.GetId()); err != nil {
 			return err
 		}
 	}
-	for key, w := range wishes {
+	for key, w := range lookups {
 		if !w.link {
 			x.recent.add(key, x.now())
 		}
@@ -117,13 +117,13 @@ func (x *expander) remember(ctx context.Context, wishes map[string]*wish, letter
 	return nil
 }
 
-// takeTurns waits until no other batch orders what this one may have to order. Give back what it took, also after an error.
-func (x *expander) takeTurns(ctx context.Context, wishes map[string]*wish) (taken []string, err error) {
-	for _, key := range slices.Sorted(maps.Keys(wishes)) {
+// lock waits until no other batch orders what this one may have to order. Give back what it took, also after an error.
+func (x *expander) lock(ctx context.Context, lookups map[string]*lookup) (taken []string, err error) {
+	for _, key := range slices.Sorted(maps.Keys(lookups)) {
 		if x.recent.has(key, x.now()) {
 			continue
 		}
-		if err := x.turns.take(ctx, key); err != nil {
+		if err := x.locks.lock(ctx, key); err != nil {
 			return taken, err
 		}
 		taken = append(taken, key)
@@ -133,12 +133,12 @@ func (x *expander) takeTurns(ctx context.Context, wishes map[string]*wish) (take
 
 // order publishes the jobs of the wishes that are not known, and counts. It gives those for which it stored dead letters.
 func (x *expander) order(
-	ctx context.Context, d *bus.Delivery, raw *batch.Raw, wishes map[string]*wish, want *taplinev1.LookupRecord,
-) (letters map[string]*wish, err error) {
-	letters = make(map[string]*wish)
+	ctx context.Context, d *bus.Delivery, raw *batch.Raw, lookups map[string]*lookup, want *taplinev1.LookupRecord,
+) (letters map[string]*lookup, err error) {
+	letters = make(map[string]*lookup)
 	jobs := make(map[feed.Call][]*taplinev1.Target)
-	for _, key := range slices.Sorted(maps.Keys(wishes)) { // a repetition makes the same jobs
-		w := wishes[key]
+	for _, key := range slices.Sorted(maps.Keys(lookups)) { // a repetition makes the same jobs
+		w := lookups[key]
 		if !feed.Askable(w.target.GetId()) {
 			if err := x.unaskable(ctx, d, key, w, letters); err != nil {
 				return nil, err
@@ -175,7 +175,7 @@ func (x *expander) order(
 }
 
 // verdict asks this process's memory, then the shared one.
-func (x *expander) verdict(ctx context.Context, key string, w *wish) (known.Verdict, error) {
+func (x *expander) verdict(ctx context.Context, key string, w *lookup) (known.Verdict, error) {
 	if x.recent.has(key, x.now()) {
 		return known.Covered, nil
 	}
@@ -209,7 +209,7 @@ func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw,
 }
 
 // unaskable stores a dead letter for a name that cannot stand in an address, unless there is one.
-func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w *wish, letters map[string]*wish) error {
+func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w *lookup, letters map[string]*lookup) error {
 	id, name := w.target.GetId(), known.DeadLetterID(x.cfg.Tenant.Name, w.call)
 	if letters[name+id] != nil || x.recent.has(key, x.now()) {
 		return nil
@@ -229,14 +229,14 @@ func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w
 	return nil
 }
 
-// wishes finds what a batch names, each thing once.
-func (x *expander) wishes(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) (map[string]*wish, error) {
-	all := make(map[string]*wish)
+// lookups finds what a batch names, each thing once.
+func (x *expander) lookups(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) (map[string]*lookup, error) {
+	all := make(map[string]*lookup)
 	more := false
-	add := func(w *wish) {
+	add := func(w *lookup) {
 		key := w.key()
 		switch have := all[key]; {
-		case have == nil && len(all) >= maxWishes:
+		case have == nil && len(all) >= maxLookups:
 			more = true
 		case have == nil || w.level < have.level:
 			all[key] = w
@@ -245,11 +245,11 @@ func (x *expander) wishes(ctx context.Context, d *bus.Delivery, id job.ID, raw *
 	if err := x.named(ctx, d, id, raw, add); err != nil || !more {
 		return all, err
 	}
-	return all, x.excess(ctx, d, raw, []byte(raw.JobID), fmt.Sprintf("a batch names more than %d things to ask for: the others are not asked for", maxWishes))
+	return all, x.excess(ctx, d, raw, []byte(raw.JobID), fmt.Sprintf("a batch names more than %d things to ask for: the others are not asked for", maxLookups))
 }
 
 // named adds what a batch names.
-func (x *expander) named(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw, add func(*wish)) error {
+func (x *expander) named(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw, add func(*lookup)) error {
 	switch id.Call {
 	case feed.CallSIEM:
 		return x.ofRecords(ctx, d, raw, add)
@@ -259,7 +259,7 @@ func (x *expander) named(ctx context.Context, d *bus.Delivery, id job.ID, raw *b
 		x.ofCampaigns(raw, add)
 	case feed.CallVAP:
 		if x.cfg.Feeds.Forensics {
-			return x.attacked.learn(ctx, d.Sequence(), raw)
+			return x.vaps.learn(ctx, d.Sequence(), raw)
 		}
 	default:
 	}
@@ -278,7 +278,7 @@ func (x *expander) excess(ctx context.Context, d *bus.Delivery, raw *batch.Raw, 
 }
 
 // ofRecords finds what clicks and messages name.
-func (x *expander) ofRecords(ctx context.Context, d *bus.Delivery, raw *batch.Raw, add func(*wish)) error {
+func (x *expander) ofRecords(ctx context.Context, d *bus.Delivery, raw *batch.Raw, add func(*lookup)) error {
 	f := feed.Feed(raw.Feed)
 	for i := range raw.Records {
 		record, err := names.In(raw.Records[i].JSON)
@@ -296,7 +296,7 @@ func (x *expander) ofRecords(ctx context.Context, d *bus.Delivery, raw *batch.Ra
 			level = 4
 		}
 		if x.cfg.Feeds.Forensics {
-			is, err := x.attacked.any(ctx, record.Recipients)
+			is, err := x.vaps.any(ctx, record.Recipients)
 			if err != nil {
 				return err
 			}
@@ -311,31 +311,31 @@ func (x *expander) ofRecords(ctx context.Context, d *bus.Delivery, raw *batch.Ra
 	return nil
 }
 
-func (x *expander) ofThreat(t names.Threat, level int, add func(*wish)) {
+func (x *expander) ofThreat(t names.Threat, level int, add func(*lookup)) {
 	feeds := &x.cfg.Feeds
 	if feeds.Has(feed.Threats) {
 		target := &taplinev1.Target{Id: t.ID, Status: t.Status}
 		if feed.Askable(t.Campaign) {
 			target.Campaign = t.Campaign
 		}
-		add(&wish{call: feed.CallThreat, target: target})
+		add(&lookup{call: feed.CallThreat, target: target})
 	}
 	if t.Campaign != "" && feeds.Has(feed.Campaigns) {
-		add(&wish{call: feed.CallCampaign, target: &taplinev1.Target{Id: t.Campaign}})
+		add(&lookup{call: feed.CallCampaign, target: &taplinev1.Target{Id: t.Campaign}})
 	}
 	if !feeds.Forensics {
 		return
 	}
 	if t.Campaign != "" && (feeds.CampaignForensics || feeds.Has(feed.Campaigns)) {
-		add(&wish{call: feed.CallCampaignForensics, level: level, target: &taplinev1.Target{Id: t.Campaign}})
+		add(&lookup{call: feed.CallCampaignForensics, level: level, target: &taplinev1.Target{Id: t.Campaign}})
 	}
 	if feeds.Has(feed.Threats) && (t.Campaign == "" || !feeds.CampaignForensics) {
-		add(&wish{call: feed.CallThreatForensics, level: level, target: &taplinev1.Target{Id: t.ID}})
+		add(&lookup{call: feed.CallThreatForensics, level: level, target: &taplinev1.Target{Id: t.ID}})
 	}
 }
 
 // ofList finds the campaigns of a list.
-func (x *expander) ofList(raw *batch.Raw, add func(*wish)) {
+func (x *expander) ofList(raw *batch.Raw, add func(*lookup)) {
 	for i := range raw.Records {
 		record := raw.Records[i].JSON
 		t := &taplinev1.Target{Id: identity.Text(record, "id")}
@@ -345,15 +345,15 @@ func (x *expander) ofList(raw *batch.Raw, add func(*wish)) {
 		if t.GetId() == "" {
 			continue // the list has it in RAW; there is nothing to ask for
 		}
-		add(&wish{call: feed.CallCampaign, target: t})
+		add(&lookup{call: feed.CallCampaign, target: t})
 		if x.cfg.Feeds.Forensics {
-			add(&wish{call: feed.CallCampaignForensics, level: 4, target: t})
+			add(&lookup{call: feed.CallCampaignForensics, level: 4, target: t})
 		}
 	}
 }
 
 // ofCampaigns finds threats that were known before their campaign was.
-func (x *expander) ofCampaigns(raw *batch.Raw, add func(*wish)) {
+func (x *expander) ofCampaigns(raw *batch.Raw, add func(*lookup)) {
 	if !x.cfg.Feeds.Has(feed.Threats) {
 		return
 	}
@@ -366,7 +366,7 @@ func (x *expander) ofCampaigns(raw *batch.Raw, add func(*wish)) {
 		}
 		for _, member := range members {
 			if feed.Askable(member) { // most are other customers' threats
-				add(&wish{call: feed.CallThreat, target: &taplinev1.Target{Id: member, Campaign: campaign}, link: true})
+				add(&lookup{call: feed.CallThreat, target: &taplinev1.Target{Id: member, Campaign: campaign}, link: true})
 			}
 		}
 	}

@@ -69,7 +69,7 @@ func TestRowsThatAreNotStoredAreMadeAgain(t *testing.T) {
 				if got := events(t, direct, 1)[0]; len(got.Events) != 1 {
 					t.Errorf("%d rows", len(got.Events))
 				}
-				letters(t, direct, 1)
+				deadLetters(t, direct, 1)
 				if note := made(t, direct, 1)[0]; note.GetEvents() != 1 || note.GetDead() != 1 || note.GetEventSequence() != 1 {
 					t.Errorf("the account: %v", note)
 				}
@@ -207,7 +207,7 @@ func TestWhatCannotBeOrderedIsOrderedAgain(t *testing.T) {
 				if want := map[string]int{"threat t1": 1, "campaign c1": 1}; fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("ordered %v, want %v", got, want)
 				}
-				if dead := letters(t, direct, 1); !strings.Contains(dead[0], `"no id" is no id that can be asked for`) {
+				if dead := deadLetters(t, direct, 1); !strings.Contains(dead[0], `"no id" is no id that can be asked for`) {
 					t.Errorf("letter: %v", dead)
 				}
 				arrives(t, direct, bus.ConsumerExpander, done(1))
@@ -240,7 +240,7 @@ func TestOneLetterForOneID(t *testing.T) {
 		})
 	}
 	reasons := make(map[string]int)
-	for _, reason := range letters(t, direct, 3) {
+	for _, reason := range deadLetters(t, direct, 3) {
 		_, reason, _ = strings.Cut(reason, ": ")
 		reasons[reason]++
 	}

@@ -58,7 +58,7 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	if err != nil {
 		return err
 	}
-	return e.note(ctx, ws.raw.JobID, made...)
+	return e.record(ctx, ws.raw.JobID, made...)
 }
 
 // recognized is for how long the bus surely takes a repetition for one: two hours less what clocks may differ.
@@ -69,7 +69,7 @@ func old(d *bus.Delivery) bool { return time.Since(d.Stored()) > recognized }
 
 // publish stores rows, unless an earlier delivery of their message has: it ended before it could be noted.
 func (e *Enricher) publish(ctx context.Context, d *bus.Delivery, rows []byte, m bus.EventMeta, o order) (sequence uint64, err error) {
-	if old(d) && d.Attempts() > 1 && !o.again() {
+	if old(d) && d.Attempts() > 1 && !o.reprocesses() {
 		sequence, err = e.bus.PublishedEvents(ctx, m, d.Stored())
 	}
 	if sequence == 0 && err == nil {
@@ -106,7 +106,7 @@ func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o o
 	}
 	table := feed.Feed(raw.Feed).Table()
 	events := e.convert(ws, d.Sequence(), table, o)
-	if err := e.bury(ctx, ws, d, o); err != nil {
+	if err := e.deadLetter(ctx, ws, d, o); err != nil {
 		return nil, err
 	}
 	made := &taplinev1.BatchRecord{
@@ -141,8 +141,8 @@ func unlessFull(err error) error {
 	return err
 }
 
-// note writes the account of a batch into the ledger, if the batch is of a job.
-func (e *Enricher) note(ctx context.Context, jobID string, made ...*taplinev1.BatchRecord) error {
+// record writes the account of a batch into the ledger, if the batch is of a job.
+func (e *Enricher) record(ctx context.Context, jobID string, made ...*taplinev1.BatchRecord) error {
 	if _, err := job.Parse(jobID); err != nil {
 		e.log.Warn("a batch in RAW is of no job; its rows are shipped, and stand in no account",
 			slog.Uint64("sequence", made[0].GetRawSequence()), slog.Any("error", err))
@@ -181,9 +181,9 @@ func (e *Enricher) convert(ws *workspace, sequence uint64, table string, o order
 	return events
 }
 
-// bury stores the records that cannot be rows. Those of an order were stored when rows were made first.
-func (e *Enricher) bury(ctx context.Context, ws *workspace, d *bus.Delivery, o order) error {
-	if o.again() {
+// deadLetter stores the records that cannot be rows. Those of an order were stored when rows were made first.
+func (e *Enricher) deadLetter(ctx context.Context, ws *workspace, d *bus.Delivery, o order) error {
+	if o.reprocesses() {
 		return nil
 	}
 	for _, dead := range ws.dead {

@@ -10,7 +10,7 @@ import (
 type metrics struct {
 	events  *prometheus.CounterVec // by table
 	dead    *prometheus.CounterVec // by feed
-	wants   *prometheus.CounterVec // by result
+	lookups *prometheus.CounterVec // by result
 	amended prometheus.Counter
 }
 
@@ -23,13 +23,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_enricher_records_dead_total", Help: "Records that could not become a row.",
 		}, []string{"feed"}),
 	}
-	m.wants = prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.lookups = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tapline_enricher_expansions_total", Help: "Threats and campaigns that batches name: known (answered or ordered before), ordered, or dead (not to be asked for).",
 	}, []string{"result"})
 	m.amended = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tapline_enricher_amendments_total", Help: "Threats that were ordered again because they turned out to belong to a campaign.",
 	})
-	r.MustRegister(m.events, m.dead, m.wants, m.amended)
+	r.MustRegister(m.events, m.dead, m.lookups, m.amended)
 	for _, f := range feed.All() {
 		m.dead.WithLabelValues(string(f)) // a counter that appears as 1 has not increased, as an alert sees it
 	}

@@ -48,7 +48,7 @@ func (p *people) Select(_ context.Context, filters ...string) (found []bus.Pair,
 func searcher(feeds feed.Selection) (*expander, *people) {
 	store := &people{pairs: make(map[string][]byte)}
 	e := &Enricher{cfg: Config{Feeds: feeds}, now: func() time.Time { return noon }}
-	return &expander{Enricher: e, attacked: &attacked{store: store, tenant: "main", now: e.now}}, store
+	return &expander{Enricher: e, vaps: &vaps{store: store, tenant: "main", now: e.now}}, store
 }
 
 // found is what a batch names, as text: call, id, level; in order.
@@ -59,11 +59,11 @@ func found(t *testing.T, x *expander, call feed.Call, f feed.Feed, records ...st
 		raw.Records = append(raw.Records, batch.Record{JSON: []byte(r)})
 	}
 	var text []string
-	wishes, err := x.wishes(t.Context(), nil, job.ID{Call: call}, raw)
+	lookups, err := x.lookups(t.Context(), nil, job.ID{Call: call}, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range wishes {
+	for _, w := range lookups {
 		one := fmt.Sprintf("%s %s", w.call, w.target.GetId())
 		if w.level > 0 {
 			one += fmt.Sprintf(" %d", w.level)
@@ -118,18 +118,18 @@ func TestWhatRecordsName(t *testing.T) {
 	}
 }
 
-// TestReportsOfThoseWhoAreAttackedComeFirst: as the lists of the last days say, read now and then; a list that cannot be read is an error.
-func TestReportsOfThoseWhoAreAttackedComeFirst(t *testing.T) {
+// TestReportsOfVAPsComeFirst: as the lists of the last days say, read now and then; a list that cannot be read is an error.
+func TestReportsOfVAPsComeFirst(t *testing.T) {
 	t.Parallel()
 	x, store := searcher(feed.Selection{Names: []feed.Feed{feed.Threats}, Forensics: true})
 	now := noon
-	x.attacked.now = func() time.Time { return now }
+	x.vaps.now = func() time.Time { return now }
 	learn := func(sequence uint64, at time.Time, envelope string, records ...string) error {
 		raw := &batch.Raw{FetchedAt: at, Envelope: []byte(envelope)}
 		for _, r := range records {
 			raw.Records = append(raw.Records, batch.Record{JSON: []byte(r)})
 		}
-		return x.attacked.learn(t.Context(), sequence, raw)
+		return x.vaps.learn(t.Context(), sequence, raw)
 	}
 	level := func(address string) string {
 		return found(t, x, feed.CallSIEM, feed.ClicksPermitted, `{"threatID":"t","recipient":"`+address+`"}`)
@@ -144,8 +144,8 @@ func TestReportsOfThoseWhoAreAttackedComeFirst(t *testing.T) {
 	threshold := `{"vapAttackIndexThreshold":100}`
 	for sequence, err := range []error{
 		learn(0, noon, threshold, person("A@x", "100"), person("below@x", "99"), person("odd@x", `"?"`), `{"identity":7}`),
-		learn(1, noon.Add(-attackedFor), `{}`, person("edge@x", "1")),
-		learn(2, noon.Add(-attackedFor-time.Millisecond), `{}`, person("old@x", "1")),
+		learn(1, noon.Add(-vapsKept), `{}`, person("edge@x", "1")),
+		learn(2, noon.Add(-vapsKept-time.Millisecond), `{}`, person("old@x", "1")),
 	} {
 		if err != nil {
 			t.Fatalf("list %d: %v", sequence, err)
@@ -158,7 +158,7 @@ func TestReportsOfThoseWhoAreAttackedComeFirst(t *testing.T) {
 		}
 	}
 	reads := store.reads
-	now = now.Add(attackedRead)
+	now = now.Add(vapsReread)
 	if level("a@x"); store.reads != reads {
 		t.Errorf("read %d times before it was time", store.reads-reads)
 	}
@@ -172,7 +172,7 @@ func TestReportsOfThoseWhoAreAttackedComeFirst(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	raw := &batch.Raw{Feed: string(feed.ClicksBlocked), Records: []batch.Record{{JSON: []byte(`{"threatID":"t"}`)}}}
-	if _, err := x.wishes(t.Context(), nil, job.ID{Call: feed.CallSIEM}, raw); err == nil {
+	if _, err := x.lookups(t.Context(), nil, job.ID{Call: feed.CallSIEM}, raw); err == nil {
 		t.Error("lists that cannot be read count as empty")
 	}
 }
@@ -231,16 +231,16 @@ func TestWhatAnOrderWants(t *testing.T) {
 			t.Errorf("%s: %t, %d records", name, some, len(raw.Records))
 		}
 	}
-	if (order{}).again() || !(order{}).table("any") || (order{}).name("n") != "n" || (order{id: "o"}).name("n") == "n" {
+	if (order{}).reprocesses() || !(order{}).table("any") || (order{}).name("n") != "n" || (order{id: "o"}).name("n") == "n" {
 		t.Error("what is made first is of an order")
 	}
 }
 
-// TestWishesAreToldApart by all that makes another answer.
-func TestWishesAreToldApart(t *testing.T) {
+// TestLookupsAreToldApart by all that makes another answer.
+func TestLookupsAreToldApart(t *testing.T) {
 	t.Parallel()
 	keys := make(map[string]bool)
-	for _, w := range []*wish{
+	for _, w := range []*lookup{
 		{call: feed.CallThreat, target: &taplinev1.Target{Id: "a"}},
 		{call: feed.CallCampaign, target: &taplinev1.Target{Id: "a"}},
 		{call: feed.CallThreat, target: &taplinev1.Target{Id: "b"}},
@@ -271,28 +271,28 @@ func (a answers) Update(_ context.Context, key string, value []byte, revision ui
 	return revision + 1, nil
 }
 
-// TestWhichWishesAreCovered: by an answer that is young enough and about just this; a report is asked for once, unless its campaign has changed.
-func TestWhichWishesAreCovered(t *testing.T) {
+// TestWhichLookupsAreCovered: by an answer that is young enough and about just this; a report is asked for once, unless its campaign has changed.
+func TestWhichLookupsAreCovered(t *testing.T) {
 	t.Parallel()
 	early, late := timestamppb.New(noon.Add(-30*time.Hour)), timestamppb.New(noon.Add(-20*time.Hour))
 	plain, of, updated := &taplinev1.Target{Id: "x"}, &taplinev1.Target{Id: "x", Campaign: "c"}, &taplinev1.Target{Id: "x", Updated: late}
 	for name, c := range map[string]struct {
-		known *taplinev1.Target // what was asked 25 hours ago, which is too old, or an hour ago
-		young bool
-		wish  *wish
-		want  known.Verdict
+		known  *taplinev1.Target // what was asked 25 hours ago, which is too old, or an hour ago
+		young  bool
+		lookup *lookup
+		want   known.Verdict
 	}{
-		"a new threat":                   {nil, false, &wish{call: feed.CallThreat, target: plain}, known.New},
-		"a threat of late":               {plain, true, &wish{call: feed.CallThreat, target: plain}, known.Covered},
-		"a threat of long ago":           {plain, false, &wish{call: feed.CallThreat, target: plain}, known.Changed},
-		"now of a campaign":              {plain, true, &wish{call: feed.CallThreat, target: of}, known.Linked},
-		"a new member":                   {nil, false, &wish{call: feed.CallThreat, target: of, link: true}, known.Covered},
-		"a member that is known":         {plain, false, &wish{call: feed.CallThreat, target: of, link: true}, known.Linked},
-		"a member that is linked":        {of, false, &wish{call: feed.CallThreat, target: of, link: true}, known.Covered},
-		"a new report":                   {nil, false, &wish{call: feed.CallCampaignForensics, target: plain, level: 1}, known.New},
-		"a report of long ago":           {plain, false, &wish{call: feed.CallCampaignForensics, target: plain, level: 1}, known.Covered},
-		"a report of a changed campaign": {&taplinev1.Target{Id: "x", Updated: early}, true, &wish{call: feed.CallCampaignForensics, target: updated, level: 1}, known.Changed},
-		"a campaign of long ago":         {plain, false, &wish{call: feed.CallCampaign, target: plain}, known.Changed},
+		"a new threat":                   {nil, false, &lookup{call: feed.CallThreat, target: plain}, known.New},
+		"a threat of late":               {plain, true, &lookup{call: feed.CallThreat, target: plain}, known.Covered},
+		"a threat of long ago":           {plain, false, &lookup{call: feed.CallThreat, target: plain}, known.Changed},
+		"now of a campaign":              {plain, true, &lookup{call: feed.CallThreat, target: of}, known.Linked},
+		"a new member":                   {nil, false, &lookup{call: feed.CallThreat, target: of, link: true}, known.Covered},
+		"a member that is known":         {plain, false, &lookup{call: feed.CallThreat, target: of, link: true}, known.Linked},
+		"a member that is linked":        {of, false, &lookup{call: feed.CallThreat, target: of, link: true}, known.Covered},
+		"a new report":                   {nil, false, &lookup{call: feed.CallCampaignForensics, target: plain, level: 1}, known.New},
+		"a report of long ago":           {plain, false, &lookup{call: feed.CallCampaignForensics, target: plain, level: 1}, known.Covered},
+		"a report of a changed campaign": {&taplinev1.Target{Id: "x", Updated: early}, true, &lookup{call: feed.CallCampaignForensics, target: updated, level: 1}, known.Changed},
+		"a campaign of long ago":         {plain, false, &lookup{call: feed.CallCampaign, target: plain}, known.Changed},
 	} {
 		x, _ := searcher(feed.Selection{})
 		x.recent = newRecent()
@@ -300,16 +300,16 @@ func TestWhichWishesAreCovered(t *testing.T) {
 		x.known = known.Open(answers{}, "main", known.Config{Refresh: 24 * time.Hour}, func() time.Time { return at })
 		if c.known != nil {
 			at = noon.Add(map[bool]time.Duration{true: -time.Hour, false: -25 * time.Hour}[c.young])
-			if err := x.known.Settle(t.Context(), c.wish.call, "x", 7, c.known); err != nil {
+			if err := x.known.Settle(t.Context(), c.lookup.call, "x", 7, c.known); err != nil {
 				t.Fatal(err)
 			}
 			at = noon
 		}
-		if got, err := x.verdict(t.Context(), c.wish.key(), c.wish); err != nil || got != c.want {
+		if got, err := x.verdict(t.Context(), c.lookup.key(), c.lookup); err != nil || got != c.want {
 			t.Errorf("%s: %v, %v; want %v", name, got, err, c.want)
 		}
-		x.recent.add(c.wish.key(), noon)
-		if got, err := x.verdict(t.Context(), c.wish.key(), c.wish); err != nil || got != known.Covered {
+		x.recent.add(c.lookup.key(), noon)
+		if got, err := x.verdict(t.Context(), c.lookup.key(), c.lookup); err != nil || got != known.Covered {
 			t.Errorf("%s, ordered a moment ago: %v, %v", name, got, err)
 		}
 	}

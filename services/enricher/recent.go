@@ -60,22 +60,22 @@ func (r *recent) add(key string, at time.Time) {
 	}
 }
 
-// turns let one batch at a time order a thing, so that batches side by side which name the same new threat
+// keyedLock let one batch at a time order a thing, so that batches side by side which name the same new threat
 // order it once: the others find it in recent. Each takes its things in one order of all, so that no two wait for each other.
-type turns struct {
-	mu    sync.Mutex
-	taken map[string]chan struct{} // closed when the thing is given back
+type keyedLock struct {
+	mu   sync.Mutex
+	held map[string]chan struct{} // closed when the thing is given back
 }
 
-func newTurns() *turns { return &turns{taken: make(map[string]chan struct{})} }
+func newKeyedLock() *keyedLock { return &keyedLock{held: make(map[string]chan struct{})} }
 
-// take waits until nobody has the thing.
-func (t *turns) take(ctx context.Context, key string) error {
+// lock waits until nobody has the thing.
+func (t *keyedLock) lock(ctx context.Context, key string) error {
 	for {
 		t.mu.Lock()
-		theirs := t.taken[key]
+		theirs := t.held[key]
 		if theirs == nil {
-			t.taken[key] = make(chan struct{})
+			t.held[key] = make(chan struct{})
 			t.mu.Unlock()
 			return nil
 		}
@@ -88,31 +88,31 @@ func (t *turns) take(ctx context.Context, key string) error {
 	}
 }
 
-// giveBack ends the turns of things that were taken.
-func (t *turns) giveBack(keys []string) {
+// unlock ends the turns of things that were taken.
+func (t *keyedLock) unlock(keys []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, key := range keys {
-		close(t.taken[key])
-		delete(t.taken, key)
+		close(t.held[key])
+		delete(t.held, key)
 	}
 }
 
 const (
-	attackedFor  = 48 * time.Hour   // two snapshots
-	attackedRead = 10 * time.Minute // how often the shared memory is read
-	attackedMost = 100_000          // addresses of one list, and ten times that in memory
+	vapsKept   = 48 * time.Hour   // two snapshots
+	vapsReread = 10 * time.Minute // how often the shared memory is read
+	vapsMost   = 100_000          // addresses of one list, and ten times that in memory
 )
 
-// attackedStore is the bucket KNOWN.
-type attackedStore interface {
+// vapStore is the bucket KNOWN.
+type vapStore interface {
 	Put(ctx context.Context, key string, value []byte) error
 	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
 }
 
-// attacked knows who is attacked most: their forensics come first. It is safe for concurrent use.
-type attacked struct {
-	store  attackedStore
+// vaps knows who is attacked most: their forensics come first. It is safe for concurrent use.
+type vaps struct {
+	store  vapStore
 	tenant string
 	now    func() time.Time
 
@@ -122,7 +122,7 @@ type attacked struct {
 }
 
 // learn writes the people of one batch of a list down.
-func (a *attacked) learn(ctx context.Context, sequence uint64, raw *batch.Raw) error {
+func (a *vaps) learn(ctx context.Context, sequence uint64, raw *batch.Raw) error {
 	threshold, _ := strconv.ParseFloat(identity.Text(raw.Envelope, "vapAttackIndexThreshold"), 64)
 	value := binary.BigEndian.AppendUint64(nil, uint64(raw.FetchedAt.UnixMilli()))
 	for i := range raw.Records {
@@ -135,7 +135,7 @@ func (a *attacked) learn(ctx context.Context, sequence uint64, raw *batch.Raw) e
 		if err != nil {
 			continue
 		}
-		if len(value) >= 8*attackedMost {
+		if len(value) >= 8*vapsMost {
 			break
 		}
 		for _, e := range emails {
@@ -152,17 +152,17 @@ func (a *attacked) learn(ctx context.Context, sequence uint64, raw *batch.Raw) e
 }
 
 // key is where a list is kept. Its day is in it: the lists of a month are more than one request may read.
-func (a *attacked) key(fetched time.Time, list string) string {
+func (a *vaps) key(fetched time.Time, list string) string {
 	return a.tenant + ".attacked." + fetched.UTC().Format("20060102") + "." + list
 }
 
 // any reports whether one of the addresses is of somebody who is attacked most.
-func (a *attacked) any(ctx context.Context, addresses []string) (bool, error) {
+func (a *vaps) any(ctx context.Context, addresses []string) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now := a.now(); now.Sub(a.read) > attackedRead {
+	if now := a.now(); now.Sub(a.read) > vapsReread {
 		var days []string
-		for day := now.Add(-attackedFor); !day.After(now.Add(24 * time.Hour)); day = day.Add(24 * time.Hour) {
+		for day := now.Add(-vapsKept); !day.After(now.Add(24 * time.Hour)); day = day.Add(24 * time.Hour) {
 			days = append(days, a.key(day, "*"))
 		}
 		pairs, err := a.store.Select(ctx, days...)
@@ -182,11 +182,11 @@ func (a *attacked) any(ctx context.Context, addresses []string) (bool, error) {
 	return false, nil
 }
 
-func (a *attacked) take(value []byte, now time.Time) {
-	if len(value) < 8 || now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(value)))) > attackedFor {
+func (a *vaps) take(value []byte, now time.Time) {
+	if len(value) < 8 || now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(value)))) > vapsKept {
 		return
 	}
-	for value = value[8:]; len(value) >= 8 && len(a.known) < 10*attackedMost; value = value[8:] {
+	for value = value[8:]; len(value) >= 8 && len(a.known) < 10*vapsMost; value = value[8:] {
 		a.known[binary.BigEndian.Uint64(value)] = struct{}{}
 	}
 }

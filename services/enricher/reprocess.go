@@ -29,23 +29,23 @@ type order struct {
 	filter *replay.Filter
 }
 
-func (o order) again() bool { return o.id != "" }
+func (o order) reprocesses() bool { return o.id != "" }
 
 // name is that of a publication. Rows of an order are not repetitions of those made first,
 // whatever the rules are, so they have names of their own.
 func (o order) name(first string) string {
-	if !o.again() {
+	if !o.reprocesses() {
 		return first
 	}
 	return first + "/" + o.id
 }
 
 // table reports whether rows of a table are wanted.
-func (o order) table(name string) bool { return !o.again() || o.filter.Table(name) }
+func (o order) table(name string) bool { return !o.reprocesses() || o.filter.Table(name) }
 
 // marks are the members that tell rows made again. Rows of other answers than SIEM have the generation anyway.
 func (e *Enricher) marks(o order, rules bool) []flatten.Member {
-	if !o.again() || !e.cfg.TaplineID {
+	if !o.reprocesses() || !e.cfg.TaplineID {
 		return nil
 	}
 	var marks []flatten.Member
@@ -73,12 +73,12 @@ func (e *Enricher) reprocess(ctx context.Context, r *replay.Run) error {
 	return e.bus.Consume(ctx, bus.Consumption{
 		Stage: Flow.Stage, Tenant: e.cfg.Tenant.Name, Consumer: r.Consumer(), Workers: 1, Log: e.log,
 		Turn: func() { e.health.Turn(name, time.Minute) },
-	}, func(work context.Context, d *bus.Delivery) error { return e.again(ctx, work, r, d) })
+	}, func(work context.Context, d *bus.Delivery) error { return e.remake(ctx, work, r, d) })
 }
 
-// again makes rows of one message of RAW once more, stores and notes them. take ends when the
+// remake makes rows of one message of RAW once more, stores and notes them. take ends when the
 // order is stopped, work when what is in hand must end, too.
-func (e *Enricher) again(take, work context.Context, r *replay.Run, d *bus.Delivery) error {
+func (e *Enricher) remake(take, work context.Context, r *replay.Run, d *bus.Delivery) error {
 	switch {
 	case r.Beyond(d.Sequence()):
 		backoff.Sleep(take, behindEnd)
@@ -109,7 +109,7 @@ func (e *Enricher) again(take, work context.Context, r *replay.Run, d *bus.Deliv
 	if err != nil {
 		return err
 	}
-	if err := e.noteAgain(work, r, ws.raw.JobID, made); err != nil {
+	if err := e.recordRemade(work, r, ws.raw.JobID, made); err != nil {
 		return err
 	}
 	for _, m := range made {
@@ -136,20 +136,20 @@ func wanted(f *replay.Filter, raw *batch.Raw) bool {
 	return len(kept) > 0
 }
 
-// noteAgain writes rows that were made again into the ledger, if they are of a job.
-func (e *Enricher) noteAgain(ctx context.Context, r *replay.Run, jobID string, made []*taplinev1.BatchRecord) error {
+// recordRemade writes rows that were made again into the ledger, if they are of a job.
+func (e *Enricher) recordRemade(ctx context.Context, r *replay.Run, jobID string, made []*taplinev1.BatchRecord) error {
 	if _, err := job.Parse(jobID); err != nil {
 		return nil //nolint:nilerr // rows of no job stand in no account
 	}
-	var notes []*taplinev1.BatchRecord
+	var records []*taplinev1.BatchRecord
 	for _, m := range made {
 		if m.GetEvents() > 0 {
 			m.ReplayId, m.Remade, m.Extra = r.Order().GetId(), true, 0
-			notes = append(notes, m)
+			records = append(records, m)
 		}
 	}
-	if len(notes) == 0 {
+	if len(records) == 0 {
 		return nil
 	}
-	return e.ledger.RecordRemade(ctx, jobID, notes...)
+	return e.ledger.RecordRemade(ctx, jobID, records...)
 }

@@ -12,18 +12,18 @@ import (
 // TestOneTurnAtATime: batches that want overlapping things all get them, each thing one batch at a time.
 func TestOneTurnAtATime(t *testing.T) {
 	t.Parallel()
-	turns, known := newTurns(), newRecent()
+	locks, known := newKeyedLock(), newRecent()
 	var mu sync.Mutex
 	ordered := make(map[string]int)
 	var batches sync.WaitGroup
 	for _, keys := range [][]string{{"a", "b", "c"}, {"b", "c", "d"}, {"a", "d"}, {"a", "b", "c", "d"}, {"c"}} {
 		batches.Go(func() {
 			for _, key := range slices.Sorted(slices.Values(keys)) {
-				if err := turns.take(t.Context(), key); err != nil {
+				if err := locks.lock(t.Context(), key); err != nil {
 					t.Error(err)
 				}
 			}
-			defer turns.giveBack(keys)
+			defer locks.unlock(keys)
 			for _, key := range keys {
 				if known.has(key, time.Unix(0, 0)) {
 					continue
@@ -41,25 +41,25 @@ func TestOneTurnAtATime(t *testing.T) {
 			t.Errorf("%s was ordered %d times", key, ordered[key])
 		}
 	}
-	if len(turns.taken) != 0 {
-		t.Errorf("%d things were not given back", len(turns.taken))
+	if len(locks.held) != 0 {
+		t.Errorf("%d things were not given back", len(locks.held))
 	}
 }
 
 // TestATurnIsNotAwaitedForEver: who is told to stop does, and the thing stays with who has it.
 func TestATurnIsNotAwaitedForEver(t *testing.T) {
 	t.Parallel()
-	turns := newTurns()
-	if err := turns.take(t.Context(), "a"); err != nil {
+	locks := newKeyedLock()
+	if err := locks.lock(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := turns.take(ctx, "a"); !errors.Is(err, context.Canceled) {
+	if err := locks.lock(ctx, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("waited: %v", err)
 	}
-	turns.giveBack([]string{"a"})
-	if err := turns.take(t.Context(), "a"); err != nil {
+	locks.unlock([]string{"a"})
+	if err := locks.lock(t.Context(), "a"); err != nil {
 		t.Error(err)
 	}
 }

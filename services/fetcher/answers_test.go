@@ -129,8 +129,8 @@ func TestWhatAnAnswerProves(t *testing.T) {
 			if c.state == fetched && received(r) != want {
 				t.Errorf("%d records of %d", received(r), want)
 			}
-			if c.state == unproven && (r.GetFailures() < 3 || len(b.letters(t)) > 0) {
-				t.Errorf("%d failures, letters %v", r.GetFailures(), b.letters(t))
+			if c.state == unproven && (r.GetFailures() < 3 || len(b.deadLetters(t)) > 0) {
+				t.Errorf("%d failures, letters %v", r.GetFailures(), b.deadLetters(t))
 			}
 		})
 	}
@@ -306,8 +306,8 @@ func TestAJobOfNoPlan(t *testing.T) {
 		backlog, err := b.bus.Backlog(t.Context(), bus.ConsumerFetcherBackfill)
 		return err == nil && backlog.Waiting == 0 && backlog.InWork == 0
 	})
-	if b.calls() != 1 || len(b.letters(t)) > 0 {
-		t.Errorf("%d calls, letters %v", b.calls(), b.letters(t))
+	if b.calls() != 1 || len(b.deadLetters(t)) > 0 {
+		t.Errorf("%d calls, letters %v", b.calls(), b.deadLetters(t))
 	}
 }
 

@@ -72,7 +72,7 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 				t.Errorf("the live heap rose by %d bytes", peak)
 			}
 			if c.state == fetched {
-				if letters := b.letters(t); len(letters) != c.letters {
+				if letters := b.deadLetters(t); len(letters) != c.letters {
 					t.Errorf("%d letters, want %d", len(letters), c.letters)
 				}
 			}
@@ -105,7 +105,7 @@ func TestExcessIsCutWhileItCan(t *testing.T) {
 	if r := b.record(t, smallest); r.GetState() != fetched || r.GetFeeds()[0].GetPublished() != 1 {
 		t.Errorf("a window that cannot be cut: %v", r)
 	}
-	if letters := b.letters(t); len(letters) != 2 || !strings.Contains(letters[1].GetReason(), "1 more entries of this answer") {
+	if letters := b.deadLetters(t); len(letters) != 2 || !strings.Contains(letters[1].GetReason(), "1 more entries of this answer") {
 		t.Errorf("%d letters: %v", len(letters), letters)
 	}
 	states := make(map[taplinev1.WindowState]int)

@@ -70,7 +70,7 @@ func (c *collector) sumUp(ctx context.Context, fc *feedCollector) error {
 		return nil
 	}
 	fc.result.Dead += e.records
-	return c.addDead(c.letter(proofpoint.Record{Feed: fc.feed, JSON: payload, Malformed: reason}))
+	return c.addDead(c.newDeadLetter(proofpoint.Record{Feed: fc.feed, JSON: payload, Malformed: reason}))
 }
 
 func digest(follows, content []byte) []byte {
@@ -80,15 +80,15 @@ func digest(follows, content []byte) []byte {
 	return h.Sum(nil)
 }
 
-// bury spools the dead letter of a malformed record, or of a piece of one.
-func (c *collector) bury(fc *feedCollector, r proofpoint.Record) error {
+// deadLetter spools the dead letter of a malformed record, or of a piece of one.
+func (c *collector) deadLetter(fc *feedCollector, r proofpoint.Record) error {
 	fc.result.Dead++
-	letter := c.letter(r)
+	letter := c.newDeadLetter(r)
 	letter.Follows = c.follows
 	return c.addDead(letter)
 }
 
-func (c *collector) letter(r proofpoint.Record) *taplinev1.DeadLetter {
+func (c *collector) newDeadLetter(r proofpoint.Record) *taplinev1.DeadLetter {
 	reason := r.Malformed.Error()
 	return &taplinev1.DeadLetter{
 		Tenant: c.head.Tenant, Stage: Flow.Stage, Feed: string(r.Feed), Table: r.Feed.Table(),

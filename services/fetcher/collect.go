@@ -99,7 +99,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 		fc.result.Duplicate++
 		return nil
 	case r.Bad():
-		return c.bury(fc, r)
+		return c.deadLetter(fc, r)
 	case verdict == seen.Revision:
 		fc.result.Revision++
 		rec.Revision = true

@@ -67,12 +67,12 @@ func TestDeadRecordsAreKeptWhole(t *testing.T) {
 		if r := b.record(t, job).GetFeeds()[0]; r.GetReceived() != 7 || r.GetPublished() != c.published || r.GetDuplicate() != c.duplicate || r.GetDead() != c.dead {
 			t.Errorf("pass %d: %v", c.pass, r)
 		}
-		letters := b.letters(t)
+		letters := b.deadLetters(t)
 		if kept := reassemble(t, letters); len(letters) != 5 || len(kept) != 2 || kept[0] != large || kept[1] != control {
 			t.Errorf("pass %d: %d letters of %d records", c.pass, len(letters), len(kept))
 		}
 	}
-	if reason := b.letters(t)[1].GetReason(); !strings.Contains(reason, "part 2 is its bytes 4194304 to 8388608, and more follow") {
+	if reason := b.deadLetters(t)[1].GetReason(); !strings.Contains(reason, "part 2 is its bytes 4194304 to 8388608, and more follow") {
 		t.Errorf("reason %q", reason)
 	}
 }

@@ -64,19 +64,19 @@ func (w *work) age() time.Duration {
 // isSweep reports whether the window was read before. Elsewhere a pass only tells a job from an earlier one of the same window.
 func (w *work) isSweep() bool { return w.id.Lane == taplinev1.Lane_LANE_SWEEP }
 
-// hold puts off what is not due. A call would cost a unit and bring nothing, or would be taken for a sweep that found
+// deferEarly puts off what is not due. A call would cost a unit and bring nothing, or would be taken for a sweep that found
 // nothing late.
-func (f *Fetcher) hold(ctx context.Context, w *work) (held bool, err error) {
+func (f *Fetcher) deferEarly(ctx context.Context, w *work) (held bool, err error) {
 	now, known := f.clock.Theirs(f.local())
 	if !known {
 		return false, nil
 	}
-	return f.early(ctx, w, now)
+	return f.deferEarlyAt(ctx, w, now)
 }
 
-// early puts off what is not due by this clock. A window that has begun is cut rather than that its first half waits for
+// deferEarlyAt puts off what is not due by this clock. A window that has begun is cut rather than that its first half waits for
 // the second.
-func (f *Fetcher) early(ctx context.Context, w *work, now time.Time) (held bool, err error) {
+func (f *Fetcher) deferEarlyAt(ctx context.Context, w *work, now time.Time) (held bool, err error) {
 	wait := w.due().Sub(now)
 	if wait <= 0 {
 		return false, nil
@@ -87,7 +87,7 @@ func (f *Fetcher) early(ctx context.Context, w *work, now time.Time) (held bool,
 	if !w.isSweep() && wait > coarse && now.After(w.window.Start.Add(w.age())) && w.divisible() {
 		return true, f.split(ctx, w, "it was planned before its end")
 	}
-	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errNotDue, wait), f.scale(min(wait, longestWait)))
+	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errTooEarly, wait), f.scale(min(wait, longestWait)))
 }
 
 // behind puts off a window that Proofpoint does not serve yet, as other windows have shown.
@@ -95,7 +95,7 @@ func (f *Fetcher) behind(w *work) error {
 	local := f.local()
 	lag := f.lag.Now(local)
 	if wait := lag - f.clock.Earliest(local).Sub(w.window.End); lag > 0 && wait > 0 {
-		return bus.RetryAfter(fmt.Errorf("%w: Proofpoint serves it in %s", errNotDue, wait), f.scale(min(wait, longestWait)))
+		return bus.RetryAfter(fmt.Errorf("%w: Proofpoint serves it in %s", errTooEarly, wait), f.scale(min(wait, longestWait)))
 	}
 	return nil
 }
@@ -118,11 +118,11 @@ func (w *work) unread() time.Time {
 	return w.window.Start.Add(time.Duration(w.job.GetOverlap()) * time.Second)
 }
 
-// premature refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
+// tooEarly refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
 // Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end. A
 // Date that is older than what the answer proves is no clock, nor is one that proves nothing and is far from what is believed. One
 // answer in a row is refused for a job: a second one that tells the same makes the clock known, or else it is a Date that lies.
-func (f *Fetcher) premature(w *work, r proofpoint.Response, proven bool) error {
+func (f *Fetcher) tooEarly(w *work, r proofpoint.Response, proven bool) error {
 	wait, local := w.due().Sub(r.ServerTime), f.local()
 	skew := r.Skew.Truncate(time.Second)
 	if !r.Served || r.ServerTime.IsZero() || wait <= clock.Near {
@@ -134,5 +134,5 @@ func (f *Fetcher) premature(w *work, r proofpoint.Response, proven bool) error {
 	if known := f.clock.Observe(local, skew); !f.ladder.Early(w.job.GetId()) && !known {
 		return nil
 	}
-	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errNotDue, wait), f.scale(min(wait, longestWait)))
+	return bus.RetryAfter(fmt.Errorf("%w: it was called %s before", errTooEarly, wait), f.scale(min(wait, longestWait)))
 }

@@ -47,8 +47,8 @@ func TestEachPlaceMayFail(t *testing.T) {
 						t.Errorf("%v", f)
 					}
 				}
-				if r.GetState() != fetched || received(r) != want || dead == 0 || len(b.letters(t)) != int(dead) || b.calls() > 3 {
-					t.Errorf("%d calls, %d letters, %d records wanted: %v", b.calls(), len(b.letters(t)), want, r)
+				if r.GetState() != fetched || received(r) != want || dead == 0 || len(b.deadLetters(t)) != int(dead) || b.calls() > 3 {
+					t.Errorf("%d calls, %d letters, %d records wanted: %v", b.calls(), len(b.deadLetters(t)), want, r)
 				}
 				again := b.sweep(b.window)
 				b.plan(t, again)

@@ -5,8 +5,8 @@ import "errors"
 var (
 	errUnknownTenant = errors.New("unknown tenant")
 	errBadJob        = errors.New("job cannot be run")
-	errNotDue        = errors.New("the job is planned before its time")
-	errResting       = errors.New("cooling down after a failure at Proofpoint")
+	errTooEarly      = errors.New("the job is planned before its time")
+	errCoolingDown   = errors.New("cooling down after a failure at Proofpoint")
 	errNoRoom        = errors.New("RAW cannot take what would be fetched")
 	errCut           = errors.New("the window was cut during the call")
 	errSpent         = errors.New("windows that fail have used up their share of the calls")

@@ -39,7 +39,7 @@ const whenBusy = 5 * time.Second
 // asked for again until it has failed too often.
 func (f *Fetcher) expand(ctx context.Context, w *work) error {
 	if wait := f.breakers.Wait(w.key(w.endpoint.Path)); wait > 0 {
-		return bus.RetryAfter(errResting, min(wait, longestWait))
+		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}
 	questions := questionsOf(w.job.GetTargets())
 	c := f.collect(w)
@@ -108,7 +108,7 @@ func (f *Fetcher) hopeless(ctx context.Context, w *work, questions []*question) 
 		if err, general := f.general(ctx, w, w.endpoint, api); general {
 			return err
 		}
-		return f.rest(w, w.endpoint, api, 0)
+		return f.coolDown(w, w.endpoint, api, 0)
 	}
 	return cause
 }
@@ -181,7 +181,7 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 		f.log.Error("an id goes to DEAD", slog.String("job", w.job.GetId()), slog.Any("error", q.err))
 		result.Received++
 		result.Dead++
-		if err := c.addDead(f.obituary(w, q, failures)); err != nil {
+		if err := c.addDead(f.newDeadLetter(w, q, failures)); err != nil {
 			return err
 		}
 		c.answers = append(c.answers, answered{[]*taplinev1.Target{q.target}, 0}) // it is not ordered again for a while
@@ -194,7 +194,7 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 // have none.
 func (f *Fetcher) spare(w *work, err error) {
 	if kindOf(err) != proofpoint.NotFound {
-		f.cool(w, w.endpoint, err, 0)
+		f.tripLane(w, w.endpoint, err, 0)
 		return
 	}
 	curve := pace.CurveOf(w.key(w.endpoint.Path).Lane, f.cfg.Quota.Limits()[w.endpoint.Pool])
@@ -244,8 +244,8 @@ func (f *Fetcher) alone(ctx context.Context, w *work, q *question) error {
 	return err
 }
 
-// obituary is the dead letter of an id. It keeps the job for another try.
-func (f *Fetcher) obituary(w *work, q *question, failures int) *taplinev1.DeadLetter {
+// newDeadLetter is the dead letter of an id. It keeps the job for another try.
+func (f *Fetcher) newDeadLetter(w *work, q *question, failures int) *taplinev1.DeadLetter {
 	retry := proto.CloneOf(w.job)
 	retry.Targets = []*taplinev1.Target{q.target}
 	letter := &taplinev1.DeadLetter{
@@ -260,8 +260,8 @@ func (f *Fetcher) obituary(w *work, q *question, failures int) *taplinev1.DeadLe
 	return letter
 }
 
-// settle notes what was answered, once it is stored.
-func (f *Fetcher) settle(ctx context.Context, w *work, answers []answered) error {
+// recordAnswers notes what was answered, once it is stored.
+func (f *Fetcher) recordAnswers(ctx context.Context, w *work, answers []answered) error {
 	var group errgroup.Group
 	group.SetLimit(f.cfg.Expand.Calls)
 	for _, a := range answers {

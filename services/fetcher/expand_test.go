@@ -70,7 +70,7 @@ func (b *bench) stored(t *testing.T, r *taplinev1.JobRecord) (records []batch.Re
 	return records
 }
 
-func (b *bench) letters(t *testing.T) (all []*taplinev1.DeadLetter) {
+func (b *bench) deadLetters(t *testing.T) (all []*taplinev1.DeadLetter) {
 	t.Helper()
 	err := b.bus.Scan(t.Context(), bus.Dead("main", "fetcher"), func(m bus.Stored) (bool, error) {
 		letter := &taplinev1.DeadLetter{}
@@ -118,7 +118,7 @@ func TestOneBadIDSpoilsNoOther(t *testing.T) {
 	if f := b.record(t, retry).GetFeeds()[0]; f.GetReceived() != 1 || f.GetDead() != 1 {
 		t.Errorf("the account of the bad id: %v", f)
 	}
-	letters := b.letters(t)
+	letters := b.deadLetters(t)
 	if len(letters) != 1 || string(letters[0].GetPayload()) != bad || letters[0].GetAttempts() != 3 || letters[0].GetRetry() == nil {
 		t.Errorf("DEAD has %v", letters)
 	}
@@ -141,7 +141,7 @@ func TestAnOutageKillsNoID(t *testing.T) {
 	if f := b.record(t, order).GetFeeds()[0]; f.GetPublished()+f.GetDeferred() != 3 || f.GetDead() != 0 {
 		t.Errorf("the account of the job: %v", f)
 	}
-	if letters := b.letters(t); len(letters) > 0 {
+	if letters := b.deadLetters(t); len(letters) > 0 {
 		t.Errorf("DEAD has %v", letters)
 	}
 }
@@ -356,7 +356,7 @@ func TestAnIDThatCannotBeAskedForHasOneLetter(t *testing.T) {
 			})
 		}
 	}
-	letters := b.letters(t)
+	letters := b.deadLetters(t)
 	if len(letters) != 2 {
 		t.Fatalf("DEAD has %v", letters)
 	}

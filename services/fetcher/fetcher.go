@@ -98,20 +98,20 @@ type Fetcher struct {
 	doubts   *doubts
 	clock    clock.Clock
 	lag      clock.Lag
-	raw      room
+	raw      backpressure
 	stopping <-chan struct{} // closed when Run is to end
 
 	registry prometheus.Registerer
 
 	// Set by open, before anything runs.
-	seen   *bus.Bucket
-	hints  seen.Hints
-	state  *bus.Bucket
-	shapes *shapes
-	quota  *quota.Limiter
-	known  *known.Memory
-	ledger *ledger.Ledger
-	alarms *alarm.Board
+	seen     *bus.Bucket
+	prefetch seen.Prefetch
+	state    *bus.Bucket
+	shapes   *shapes
+	quota    *quota.Limiter
+	known    *known.Memory
+	ledger   *ledger.Ledger
+	alarms   *alarm.Board
 }
 
 // New makes a fetcher. It does nothing before Run.

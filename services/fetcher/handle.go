@@ -73,14 +73,14 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	if !errors.Is(err, bus.ErrNotFound) {
 		return err
 	}
-	if noted, err := f.noted(ctx, w); noted || err != nil {
+	if recorded, err := f.recorded(ctx, w); recorded || err != nil {
 		return err
 	}
 	probing, err := f.credentials(ctx)
 	if err != nil {
 		return err
 	}
-	if err = f.room(ctx); err == nil {
+	if err = f.checkRoom(ctx); err == nil {
 		err = f.call(ctx, w)
 	}
 	if probing && uncalled(err) {
@@ -91,7 +91,7 @@ func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 
 // uncalled reports whether a job waits without a call.
 func uncalled(err error) bool {
-	return slices.ContainsFunc([]error{errNotDue, errResting, errNoRoom, errSpent}, func(reason error) bool { return errors.Is(err, reason) })
+	return slices.ContainsFunc([]error{errTooEarly, errCoolingDown, errNoRoom, errSpent}, func(reason error) bool { return errors.Is(err, reason) })
 }
 
 // call does what a job says.
@@ -105,16 +105,16 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	return f.expand(ctx, w)
 }
 
-// noted reports whether LEDGER says what became of the job. An earlier run may have ended between its note and its ack; the
+// recorded reports whether LEDGER says what became of the job. An earlier run may have ended between its note and its ack; the
 // scheduler acts on the note, and to call now would read what the parts read at the same time. A job that was set aside is offered
 // again with the failures that its note says, or more.
-func (f *Fetcher) noted(ctx context.Context, w *work) (bool, error) {
+func (f *Fetcher) recorded(ctx context.Context, w *work) (bool, error) {
 	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
-	note := known[w.job.GetId()]
-	if err != nil || note == nil {
+	record := known[w.job.GetId()]
+	if err != nil || record == nil {
 		return false, err
 	}
-	offered := w.job.GetAside() && note.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN && note.GetFailures() <= w.job.GetFailures()
+	offered := w.job.GetAside() && record.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN && record.GetFailures() <= w.job.GetFailures()
 	return !offered, nil
 }
 
@@ -167,7 +167,7 @@ func (f *Fetcher) reserve(ctx context.Context, pool feed.Pool) error {
 func (f *Fetcher) collect(w *work) *collector {
 	at := f.now()
 	c := &collector{
-		cfg: &f.cfg, id: w.id, sets: seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, job.LaneName(w.id.Lane)), hasher: identity.NewHasher(),
+		cfg: &f.cfg, id: w.id, sets: seen.Open(f.seen, f.cfg.Tenant.Name, &f.prefetch, job.LaneName(w.id.Lane)), hasher: identity.NewHasher(),
 		spool: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory), dead: spool.Open(f.cfg.SpoolDir, f.cfg.SpoolMemory/8),
 		head: batch.Raw{
 			Tenant: f.cfg.Tenant.Name, JobID: w.job.GetId(), Window: w.window,
@@ -188,7 +188,7 @@ func (f *Fetcher) discard(c *collector) {
 
 // fetch reads a window.
 func (f *Fetcher) fetch(ctx context.Context, w *work) error {
-	if held, err := f.hold(ctx, w); held {
+	if held, err := f.deferEarly(ctx, w); held {
 		return err
 	}
 	if err := f.behind(w); err != nil {
@@ -207,7 +207,7 @@ func (f *Fetcher) fetch(ctx context.Context, w *work) error {
 	}
 	calls, wait := f.way(ctx, w)
 	if wait > 0 {
-		return bus.RetryAfter(errResting, min(wait, longestWait))
+		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}
 	if wanted, err := f.wanted(ctx, w); !wanted || err != nil {
 		return err

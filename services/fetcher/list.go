@@ -18,7 +18,7 @@ import (
 func (f *Fetcher) page(ctx context.Context, w *work) error {
 	own := w.key(w.endpoint.Path + "/" + w.id.Target)
 	if wait := max(f.breakers.Wait(own), f.breakers.Wait(w.key(w.endpoint.Path))); wait > 0 {
-		return bus.RetryAfter(errResting, min(wait, longestWait))
+		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}
 	if wanted, err := f.wanted(ctx, w); !wanted || err != nil {
 		return err
@@ -57,7 +57,7 @@ func (f *Fetcher) failedPage(ctx context.Context, w *work, own pace.Key, r proof
 	if w.id.Call == feed.CallCampaignIDs && w.window.End.Before(f.clock.Earliest(f.local()).Add(-window.Lookback)) {
 		return f.lose(ctx, w, err)
 	}
-	f.cool(w, w.endpoint, err, 0)
+	f.tripLane(w, w.endpoint, err, 0)
 	curve := pace.CurveOf(own.Lane, f.cfg.Quota.Limits()[w.endpoint.Pool])
 	wait, _ := f.breakers.Failed(own, pace.Failure{Curve: curve, Quiet: true, Words: err.Error()})
 	return bus.RetryAfter(err, min(wait, whenScarce))

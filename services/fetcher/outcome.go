@@ -31,8 +31,8 @@ const (
 	lostFor = 24 * time.Hour
 	// ownFailures is what a window that is set aside has at least: see package ladder.
 	ownFailures = 3
-	// oddTold is how long the alarm about an answer that is odd although it brought something stays.
-	oddTold = 3 * time.Minute
+	// oddFor is how long the alarm about an answer that is odd although it brought something stays.
+	oddFor = 3 * time.Minute
 )
 
 // classes says what a failed call for a window may be about. What is not listed says nothing about it, or has a case of its own
@@ -90,10 +90,10 @@ func (f *Fetcher) general(ctx context.Context, w *work, e feed.Endpoint, api *pr
 		return api, true
 	case proofpoint.BadCredentials:
 		f.refusedCredential(ctx, e.Path, api)
-		return f.rest(w, e, api, probeCredential), true
+		return f.coolDown(w, e, api, probeCredential), true
 	case proofpoint.Forbidden:
 		f.accepted() // who may not read this is known
-		err := f.rest(w, e, api, probeCredential)
+		err := f.coolDown(w, e, api, probeCredential)
 		f.alarms.HoldCause(ctx, alarm.Forbidden, e.Path, api.Error(), f.breakers.Wait(key)+2*time.Minute)
 		return err, true
 	case proofpoint.TooManyRequests:
@@ -103,9 +103,9 @@ func (f *Fetcher) general(ctx context.Context, w *work, e feed.Endpoint, api *pr
 	return nil, false
 }
 
-// rest opens the breaker of an endpoint, and has the job wait for it.
-func (f *Fetcher) rest(w *work, e feed.Endpoint, cause error, least time.Duration) error {
-	return bus.RetryAfter(cause, min(f.cool(w, e, cause, least), longestWait))
+// coolDown opens the breaker of an endpoint, and has the job wait for it.
+func (f *Fetcher) coolDown(w *work, e feed.Endpoint, cause error, least time.Duration) error {
+	return bus.RetryAfter(cause, min(f.tripLane(w, e, cause, least), longestWait))
 }
 
 // climb has the ladder decide about a window that failed. For one that is set aside, the scheduler raises the alarm: it knows of it
@@ -142,12 +142,12 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 // others, the window waits for the share of those that fail, and its lane hardly does: the next one may be a good one.
 func (f *Fetcher) coolFor(w *work, failure *failed, serving bool) time.Duration {
 	if !serving {
-		return f.cool(w, failure.endpoint, failure.err, 0)
+		return f.tripLane(w, failure.endpoint, failure.err, 0)
 	}
 	pool := failure.endpoint.Pool
 	spent := f.share.Wait(string(pool), f.now())
 	usual := pace.CurveOf(w.key(failure.endpoint.Path).Lane, f.cfg.Quota.Limits()[pool])
-	return max(f.rests(w, failure.endpoint, failure.err, usual.Brief(spent)), f.scale(spent))
+	return max(f.trip(w, failure.endpoint, failure.err, usual.Brief(spent)), f.scale(spent))
 }
 
 // firstOther is how long a window waits before it is asked for another way.
@@ -168,7 +168,7 @@ func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explai
 		return false, nil
 	}
 	f.breakers.Leave(w.key(failure.endpoint.Path))
-	if held, err := f.early(ctx, w, now); held {
+	if held, err := f.deferEarlyAt(ctx, w, now); held {
 		return true, err
 	}
 	lag := f.lag.Now(local)

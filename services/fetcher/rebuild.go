@@ -77,7 +77,7 @@ func (f *Fetcher) seenFrom(ctx context.Context, raw bus.Usage) (records int, err
 			return records, fmt.Errorf("rebuild SEEN: %w", err)
 		}
 		if sets == nil {
-			sets = seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, "rebuild")
+			sets = seen.Open(f.seen, f.cfg.Tenant.Name, &f.prefetch, "rebuild")
 		}
 		n, err := f.seeBatch(ctx, sets, stored, &b)
 		if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// roomHolds is how long a look at RAW is relied on.
-	roomHolds = 5 * time.Second
+	// usageFor is how long a look at RAW is relied on.
+	usageFor = 5 * time.Second
 	// fullAt is the share of RAW, in percent, above which nothing is fetched: what is on its way needs the rest.
 	fullAt = 98
 	// whenFull is how long nothing is fetched after RAW refused something.
@@ -26,23 +26,23 @@ const (
 // storeBackoff is how long to wait before storing is repeated.
 var storeBackoff = backoff.Doubling{Min: time.Second, Max: 15 * time.Second}
 
-// room remembers whether RAW can take more.
-type room struct {
+// backpressure remembers whether RAW can take more.
+type backpressure struct {
 	mu     sync.Mutex
 	looked time.Time
 	full   time.Time // RAW refused something
 	share  int       // percent
 }
 
-// room refuses a call whose answer could not be stored.
-func (f *Fetcher) room(ctx context.Context) error {
+// checkRoom refuses a call whose answer could not be stored.
+func (f *Fetcher) checkRoom(ctx context.Context) error {
 	r := &f.raw
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.full) < whenFull {
 		return bus.RetryAfter(fmt.Errorf("%w: it refused what was fetched before", errNoRoom), whenFull)
 	}
-	if time.Since(r.looked) >= roomHolds {
+	if time.Since(r.looked) >= usageFor {
 		usage, err := f.bus.Usage(ctx, bus.StreamRaw)
 		if err != nil {
 			return err
@@ -53,13 +53,13 @@ func (f *Fetcher) room(ctx context.Context) error {
 		}
 	}
 	if r.share >= fullAt {
-		return bus.RetryAfter(fmt.Errorf("%w: it is %d %% full", errNoRoom, r.share), roomHolds)
+		return bus.RetryAfter(fmt.Errorf("%w: it is %d %% full", errNoRoom, r.share), usageFor)
 	}
 	return nil
 }
 
 // refused remembers that RAW takes nothing.
-func (r *room) refused() {
+func (r *backpressure) refused() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.full = time.Now()

@@ -70,8 +70,8 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 	}
 	f.health.OK("raw")
 	step.At("fetcher.published")
-	f.tell(w.job, result) // the records are out; what follows may be repeated
-	if err := errors.Join(c.sets.Commit(ctx), f.settle(ctx, w, c.answers)); err != nil {
+	f.countOutcomes(w.job, result) // the records are out; what follows may be repeated
+	if err := errors.Join(c.sets.Commit(ctx), f.recordAnswers(ctx, w, c.answers)); err != nil {
 		return err
 	}
 	step.At("fetcher.remembered")
@@ -156,7 +156,7 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 	if err := wire.Unmarshal(marker, result); err != nil {
 		return bus.Permanent(fmt.Errorf("marker of job %s: %w", w.job.GetId(), err))
 	}
-	sets := seen.Open(f.seen, f.cfg.Tenant.Name, &f.hints, job.LaneName(w.id.Lane))
+	sets := seen.Open(f.seen, f.cfg.Tenant.Name, &f.prefetch, job.LaneName(w.id.Lane))
 	var raw batch.Raw
 	for i := range uint64(result.GetBatches()) {
 		stored, err := f.bus.Message(ctx, bus.StreamRaw, sequence-1-i)
@@ -213,8 +213,8 @@ func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.JobResu
 	return nil
 }
 
-// tellLate counts what a sweep found: it became visible since the reading before.
-func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.JobResult, r *taplinev1.FeedResult) {
+// countLate counts what a sweep found: it became visible since the reading before.
+func (f *Fetcher) countLate(job *taplinev1.Job, result *taplinev1.JobResult, r *taplinev1.FeedResult) {
 	late := r.GetPublished() - r.GetRevision()
 	f.metrics.late.WithLabelValues(r.GetFeed()).Add(float64(late))
 	lateness := result.GetReadAt().AsTime().Sub(job.GetWindow().GetEnd().AsTime()).Seconds()
@@ -223,14 +223,14 @@ func (f *Fetcher) tellLate(job *taplinev1.Job, result *taplinev1.JobResult, r *t
 	}
 }
 
-func (f *Fetcher) tell(job *taplinev1.Job, result *taplinev1.JobResult) {
+func (f *Fetcher) countOutcomes(job *taplinev1.Job, result *taplinev1.JobResult) {
 	var received, published int64
 	for _, r := range result.GetFeeds() {
-		count := func(fate string, n int64) { f.metrics.records.WithLabelValues(r.GetFeed(), fate).Add(float64(n)) }
+		count := func(outcome string, n int64) { f.metrics.records.WithLabelValues(r.GetFeed(), outcome).Add(float64(n)) }
 		count("new", r.GetPublished()-r.GetRevision())
 		count("revision", r.GetRevision())
 		if job.GetLane() == taplinev1.Lane_LANE_SWEEP {
-			f.tellLate(job, result, r)
+			f.countLate(job, result, r)
 		}
 		count("duplicate", r.GetDuplicate())
 		count("dead", r.GetDead())

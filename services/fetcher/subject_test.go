@@ -26,7 +26,7 @@ func TestAJobStandsOnItsSubject(t *testing.T) {
 		usage, err := b.bus.Usage(t.Context(), bus.StreamDead)
 		return err == nil && usage.Messages > 0
 	})
-	if letters := b.letters(t); len(letters) != 1 || !strings.Contains(letters[0].GetReason(), "stands on the subject job.main.expand") {
+	if letters := b.deadLetters(t); len(letters) != 1 || !strings.Contains(letters[0].GetReason(), "stands on the subject job.main.expand") {
 		t.Errorf("letters %v", letters)
 	}
 	if n := b.calls(); n != 0 {

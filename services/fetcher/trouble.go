@@ -29,20 +29,20 @@ const checkPath = "probe"
 // credential is the breaker for a credential that is refused: no call is made but its probes.
 var credential = pace.Key{Endpoint: "credential"}
 
-// cool opens the breaker of an endpoint for the lane of a job, and reports for how long.
-func (f *Fetcher) cool(w *work, e feed.Endpoint, cause error, least time.Duration) time.Duration {
+// tripLane opens the breaker of an endpoint for the lane of a job, and reports for how long.
+func (f *Fetcher) tripLane(w *work, e feed.Endpoint, cause error, least time.Duration) time.Duration {
 	curve := pace.CurveOf(w.key(e.Path).Lane, f.cfg.Quota.Limits()[e.Pool])
 	curve.Least = least
-	return f.rests(w, e, cause, curve)
+	return f.trip(w, e, cause, curve)
 }
 
-func (f *Fetcher) rests(w *work, e feed.Endpoint, cause error, curve pace.Curve) time.Duration {
+func (f *Fetcher) trip(w *work, e feed.Endpoint, cause error, curve pace.Curve) time.Duration {
 	key := w.key(e.Path)
 	wait, first := f.breakers.Failed(key, pace.Failure{Curve: curve, Odd: odd(cause), Quiet: curve.Least > 0, Words: cause.Error()})
 	if first {
 		f.log.Warn("a call to Proofpoint failed", slog.String("lane", key.Lane), slog.Any("error", cause))
 	}
-	f.health.Degraded(part(key), cause.Error())
+	f.health.Degraded(component(key), cause.Error())
 	return wait
 }
 
@@ -65,8 +65,8 @@ func kindOf(err error) proofpoint.Kind {
 	return ""
 }
 
-// part is what /readyz and heartbeats call the trouble of a breaker.
-func part(k pace.Key) string { return "proofpoint " + k.String() }
+// component is what /readyz and heartbeats call the trouble of a breaker.
+func component(k pace.Key) string { return "proofpoint " + k.String() }
 
 // served notes that an endpoint answers for a lane. That ends the alarms that its failures raised, and no others.
 func (f *Fetcher) served(ctx context.Context, key pace.Key, path string) {
@@ -83,14 +83,14 @@ func (f *Fetcher) served(ctx context.Context, key pace.Key, path string) {
 
 // over ends the alarms of a breaker.
 func (f *Fetcher) over(ctx context.Context, key pace.Key) {
-	f.health.OK(part(key))
+	f.health.OK(component(key))
 	f.alarms.ClearCause(ctx, alarm.Proofpoint, key.String())
 	f.alarms.ClearCause(ctx, alarm.Answer, key.String())
 }
 
-// tellOdd raises the alarm about an answer that is odd although it brought something.
-func (f *Fetcher) tellOdd(ctx context.Context, w *work, c call, cause error) {
-	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), oddTold)
+// alarmOdd raises the alarm about an answer that is odd although it brought something.
+func (f *Fetcher) alarmOdd(ctx context.Context, w *work, c call, cause error) {
+	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), oddFor)
 }
 
 // watchTroubles raises the alarms about endpoints that fail for longer. An endpoint that nothing asks for any more is not
@@ -160,19 +160,19 @@ func (f *Fetcher) credentials(ctx context.Context) (probing bool, err error) {
 	}
 	wait := f.breakers.Enter(credential)
 	if wait == 0 {
-		if told := f.probe(ctx); !told {
+		if conclusive := f.probe(ctx); !conclusive {
 			return true, nil
 		}
 		wait = f.breakers.Wait(credential)
 	}
 	if wait > 0 {
-		return false, bus.RetryAfter(errResting, min(wait, longestWait))
+		return false, bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}
 	return false, nil
 }
 
 // probe asks for nothing. It reports whether that told something. Who may not read it is known all the same.
-func (f *Fetcher) probe(ctx context.Context) (told bool) {
+func (f *Fetcher) probe(ctx context.Context) (conclusive bool) {
 	if err := f.quota.Count(ctx, 1); err != nil {
 		f.log.Debug("cannot count a call", slog.Any("error", err))
 	}

@@ -95,8 +95,8 @@ func TestAListThatFails(t *testing.T) {
 		b.record(t, other)
 		b.unknown(t, people)
 		used := b.sim.Status().Quota[feed.PoolPeopleVAP]
-		if len(b.letters(t)) > 0 || used.Used > 1 {
-			t.Errorf("%v: %+v, letters %v", fault, used, b.letters(t))
+		if len(b.deadLetters(t)) > 0 || used.Used > 1 {
+			t.Errorf("%v: %+v, letters %v", fault, used, b.deadLetters(t))
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestAReportThatIsNotThere(t *testing.T) {
 	if f := b.record(t, job).GetFeeds()[0]; f.GetDead() != 1 {
 		t.Errorf("%v", f)
 	}
-	letters := b.letters(t)
+	letters := b.deadLetters(t)
 	if n := b.asked(path, http.StatusNotFound); n != 2 || len(letters) != 1 || letters[0].GetRetry() == nil || letters[0].GetAttempts() != 2 {
 		t.Errorf("%d calls, letters %v", n, letters)
 	}
@@ -141,7 +141,7 @@ func TestAPathThatKnowsNoID(t *testing.T) {
 	poll(t, func() bool { return b.asked(path+"/", http.StatusNotFound) > 20 })
 	b.sim.Clear()
 	poll(t, func() bool { return b.asked(path+"/", http.StatusOK) >= len(ids) })
-	if letters := b.letters(t); len(letters) > 0 {
+	if letters := b.deadLetters(t); len(letters) > 0 {
 		t.Errorf("%v", letters)
 	}
 }

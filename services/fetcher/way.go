@@ -176,7 +176,7 @@ func (f *Fetcher) read(ctx context.Context, w *work, calls []call, c *collector)
 func (f *Fetcher) enter(ctx context.Context, w *work, e feed.Endpoint) error {
 	key := w.key(e.Path)
 	if wait := f.breakers.Enter(key); wait > 0 {
-		return bus.RetryAfter(errResting, min(wait, longestWait))
+		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}
 	if err := f.reserve(ctx, e.Pool); err != nil {
 		f.breakers.Leave(key)
@@ -205,7 +205,7 @@ func (f *Fetcher) prove(ctx context.Context, w *work, c call, r proofpoint.Respo
 	if err != nil {
 		return err
 	}
-	if err := f.premature(w, r, flaw == nil); err != nil {
+	if err := f.tooEarly(w, r, flaw == nil); err != nil {
 		return err
 	}
 	if flaw == nil {
@@ -250,7 +250,7 @@ func (f *Fetcher) partly(ctx context.Context, w *work, c call, flaw *proofpoint.
 	if f.lags(w, c, flaw.ProvenEnd) {
 		got.lag = f.lag.Now(f.local())
 	} else {
-		f.tellOdd(ctx, w, c, &unproven{c.endpoint.Path, flaw})
+		f.alarmOdd(ctx, w, c, &unproven{c.endpoint.Path, flaw})
 	}
 	if got.readEnd.IsZero() || flaw.ProvenEnd.Before(got.readEnd) {
 		got.readEnd = flaw.ProvenEnd

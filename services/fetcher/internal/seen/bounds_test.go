@@ -29,7 +29,7 @@ func TestAnHourHasAnEnd(t *testing.T) {
 		store.put(key, full(uint64(i)))
 	}
 	for run, want := range []Verdict{New, Duplicate} {
-		s := Open(store, "main", &Hints{}, "live")
+		s := Open(store, "main", &Prefetch{}, "live")
 		for range 2 {
 			if got, err := s.Add(t.Context(), feed.ClicksBlocked, 1, 7<<40, 7); err != nil || (run == 0 && got == Revision) {
 				t.Errorf("an hour that is full: %v, %v", got, err)

@@ -26,7 +26,7 @@ const batchTries = 8
 // published. It may be repeated.
 func (s *Sets) Commit(ctx context.Context) error {
 	s.last = nil
-	s.hint()
+	s.setPrefetch()
 	var keys []hourKey
 	size := 0
 	for key, h := range s.hours {

@@ -25,7 +25,7 @@ func touch(t *testing.T, s *Sets, id uint64, want Verdict) {
 // whole fails unless each hour has each of the records 1 to n once.
 func whole(t *testing.T, store store, n int) {
 	t.Helper()
-	s := Open(store, "main", &Hints{}, "live")
+	s := Open(store, "main", &Prefetch{}, "live")
 	for id := range uint64(n) {
 		touch(t, s, id+1, Duplicate)
 	}
@@ -40,7 +40,7 @@ func whole(t *testing.T, store store, n int) {
 func TestALostBatchIsWrittenAgain(t *testing.T) {
 	t.Parallel()
 	m := &memory{values: map[string]bus.Entry{}}
-	first, second := Open(m, "main", &Hints{}, "live"), Open(m, "main", &Hints{}, "live")
+	first, second := Open(m, "main", &Prefetch{}, "live"), Open(m, "main", &Prefetch{}, "live")
 	touch(t, first, 1, New)
 	touch(t, second, 2, New)
 	if err := first.Commit(t.Context()); err != nil {
@@ -63,12 +63,12 @@ func TestALostBatchIsWrittenAgain(t *testing.T) {
 func TestHoursAreWrittenInTheEnd(t *testing.T) {
 	t.Parallel()
 	m := &memory{values: map[string]bus.Entry{}}
-	s := Open(m, "main", &Hints{}, "live")
+	s := Open(m, "main", &Prefetch{}, "live")
 	touch(t, s, 1, New)
 	rivals := 0
 	m.before = func() {
 		rivals++
-		rival := Open(m, "main", &Hints{}, "live")
+		rival := Open(m, "main", &Prefetch{}, "live")
 		if _, err := rival.Add(t.Context(), feed.ClicksBlocked, 0, uint64(rivals+1)<<40, 1); err != nil {
 			t.Error(err)
 		}
@@ -85,7 +85,7 @@ func TestHoursAreWrittenInTheEnd(t *testing.T) {
 	if m.updates != batchTries+hours {
 		t.Errorf("%d single writes, want one of each rival and one of each hour", m.updates)
 	}
-	after := Open(m, "main", &Hints{}, "live")
+	after := Open(m, "main", &Prefetch{}, "live")
 	touch(t, after, 1, Duplicate)
 	if n := after.hours[hourKey{feed.ClicksBlocked, 0}].tail().len(); n != 1+rivals {
 		t.Errorf("the hour that all fought for has %d records, want %d", n, 1+rivals)
@@ -102,7 +102,7 @@ func TestFetchersCommitAtOnce(t *testing.T) {
 	const fetchers = 4
 	var group sync.WaitGroup
 	for n := range uint64(fetchers) {
-		s := Open(bucket, "main", &Hints{}, "live")
+		s := Open(bucket, "main", &Prefetch{}, "live")
 		touch(t, s, n+1, New)
 		group.Go(func() {
 			if err := s.Commit(t.Context()); err != nil {

@@ -14,7 +14,7 @@ func BenchmarkEightDays(b *testing.B) {
 	store := &memory{values: map[string]bus.Entry{}}
 	id := func(h, i int) uint64 { return uint64(h*rate+i) * 0x9e3779b97f4a7c15 }
 	for h := range hours {
-		sets := Open(store, "main", &Hints{}, "live")
+		sets := Open(store, "main", &Prefetch{}, "live")
 		for i := range rate {
 			if _, err := sets.Add(b.Context(), feed.MessagesBlocked, int64(h)*3_600_000+1, id(h, i), id(h, i)); err != nil {
 				b.Fatal(err)
@@ -30,7 +30,7 @@ func BenchmarkEightDays(b *testing.B) {
 	}
 	h := 0
 	for b.Loop() {
-		sets := Open(store, "main", &Hints{}, "live")
+		sets := Open(store, "main", &Prefetch{}, "live")
 		for i := range rate {
 			v, err := sets.Add(b.Context(), feed.MessagesBlocked, int64(h%hours)*3_600_000+1, id(h%hours, i), id(h%hours, i))
 			if err != nil || v != Duplicate {

@@ -46,7 +46,7 @@ func TestNoRevisionIsDropped(t *testing.T) {
 	}
 	store := &memory{values: map[string]bus.Entry{}}
 	for job := range 4 { // each reads what those before have stored
-		sets := Open(store, "main", &Hints{}, "live")
+		sets := Open(store, "main", &Prefetch{}, "live")
 		sets.chunk = revisions / 3
 		for i := job; i < revisions; i += 4 {
 			want := Revision
@@ -64,7 +64,7 @@ func TestNoRevisionIsDropped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sets := Open(store, "main", &Hints{}, "live")
+	sets := Open(store, "main", &Prefetch{}, "live")
 	sets.chunk = revisions / 3
 	for i, hash := range contents {
 		if got, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, 1<<40, hash); err != nil || got != Duplicate {
@@ -78,7 +78,7 @@ func TestEachBitCounts(t *testing.T) {
 	t.Parallel()
 	store := &memory{values: map[string]bus.Entry{}}
 	const id, hash = 0x123456789abcdef0, 0xfedcba9876543210
-	stored := Open(store, "main", &Hints{}, "live")
+	stored := Open(store, "main", &Prefetch{}, "live")
 	if v, err := stored.Add(t.Context(), feed.ClicksBlocked, 1, id, hash); err != nil || v != New {
 		t.Fatal(v, err)
 	}
@@ -94,7 +94,7 @@ func TestEachBitCounts(t *testing.T) {
 			want[1] = Revision
 		}
 		for i, r := range [2][2]uint64{{id ^ 1<<bit, hash}, {id, hash ^ 1<<bit}} {
-			sets := Open(store, "main", &Hints{}, "live")
+			sets := Open(store, "main", &Prefetch{}, "live")
 			if v, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, r[0], r[1]); err != nil || v != want[i] {
 				t.Errorf("bit %d of %d: verdict %d, %v; want %d", bit, i, v, err, want[i])
 			}
@@ -114,7 +114,7 @@ func TestWhatAnEarlierVersionWrote(t *testing.T) {
 		}
 		store.put(someKey, former(keys...))
 		for round := range 3 {
-			sets := Open(store, "main", &Hints{}, "live")
+			sets := Open(store, "main", &Prefetch{}, "live")
 			add := func(id, hash uint64, want Verdict) {
 				t.Helper()
 				if v, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, id<<40, hash); err != nil || v != want {
@@ -165,11 +165,11 @@ func TestDamageIsAnError(t *testing.T) {
 	} {
 		store := &memory{values: map[string]bus.Entry{}}
 		store.put(someKey, value)
-		_, err := Open(store, "main", &Hints{}, "live").Add(t.Context(), feed.ClicksBlocked, 1, 1, 1)
+		_, err := Open(store, "main", &Prefetch{}, "live").Add(t.Context(), feed.ClicksBlocked, 1, 1, 1)
 		if !errors.Is(err, errMalformed) || !strings.Contains(err.Error(), someKey) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := Open(store, "main", &Hints{}, "live").AddUndated(t.Context(), feed.ClicksBlocked, time.Unix(0, 0), 1, 1); !errors.Is(err, errMalformed) {
+		if _, err := Open(store, "main", &Prefetch{}, "live").AddUndated(t.Context(), feed.ClicksBlocked, time.Unix(0, 0), 1, 1); !errors.Is(err, errMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -226,7 +226,7 @@ func TestAFullListGoesOn(t *testing.T) {
 		store := &memory{values: map[string]bus.Entry{}}
 		n := 0
 		for _, more := range []int{first, 1, chunk, 1} {
-			sets := Open(store, "main", &Hints{}, "live")
+			sets := Open(store, "main", &Prefetch{}, "live")
 			sets.chunk = chunk
 			for i := range n + more {
 				want := New
@@ -262,7 +262,7 @@ func TestAFullListGoesOn(t *testing.T) {
 func TestKeysStay(t *testing.T) {
 	t.Parallel()
 	store := &memory{values: map[string]bus.Entry{}}
-	s := Open(store, "main", &Hints{}, "live")
+	s := Open(store, "main", &Prefetch{}, "live")
 	s.chunk = 1
 	at := time.Date(2026, 3, 11, 8, 59, 59, 999e6, time.UTC)
 	for i := range uint64(3) {

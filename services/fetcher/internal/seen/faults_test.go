@@ -110,7 +110,7 @@ func letFail(t *testing.T, chunk int, after bool, met map[string]int) {
 			return failures
 		}
 		job := func(store store) *Sets {
-			s := Open(store, "main", &Hints{}, "live")
+			s := Open(store, "main", &Prefetch{}, "live")
 			s.chunk = chunk
 			return s
 		}
@@ -170,7 +170,7 @@ func TestAHalfReadListIsNone(t *testing.T) {
 	t.Parallel()
 	m := &memory{values: map[string]bus.Entry{}}
 	const chunk, records = 4, 10
-	fill := Open(m, "main", &Hints{}, "live")
+	fill := Open(m, "main", &Prefetch{}, "live")
 	fill.chunk = chunk
 	for id := range uint64(records) {
 		if _, err := fill.Add(t.Context(), feed.ClicksBlocked, 1, (id+1)<<40, 1<<60); err != nil {
@@ -183,7 +183,7 @@ func TestAHalfReadListIsNone(t *testing.T) {
 	key := hourKey{feed.ClicksBlocked, 0}
 	for n := 1; n <= 3; n++ { // each of the chunks
 		f := &failing{memory: m, n: n}
-		s := Open(f, "main", &Hints{}, "live")
+		s := Open(f, "main", &Prefetch{}, "live")
 		s.chunk = chunk
 		h := newHour()
 		s.hours[key] = h
@@ -203,7 +203,7 @@ func TestSlowRacesGiveUp(t *testing.T) {
 	t.Parallel()
 	for _, records := range []int{1, 3} { // written alone, and in a batch
 		m := &memory{values: map[string]bus.Entry{}}
-		s := Open(m, "main", &Hints{}, "live")
+		s := Open(m, "main", &Prefetch{}, "live")
 		for hour := range int64(records) {
 			if _, err := s.Add(t.Context(), feed.ClicksBlocked, hour*3_600_000, 1<<40, 1); err != nil {
 				t.Fatal(err)
@@ -227,7 +227,7 @@ func TestUndatedRecordsAreKnownNearby(t *testing.T) {
 	start := time.Date(2026, 3, 11, 8, 59, 0, 0, time.UTC)
 	for away := -3; away <= 3; away++ {
 		m := &memory{values: map[string]bus.Entry{}}
-		first := Open(m, "main", &Hints{}, "live")
+		first := Open(m, "main", &Prefetch{}, "live")
 		if v, err := first.AddUndated(t.Context(), feed.ClicksBlocked, start, 1<<40, 1<<60); err != nil || v != New {
 			t.Fatal(v, err)
 		}
@@ -240,7 +240,7 @@ func TestUndatedRecordsAreKnownNearby(t *testing.T) {
 			want = [2]Verdict{Duplicate, Revision}
 		}
 		for i, hash := range []uint64{1 << 60, 2 << 60} {
-			s := Open(m, "main", &Hints{}, "live")
+			s := Open(m, "main", &Prefetch{}, "live")
 			at := start.Add(time.Duration(away) * time.Hour)
 			if v, err := s.AddUndated(t.Context(), feed.ClicksBlocked, at, 1<<40, hash); err != nil || v != want[i] {
 				t.Errorf("%d hours away: verdict %d, %v; want %d", away, v, err, want[i])
@@ -251,7 +251,7 @@ func TestUndatedRecordsAreKnownNearby(t *testing.T) {
 		}
 		for n := 1; n <= 3; n++ { // each of three hours is read
 			f := &failing{memory: m, n: n}
-			if _, err := Open(f, "main", &Hints{}, "live").AddUndated(t.Context(), feed.ClicksBlocked, start.Add(10*time.Hour), 1<<40, 1); !errors.Is(err, errRefused) {
+			if _, err := Open(f, "main", &Prefetch{}, "live").AddUndated(t.Context(), feed.ClicksBlocked, start.Add(10*time.Hour), 1<<40, 1); !errors.Is(err, errRefused) {
 				t.Errorf("read %d fails: %v", n, err)
 			}
 		}
@@ -266,7 +266,7 @@ func TestTheRealBucketMayFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Open(bucket, "main", &Hints{}, "live")
+	s := Open(bucket, "main", &Prefetch{}, "live")
 	for _, call := range []bustest.Call{bustest.Read(bus.BucketSeen)} {
 		faults.Fail(call, bustest.Fault{})
 		if _, err := s.Add(t.Context(), feed.ClicksBlocked, 1, 1<<40, 1<<60); err == nil {
@@ -286,7 +286,7 @@ func TestTheRealBucketMayFail(t *testing.T) {
 	if err := s.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	again := Open(bucket, "main", &Hints{}, "live")
+	again := Open(bucket, "main", &Prefetch{}, "live")
 	touch(t, again, 2, Duplicate)
 	for key, h := range again.hours {
 		if h.tail().len() != 1 {

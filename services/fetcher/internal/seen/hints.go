@@ -8,41 +8,41 @@ import (
 // What is read ahead at most: more keys the bus does not give at once, and more bytes would wait in memory for records
 // that may not come.
 const (
-	hintKeys  = 900
-	hintBytes = 16 << 20
+	prefetchKeys  = 900
+	prefetchBytes = 16 << 20
 )
 
-// Hints say which hours the last job of each lane touched: the next one will touch most of them, too, and can read them in
+// Prefetch say which hours the last job of each lane touched: the next one will touch most of them, too, and can read them in
 // one request. What is in them is always read anew, so that a hint cannot be wrong, only useless. The zero value is
 // ready; it is safe for concurrent use.
-type Hints struct {
+type Prefetch struct {
 	mu    sync.Mutex
 	lanes map[string][]hourKey
 }
 
-func (h *Hints) of(lane string) []hourKey {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.lanes[lane]
+func (p *Prefetch) of(lane string) []hourKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lanes[lane]
 }
 
-func (h *Hints) set(lane string, keys []hourKey) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.lanes == nil {
-		h.lanes = make(map[string][]hourKey)
+func (p *Prefetch) set(lane string, keys []hourKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lanes == nil {
+		p.lanes = make(map[string][]hourKey)
 	}
-	h.lanes[lane] = keys
+	p.lanes[lane] = keys
 }
 
-// readAhead follows the hints once. What it does not bring is read when it is needed: hours that the answer lacks, ones of several chunks, and
+// readPrefetch follows the hints once. What it does not bring is read when it is needed: hours that the answer lacks, ones of several chunks, and
 // all of them when it fails.
-func (s *Sets) readAhead(ctx context.Context) {
-	if s.ahead {
+func (s *Sets) readPrefetch(ctx context.Context) {
+	if s.prefetched {
 		return
 	}
-	s.ahead = true
-	keys := s.hints.of(s.lane)
+	s.prefetched = true
+	keys := s.prefetch.of(s.lane)
 	if len(keys) < 2 {
 		return
 	}
@@ -66,8 +66,8 @@ func (s *Sets) readAhead(ctx context.Context) {
 	}
 }
 
-// hint remembers which hours this job touched.
-func (s *Sets) hint() {
+// setPrefetch remembers which hours this job touched.
+func (s *Sets) setPrefetch() {
 	keys, size := make([]hourKey, 0, len(s.hours)), 0
 	for key, h := range s.hours {
 		if len(h.added) > 0 {
@@ -75,8 +75,8 @@ func (s *Sets) hint() {
 			size += h.size()
 		}
 	}
-	if len(keys) > hintKeys || size > hintBytes {
+	if len(keys) > prefetchKeys || size > prefetchBytes {
 		keys = nil
 	}
-	s.hints.set(s.lane, keys)
+	s.prefetch.set(s.lane, keys)
 }

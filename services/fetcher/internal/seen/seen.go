@@ -46,9 +46,9 @@ type Sets struct {
 	most   int // bytes of what is stored that are in memory; one hour always is
 	turn   uint64
 
-	hints *Hints
-	lane  string
-	ahead bool // the hints were followed
+	prefetch   *Prefetch
+	lane       string
+	prefetched bool // the hints were followed
 }
 
 type hourKey struct {
@@ -66,8 +66,8 @@ type hour struct {
 }
 
 // Open begins the view of a job in a lane. The hints may be those of other jobs.
-func Open(s store, tenant string, hints *Hints, lane string) *Sets {
-	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, most: bound.Seen, hours: make(map[hourKey]*hour), hints: hints, lane: lane}
+func Open(s store, tenant string, prefetch *Prefetch, lane string) *Sets {
+	return &Sets{store: s, tenant: tenant, chunk: chunkEntries, most: bound.Seen, hours: make(map[hourKey]*hour), prefetch: prefetch, lane: lane}
 }
 
 // AddUndated is [Sets.Add] for a record without a time of its own: it is kept with the hour
@@ -203,7 +203,7 @@ func newHour() *hour {
 }
 
 func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
-	s.readAhead(ctx)
+	s.readPrefetch(ctx)
 	h := s.hours[key]
 	if h == nil {
 		h = newHour()

@@ -80,10 +80,10 @@ func TestAgreesWithAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		store := &memory{values: map[string]bus.Entry{}}
-		var hints Hints
+		var prefetch Prefetch
 		published := map[string]map[uint64]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "jobs") {
-			sets := Open(store, "main", &hints, "live")
+			sets := Open(store, "main", &prefetch, "live")
 			sets.chunk = 5
 			sets.most = rapid.SampledFrom([]int{0, 5 * entrySize, 1 << 20}).Draw(t, "most")
 			for range rapid.IntRange(0, 30).Draw(t, "records") {
@@ -123,7 +123,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, second := Open(bucket, "main", &Hints{}, "live"), Open(bucket, "main", &Hints{}, "live")
+	first, second := Open(bucket, "main", &Prefetch{}, "live"), Open(bucket, "main", &Prefetch{}, "live")
 	for i := range uint64(100) {
 		for n, sets := range []*Sets{first, second} {
 			if _, err := sets.Add(t.Context(), feed.ClicksBlocked, 1, (2*i+uint64(n))<<30, 1); err != nil {
@@ -136,7 +136,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	third := Open(bucket, "main", &Hints{}, "live")
+	third := Open(bucket, "main", &Prefetch{}, "live")
 	for i := range uint64(200) {
 		if v, err := third.Add(t.Context(), feed.ClicksBlocked, 1, i<<30, 1); err != nil || v != Duplicate {
 			t.Fatalf("record %d: verdict %d, %v", i, v, err)
@@ -146,7 +146,7 @@ func TestFetchersShareTheBucket(t *testing.T) {
 
 func BenchmarkAdd(b *testing.B) {
 	store := &memory{values: map[string]bus.Entry{}}
-	fill := Open(store, "main", &Hints{}, "live")
+	fill := Open(store, "main", &Prefetch{}, "live")
 	for i := range uint64(100_000) {
 		if _, err := fill.Add(b.Context(), feed.MessagesBlocked, 1, i*0x9e3779b97f4a7c15, i); err != nil {
 			b.Fatal(err)
@@ -155,7 +155,7 @@ func BenchmarkAdd(b *testing.B) {
 	if err := fill.Commit(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	sets := Open(store, "main", &Hints{}, "live")
+	sets := Open(store, "main", &Prefetch{}, "live")
 	i := uint64(0)
 	for b.Loop() {
 		if _, err := sets.Add(b.Context(), feed.MessagesBlocked, 1, (i%100_000)*0x9e3779b97f4a7c15, i%100_000); err != nil {
@@ -165,16 +165,16 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// TestTheNextJobReadsAhead: it asks once for all hours that the last one touched, and takes what is new in them.
-func TestTheNextJobReadsAhead(t *testing.T) {
+// TestTheNextJobPrefetches: it asks once for all hours that the last one touched, and takes what is new in them.
+func TestTheNextJobPrefetches(t *testing.T) {
 	t.Parallel()
 	store := &memory{values: map[string]bus.Entry{}}
-	var hints Hints
+	var prefetch Prefetch
 	const hours = 100
 	job := func(lane string, id uint64, want Verdict) (gets, selects int) {
 		t.Helper()
 		store.gets, store.selects = 0, 0
-		sets := Open(store, "main", &hints, lane)
+		sets := Open(store, "main", &prefetch, lane)
 		for hour := range int64(hours) {
 			if got, err := sets.Add(t.Context(), feed.ClicksBlocked, hour*3_600_000, id, 7<<50); err != nil || got != want {
 				t.Fatalf("hour %d: verdict %d, %v; want %d", hour, got, err, want)
