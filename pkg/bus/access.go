@@ -38,7 +38,7 @@ func Users() []User {
 			read(bucketStreams(BucketState, BucketLedger, BucketQuota, BucketReplay)...),
 			write(BucketState, ">"), write(BucketLedger, "plan.>"), write(BucketQuota, ">")),
 		service("fetcher",
-			publish("store records and markers", rawPrefix+">", markPrefix+">"), publish("order retries", lanes(job.Retry)...), bury("fetcher"),
+			publish("store records and markers", rawPrefix+">", markPrefix+">"), publish("order retries", lanes(job.Retry)...), storeDeadLetters("fetcher"),
 			look(StreamRaw), read(StreamRaw), consume(fetcherConsumers()...),
 			look(bucketStreams(BucketQuota, BucketLedger, BucketSeen, BucketState, BucketKnown)...),
 			read(bucketStreams(BucketQuota, BucketLedger, BucketSeen, BucketState, BucketKnown)...),
@@ -46,13 +46,13 @@ func Users() []User {
 			write(BucketState, "alarm.*.*.fetcher", "heartbeat.*.fetcher.>", "shape.>")),
 		service("enricher",
 			publish("order answers about ids", lanes(job.Expand, job.Forensics1, job.Forensics2, job.Forensics3, job.Forensics4)...),
-			publish("store rows of the tables there are", tables()...), bury("enricher"),
+			publish("store rows of the tables there are", tables()...), storeDeadLetters("enricher"),
 			consumeAll(StreamRaw), read(StreamEvents),
 			look(bucketStreams(BucketLedger, BucketKnown, BucketReplay, BucketState)...), read(bucketStreams(BucketLedger, BucketKnown, BucketReplay, BucketState)...),
 			write(BucketState, "alarm.*.*.enricher", "heartbeat.*.enricher.>"), write(BucketLedger, "made.>", "want.>"),
 			write(BucketKnown, "*.attacked.>"), write(BucketReplay, ">")),
 		service("shipper",
-			bury("shipper"), consumeAll(StreamEvents),
+			storeDeadLetters("shipper"), consumeAll(StreamEvents),
 			look(bucketStreams(BucketLedger, BucketState, BucketReplay)...), read(bucketStreams(BucketLedger, BucketState, BucketReplay)...),
 			write(BucketLedger, "sent.>"), write(BucketState, "alarm.*.*.shipper", "heartbeat.*.shipper.>"), write(BucketReplay, ">")),
 	}
@@ -94,8 +94,8 @@ func tables() []string {
 	return around(eventPrefix+"*.", names, "")
 }
 
-// bury lets a stage store dead letters of its own.
-func bury(stage string) Right {
+// storeDeadLetters lets a stage store dead letters of its own.
+func storeDeadLetters(stage string) Right {
 	return publish("store dead letters of the "+stage, deadPrefix+"*."+stage+".>")
 }
 

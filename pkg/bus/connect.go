@@ -101,7 +101,7 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("lost the NATS server", slog.Any("error", err))
-				b.tell(false)
+				b.notify(false)
 			}
 		}),
 		nats.ReconnectErrHandler(b.cannotReconnect), nats.ReconnectHandler(b.reconnected),
@@ -123,7 +123,7 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", distrust(err))
 	}
-	b.noteEnd(nc)
+	b.checkExpiry(nc)
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
 	if err != nil {
 		nc.Close()
@@ -142,15 +142,15 @@ func (b *Bus) cannotReconnect(_ *nats.Conn, err error) {
 
 func (b *Bus) reconnected(nc *nats.Conn) {
 	b.refused.Store(false)
-	b.noteEnd(nc)
+	b.checkExpiry(nc)
 	b.log.Info("reached the NATS server again")
-	b.tell(true)
+	b.notify(true)
 }
 
 // OnState calls f when the connection is lost and when it is back.
 func (b *Bus) OnState(f func(connected bool)) { b.watch.Store(&f) }
 
-func (b *Bus) tell(connected bool) {
+func (b *Bus) notify(connected bool) {
 	if f := b.watch.Load(); f != nil {
 		(*f)(connected)
 	}

@@ -151,7 +151,7 @@ func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error)
 	case err == nil:
 		return d.Ack()
 	case errors.As(err, &permanent):
-		return b.bury(ctx, c, d, err)
+		return b.deadLetter(ctx, c, d, err)
 	case errors.As(err, &retry):
 		c.Log.Debug("message waits", slog.String("source", d.Source()), slog.Any("error", err))
 		return d.RetryAfter(retry.delay)
@@ -164,8 +164,8 @@ func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error)
 	return d.RetryAfter(delay)
 }
 
-// bury stores the message in DEAD and only then ends it.
-func (b *Bus) bury(ctx context.Context, c Consumption, d *Delivery, cause error) error {
+// deadLetter stores the message in DEAD and only then ends it.
+func (b *Bus) deadLetter(ctx context.Context, c Consumption, d *Delivery, cause error) error {
 	letter := &taplinev1.DeadLetter{
 		Tenant: c.Tenant, Stage: c.Stage, Reason: cause.Error(), Payload: d.Data(), Source: d.Source(),
 		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),

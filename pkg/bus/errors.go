@@ -85,8 +85,8 @@ func (e *retryError) Unwrap() error { return e.err }
 // RetryAfter marks err: the message is delivered again after the delay.
 func RetryAfter(err error, delay time.Duration) error { return &retryError{err, delay} }
 
-// passing tells what servers say, or do not say, before they have a leader.
-func passing(err error) bool {
+// transient tells what servers say, or do not say, before they have a leader.
+func transient(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse) || hasCode(err, codeNoPeers) || hasCode(err, codeNotAvailable) || hasCode(err, codeNotLeader)
 }

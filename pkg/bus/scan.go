@@ -88,8 +88,8 @@ func selected(stream, filter string) Selection {
 	return Selection{stream: stream, filters: []string{filter}}
 }
 
-// Letters selects the dead letters of everybody.
-func Letters() Selection { return selected(StreamDead, deadPrefix+">") }
+// DeadLetters selects the dead letters of everybody.
+func DeadLetters() Selection { return selected(StreamDead, deadPrefix+">") }
 
 // scanWait bounds the wait for one message that the server says is there.
 const scanWait = 10 * time.Second

@@ -47,7 +47,7 @@ func TestAScanIsWholeOrAnError(t *testing.T) {
 	visited := 0
 	ended := make(chan error, 1)
 	go func() {
-		ended <- slow.Scan(t.Context(), bus.Letters(), func(bus.Stored) (bool, error) { visited++; return true, nil })
+		ended <- slow.Scan(t.Context(), bus.DeadLetters(), func(bus.Stored) (bool, error) { visited++; return true, nil })
 	}()
 	select {
 	case err = <-ended:
@@ -58,7 +58,7 @@ func TestAScanIsWholeOrAnError(t *testing.T) {
 		t.Errorf("%d of %d letters, error: %v", visited, letters, err)
 	}
 	visited = 0
-	if err := b.Scan(t.Context(), bus.Letters(), func(bus.Stored) (bool, error) { visited++; return true, nil }); err != nil || visited != letters {
+	if err := b.Scan(t.Context(), bus.DeadLetters(), func(bus.Stored) (bool, error) { visited++; return true, nil }); err != nil || visited != letters {
 		t.Errorf("without delay %d of %d letters: %v", visited, letters, err)
 	}
 }

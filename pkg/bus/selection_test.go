@@ -67,24 +67,24 @@ func TestWhatIsSelected(t *testing.T) {
 		"rows":              {bus.Events("t1"), "[1 2]"},
 		"of a table":        {bus.Events("t2", "a.one"), "[3]"},
 		"letters":           {bus.Dead("t1", "stage one"), "[1]"},
-		"all letters":       {bus.Letters(), "[1 2 3 4]"},
-		"behind the second": {bus.Letters().After(2), "[3 4]"},
-		"from the second":   {bus.Letters().Between(2, 0), "[2 3 4]"},
-		"up to the third":   {bus.Letters().Between(0, 3), "[1 2 3]"},
-		"the second":        {bus.Letters().Between(2, 2), "[2]"},
-		"since always":      {bus.Letters().Since(time.Now().Add(-time.Hour)), "[1 2 3 4]"},
-		"since the future":  {bus.Letters().Since(time.Now().Add(time.Hour)), "[]"},
+		"all letters":       {bus.DeadLetters(), "[1 2 3 4]"},
+		"behind the second": {bus.DeadLetters().After(2), "[3 4]"},
+		"from the second":   {bus.DeadLetters().Between(2, 0), "[2 3 4]"},
+		"up to the third":   {bus.DeadLetters().Between(0, 3), "[1 2 3]"},
+		"the second":        {bus.DeadLetters().Between(2, 2), "[2]"},
+		"since always":      {bus.DeadLetters().Since(time.Now().Add(-time.Hour)), "[1 2 3 4]"},
+		"since the future":  {bus.DeadLetters().Since(time.Now().Add(time.Hour)), "[]"},
 	} {
 		if got := fmt.Sprint(scan(c.selection)); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
 	visits := 0
-	if err := b.Scan(t.Context(), bus.Letters(), func(bus.Stored) (bool, error) { visits++; return visits < 2, nil }); err != nil || visits != 2 {
+	if err := b.Scan(t.Context(), bus.DeadLetters(), func(bus.Stored) (bool, error) { visits++; return visits < 2, nil }); err != nil || visits != 2 {
 		t.Errorf("a visit that wants no more: %d visits, %v", visits, err)
 	}
 	failed := errors.New("failed")
-	if err := b.Scan(t.Context(), bus.Letters(), func(bus.Stored) (bool, error) { return true, failed }); !errors.Is(err, failed) {
+	if err := b.Scan(t.Context(), bus.DeadLetters(), func(bus.Stored) (bool, error) { return true, failed }); !errors.Is(err, failed) {
 		t.Errorf("a visit that fails: %v", err)
 	}
 }

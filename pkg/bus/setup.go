@@ -55,7 +55,7 @@ func (b *Bus) patiently(ctx context.Context, patience time.Duration, work func()
 		if denial := b.denial.Load(); err != nil && denial != before {
 			return fmt.Errorf("%w: %w", err, *denial) // the right will not come by waiting
 		}
-		if err == nil || !passing(err) || ctx.Err() != nil || time.Since(began) > patience {
+		if err == nil || !transient(err) || ctx.Err() != nil || time.Since(began) > patience {
 			return err
 		}
 		if !told {

@@ -17,8 +17,8 @@ const (
 	chunkSize = 256 << 10
 	// chunkWait bounds the wait for one chunk; the server itself gives up earlier.
 	chunkWait = 30 * time.Second
-	// settleWait bounds the wait for the server to put a restored stream in place.
-	settleWait = 10 * time.Minute
+	// restoreWait bounds the wait for the server to put a restored stream in place.
+	restoreWait = 10 * time.Minute
 )
 
 var (
@@ -170,7 +170,7 @@ func (b *Bus) api(ctx context.Context, subject string, request, answer any) erro
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	ctx, cancel := context.WithTimeout(ctx, restoreWait)
 	defer cancel()
 	msg, err := b.nc.RequestWithContext(ctx, subject, data)
 	if err != nil {
@@ -248,7 +248,7 @@ func (b *Bus) send(ctx context.Context, subject string, r io.Reader) error {
 		}
 		wait := chunkWait
 		if end {
-			wait = settleWait
+			wait = restoreWait
 		}
 		answer, err := b.hand(ctx, subject, chunk[:n], wait)
 		if err != nil || end {

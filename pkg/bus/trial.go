@@ -71,7 +71,7 @@ func (b *Bus) unfit(what string, err error) error {
 		err = errUnexpected
 	}
 	err = fmt.Errorf("nats-server %s did not %s, which every window takes: %w", b.nc.ConnectedServerVersion(), what, err)
-	if passing(err) {
+	if transient(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %w; 2.15 or later is known to", ErrUnfit, err)

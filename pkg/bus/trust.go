@@ -35,8 +35,8 @@ func distrust(err error) error {
 	return err
 }
 
-// noteEnd warns of a server's certificate that ends soon. Without TLS there is none.
-func (b *Bus) noteEnd(nc *nats.Conn) {
+// checkExpiry warns of a server's certificate that ends soon. Without TLS there is none.
+func (b *Bus) checkExpiry(nc *nats.Conn) {
 	state, err := nc.TLSConnectionState()
 	if err != nil {
 		return

@@ -65,5 +65,5 @@ func unwritable(err error) bool {
 	}
 	var api *jetstream.APIError
 	var js jetstream.JetStreamError
-	return passing(err) || errors.As(err, &api) || errors.As(err, &js) || errors.Is(err, nats.ErrConnectionClosed)
+	return transient(err) || errors.As(err, &api) || errors.As(err, &js) || errors.Is(err, nats.ErrConnectionClosed)
 }

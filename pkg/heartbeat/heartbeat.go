@@ -126,7 +126,7 @@ func (k *keeper) run(ctx context.Context) {
 		if err != nil {
 			wait = retryAfter
 		}
-		k.tell(ctx, err)
+		k.report(ctx, err)
 		next := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -138,8 +138,8 @@ func (k *keeper) run(ctx context.Context) {
 	_ = k.write(context.WithoutCancel(ctx), true) // without it the silence is noticed all the same
 }
 
-// tell makes the process unready while heartbeats cannot be written.
-func (k *keeper) tell(ctx context.Context, err error) {
+// report makes the process unready while heartbeats cannot be written.
+func (k *keeper) report(ctx context.Context, err error) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

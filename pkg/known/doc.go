@@ -8,7 +8,7 @@
 // and who asks at the moment.
 //
 // The enricher looks ([Memory.Covers]) before it orders; the fetcher claims ([Memory.Claim])
-// before it calls, and settles ([Memory.Settle]) after the answer is stored. A claim ends by
+// before it calls, and settles ([Memory.Complete]) after the answer is stored. A claim ends by
 // itself, so a fetcher that dies holds nobody up for longer than [Lease]. To lose the
 // memory costs calls to endpoints without a limit, and rows that carry the same
 // @tapline_id; it never costs a row.

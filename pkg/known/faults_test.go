@@ -39,7 +39,7 @@ func TestWhatTheBusRefusesIsAnError(t *testing.T) {
 		{"release", true, func() error { _, err := m.Release(t.Context(), feed.CallThreat, "t1", true); return err }},
 		{"forget", true, func() error { return m.Forget(t.Context(), feed.CallThreat, "t1") }},
 		{"covers", false, func() error { _, err := m.Covers(t.Context(), feed.CallThreat, target); return err }},
-		{"settle", true, func() error { return m.Settle(t.Context(), feed.CallThreat, "t1", 7, target) }},
+		{"settle", true, func() error { return m.Complete(t.Context(), feed.CallThreat, "t1", 7, target) }},
 		{"dead-lettered", false, func() error { _, err := m.DeadLettered(t.Context(), feed.CallThreat, "a b"); return err }},
 		{"record dead letter", true, func() error { return m.RecordDeadLetter(t.Context(), feed.CallThreat, "a b") }},
 	}
@@ -81,7 +81,7 @@ func TestAClaimEnds(t *testing.T) {
 	}
 	for _, end := range []func() error{
 		func() error {
-			return m.Settle(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: "cleared"})
+			return m.Complete(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: "cleared"})
 		},
 		func() error { _, err := m.Release(t.Context(), feed.CallThreat, "t1", false); return err },
 		func() error { return m.Forget(t.Context(), feed.CallThreat, "t1") },
@@ -114,7 +114,7 @@ func TestFailuresAreCountedInARow(t *testing.T) {
 			t.Errorf("step %d: %d, %v", i, n, err)
 		}
 	}
-	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 0, &taplinev1.Target{Id: "t1"}); err != nil {
+	if err := m.Complete(t.Context(), feed.CallThreat, "t1", 0, &taplinev1.Target{Id: "t1"}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := m.Release(t.Context(), feed.CallThreat, "t1", true); err != nil || n != 1 {
@@ -131,7 +131,7 @@ func TestWhatIsUnreadableIsAsLost(t *testing.T) {
 	}
 	m := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, func() time.Time { return epoch })
 	target := &taplinev1.Target{Id: "t1"}
-	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+	if err := m.Complete(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
 		t.Fatal(err)
 	}
 	readable, err := bucket.Get(t.Context(), known.Key("main", feed.CallThreat, "t1"))
@@ -144,7 +144,7 @@ func TestWhatIsUnreadableIsAsLost(t *testing.T) {
 	if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.New {
 		t.Errorf("%v, %v", v, err)
 	}
-	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+	if err := m.Complete(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := m.Covers(t.Context(), feed.CallThreat, target); err != nil || v != known.Covered {
@@ -197,7 +197,7 @@ func TestAnswersStandBesideEachOther(t *testing.T) {
 	} {
 		for range 3 {
 			for _, target := range targets {
-				if err := m.Settle(t.Context(), feed.CallThreat, id, 7, target); err != nil {
+				if err := m.Complete(t.Context(), feed.CallThreat, id, 7, target); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -244,7 +244,7 @@ func TestAnAnswerWithoutContentLeavesTheHash(t *testing.T) {
 	m, clock := open(t)
 	target := &taplinev1.Target{Id: "t1"}
 	for _, hash := range []uint64{7, 0, 8, 1, 0} {
-		if err := m.Settle(t.Context(), feed.CallThreat, "t1", hash, target); err != nil {
+		if err := m.Complete(t.Context(), feed.CallThreat, "t1", hash, target); err != nil {
 			t.Fatal(err)
 		}
 		clock.pass(25 * time.Hour)
@@ -285,7 +285,7 @@ func TestNothingIsWrittenForNothing(t *testing.T) {
 	}{
 		{func() error { _, err := m.Claim(t.Context(), feed.CallThreat, target, "a"); return err }, 1},
 		{func() error { _, err := m.Claim(t.Context(), feed.CallThreat, target, "b"); return err }, 1}, // busy
-		{func() error { return m.Settle(t.Context(), feed.CallThreat, "t1", 7, target) }, 2},
+		{func() error { return m.Complete(t.Context(), feed.CallThreat, "t1", 7, target) }, 2},
 		{func() error { _, err := m.Claim(t.Context(), feed.CallThreat, target, "b"); return err }, 2}, // covered
 	} {
 		if err := step.do(); err != nil || writes.Met() != step.want {
@@ -310,7 +310,7 @@ func TestWhatIsForgottenIsNew(t *testing.T) {
 	t.Parallel()
 	m, clock := open(t)
 	target := &taplinev1.Target{Id: "t1"}
-	if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+	if err := m.Complete(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

@@ -98,10 +98,10 @@ func (m *Memory) Covers(ctx context.Context, call feed.Call, t *taplinev1.Target
 	if err != nil {
 		return New, err
 	}
-	return m.judge(k, t), nil
+	return m.compare(k, t), nil
 }
 
-func (m *Memory) judge(k *taplinev1.Known, t *taplinev1.Target) Verdict {
+func (m *Memory) compare(k *taplinev1.Known, t *taplinev1.Target) Verdict {
 	if len(k.GetVersions()) == 0 {
 		return New
 	}
@@ -149,7 +149,7 @@ func (m *Memory) Claim(ctx context.Context, call feed.Call, t *taplinev1.Target,
 			}
 		}
 		switch {
-		case m.judge(k, t) == Covered:
+		case m.compare(k, t) == Covered:
 			result.Covered = true
 			return false
 		case k.GetOwner() != "" && k.GetOwner() != jobID && k.GetOwnerUntil().AsTime().After(now):
@@ -162,9 +162,9 @@ func (m *Memory) Claim(ctx context.Context, call feed.Call, t *taplinev1.Target,
 	return result, err
 }
 
-// Settle notes an answer about an id and ends the claim, in one writing for all the targets that it answers. hash is that
+// Complete notes an answer about an id and ends the claim, in one writing for all the targets that it answers. hash is that
 // of the content that was published, or 0 when none was.
-func (m *Memory) Settle(ctx context.Context, call feed.Call, id string, hash uint64, targets ...*taplinev1.Target) error {
+func (m *Memory) Complete(ctx context.Context, call feed.Call, id string, hash uint64, targets ...*taplinev1.Target) error {
 	return m.change(ctx, call, id, func(k *taplinev1.Known) bool {
 		k.Owner, k.OwnerUntil, k.Failures = "", nil, 0
 		if hash != 0 {

@@ -62,7 +62,7 @@ func TestWhatAThreatIsKnownFor(t *testing.T) {
 	}
 	settle := func(status, campaign string) {
 		t.Helper()
-		if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: status, Campaign: campaign}); err != nil {
+		if err := m.Complete(t.Context(), feed.CallThreat, "t1", 7, &taplinev1.Target{Id: "t1", Status: status, Campaign: campaign}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestACampaignIsAskedAgainWhenItMoves(t *testing.T) {
 	at := func(d time.Duration) *taplinev1.Target {
 		return &taplinev1.Target{Id: "c1", Updated: timestamppb.New(epoch.Add(d))}
 	}
-	if err := m.Settle(t.Context(), feed.CallCampaign, at(0).GetId(), 7, at(0)); err != nil {
+	if err := m.Complete(t.Context(), feed.CallCampaign, at(0).GetId(), 7, at(0)); err != nil {
 		t.Fatal(err)
 	}
 	for target, want := range map[*taplinev1.Target]known.Verdict{at(0): known.Covered, at(-time.Hour): known.Covered, at(time.Hour): known.Changed, {Id: "c1"}: known.Covered} {
@@ -131,7 +131,7 @@ func TestOneAsksAtATime(t *testing.T) {
 	if err != nil || claim.Busy || claim.Covered {
 		t.Errorf("after the lease: %+v, %v", claim, err)
 	}
-	if err := m.Settle(t.Context(), feed.CallThreat, target.GetId(), 7, target); err != nil {
+	if err := m.Complete(t.Context(), feed.CallThreat, target.GetId(), 7, target); err != nil {
 		t.Fatal(err)
 	}
 	if claim, err = m.Claim(t.Context(), feed.CallThreat, target, "a third"); err != nil || !claim.Covered || claim.Hash != 7 {
@@ -170,7 +170,7 @@ func TestMemoryAgainstAModel(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(r, "steps") {
 			switch x := target(); rapid.SampledFrom([]string{"settle", "pass", "look", "release"}).Draw(r, "what") {
 			case "settle":
-				if err := m.Settle(t.Context(), feed.CallThreat, x.GetId(), 1, x); err != nil {
+				if err := m.Complete(t.Context(), feed.CallThreat, x.GetId(), 1, x); err != nil {
 					r.Fatal(err)
 				}
 				answers = append(answers, answer{x.GetStatus(), x.GetCampaign(), c.Now()})
@@ -200,7 +200,7 @@ func TestAnEntryKeepsTheLatestAnswers(t *testing.T) {
 	m, _ := open(t)
 	target := func(i int) *taplinev1.Target { return &taplinev1.Target{Id: "t1", Campaign: fmt.Sprintf("c%d", i)} }
 	for i := range 20 {
-		if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target(i)); err != nil {
+		if err := m.Complete(t.Context(), feed.CallThreat, "t1", 7, target(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -218,7 +218,7 @@ func TestAClaimSaysTheLatestCampaign(t *testing.T) {
 	m, _ := open(t)
 	for i, campaign := range []string{"", "c1", "c2", ""} {
 		target := &taplinev1.Target{Id: "t1", Status: fmt.Sprint(i), Campaign: campaign}
-		if err := m.Settle(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
+		if err := m.Complete(t.Context(), feed.CallThreat, "t1", 7, target); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{"", "c1", "c2", "c2"}[i]

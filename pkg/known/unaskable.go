@@ -18,7 +18,7 @@ func (m *Memory) DeadLettered(ctx context.Context, call feed.Call, id string) (b
 
 // RecordDeadLetter notes that such an id has its dead letter. Store the letter first.
 func (m *Memory) RecordDeadLetter(ctx context.Context, call feed.Call, id string) error {
-	return m.Settle(ctx, subject(call), id, 0, &taplinev1.Target{Id: id})
+	return m.Complete(ctx, subject(call), id, 0, &taplinev1.Target{Id: id})
 }
 
 // DeadLetterID names the letter, which has the id as its payload: processes that find the same id at the same time store it once.

@@ -61,7 +61,7 @@ func program(p heartbeat.Program, now time.Time) Program {
 		if !slices.Contains(out.Versions, beat.GetVersion()) {
 			out.Versions = append(out.Versions, beat.GetVersion())
 		}
-		troubles := told(beat, p.Replicas > 1)
+		troubles := troublesOf(beat, p.Replicas > 1)
 		out.Troubles = append(out.Troubles, troubles...)
 		unready := !beat.GetReady() && now.Sub(beat.GetStartedAt().AsTime()) > starting
 		if (unready || !beat.GetAlive()) && out.Needs == "" {
@@ -72,8 +72,8 @@ func program(p heartbeat.Program, now time.Time) Program {
 	return out
 }
 
-// told is what the probes of one process say.
-func told(beat *taplinev1.Heartbeat, named bool) (troubles []string) {
+// troublesOf is what the probes of one process say.
+func troublesOf(beat *taplinev1.Heartbeat, named bool) (troubles []string) {
 	for _, part := range slices.Sorted(maps.Keys(beat.GetTroubles())) {
 		text := part + ": " + beat.GetTroubles()[part]
 		if named {

@@ -27,7 +27,7 @@ type Trace struct {
 	Revision  bool      `json:"revision"`
 	Raw       uint64    `json:"raw_sequence,omitempty"`
 	Deliver   []Step    `json:"deliveries"`
-	Again     []Again   `json:"again,omitempty"`
+	Again     []Repeat  `json:"again,omitempty"`
 	Dead      string    `json:"dead,omitempty"` // why it became no row
 }
 
@@ -40,8 +40,8 @@ type Step struct {
 	Replay    string    `json:"replay,omitempty"` // that confirmed it, if it was not the usual way
 }
 
-// Again is what an order did with the record's batch.
-type Again struct {
+// Repeat is what an order did with the record's batch.
+type Repeat struct {
 	Replay string    `json:"replay"`
 	Table  string    `json:"table"`
 	Event  uint64    `json:"event_sequence"`
@@ -95,14 +95,14 @@ func (r *Reader) follow(ctx context.Context, t *Trace) error {
 	if err != nil {
 		return err
 	}
-	t.Deliver, t.Again = steps(sums, t.Raw), again(sums, t.Raw)
+	t.Deliver, t.Again = steps(sums, t.Raw), repeats(sums, t.Raw)
 	return nil
 }
 
-func again(sums *ledger.Report, sequence uint64) (out []Again) {
+func repeats(sums *ledger.Report, sequence uint64) (out []Repeat) {
 	remade, resent := sums.Repeats(sequence)
 	add := func(b *taplinev1.BatchRecord, what string) {
-		out = append(out, Again{b.GetReplayId(), b.GetTable(), b.GetEventSequence(), what, b.GetSink(), b.GetEvents(), time.UnixMilli(b.GetAtMs()).UTC()})
+		out = append(out, Repeat{b.GetReplayId(), b.GetTable(), b.GetEventSequence(), what, b.GetSink(), b.GetEvents(), time.UnixMilli(b.GetAtMs()).UTC()})
 	}
 	for _, m := range remade {
 		add(m, "made")
@@ -114,7 +114,7 @@ func again(sums *ledger.Report, sequence uint64) (out []Again) {
 			add(s, "sent")
 		}
 	}
-	slices.SortStableFunc(out, func(x, y Again) int { return x.At.Compare(y.At) })
+	slices.SortStableFunc(out, func(x, y Repeat) int { return x.At.Compare(y.At) })
 	return out
 }
 

@@ -85,7 +85,7 @@ func Step(c Config, s *taplinev1.PlanState, in Input) Output {
 	}
 	p.oldest = Oldest(p.earliest)
 	p.passes()
-	p.settle()
+	p.complete()
 	p.decay()
 	p.clamp()
 	p.offer()
@@ -114,8 +114,8 @@ type planner struct {
 	out      Output
 }
 
-// settle takes finished jobs out and puts in what follows from them.
-func (p *planner) settle() {
+// complete takes finished jobs out and puts in what follows from them.
+func (p *planner) complete() {
 	var jobs []*taplinev1.Job
 	var asides []*taplinev1.Aside
 	for _, j := range p.s.GetOutstanding() {

@@ -198,19 +198,19 @@ func (m *model) answer(t *rapid.T) {
 		w := span(j)
 		_, _, halves := w.Halves()
 		divisible := halves || j.GetOverlap() > 0 || len(j.GetFeeds()) > 1
-		switch fate := rapid.IntRange(0, 11).Draw(t, "fate"); {
-		case fate == 0 && divisible: // a fetcher does not split what cannot be split
+		switch outcome := rapid.IntRange(0, 11).Draw(t, "fate"); {
+		case outcome == 0 && divisible: // a fetcher does not split what cannot be split
 			m.outcomes[j.GetId()] = split()
-		case fate <= 1 || m.poisoned(w):
+		case outcome <= 1 || m.poisoned(w):
 			m.outcomes[j.GetId()] = inVain(j)
-		case fate == 2 && j.GetPass() > 0:
+		case outcome == 2 && j.GetPass() > 0:
 			m.outcomes[j.GetId()] = fetched(m.now, 3)
-		case fate == 3: // the answer proves a part, or nothing
+		case outcome == 3: // the answer proves a part, or nothing
 			r := fetched(m.now, 1)
 			r.ReadEnd = timestamppb.New(w.Start.Add(time.Duration(rapid.Int64Range(-1e9, int64(w.Span())+1e9).Draw(t, "read end"))))
 			r.LagMs = int64(rapid.IntRange(0, 1e7).Draw(t, "lag"))
 			m.outcomes[j.GetId()] = r
-		case fate > 5:
+		case outcome > 5:
 			m.outcomes[j.GetId()] = fetched(m.now, 0)
 		}
 	}

@@ -300,7 +300,7 @@ func TestWhichLookupsAreCovered(t *testing.T) {
 		x.known = known.Open(answers{}, "main", known.Config{Refresh: 24 * time.Hour}, func() time.Time { return at })
 		if c.known != nil {
 			at = noon.Add(map[bool]time.Duration{true: -time.Hour, false: -25 * time.Hour}[c.young])
-			if err := x.known.Settle(t.Context(), c.lookup.call, "x", 7, c.known); err != nil {
+			if err := x.known.Complete(t.Context(), c.lookup.call, "x", 7, c.known); err != nil {
 				t.Fatal(err)
 			}
 			at = noon

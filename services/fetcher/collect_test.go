@@ -196,7 +196,7 @@ func TestAnAnswerOfAnEarlierVersion(t *testing.T) {
 		hash                uint64
 		duplicate, revision int64
 	}{{former, 1, 0}, {former + 1, 0, 1}} {
-		if err := long.Settle(t.Context(), feed.CallThreat, id, want.hash, target); err != nil {
+		if err := long.Complete(t.Context(), feed.CallThreat, id, want.hash, target); err != nil {
 			t.Fatal(err)
 		}
 		again := b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, uint32(2+pass), id)

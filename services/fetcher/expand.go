@@ -270,7 +270,7 @@ func (f *Fetcher) recordAnswers(ctx context.Context, w *work, answers []answered
 			if !feed.Askable(id) {
 				return f.known.RecordDeadLetter(ctx, w.id.Call, id)
 			}
-			return f.known.Settle(ctx, w.id.Call, id, a.hash, a.targets...)
+			return f.known.Complete(ctx, w.id.Call, id, a.hash, a.targets...)
 		})
 	}
 	return group.Wait()

@@ -194,7 +194,7 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 		if err := wire.Unmarshal(r.Target, target); err != nil {
 			return bus.Permanent(fmt.Errorf("target in a batch of job %s: %w", w.job.GetId(), err))
 		}
-		if err := f.known.Settle(ctx, w.id.Call, target.GetId(), r.Hash, target); err != nil {
+		if err := f.known.Complete(ctx, w.id.Call, target.GetId(), r.Hash, target); err != nil {
 			return err
 		}
 	}

@@ -22,10 +22,10 @@ const (
 
 // audit is when the ledger was looked at, and which day is next.
 type audit struct {
-	last time.Time
-	day  int             // so many days ago
-	all  bool            // every day was looked at since the start
-	told map[string]bool // violations, so that each is logged once
+	last   time.Time
+	day    int             // so many days ago
+	all    bool            // every day was looked at since the start
+	logged map[string]bool // violations, so that each is logged once
 }
 
 // check raises what needs a look, and audits the ledger now and then.
@@ -92,7 +92,7 @@ func (s *Scheduler) auditLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.tellLosses(ctx, "recent", report)
+	s.reportLosses(ctx, "recent", report)
 	for _, p := range s.plans {
 		if p.state != nil {
 			s.watchFreshness(ctx, p, report)
@@ -105,7 +105,7 @@ func (s *Scheduler) auditLedger(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.tellLosses(ctx, fmt.Sprintf("day %d", s.audit.day), older)
+		s.reportLosses(ctx, fmt.Sprintf("day %d", s.audit.day), older)
 		found = append(found, older.Violations()...)
 		s.audit.day = (s.audit.day + 1) % (daysKept + 1)
 		if s.audit.all {
@@ -113,11 +113,11 @@ func (s *Scheduler) auditLedger(ctx context.Context) error {
 		}
 	}
 	s.audit.all = true
-	s.tellViolations(ctx, found)
+	s.reportViolations(ctx, found)
 	return nil
 }
 
-func (s *Scheduler) tellViolations(ctx context.Context, found []ledger.Violation) {
+func (s *Scheduler) reportViolations(ctx context.Context, found []ledger.Violation) {
 	s.metrics.violations.Set(float64(len(found)))
 	if len(found) == 0 {
 		s.alarms.Clear(ctx, alarm.Ledger)
@@ -125,11 +125,11 @@ func (s *Scheduler) tellViolations(ctx context.Context, found []ledger.Violation
 	}
 	s.alarms.Raise(ctx, alarm.Ledger, found[0].String())
 	for _, v := range found {
-		if text := v.String(); !s.audit.told[text] {
-			if s.audit.told == nil || len(s.audit.told) > 1000 {
-				s.audit.told = make(map[string]bool)
+		if text := v.String(); !s.audit.logged[text] {
+			if s.audit.logged == nil || len(s.audit.logged) > 1000 {
+				s.audit.logged = make(map[string]bool)
 			}
-			s.audit.told[text] = true
+			s.audit.logged[text] = true
 			s.log.Error("the ledger does not add up", slog.String("rule", v.Rule), slog.String("where", v.Where), slog.String("detail", v.Detail))
 		}
 	}

@@ -18,20 +18,20 @@ import (
 
 const (
 	deadFor = 24 * time.Hour
-	// lettersAtOnce bounds how many of the latest dead letters are counted.
-	lettersAtOnce = 1000
-	reasonsTold   = 3
-	reasonLength  = 80
+	// deadLettersAtOnce bounds how many of the latest dead letters are counted.
+	deadLettersAtOnce = 1000
+	reasonsListed     = 3
+	reasonLength      = 80
 )
 
-// letters are the dead letters of the last day.
-type letters struct {
+// deadLetters are the dead letters of the last day.
+type deadLetters struct {
 	seen bus.Usage // of DEAD, when it was read last
-	list []letter
+	list []deadLetter
 	more bool // there are older ones, uncounted
 }
 
-type letter struct {
+type deadLetter struct {
 	at     time.Time
 	reason string
 }
@@ -42,21 +42,21 @@ func (s *Scheduler) watchDead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at the dead letters: %w", err)
 	}
-	if usage != s.letters.seen {
+	if usage != s.deadLetters.seen {
 		list, err := s.readDead(ctx, usage)
 		if err != nil {
 			return err
 		}
-		s.letters = letters{usage, list, len(list) > 0 && usage.Last > lettersAtOnce && usage.First <= usage.Last-lettersAtOnce}
+		s.deadLetters = deadLetters{usage, list, len(list) > 0 && usage.Last > deadLettersAtOnce && usage.First <= usage.Last-deadLettersAtOnce}
 	}
 	counts, total := make(map[string]int), 0
-	for _, l := range s.letters.list {
+	for _, l := range s.deadLetters.list {
 		if time.Since(l.at) < deadFor {
 			counts[l.reason]++
 			total++
 		}
 	}
-	s.alarms.Set(ctx, alarm.Dead, total > 0, deadDetail(counts, total, s.letters.more))
+	s.alarms.Set(ctx, alarm.Dead, total > 0, deadDetail(counts, total, s.deadLetters.more))
 	return nil
 }
 
@@ -65,10 +65,10 @@ func deadDetail(counts map[string]int, total int, more bool) string {
 		return cmp.Or(counts[b]-counts[a], strings.Compare(a, b))
 	})
 	var told []string
-	for _, reason := range reasons[:min(len(reasons), reasonsTold)] {
+	for _, reason := range reasons[:min(len(reasons), reasonsListed)] {
 		told = append(told, fmt.Sprintf("%d %s", counts[reason], reason))
 	}
-	if n := len(reasons) - reasonsTold; n > 0 {
+	if n := len(reasons) - reasonsListed; n > 0 {
 		told = append(told, fmt.Sprintf("%d other reasons", n))
 	}
 	about := ""
@@ -79,14 +79,14 @@ func deadDetail(counts map[string]int, total int, more bool) string {
 }
 
 // readDead reads the latest letters of the tenant.
-func (s *Scheduler) readDead(ctx context.Context, u bus.Usage) ([]letter, error) {
+func (s *Scheduler) readDead(ctx context.Context, u bus.Usage) ([]deadLetter, error) {
 	from := u.First
-	if u.Last > lettersAtOnce {
-		from = max(from, u.Last-lettersAtOnce+1)
+	if u.Last > deadLettersAtOnce {
+		from = max(from, u.Last-deadLettersAtOnce+1)
 	}
-	var list []letter
+	var list []deadLetter
 	for u.Messages > 0 {
-		m, err := s.bus.Next(ctx, bus.Letters(), from)
+		m, err := s.bus.Next(ctx, bus.DeadLetters(), from)
 		if errors.Is(err, bus.ErrNotFound) {
 			return list, nil
 		}
@@ -98,7 +98,7 @@ func (s *Scheduler) readDead(ctx context.Context, u bus.Usage) ([]letter, error)
 		if err := wire.Unmarshal(m.Data, l); err != nil || l.GetTenant() != s.cfg.Tenant.Name || l.GetPart() > 1 {
 			continue // of nobody, of another tenant, or the rest of one that counts already
 		}
-		list = append(list, letter{m.Time, l.GetStage() + ": " + kindOf(l.GetReason())})
+		list = append(list, deadLetter{m.Time, l.GetStage() + ": " + kindOf(l.GetReason())})
 	}
 	return list, nil
 }

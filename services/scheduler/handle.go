@@ -58,7 +58,7 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 	now, earliest := believed(s.now(), state.GetSkewMs())
 	orders := s.orders.take(p.cfg, state, now)
 	out := plan.Step(p.cfg, state, plan.Input{
-		Now: now, Earliest: earliest, Outcomes: outcomes, Supply: &supply, NoBackfill: s.room.noBackfill, NoLive: s.room.noLive,
+		Now: now, Earliest: earliest, Outcomes: outcomes, Supply: &supply, NoBackfill: s.backpressure.noBackfill, NoLive: s.backpressure.noLive,
 	})
 	if err := s.ranges(ctx, out); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 		return err
 	}
 	p.state, p.now = state, now
-	s.note(p, out, supply)
+	s.countPlanned(p, out, supply)
 	return s.publish(ctx, p, plan.Offered(state))
 }
 
@@ -202,7 +202,7 @@ func (s *Scheduler) publish(ctx context.Context, p *planning, jobs []*taplinev1.
 	return errors.Join(problems...)
 }
 
-func (s *Scheduler) note(p *planning, out plan.Output, supply quota.Forecast) {
+func (s *Scheduler) countPlanned(p *planning, out plan.Output, supply quota.Forecast) {
 	for _, j := range out.New {
 		s.metrics.planned.WithLabelValues(job.LaneName(j.GetLane())).Inc()
 		s.log.Debug("planned", slog.String("job", j.GetId()))

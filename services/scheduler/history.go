@@ -38,8 +38,8 @@ const (
 	markersAtOnce = 2000
 	// sweepSlack is how long after its age a sweep may still be under way.
 	sweepSlack = time.Hour
-	// tellHistory is how often a log says that history goes.
-	tellHistory = 24 * time.Hour
+	// logHistoryEvery is how often a log says that history goes.
+	logHistoryEvery = 24 * time.Hour
 )
 
 // giveUpHistory makes room in a stream that is filling up: delivered messages go, the oldest first. It returns what the stream has then.
@@ -71,8 +71,8 @@ func (s *Scheduler) giveUpHistory(ctx context.Context, u bus.Usage) (bus.Usage, 
 			return u, fmt.Errorf("make room: %w", err)
 		}
 	}
-	if u.First > before.First && time.Since(s.room.told[u.Stream]) > tellHistory {
-		s.room.told[u.Stream] = time.Now()
+	if u.First > before.First && time.Since(s.backpressure.logged[u.Stream]) > logHistoryEvery {
+		s.backpressure.logged[u.Stream] = time.Now()
 		s.log.Warn("a stream is filling up: delivered history goes, the oldest first", slog.String("stream", u.Stream), slog.String("detail", fmt.Sprintf(
 			"%s holds %s of delivered %s and may hold %s: raise %s and run tapctl setup to keep more; replay reaches back to %s",
 			u.Stream, mib(before.Bytes), contents(u.Stream), mib(uint64(u.MaxBytes)), limitOf(u.Stream), u.Oldest.UTC().Format(time.RFC3339))))

@@ -56,8 +56,8 @@ func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Re
 	return s.ledger.Load(ctx, s.cfg.Tenant.Name, from, to)
 }
 
-// tellLosses keeps the alarm raised while a part of the ledger lists something as lost.
-func (s *Scheduler) tellLosses(ctx context.Context, part string, report *ledger.Report) {
+// reportLosses keeps the alarm raised while a part of the ledger lists something as lost.
+func (s *Scheduler) reportLosses(ctx context.Context, part string, report *ledger.Report) {
 	var lost []string
 	for _, f := range feed.All() {
 		for _, r := range report.Lost(f) {

@@ -34,11 +34,11 @@ func (s *Scheduler) watchMemory(ctx context.Context) error {
 	}
 	for name, part := range now.GetParts() {
 		if have := before.GetParts()[name]; have != nil {
-			s.tellForgotten(ctx, name, forgot(name, have, part))
+			s.reportForgotten(ctx, name, forgot(name, have, part))
 		}
 	}
 	if raw, state := now.GetParts()[bus.StreamRaw], now.GetParts()["KV_"+bus.BucketState]; revision == 0 && state.GetCreatedAt().AsTime().Sub(raw.GetCreatedAt().AsTime()) > lateBirth {
-		s.tellForgotten(ctx, "KV_"+bus.BucketState, "was made anew at "+state.GetCreatedAt().AsTime().Format(time.RFC3339))
+		s.reportForgotten(ctx, "KV_"+bus.BucketState, "was made anew at "+state.GetCreatedAt().AsTime().Format(time.RFC3339))
 	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(now)
 	if err != nil {
@@ -99,7 +99,7 @@ func forgot(name string, before, now *taplinev1.MemoryPart) string {
 	return ""
 }
 
-func (s *Scheduler) tellForgotten(ctx context.Context, name, how string) {
+func (s *Scheduler) reportForgotten(ctx context.Context, name, how string) {
 	if how == "" {
 		return
 	}

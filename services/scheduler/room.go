@@ -18,20 +18,20 @@ const (
 	lookEvery     = 5 * time.Second
 )
 
-// room says what may be planned, by how full the streams are.
-type room struct {
+// backpressure says what may be planned, by how full the streams are.
+type backpressure struct {
 	noBackfill, noLive bool
 	looked             time.Time
-	told               map[string]time.Time // when a log said that the history of a stream goes
+	logged             map[string]time.Time // when a log said that the history of a stream goes
 }
 
 // look asks now and then how full RAW and EVENTS are. History goes before anything is held back.
 func (s *Scheduler) look(ctx context.Context) error {
-	if time.Since(s.room.looked) < min(lookEvery, 5*s.cfg.Tick) {
+	if time.Since(s.backpressure.looked) < min(lookEvery, 5*s.cfg.Tick) {
 		return nil
 	}
-	if s.room.told == nil {
-		s.room.told = make(map[string]time.Time)
+	if s.backpressure.logged == nil {
+		s.backpressure.logged = make(map[string]time.Time)
 	}
 	var fullest bus.Usage
 	for _, stream := range []string{bus.StreamRaw, bus.StreamEvents} {
@@ -46,16 +46,16 @@ func (s *Scheduler) look(ctx context.Context) error {
 			fullest = usage
 		}
 	}
-	next := room{noBackfill: share(fullest) >= backfillUntil, noLive: share(fullest) >= liveUntil, looked: time.Now(), told: s.room.told}
+	next := backpressure{noBackfill: share(fullest) >= backfillUntil, noLive: share(fullest) >= liveUntil, looked: time.Now(), logged: s.backpressure.logged}
 	detail := ""
 	if next.noBackfill {
 		detail = fullDetail(fullest)
 	}
-	if next.noBackfill != s.room.noBackfill || next.noLive != s.room.noLive {
-		s.tellRoom(next, detail)
+	if next.noBackfill != s.backpressure.noBackfill || next.noLive != s.backpressure.noLive {
+		s.reportBackpressure(next, detail)
 	}
 	s.alarms.Set(ctx, alarm.StreamFull, next.noBackfill, detail)
-	s.room = next
+	s.backpressure = next
 	return s.watchBacklogs(ctx)
 }
 
@@ -69,7 +69,7 @@ func fullDetail(u bus.Usage) string {
 		u.Stream, mib(u.Bytes), contents(u.Stream), mib(uint64(u.MaxBytes)), cure, limitOf(u.Stream))
 }
 
-func (s *Scheduler) tellRoom(next room, detail string) {
+func (s *Scheduler) reportBackpressure(next backpressure, detail string) {
 	switch {
 	case next.noLive:
 		s.log.Error("a stream is full: nothing is planned until something is delivered", slog.String("detail", detail))

@@ -52,18 +52,18 @@ type Scheduler struct {
 	registry prometheus.Registerer
 
 	// The rest belongs to the goroutine of Run.
-	state   *bus.Bucket
-	ledger  *ledger.Ledger
-	quota   *quota.Limiter
-	alarms  *alarm.Board
-	audit   audit
-	plans   []*planning
-	lists   []*listing
-	room    room
-	letters letters
-	orders  orders
-	start   time.Time // where collection begins, at the first start
-	ready   bool      // what is in STATE is in line with the configuration
+	state        *bus.Bucket
+	ledger       *ledger.Ledger
+	quota        *quota.Limiter
+	alarms       *alarm.Board
+	audit        audit
+	plans        []*planning
+	lists        []*listing
+	backpressure backpressure
+	deadLetters  deadLetters
+	orders       orders
+	start        time.Time // where collection begins, at the first start
+	ready        bool      // what is in STATE is in line with the configuration
 }
 
 // New checks what can be checked without the bus. A start time in the future is
@@ -170,7 +170,7 @@ func (s *Scheduler) tick(ctx context.Context) error {
 		problems = append(problems, s.advance(ctx, p))
 		s.turn()
 	}
-	if !s.room.noLive {
+	if !s.backpressure.noLive {
 		for _, l := range s.lists {
 			problems = append(problems, s.advanceList(ctx, l))
 			s.turn()

@@ -31,7 +31,7 @@ func (t *tool) backup() *cobra.Command {
 				return err
 			}
 			return t.offline(cmd, data, func(ctx context.Context, _ Config, b *bus.Bus) error {
-				m, err := backup.Take(ctx, b, args[0], to, t.told("copied"))
+				m, err := backup.Take(ctx, b, args[0], to, t.printPart("copied"))
 				if err != nil {
 					return err
 				}
@@ -56,8 +56,8 @@ func inClear(m *backup.Manifest) string {
 	return "encrypted"
 }
 
-// told prints a line for each part while it is at work.
-func (t *tool) told(what string) func(backup.Part) {
+// printPart prints a line for each part while it is at work.
+func (t *tool) printPart(what string) func(backup.Part) {
 	return func(p backup.Part) {
 		if t.output == "text" {
 			t.say("%s %s: %d messages, %d bytes\n", what, p.File, p.Messages, p.Bytes)
@@ -92,7 +92,7 @@ func (t *tool) restore() *cobra.Command {
 			}
 			return t.offline(cmd, data, func(ctx context.Context, c Config, b *bus.Bus) error {
 				r, err := backup.Restore(ctx, b, backup.Order{
-					Dir: args[0], Limits: c.Limits, Quota: c.Quota, Force: force, Means: by, Stopped: last, Now: time.Now, Tell: t.told("restored"),
+					Dir: args[0], Limits: c.Limits, Quota: c.Quota, Force: force, Means: by, Stopped: last, Now: time.Now, Tell: t.printPart("restored"),
 				})
 				if err != nil {
 					return err

@@ -78,8 +78,8 @@ func written(t *testing.T, text string) (path string) {
 	return path
 }
 
-// letters is how many are in DEAD.
-func letters(t *testing.T, b *bus.Bus) uint64 {
+// deadLetters is how many are in DEAD.
+func deadLetters(t *testing.T, b *bus.Bus) uint64 {
 	t.Helper()
 	u, err := b.Usage(t.Context(), bus.StreamDead)
 	if err != nil {
@@ -178,10 +178,10 @@ func TestEncryptedBackup(t *testing.T) {
 	if err := b.PublishDead(t.Context(), &taplinev1.DeadLetter{Tenant: "main", Stage: "shipper", Source: "job"}, "b"); err != nil {
 		t.Fatal(err)
 	}
-	if n := letters(t, b); n != 2 {
+	if n := deadLetters(t, b); n != 2 {
 		t.Errorf("%d letters after restores that were refused", n)
 	}
-	if fresh.must("restore", dir, "--force", "--identity-file", key); letters(t, b) != 1 {
+	if fresh.must("restore", dir, "--force", "--identity-file", key); deadLetters(t, b) != 1 {
 		t.Error("not what is in the backup")
 	}
 }
@@ -196,10 +196,10 @@ func TestBackupWithAPassphrase(t *testing.T) {
 		t.Error("files are in clear")
 	}
 	code, _, errs := c.run("restore", dir, "--force", "--passphrase-file", written(t, "another long passphrase"))
-	if code != 1 || !strings.Contains(errs, "--passphrase-file does not open it") || letters(t, b) != 1 {
+	if code != 1 || !strings.Contains(errs, "--passphrase-file does not open it") || deadLetters(t, b) != 1 {
 		t.Errorf("another passphrase: status %d: %s", code, errs)
 	}
-	if c.must("restore", dir, "--force", "--passphrase-file", file); letters(t, b) != 1 {
+	if c.must("restore", dir, "--force", "--passphrase-file", file); deadLetters(t, b) != 1 {
 		t.Error("not what is in the backup")
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/ledger"
 )
 
-// account is one line of the ledger as it is printed.
-type account struct {
+// summary is one line of the ledger as it is printed.
+type summary struct {
 	From        time.Time `json:"from"`
 	To          time.Time `json:"to"`
 	Feed        feed.Feed `json:"feed"`
@@ -64,7 +64,7 @@ func (t *tool) ledger() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				lines := accounts(report, at, only)
+				lines := summaries(report, at, only)
 				return t.print(lines, func(w io.Writer) { printAccounts(w, lines) })
 			})
 		},
@@ -88,15 +88,15 @@ func selection(day, name string) (at time.Time, only feed.Feed, err error) {
 	return at, only, nil
 }
 
-func accounts(report *ledger.Report, day time.Time, only feed.Feed) []account {
-	lines := []account{}
+func summaries(report *ledger.Report, day time.Time, only feed.Feed) []summary {
+	lines := []summary{}
 	for i := range report.Rows {
 		r := &report.Rows[i]
 		w := r.Job.Window
 		if (only != "" && r.Feed != only) || w.Start.Before(day) || !w.Start.Before(day.Add(24*time.Hour)) {
 			continue
 		}
-		lines = append(lines, account{
+		lines = append(lines, summary{
 			From: w.Start, To: w.End, Feed: r.Feed, Lane: job.LaneName(r.Job.Lane), Pass: r.Job.Pass, State: r.StateName(), Status: r.Status,
 			Received: r.Received, Duplicate: r.Duplicate, Published: r.Published, Revision: r.Revision, Dead: r.Dead,
 			Deferred: r.Deferred, Known: r.Known, Made: r.Events, Confirmed: r.Confirmed, Pending: r.Pending(), Resent: r.Resent, Remade: r.Remade, Redelivered: r.Redelivered, Sealed: report.Sealed(r.Feed, w), Fetched: r.Fetched,
@@ -106,7 +106,7 @@ func accounts(report *ledger.Report, day time.Time, only feed.Feed) []account {
 	return lines
 }
 
-func printAccounts(w io.Writer, lines []account) {
+func printAccounts(w io.Writer, lines []summary) {
 	printf(w, "FROM\tTO\tFEED\tLANE\tPASS\tSTATE\tRECEIVED\tDUPLICATE\tNEW\tREVISED\tDEAD\tROWS\tCONFIRMED\tPENDING\tAGAIN\tDELIVERED\n")
 	for _, a := range lines {
 		state, delivered := a.State, "-"

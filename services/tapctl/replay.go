@@ -14,8 +14,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// wish is an order as the command line says it.
-type wish struct {
+// request is an order as the command line says it.
+type request struct {
 	from, to                       string
 	tables, feeds, windows, ids    []string
 	sink                           string
@@ -25,7 +25,7 @@ type wish struct {
 
 // replay gives an order; its sub-commands look at orders and change them.
 func (t *tool) replay() *cobra.Command {
-	var w wish
+	var w request
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Send stored rows again, or make them again with --reprocess", Args: takes(0),
 		Long: `Send rows again that the streams still have, to the same sink or another, without a call to Proofpoint. By default

@@ -24,7 +24,7 @@ import (
 var sinks = []string{"devo", "devo-http", "file", "stdout"}
 
 // order checks a wish against what the streams have, then gives the order, or only counts.
-func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
+func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w request) error {
 	now := t.Now()
 	o, from, to, err := w.parse(c.Tenant.Name, now)
 	if err != nil {
@@ -49,7 +49,7 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w wish) error {
 		return t.dryRun(ctx, c, b, o)
 	}
 	if extent.Empty() {
-		t.note("there is nothing in that range\n")
+		t.notice("there is nothing in that range\n")
 		return nil
 	}
 	if err := b.MakeReplay(ctx, replay.Consumer(o), replay.Selection(o), o.GetFirstSequence()); err != nil {
@@ -79,7 +79,7 @@ func give(ctx context.Context, b *bus.Bus, report *replay.Store, o *taplinev1.Re
 }
 
 // parse reads the command line; everything that can be wrong without a look at the bus is told here.
-func (w wish) parse(tenant string, now time.Time) (o *taplinev1.ReplayOrder, from, to time.Time, err error) {
+func (w request) parse(tenant string, now time.Time) (o *taplinev1.ReplayOrder, from, to time.Time, err error) {
 	o = &taplinev1.ReplayOrder{
 		Id: replay.NewID(now), Tenant: tenant, Tables: w.tables, Feeds: w.feeds, Jobs: w.windows, Records: w.ids,
 		Sink: w.sink, Rate: w.rate, All: w.all, Reprocess: w.reprocess, OrderedAt: timestamppb.New(now),
@@ -115,7 +115,7 @@ func (w wish) parse(tenant string, now time.Time) (o *taplinev1.ReplayOrder, fro
 }
 
 // names checks what is called by a name.
-func (w wish) names(tenant string) error {
+func (w request) names(tenant string) error {
 	var tables []string
 	for _, f := range feed.All() {
 		tables = append(tables, f.Table())
@@ -197,7 +197,7 @@ func kept(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder, from, to ti
 }
 
 // bound finds in the ledger where the rows of windows lie, so that not the whole stream is read for them.
-func (w wish) bound(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder) error {
+func (w request) bound(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder) error {
 	if len(w.windows) == 0 {
 		return nil
 	}

@@ -18,8 +18,8 @@ import (
 
 const (
 	lookEvery = 500 * time.Millisecond
-	// tellEvery is how often progress is told where no bar can be drawn.
-	tellEvery = 10 * time.Second
+	// printEvery is how often progress is told where no bar can be drawn.
+	printEvery = 10 * time.Second
 	// nobodyAfter is how long an order waits before that is worth a word.
 	nobodyAfter = 10 * time.Second
 	// patience is how long the server may be away while progress is shown.
@@ -138,8 +138,8 @@ func printReplay(w io.Writer, v replayView) {
 	}
 }
 
-// note says something that is no result: beside it when that is JSON.
-func (t *tool) note(format string, args ...any) {
+// notice says something that is no result: beside it when that is JSON.
+func (t *tool) notice(format string, args ...any) {
 	if t.output == "json" {
 		printf(t.Stderr, format, args...)
 		return
@@ -149,14 +149,14 @@ func (t *tool) note(format string, args ...any) {
 
 // announce says what was ordered and what that means.
 func (t *tool) announce(o *taplinev1.ReplayOrder) {
-	t.note("replay %s: %d messages\n", o.GetId(), o.GetMessages())
+	t.notice("replay %s: %d messages\n", o.GetId(), o.GetMessages())
 	switch {
 	case o.GetReprocess():
-		t.note("rows are made again and sent beside those that were sent before: they carry @tapline_reprocess_id\n")
+		t.notice("rows are made again and sent beside those that were sent before: they carry @tapline_reprocess_id\n")
 	case o.GetAll():
-		t.note("rows that were delivered before arrive once more, with the same @tapline_id and a @tapline_replay_id\n")
+		t.notice("rows that were delivered before arrive once more, with the same @tapline_id and a @tapline_replay_id\n")
 	default:
-		t.note("rows that the ledger shows as delivered are left out; --all sends them, too\n")
+		t.notice("rows that the ledger shows as delivered are left out; --all sends them, too\n")
 	}
 }
 
@@ -178,7 +178,7 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Store, id
 		begun := r.GetProgress().GetStartedAt() != nil || replay.Over(r)
 		if begun || time.Now().After(deadline) {
 			if !begun {
-				t.note("nobody has taken it yet: is a shipper running?\n")
+				t.notice("nobody has taken it yet: is a shipper running?\n")
 			}
 			return t.result(ctx, b, r)
 		}
@@ -212,7 +212,7 @@ func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Store, id 
 		}
 		if !told && v.State == "ordered" && time.Since(began) > nobodyAfter {
 			told = true
-			t.note("nobody has taken it yet: is a shipper running? It waits for one.\n")
+			t.notice("nobody has taken it yet: is a shipper running? It waits for one.\n")
 		}
 		bar.show(v)
 		if !backoff.Sleep(ctx, lookEvery) {
@@ -224,7 +224,7 @@ func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Store, id 
 
 // leave says that the end of the command is not the end of the replay.
 func (t *tool) leave(id string) error {
-	t.note("the replay goes on without this command: tapctl replay show %s looks at it, tapctl replay cancel %s ends it\n", id, id)
+	t.notice("the replay goes on without this command: tapctl replay show %s looks at it, tapctl replay cancel %s ends it\n", id, id)
 	return nil
 }
 
@@ -264,7 +264,7 @@ type bar struct {
 	terminal bool
 	drawn    bool
 	last     string
-	told     time.Time
+	printed  time.Time
 }
 
 func (t *tool) newBar() *bar {
@@ -289,9 +289,9 @@ func (b *bar) show(v replayView) {
 		b.drawn = true
 		return
 	}
-	if line != b.last && time.Since(b.told) >= tellEvery {
+	if line != b.last && time.Since(b.printed) >= printEvery {
 		printf(b.w, "%s\n", line)
-		b.last, b.told = line, time.Now()
+		b.last, b.printed = line, time.Now()
 	}
 }
 

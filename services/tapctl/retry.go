@@ -21,8 +21,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// again is a span of time to be read once more, and what comes of it.
-type again struct {
+// retryResult is a span of time to be read once more, and what comes of it.
+type retryResult struct {
 	From  time.Time `json:"from"`
 	To    time.Time `json:"to"`
 	Feeds feed.Set  `json:"feeds"`
@@ -86,7 +86,7 @@ func siemFeeds(names []string) (set feed.Set, err error) {
 }
 
 // spans lists what is to be read.
-func (f *retryFlags) spans(ctx context.Context, r *overview.Reader, args []string, only feed.Set, now time.Time) ([]again, error) {
+func (f *retryFlags) spans(ctx context.Context, r *overview.Reader, args []string, only feed.Set, now time.Time) ([]retryResult, error) {
 	if f.lost {
 		return lostSpans(ctx, r, only)
 	}
@@ -107,7 +107,7 @@ func (f *retryFlags) spans(ctx context.Context, r *overview.Reader, args []strin
 	if len(only) > 0 {
 		feeds = only
 	}
-	return []again{{From: w.Start, To: w.End, Feeds: feeds}}, nil
+	return []retryResult{{From: w.Start, To: w.End, Feeds: feeds}}, nil
 }
 
 // spanOf reads START/END, or the id of a job, which says the feeds, too.
@@ -132,29 +132,29 @@ func spanOf(text, tenant string) (window.Window, feed.Set, error) {
 
 // lostSpans lists what is lost and unread, with all feeds of one span together. Records whose rows left a stream
 // undelivered are known: another reading would not bring them back.
-func lostSpans(ctx context.Context, r *overview.Reader, only feed.Set) ([]again, error) {
+func lostSpans(ctx context.Context, r *overview.Reader, only feed.Set) ([]retryResult, error) {
 	gaps, _, err := r.Gaps(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var spans []again
+	var spans []retryResult
 	for _, g := range gaps {
 		if g.State != overview.Lost || g.Undelivered || (len(only) > 0 && !slices.Contains(only, g.Feed)) {
 			continue
 		}
-		i := slices.IndexFunc(spans, func(a again) bool { return a.From.Equal(g.From) && a.To.Equal(g.To) })
+		i := slices.IndexFunc(spans, func(a retryResult) bool { return a.From.Equal(g.From) && a.To.Equal(g.To) })
 		if i < 0 {
 			i = len(spans)
-			spans = append(spans, again{From: g.From, To: g.To})
+			spans = append(spans, retryResult{From: g.From, To: g.To})
 		}
 		spans[i].Feeds = append(spans[i].Feeds, g.Feed)
 	}
-	slices.SortFunc(spans, func(a, b again) int { return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To)) })
+	slices.SortFunc(spans, func(a, b retryResult) int { return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To)) })
 	return spans, nil
 }
 
 // orderAll has the scheduler plan the spans and says what comes of each.
-func (t *tool) orderAll(ctx context.Context, b *bus.Bus, tenant string, spans []again, dry bool) error {
+func (t *tool) orderAll(ctx context.Context, b *bus.Bus, tenant string, spans []retryResult, dry bool) error {
 	state, err := b.Bucket(ctx, bus.BucketState)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (t *tool) orderAll(ctx context.Context, b *bus.Bus, tenant string, spans []
 		s.Ordered = true
 	}
 	if spans == nil {
-		spans = []again{}
+		spans = []retryResult{}
 	}
 	if err := t.print(spans, func(w io.Writer) { printAgain(w, spans, plan.Oldest(now)) }); err != nil {
 		return err
@@ -188,7 +188,7 @@ func (t *tool) orderAll(ctx context.Context, b *bus.Bus, tenant string, spans []
 	return nil
 }
 
-func printAgain(w io.Writer, spans []again, oldest time.Time) {
+func printAgain(w io.Writer, spans []retryResult, oldest time.Time) {
 	if len(spans) == 0 {
 		printf(w, "nothing is lost that can be read once more\n")
 	}
@@ -213,11 +213,11 @@ func (t *tool) readAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter
 	if err != nil {
 		return fmt.Errorf("dead letter %d: %w", d.stored.Sequence, err)
 	}
-	span := again{From: w.Start, To: w.End}
+	span := retryResult{From: w.Start, To: w.End}
 	for _, name := range j.GetFeeds() {
 		span.Feeds = append(span.Feeds, feed.Feed(name))
 	}
-	if err := t.orderAll(ctx, b, c.Tenant.Name, []again{span}, false); err != nil {
+	if err := t.orderAll(ctx, b, c.Tenant.Name, []retryResult{span}, false); err != nil {
 		return err
 	}
 	return remove(ctx, b, d)

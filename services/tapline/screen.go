@@ -109,8 +109,8 @@ func (s *screen) rows() []row {
 			shipped:   s.sum("tapline_shipper_events_shipped_total", table),
 			confirmed: s.sum("tapline_shipper_events_confirmed_total", table),
 		}
-		for _, fate := range []string{"new", "revision"} { // what sweeps read again goes no further
-			r.fetched += s.sum("tapline_fetcher_records_total", labels{"feed": string(f), "fate": fate})
+		for _, outcome := range []string{"new", "revision"} { // what sweeps read again goes no further
+			r.fetched += s.sum("tapline_fetcher_records_total", labels{"feed": string(f), "fate": outcome})
 		}
 		lag := s.sum("tapline_shipper_last_lag_seconds", table) / s.speed
 		r.lag = time.Duration(lag * float64(time.Second)).Round(time.Millisecond)

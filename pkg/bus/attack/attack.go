@@ -21,8 +21,8 @@ import (
 // System says how a user reaches the servers.
 type System func(user string) bus.Config
 
-// settlePatience bounds the wait for a server to be done with an attack.
-const settlePatience = time.Minute
+// restorePatience bounds the wait for a server to be done with an attack.
+const restorePatience = time.Minute
 
 var (
 	errUnsettled = errors.New("the server does not come to rest")
@@ -104,7 +104,7 @@ func Run(ctx context.Context, s System, u bus.User) (breaches []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	if err := nc.FlushTimeout(settlePatience); err != nil { // what was sent to it has come
+	if err := nc.FlushTimeout(restorePatience); err != nil { // what was sent to it has come
 		return nil, fmt.Errorf("attack as %s: %w", u.Name, err)
 	}
 	nc.Close()
@@ -118,7 +118,7 @@ func Run(ctx context.Context, s System, u bus.User) (breaches []string, err erro
 func settled(ctx context.Context, admin *nats.Conn) (State, error) {
 	var last State
 	var err error
-	for end := time.Now().Add(settlePatience); time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(restorePatience); time.Now().Before(end) && ctx.Err() == nil; {
 		var now State
 		if now, err = Look(ctx, admin); err != nil {
 			continue // a leader may have gone
@@ -214,7 +214,7 @@ func assault(ctx context.Context, nc *nats.Conn, l *loot, admin *nats.Conn) erro
 	if _, err := Look(ctx, admin); err != nil { // whose answers are another one's
 		return err
 	}
-	if err := nc.FlushTimeout(settlePatience); err != nil {
+	if err := nc.FlushTimeout(restorePatience); err != nil {
 		return fmt.Errorf("attack as %s: %w", u.Name, err)
 	}
 	if err := stage(ctx, nc, u, own); err != nil {

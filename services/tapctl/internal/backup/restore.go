@@ -97,7 +97,7 @@ func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
 		return nil, err
 	}
 	step.At("restore.setup")
-	return r, r.account(ctx, b)
+	return r, r.rebuildLedger(ctx, b)
 }
 
 // replace puts every part into its place.
@@ -252,7 +252,7 @@ func closePools(ctx context.Context, b *bus.Bus, o Order, taken time.Time) ([]Cl
 // prune takes out letters about messages that came after their stream was taken.
 func prune(ctx context.Context, b *bus.Bus, m *Manifest) (int, error) {
 	var strays []uint64
-	err := b.Scan(ctx, bus.Letters(), func(s bus.Stored) (bool, error) {
+	err := b.Scan(ctx, bus.DeadLetters(), func(s bus.Stored) (bool, error) {
 		letter := &taplinev1.DeadLetter{}
 		if err := wire.Unmarshal(s.Data, letter); err != nil {
 			return true, nil //nolint:nilerr // not a letter, so about nothing that could be missing
@@ -276,8 +276,8 @@ func prune(ctx context.Context, b *bus.Bus, m *Manifest) (int, error) {
 	return len(strays), nil
 }
 
-// account brings the ledger of every tenant to what the streams say.
-func (r *Restored) account(ctx context.Context, b *bus.Bus) error {
+// rebuildLedger brings the ledger of every tenant to what the streams say.
+func (r *Restored) rebuildLedger(ctx context.Context, b *bus.Bus) error {
 	pages, err := b.Bucket(ctx, bus.BucketLedger)
 	if err != nil {
 		return err

@@ -31,8 +31,8 @@ type source interface {
 	Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, error)
 }
 
-// book is the ledger.
-type book interface {
+// loader is the ledger.
+type loader interface {
 	Load(ctx context.Context, tenant string, from, to time.Time) (*ledger.Report, error)
 }
 
@@ -44,7 +44,7 @@ type devo interface {
 // Comparison of what was stored in EVENTS in [From, To).
 type Comparison struct {
 	Bus      source
-	Ledger   book
+	Ledger   loader
 	Devo     devo
 	Tenant   string
 	From, To time.Time
@@ -62,8 +62,8 @@ type row struct {
 	parcel     uint32 // index of its batch
 }
 
-// parcel is a batch of EVENTS.
-type parcel struct {
+// rowBatch is a batch of EVENTS.
+type rowBatch struct {
 	sequence uint64
 	job      string
 	window   window.Window
@@ -73,7 +73,7 @@ type parcel struct {
 type slice struct {
 	first, last time.Time // stored first, confirmed last
 	rows        map[id]row
-	parcels     []parcel
+	batches     []rowBatch
 	dead        map[string]bool // sources of batches of which rows went to DEAD
 }
 
@@ -109,7 +109,7 @@ func (c Comparison) Run(ctx context.Context) (*Report, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read back: %w", err)
 		}
-		if err := r.settle(ctx); err != nil {
+		if err := r.compare(ctx); err != nil {
 			return nil, fmt.Errorf("read back: %w", err)
 		}
 		if last == 0 {
@@ -147,12 +147,12 @@ func (r *run) collect(ctx context.Context, part bus.Selection) (last uint64, err
 // add takes one batch.
 func (r *run) add(ctx context.Context, m bus.Stored) error {
 	e := &r.events
-	p := parcel{sequence: m.Sequence, job: e.JobID}
-	fate, err := r.fate(ctx, &p)
+	p := rowBatch{sequence: m.Sequence, job: e.JobID}
+	outcome, err := r.outcomeOf(ctx, &p)
 	if err != nil {
 		return err
 	}
-	if !fate.confirmed || fate.at.After(r.now.Add(-r.Settle)) {
+	if !outcome.confirmed || outcome.at.After(r.now.Add(-r.Settle)) {
 		r.report.Pending += int64(len(e.Events))
 		return nil
 	}
@@ -162,15 +162,15 @@ func (r *run) add(ctx context.Context, m bus.Stored) error {
 		s = &slice{first: m.Time, rows: make(map[id]row), dead: make(map[string]bool)}
 		r.slices[e.Table] = s
 	}
-	for _, at := range []time.Time{m.Time, fate.at} {
+	for _, at := range []time.Time{m.Time, outcome.at} {
 		if at.After(s.last) {
 			s.last = at
 		}
 	}
-	if fate.dead > 0 {
+	if outcome.dead > 0 {
 		s.dead[origin(m.Sequence)] = true
 	}
-	s.parcels = append(s.parcels, p)
+	s.batches = append(s.batches, p)
 	for i := range e.Events {
 		name, ok := nameOf(e.Events[i].JSON)
 		if !ok {
@@ -179,7 +179,7 @@ func (r *run) add(ctx context.Context, m bus.Stored) error {
 		}
 		have, known := s.rows[name]
 		if !known {
-			have.parcel = uint32(len(s.parcels) - 1)
+			have.parcel = uint32(len(s.batches) - 1)
 			r.rows++
 		}
 		have.want++
@@ -200,17 +200,17 @@ func nameOf(row []byte) (name id, ok bool) {
 	return name, err == nil
 }
 
-// fate is what became of a batch at the shipper.
-type fate struct {
+// outcome is what became of a batch at the shipper.
+type outcome struct {
 	confirmed bool
 	at        time.Time // zero if nobody noted it
 	dead      int64
 }
 
-// fate looks a batch up in the ledger. Rows that are of no job stand in no account; of them is known
+// outcomeOf looks a batch up in the ledger. Rows that are of no job stand in no account; of them is known
 // only what the shipper has acknowledged, as of those whose note is lost.
-func (r *run) fate(ctx context.Context, p *parcel) (fate, error) {
-	f := fate{confirmed: p.sequence <= r.done}
+func (r *run) outcomeOf(ctx context.Context, p *rowBatch) (outcome, error) {
+	f := outcome{confirmed: p.sequence <= r.done}
 	id, err := job.Parse(p.job)
 	if err != nil {
 		return f, nil //nolint:nilerr // see above
@@ -228,7 +228,7 @@ func (r *run) fate(ctx context.Context, p *parcel) (fate, error) {
 	_, sent := r.days[day].Batch(r.events.SourceSequence)
 	for _, s := range sent {
 		if s.GetTable() == r.events.Table && s.GetPart() == r.events.Part {
-			return fate{true, time.UnixMilli(s.GetAtMs()), s.GetDead()}, nil
+			return outcome{true, time.UnixMilli(s.GetAtMs()), s.GetDead()}, nil
 		}
 	}
 	return f, nil

@@ -65,7 +65,7 @@ func (r *Report) table(name string) *Table {
 }
 
 // window finds the entry of a batch's window, or nil when the list is full.
-func (r *Report) window(table string, b *parcel) *Window {
+func (r *Report) window(table string, b *rowBatch) *Window {
 	for i := len(r.Windows) - 1; i >= 0; i-- {
 		if w := &r.Windows[i]; w.Table == table && w.From.Equal(b.window.Start) && w.To.Equal(b.window.End) {
 			return w

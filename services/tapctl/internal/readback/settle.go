@@ -16,8 +16,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// settle compares the slices and forgets them.
-func (r *run) settle(ctx context.Context) error {
+// compare compares the slices and forgets them.
+func (r *run) compare(ctx context.Context) error {
 	if err := r.exempt(ctx); err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (r *run) settle(ctx context.Context) error {
 				return err
 			}
 		}
-		r.book(table, s)
+		r.enter(table, s)
 	}
 	clear(r.slices)
 	r.rows = 0
@@ -109,13 +109,13 @@ func (r *run) ask(ctx context.Context, table string, s *slice, to time.Time) err
 	}
 }
 
-// book enters a slice into the report.
-func (r *run) book(table string, s *slice) {
+// enter enters a slice into the report.
+func (r *run) enter(table string, s *slice) {
 	t := r.report.table(table)
 	for name, row := range s.rows {
 		t.Confirmed += int64(row.want)
 		t.Found += int64(min(row.want, row.have))
-		p := &s.parcels[row.parcel]
+		p := &s.batches[row.parcel]
 		line := Row{Table: table, TaplineID: hex.EncodeToString(name[:]), Job: p.job, Event: p.sequence, Times: int(row.have)}
 		switch {
 		case row.have == 0:
