@@ -183,7 +183,7 @@ func TestTableOfChanges(t *testing.T) {
 			}
 		}},
 		"plans that an earlier version left": {3 * day, func(s *system) { // of TAP_FEEDS changed with a short start time
-			second := plan.Config{Tenant: "main", Set: two, Start: s.now.Add(-12 * time.Hour), Margin: s.c.Margin}
+			second := plan.Config{Tenant: "main", Set: two, Start: s.now.Add(-12 * time.Hour), Settings: plan.Settings{Margin: s.c.Margin}}
 			s.plans = append(s.plans, plan.Old{Set: two, State: plan.Start(second, s.now)})
 			s.c.Set = two
 		}, func(s *system, before time.Time) {

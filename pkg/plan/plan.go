@@ -27,13 +27,11 @@ const (
 
 // Config of one feed set's plan.
 type Config struct {
-	Tenant  string
-	Set     feed.Set
-	Start   time.Time       // where backfill begins, at most seven days back
-	Poll    time.Duration   // shortest live window
-	Margin  time.Duration   // how far behind Proofpoint's clock a window ends
-	Overlap time.Duration   // how much of what was read a live window reads again
-	Sweeps  []time.Duration // ages at which an hour is read again: whole minutes, youngest first
+	Settings
+	Tenant string
+	Set    feed.Set
+	Start  time.Time     // where backfill begins, at most seven days back
+	Poll   time.Duration // shortest live window
 }
 
 // Input is what one step looks at.

@@ -20,8 +20,8 @@ var epoch = time.Date(2026, 3, 11, 8, 17, 42, 0, time.UTC)
 
 func config() plan.Config {
 	return plan.Config{
-		Tenant: "main", Set: feed.SIEM(), Start: epoch, Poll: time.Minute, Margin: 5 * time.Second, Overlap: 5 * time.Minute,
-		Sweeps: []time.Duration{35 * time.Minute, 6 * time.Hour, 24 * time.Hour},
+		Tenant: "main", Set: feed.SIEM(), Start: epoch, Poll: time.Minute,
+		Settings: plan.Settings{Margin: 5 * time.Second, Overlap: 5 * time.Minute, Sweeps: plan.Ages{35 * time.Minute, 6 * time.Hour, 24 * time.Hour}},
 	}
 }
 

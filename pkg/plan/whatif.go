@@ -15,11 +15,9 @@ import (
 
 // Question is a configuration to try out.
 type Question struct {
+	Settings
 	Feeds    []feed.Feed
 	Poll     time.Duration
-	Margin   time.Duration
-	Overlap  time.Duration
-	Sweeps   []time.Duration
 	Backfill time.Duration // how far back collection begins, at most seven days
 	Limits   map[feed.Pool]int
 	Quota    time.Duration // margin before a unit comes back
@@ -58,7 +56,7 @@ func WhatIf(q Question) Answer {
 			st, _ := quota.Decode(nil, q.Quota) // nothing is a valid state
 			pools[pool] = &imagined{state: st, limit: q.Limits[pool]}
 		}
-		c := Config{Tenant: "main", Set: set, Start: start.Add(-q.Backfill), Poll: q.Poll, Margin: q.Margin, Overlap: q.Overlap, Sweeps: q.Sweeps}
+		c := Config{Tenant: "main", Set: set, Start: start.Add(-q.Backfill), Poll: q.Poll, Settings: q.Settings}
 		run := &imaginedSet{c: c, s: Start(c, start), pool: pools[pool], answer: SetAnswer{
 			Set: set.String(), Pool: pool, Limit: q.Limits[pool], Calls: make(map[string]int), Backfill: -1,
 		}}

@@ -10,9 +10,9 @@ import (
 
 func question(poll, backfill time.Duration, limit int) plan.Question {
 	return plan.Question{
-		Feeds: feed.SIEM(), Poll: poll, Margin: 5 * time.Second, Overlap: 5 * time.Minute,
-		Sweeps: []time.Duration{35 * time.Minute, 6 * time.Hour, 24 * time.Hour}, Backfill: backfill,
-		Limits: map[feed.Pool]int{feed.PoolSIEM: limit}, Quota: 2 * time.Minute, Span: 30 * time.Hour,
+		Feeds: feed.SIEM(), Poll: poll, Backfill: backfill,
+		Settings: plan.Settings{Margin: 5 * time.Second, Overlap: 5 * time.Minute, Sweeps: plan.Ages{35 * time.Minute, 6 * time.Hour, 24 * time.Hour}},
+		Limits:   map[feed.Pool]int{feed.PoolSIEM: limit}, Quota: 2 * time.Minute, Span: 30 * time.Hour,
 	}
 }
 

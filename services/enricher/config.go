@@ -7,6 +7,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/replay"
 )
@@ -21,7 +22,7 @@ type Config struct {
 	Workers   int  `env:"ENRICHER_WORKERS" envDefault:"4" usage:"batches in work at once"`
 	Expanders int  `env:"ENRICHER_EXPANDERS" envDefault:"2" usage:"batches at once that are searched for threats and campaigns"`
 	PullID    bool `env:"EVENT_PULL_ID" envDefault:"true" usage:"add @devo_pulling_id to every row"`
-	TaplineID bool `env:"EVENT_TAPLINE_ID" envDefault:"true" usage:"add @tapline_id to every row, and @tapline_replay_id to one that a replay sends"`
+	Identity  identity.Config
 }
 
 // Flatten says how nested answers become rows.

@@ -1,10 +1,13 @@
 package enricher
 
-import "github.com/tapline/tapline/pkg/batch"
+import (
+	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/identity"
+)
 
 // Converter makes the rows of one RAW message, without a bus.
 func Converter(data []byte) func() {
-	e := &Enricher{cfg: Config{PullID: true, TaplineID: true}}
+	e := &Enricher{cfg: Config{PullID: true, Identity: identity.Config{TaplineID: true}}}
 	ws := &workspace{}
 	return func() {
 		if err := batch.DecodeRaw(data, &ws.raw); err != nil {

@@ -45,7 +45,7 @@ func (o order) table(name string) bool { return !o.reprocesses() || o.filter.Tab
 
 // marks are the members that tell rows made again. Rows of other answers than SIEM have the generation anyway.
 func (e *Enricher) marks(o order, rules bool) []flatten.Member {
-	if !o.reprocesses() || !e.cfg.TaplineID {
+	if !o.reprocesses() || !e.cfg.Identity.TaplineID {
 		return nil
 	}
 	var marks []flatten.Member

@@ -24,7 +24,7 @@ func (e *Enricher) appendRow(dst, record []byte, pullID string, taplineID []byte
 		dst = append(separate(dst, empty), `"@devo_pulling_id":"`...)
 		dst, empty = append(append(dst, pullID...), '"'), false
 	}
-	if e.cfg.TaplineID {
+	if e.cfg.Identity.TaplineID {
 		dst = append(separate(dst, empty), `"@tapline_id":"`...)
 		dst = append(append(dst, taplineID...), '"')
 	}

@@ -69,7 +69,7 @@ func (s *Scheduler) change(ctx context.Context, plans []stored) error {
 		olds = append(olds, p.Old)
 	}
 	current := plan.InForce(olds)
-	cfg, key := plan.Config{Tenant: s.cfg.Tenant.Name, Margin: s.cfg.Margin, Start: s.start}, plan.Key(s.cfg.Tenant.Name, current[0].Set)
+	cfg, key := plan.Config{Tenant: s.cfg.Tenant.Name, Settings: plan.Settings{Margin: s.cfg.Margin}, Start: s.start}, plan.Key(s.cfg.Tenant.Name, current[0].Set)
 	for _, p := range s.plans {
 		cfg, key = p.cfg, p.key
 	}

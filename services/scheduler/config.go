@@ -15,17 +15,15 @@ import (
 
 // Config of the scheduler.
 type Config struct {
-	Tenant  bus.Tenant
-	Feeds   feed.Selection
-	Lists   Lists
-	Quota   quota.Config
-	Start   StartTime     `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins at the first start: RFC 3339, or an age such as 7d or 12h, at most 7d; a value that is earlier than before has the time between read, too"`
-	Poll    time.Duration `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
-	Margin  time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
-	Overlap time.Duration `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again, for records that become visible late; costs no call"`
-	Sweeps  plan.Ages     `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records, separated by commas; off for never"`
-	Tick    time.Duration `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
-	Alarms  Alarms
+	Tenant bus.Tenant
+	Feeds  feed.Selection
+	Lists  Lists
+	Quota  quota.Config
+	Start  StartTime     `env:"TAP_START_TIME" envDefault:"7d" usage:"where collection begins at the first start: RFC 3339, or an age such as 7d or 12h, at most 7d; a value that is earlier than before has the time between read, too"`
+	Poll   time.Duration `env:"TAP_POLL_INTERVAL" envDefault:"60s" usage:"shortest time between live calls"`
+	plan.Settings
+	Tick   time.Duration `env:"SCHEDULER_TICK" envDefault:"1s" usage:"how often the plan is looked at"`
+	Alarms Alarms
 }
 
 // Validate checks the ranges.
@@ -33,20 +31,6 @@ func (c Config) Validate() error {
 	var problems []error
 	if c.Poll < window.MinSpan || c.Poll > window.MaxSpan {
 		problems = append(problems, config.Invalid("TAP_POLL_INTERVAL", c.Poll.String(), "want 30s to 1h, the intervals Proofpoint serves"))
-	}
-	if c.Margin < 0 || c.Margin > time.Hour {
-		problems = append(problems, config.Invalid("TAP_HEAD_MARGIN", c.Margin.String(), "want 0s to 1h"))
-	}
-	if c.Overlap < 0 || c.Overlap > 45*time.Minute {
-		problems = append(problems, config.Invalid("TAP_OVERLAP", c.Overlap.String(), "want 0s to 45m"))
-	}
-	for i, age := range c.Sweeps {
-		if age < time.Minute || age > window.Lookback-2*window.MaxSpan || age%time.Minute != 0 {
-			problems = append(problems, config.Invalid("TAP_SWEEPS", age.String(), "want ages of whole minutes, 1m to 166h"))
-		}
-		if i > 0 && age <= c.Sweeps[i-1] {
-			problems = append(problems, config.Invalid("TAP_SWEEPS", fmt.Sprint(c.Sweeps), "want each age once, the youngest first"))
-		}
 	}
 	if c.Tick < time.Millisecond || c.Tick > time.Minute {
 		problems = append(problems, config.Invalid("SCHEDULER_TICK", c.Tick.String(), "want 1ms to 1m"))

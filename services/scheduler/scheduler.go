@@ -83,7 +83,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 	for _, set := range feed.Cover(cfg.Feeds.Names) {
 		s.plans = append(s.plans, &planning{
 			cfg: plan.Config{
-				Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Margin: cfg.Margin, Overlap: cfg.Overlap, Sweeps: cfg.Sweeps,
+				Tenant: cfg.Tenant.Name, Set: set, Start: start, Poll: cfg.Poll, Settings: cfg.Settings,
 			},
 			pool:      set.Endpoint().Pool,
 			key:       plan.Key(cfg.Tenant.Name, set),

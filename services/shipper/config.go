@@ -8,6 +8,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/devoquery"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/replay"
 	"github.com/tapline/tapline/services/shipper/internal/canary"
 	"github.com/tapline/tapline/services/shipper/internal/devo"
@@ -23,6 +24,9 @@ const (
 	SinkStdout   = "stdout"
 )
 
+// Sinks lists them.
+func Sinks() []string { return []string{SinkDevo, SinkDevoHTTP, SinkFile, SinkStdout} }
+
 // Config of the shipper.
 type Config struct {
 	Tenant      bus.Tenant
@@ -33,7 +37,7 @@ type Config struct {
 	Canary      canary.Config
 	Query       devoquery.Config
 	Replay      replay.Config
-	TaplineID   bool          `env:"EVENT_TAPLINE_ID" envDefault:"true" usage:"add @tapline_id to every row, and @tapline_replay_id to one that a replay sends"`
+	Identity    identity.Config
 	Connections int           `env:"SHIPPER_CONNECTIONS" envDefault:"2" usage:"connections at once"`
 	MaxInFlight int64         `env:"SHIPPER_MAX_INFLIGHT_BYTES" envDefault:"67108864" usage:"bytes of rows sent and not confirmed, over all connections"`
 	MaxEvent    int           `env:"EVENT_MAX_BYTES" envDefault:"1048576" usage:"longer rows go to DEAD"`

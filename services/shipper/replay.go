@@ -80,7 +80,7 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 		return fmt.Errorf("shipper: %w", err)
 	}
 	w := &resending{Shipper: s, run: r, copies: copies, deliveries: s.ledger.Deliveries()}
-	if s.cfg.TaplineID {
+	if s.cfg.Identity.TaplineID {
 		w.mark = fmt.Appendf(nil, `"@tapline_replay_id":%q}`, r.Order().GetId())
 	}
 	l := newWorker(s, &route{

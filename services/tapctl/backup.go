@@ -86,7 +86,7 @@ func (t *tool) restore() *cobra.Command {
 			}
 			last := time.Now()
 			if stopped != "" {
-				if last, err = moment("--stopped", stopped, last); err != nil {
+				if last, err = instant("--stopped", stopped, last); err != nil {
 					return err
 				}
 			}

@@ -34,13 +34,13 @@ func (f *readbackFlags) register(cmd *cobra.Command) {
 func (f *readbackFlags) span(now time.Time, settle time.Duration) (from, to time.Time, err error) {
 	to = now.Add(-settle)
 	if f.to != "" {
-		if to, err = moment("--to", f.to, now); err != nil {
+		if to, err = instant("--to", f.to, now); err != nil {
 			return from, to, err
 		}
 	}
 	from = to.Add(-24 * time.Hour)
 	if f.from != "" {
-		if from, err = moment("--from", f.from, now); err != nil {
+		if from, err = instant("--from", f.from, now); err != nil {
 			return from, to, err
 		}
 	}
@@ -48,22 +48,6 @@ func (f *readbackFlags) span(now time.Time, settle time.Duration) (from, to time
 		return from, to, config.Invalid("--from", f.from, "want a moment before "+to.Format(time.RFC3339))
 	}
 	return from, to, nil
-}
-
-// moment reads RFC 3339 or an age.
-func moment(flag, text string, now time.Time) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		age, ageErr := config.ParseAge(text)
-		if ageErr != nil || age < 0 {
-			return at, config.Invalid(flag, text, "want RFC 3339, such as "+now.UTC().Format(time.RFC3339)+", or an age such as 2h or 3d")
-		}
-		at = now.Add(-age)
-	}
-	if at.After(now) {
-		return at, config.Invalid(flag, text, "lies in the future")
-	}
-	return at.UTC(), nil
 }
 
 // readBack compares what was confirmed with what Devo has.

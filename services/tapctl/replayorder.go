@@ -18,10 +18,8 @@ import (
 	"github.com/tapline/tapline/pkg/replay"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/shipper"
 )
-
-// sinks that a shipper may have.
-var sinks = []string{"devo", "devo-http", "file", "stdout"}
 
 // order checks a wish against what the streams have, then gives the order, or only counts.
 func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w request) error {
@@ -84,11 +82,15 @@ func (w request) parse(tenant string, now time.Time) (o *taplinev1.ReplayOrder, 
 		Id: replay.NewID(now), Tenant: tenant, Tables: w.tables, Feeds: w.feeds, Jobs: w.windows, Records: w.ids,
 		Sink: w.sink, Rate: w.rate, All: w.all, Reprocess: w.reprocess, OrderedAt: timestamppb.New(now),
 	}
-	if from, err = instant("--from", w.from, now); err != nil {
-		return o, from, to, err
+	if w.from != "" {
+		if from, err = instant("--from", w.from, now); err != nil {
+			return o, from, to, err
+		}
 	}
-	if to, err = instant("--to", w.to, now); err != nil {
-		return o, from, to, err
+	if w.to != "" {
+		if to, err = instant("--to", w.to, now); err != nil {
+			return o, from, to, err
+		}
 	}
 	switch {
 	case from.IsZero() && len(w.windows) == 0 && len(w.ids) == 0:
@@ -99,8 +101,8 @@ func (w request) parse(tenant string, now time.Time) (o *taplinev1.ReplayOrder, 
 		return o, from, to, config.Invalid("--sink", w.sink, "--reprocess makes rows for the stream, and the shippers send them to their sink: leave --sink out")
 	case w.reprocess && w.all:
 		return o, from, to, config.Invalid("--all", "true", "--reprocess makes all rows again, delivered or not: leave --all out")
-	case w.sink != "" && !slices.Contains(sinks, w.sink):
-		return o, from, to, config.Invalid("--sink", w.sink, "want one of "+strings.Join(sinks, ", "))
+	case w.sink != "" && !slices.Contains(shipper.Sinks(), w.sink):
+		return o, from, to, config.Invalid("--sink", w.sink, "want one of "+strings.Join(shipper.Sinks(), ", "))
 	}
 	if !from.IsZero() || !to.IsZero() {
 		o.Window = &taplinev1.Window{}
@@ -154,25 +156,6 @@ func windowOf(name string) (job.ID, error) {
 		return id, fmt.Errorf("window: %w", err)
 	}
 	return id, nil
-}
-
-// instant reads a time or an age.
-func instant(flag, raw string, now time.Time) (time.Time, error) {
-	if raw == "" {
-		return time.Time{}, nil
-	}
-	at, err := time.Parse(time.RFC3339, raw)
-	if err != nil {
-		age, err := config.ParseAge(raw)
-		if err != nil || age < 0 {
-			return at, config.Invalid(flag, raw, "want RFC 3339, such as 2026-03-11T08:00:00Z, or an age such as 2h or 7d")
-		}
-		at = now.Add(-age)
-	}
-	if at.After(now) {
-		return at, config.Invalid(flag, raw, "lies in the future; what is stored ends at "+now.UTC().Format(time.RFC3339))
-	}
-	return at.UTC(), nil
 }
 
 // kept refuses what the stream has no more, and says from when on it has everything.

@@ -17,10 +17,8 @@ import (
 
 // whatIfConfig is what an imagined scheduler goes by besides the flags.
 type whatIfConfig struct {
-	Quota   quota.Config
-	Margin  time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
-	Overlap time.Duration `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again"`
-	Sweeps  plan.Ages     `env:"TAP_SWEEPS" envDefault:"35m,6h,24h" usage:"ages at which each hour is read again for late records"`
+	plan.Settings
+	Quota quota.Config
 }
 
 // imagined are the flags.
@@ -58,7 +56,7 @@ func (t *tool) whatIf() *cobra.Command {
 
 func (in imagined) question(c whatIfConfig) (plan.Question, error) {
 	q := plan.Question{
-		Margin: c.Margin, Overlap: c.Overlap, Sweeps: c.Sweeps, Limits: c.Quota.Limits(), Quota: c.Quota.Margin, Others: in.others,
+		Settings: c.Settings, Limits: c.Quota.Limits(), Quota: c.Quota.Margin, Others: in.others,
 		Span: time.Duration(in.days) * 24 * time.Hour,
 	}
 	var problems []error

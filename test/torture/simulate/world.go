@@ -85,7 +85,7 @@ func New(o Options) (*World, error) {
 		outcomes: make(map[string]*taplinev1.JobRecord),
 	}
 	w.cfg = plan.Config{
-		Tenant: "main", Set: feed.SIEM(), Start: o.Start.Add(-o.Age), Poll: o.Poll, Margin: 5 * time.Second, Overlap: 5 * time.Minute, Sweeps: o.Sweeps,
+		Tenant: "main", Set: feed.SIEM(), Start: o.Start.Add(-o.Age), Poll: o.Poll, Settings: plan.Settings{Margin: 5 * time.Second, Overlap: 5 * time.Minute, Sweeps: o.Sweeps},
 	}
 	o.Sim.Clock = func() time.Time { return w.now }
 	sim, err := tapsim.New(o.Sim)
