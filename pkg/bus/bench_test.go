@@ -95,3 +95,58 @@ func BenchmarkThroughAccounts(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkScan reads 100 000 messages.
+func BenchmarkScan(b *testing.B) {
+	const n = 100_000
+	conn := bustest.Start(b)
+	letter := make([]byte, 500)
+	for i := range n / 1000 {
+		w := bus.JobOutput{Tenant: "main", JobID: fmt.Sprint(i), Marker: letter, Batches: func(yield func(bus.RawMessage, error) bool) {
+			for range 999 {
+				if !yield(bus.RawMessage{Feed: "clicksBlocked", Data: letter}, nil) {
+					return
+				}
+			}
+		}}
+		if _, err := conn.StoreJob(b.Context(), w); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		selection bus.Selection
+		want      int
+	}{"one filter": {bus.Raws("main"), n - n/1000}, "two filters": {bus.Raws("main", "clicksBlocked", "clicksPermitted"), n - n/1000}, "few of many": {bus.Markers("main"), n / 1000}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				seen := 0
+				if err := conn.Scan(b.Context(), c.selection, func(bus.Stored) (bool, error) { seen++; return true, nil }); err != nil || seen != c.want {
+					b.Fatal(seen, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkKeys lists 20 000 keys.
+func BenchmarkKeys(b *testing.B) {
+	const n = 20_000
+	bucket, err := bustest.Start(b).Bucket(b.Context(), bus.BucketSeen)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range n / 1000 {
+		changes := make([]bus.Change, 1000)
+		for j := range changes {
+			changes[j] = bus.Change{Key: fmt.Sprintf("main.%d.%d", i, j), Value: make([]byte, 2000)}
+		}
+		if err := bucket.UpdateAll(b.Context(), changes); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if keys, err := bucket.Keys(b.Context(), "main.>"); err != nil || len(keys) != n {
+			b.Fatal(len(keys), err)
+		}
+	}
+}

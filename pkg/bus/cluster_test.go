@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
@@ -111,5 +112,43 @@ func TestAllChangesOrNone(t *testing.T) {
 				t.Errorf("all as they were read: %v", err)
 			}
 		})
+	}
+}
+
+// TestAReaderInAClusterIsNotBehind: replicas answer reads and may be behind; a scan, a list of keys and an extent have
+// what was stored before they began, wherever they ask.
+func TestAReaderInAClusterIsNotBehind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute; make test runs it")
+	}
+	t.Parallel()
+	nodes := bustest.Cluster(t)
+	bucket, err := nodes[0].Bucket(t.Context(), bus.BucketState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, err := nodes[1].Bucket(t.Context(), bus.BucketState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		name := strconv.Itoa(i)
+		last, err := nodes[0].PublishEvents(t.Context(), []byte("x"), bus.EventMeta{Tenant: "main", Table: "a.b", MsgID: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := scanned(t.Context(), nodes[i%3], bus.Events("main").Between(last, 0))
+		if err != nil || len(got) != 1 || got[0] != last {
+			t.Errorf("scanned %v, want %d: %v", got, last, err)
+		}
+		if e, err := nodes[(i+1)%3].Extent(t.Context(), bus.Events("main").Between(last, 0), time.Time{}, time.Time{}); err != nil || e.Messages != 1 {
+			t.Errorf("measured %+v: %v", e, err)
+		}
+		if err := bucket.Put(t.Context(), "heartbeat.main."+name, nil); err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := elsewhere.Keys(t.Context(), "heartbeat.>"); err != nil || len(keys) != i+1 {
+			t.Errorf("%d keys of %d: %v", len(keys), i+1, err)
+		}
 	}
 }

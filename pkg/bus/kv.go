@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/tapline/tapline/pkg/backoff"
 )
 
 // Entry is the value of a key and the revision that changes with it.
@@ -19,11 +23,10 @@ type Entry struct {
 
 // Bucket is one key-value bucket. Keys consist of letters, digits and -/_=. only.
 type Bucket struct {
-	kv   jetstream.KeyValue
-	js   jetstream.JetStream
-	name string
-	// writes is told how each one ends.
-	writes *writes
+	kv     jetstream.KeyValue
+	b      *Bus
+	name   string
+	writes *writes // is told how each one ends
 }
 
 // Bucket opens a bucket that setup made. A question that a server took down with it is asked again, for some twenty seconds.
@@ -36,7 +39,7 @@ func (b *Bus) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, missing(err, "bucket", name)
 	}
-	return &Bucket{kv, b.js, name, &b.writes}, nil
+	return &Bucket{kv, b, name, &b.writes}, nil
 }
 
 // Get reads a key. [ErrNotFound]: there is none.
@@ -86,7 +89,7 @@ type Change struct {
 // takes batches, and the changes at most 1000 to different keys.
 func (k *Bucket) UpdateAll(ctx context.Context, changes []Change) (err error) {
 	defer func() { k.writes.wrote(k.name, err) }()
-	p, err := jetstreamext.NewBatchPublisher(k.js, jetstreamext.BatchFlowControl{
+	p, err := jetstreamext.NewBatchPublisher(k.b.js, jetstreamext.BatchFlowControl{
 		AckFirst: true, AckEvery: ackEvery, AckTimeout: requestTimeout,
 	})
 	if err != nil {
@@ -134,53 +137,66 @@ func (k *Bucket) Delete(ctx context.Context, key string, revision uint64) error 
 	return nil
 }
 
-// keysPatience is how long the server may leave a list of keys unfinished without a word. The library asks again after
-// two missing heartbeats of five seconds.
-const keysPatience = 30 * time.Second
-
-// Keys lists the keys that match any of the filters. It makes a consumer on the server:
-// for tools and the setup, not for stages. The list is whole, or there is an error.
+// Keys lists the keys that match any of the filters, at most 100000 for each, as the leader of the bucket has them. The
+// list is whole, or there is an error. Only keys of STATE are ever deleted; in other buckets a key that a foreign tool
+// deleted is listed until it expires.
 func (k *Bucket) Keys(ctx context.Context, filters ...string) ([]string, error) {
-	watcher, err := k.kv.WatchFiltered(ctx, filters, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
-	if err != nil {
-		return nil, fmt.Errorf("list keys of %s: %w", k.name, err)
-	}
-	defer dismiss(watcher)
-	patience := time.NewTimer(keysPatience)
-	defer patience.Stop()
-	for keys := []string(nil); ; {
-		select {
-		case e, open := <-watcher.Updates():
-			switch {
-			case !open:
-				return nil, fmt.Errorf("list keys of %s: %w", k.name, errors.Join(ErrClosed, ctx.Err()))
-			case e == nil: // all were said
-				return keys, nil
-			}
-			keys = append(keys, e.Key())
-			patience.Reset(keysPatience)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list keys of %s: %w", k.name, ctx.Err())
-		case <-patience.C:
-			return nil, fmt.Errorf("list keys of %s: no answer for %s: %w", k.name, keysPatience, context.DeadlineExceeded)
+	keys := map[string]bool{}
+	for _, filter := range filters {
+		subjects, err := k.subjects(ctx, k.prefix()+filter)
+		if err != nil {
+			return nil, fmt.Errorf("list keys of %s: %w", k.name, err)
+		}
+		for subject := range subjects {
+			keys[subject[len(k.prefix()):]] = true
 		}
 	}
+	list := slices.Sorted(maps.Keys(keys))
+	if k.name != BucketState {
+		return list, nil
+	}
+	return k.live(ctx, list)
 }
 
-// dismiss ends a watcher. Its goroutine may be waiting for a reader; it closes the channel when it ends, unless
-// the connection has ended before it.
-func dismiss(watcher jetstream.KeyWatcher) {
-	_ = watcher.Stop() // fails when it has ended
-	for rest := time.After(time.Second); ; {
-		select {
-		case _, open := <-watcher.Updates():
-			if !open {
-				return
+// subjects are those that the stream of the bucket has messages of, with their numbers.
+func (k *Bucket) subjects(ctx context.Context, filter string) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, keysPatience)
+	defer cancel()
+	var info struct {
+		Total int `json:"total"`
+		State struct {
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+	}
+	err := k.b.api(ctx, "$JS.API.STREAM.INFO."+bucketStream(k.name), map[string]any{"subjects_filter": filter}, &info)
+	if err == nil && len(info.State.Subjects) < info.Total {
+		err = fmt.Errorf("%w: %s matches %d keys, of which the server names %d", ErrIncomplete, filter, info.Total, len(info.State.Subjects))
+	}
+	return info.State.Subjects, err
+}
+
+// live leaves out keys that were deleted. A replica that does not have a key yet is asked again.
+func (k *Bucket) live(ctx context.Context, keys []string) (list []string, err error) {
+	for some := range slices.Chunk(keys, selectKeys) {
+		for began := time.Now(); ; backoff.Sleep(ctx, lagPause) {
+			all, err := k.last(ctx, some...)
+			if err == nil && len(all) < len(some) {
+				err = fmt.Errorf("list keys of %s: %w: the server that was asked has %d of %d", k.name, ErrIncomplete, len(all), len(some))
 			}
-		case <-rest:
-			return
+			if err == nil {
+				for _, m := range all {
+					if !m.deleted {
+						list = append(list, m.Subject[len(k.prefix()):])
+					}
+				}
+				break
+			}
+			if !repeatable(err) || ctx.Err() != nil || time.Since(began) > lagPatience {
+				return nil, err
+			}
 		}
 	}
+	return list, nil
 }
 
 func (k *Bucket) failed(verb, key string, err error) error {
@@ -193,42 +209,51 @@ func (k *Bucket) failed(verb, key string, err error) error {
 	return fmt.Errorf("%s %s %s: %w", verb, k.name, key, err)
 }
 
+// keysPatience bounds the wait for a list of keys.
+const keysPatience = 30 * time.Second
+
 // Pair is a key and its value.
 type Pair struct {
 	Key string
 	Entry
 }
 
-// Select reads all keys that match any of the filters (wildcards as in subjects,
-// together at most 1000 keys) in one request. It gives all of them, or an error.
-func (k *Bucket) Select(ctx context.Context, filters ...string) ([]Pair, error) {
+// selectKeys is how many keys one request may read; the server's own limit is 1024.
+const selectKeys = 1000
+
+// Select reads all keys that match any of the filters (wildcards as in subjects, together at most 1000 keys) in one
+// request. It gives all of them, or an error. In a cluster any replica answers: the values, and which keys there are,
+// may be those of a moment ago.
+func (k *Bucket) Select(ctx context.Context, filters ...string) (pairs []Pair, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	prefix := k.prefix()
-	subjects := make([]string, len(filters))
-	for i, f := range filters {
-		subjects[i] = prefix + f
+	all, err := k.last(ctx, filters...)
+	for _, m := range all {
+		if !m.deleted {
+			pairs = append(pairs, Pair{m.Subject[len(k.prefix()):], Entry{m.Data, m.Sequence, m.Time}})
+		}
 	}
-	messages, err := jetstreamext.GetLastMsgsFor(ctx, k.js, "KV_"+k.name, subjects)
+	return pairs, err
+}
+
+// last reads the last message of each key that matches any of the filters.
+func (k *Bucket) last(ctx context.Context, filters ...string) (all []found, err error) {
+	d, err := k.b.direct(bucketStream(k.name))
 	if err != nil {
-		return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
+		return nil, err
 	}
-	var pairs []Pair
-	toCome := "all" // an answer that is cut short by time or size looks like one that ended, but for this
-	for msg, err := range messages {
-		if toCome == "all" && errors.Is(err, jetstreamext.ErrNoMessages) {
+	defer d.end()
+	for m, err := range d.ask(ctx, directRequest{LastFor: around(k.prefix(), filters, "")}) {
+		if errors.Is(err, ErrNotFound) && len(all) == 0 {
 			return nil, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
 		}
-		toCome = msg.Header.Get("Nats-Num-Pending")
-		if msg.Header.Get("KV-Operation") == "" && msg.Header.Get("Nats-Marker-Reason") == "" { // neither deleted nor expired
-			pairs = append(pairs, Pair{msg.Subject[len(prefix):], Entry{msg.Data, msg.Sequence, msg.Time}})
-		}
+		all = append(all, m)
 	}
-	if toCome != "0" {
-		return nil, fmt.Errorf("read keys of %s: the answer ended with %s to come: %w", k.name, toCome, errors.Join(ErrIncomplete, ctx.Err()))
+	if d.pending > 0 {
+		return nil, fmt.Errorf("read keys of %s: the answer ended with %d to come: %w", k.name, d.pending, errors.Join(ErrIncomplete, ctx.Err()))
 	}
-	return pairs, nil
+	return all, nil
 }

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tapline/tapline/pkg/backoff"
 )
 
 const (
 	// replayPending bounds what one order has in work; its progress lists that much.
 	replayPending = 512
-	// probeLife is how long a consumer that only measures may outlive its maker.
-	probeLife = 30 * time.Second
 	// measureTries bounds how often an extent is measured while the stream grows.
 	measureTries = 10
 )
@@ -26,7 +26,8 @@ func (e Extent) Empty() bool { return e.Messages == 0 }
 
 // Extent measures what of a selection was stored from an instant on and before another;
 // zero instants stand for the beginning of the stream and for what is stored now. A
-// bounded selection bounds the extent, too. It makes consumers on the server: for tools.
+// bounded selection bounds the extent, too. What is stored or deleted meanwhile makes the number of messages inexact;
+// it is never 0 while there is something.
 func (b *Bus) Extent(ctx context.Context, s Selection, from, to time.Time) (Extent, error) {
 	usage, err := b.Usage(ctx, s.stream)
 	if err != nil {
@@ -58,60 +59,78 @@ func (b *Bus) Extent(ctx context.Context, s Selection, from, to time.Time) (Exte
 }
 
 // SequenceAt is where the first message lies that was stored at an instant or later; where the next will lie if there is
-// none. It makes a consumer on the server: for tools.
+// none. The leader of the stream answers.
 func (b *Bus) SequenceAt(ctx context.Context, stream string, at time.Time) (uint64, error) {
-	info, drop, err := b.probe(ctx, stream, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at})
+	usage, err := b.Usage(ctx, stream) // before: what is stored in between is later
 	if err != nil {
 		return 0, err
 	}
-	defer drop()
-	return info.CachedInfo().Delivered.Stream + 1, nil
+	sequence, err := b.leaderNext(ctx, stream, ">", 0, at)
+	if errors.Is(err, ErrNotFound) {
+		return usage.Last + 1, nil
+	}
+	return sequence, err
 }
 
-// count asks twice for what lies after the part and once for what lies after its
-// beginning: when the two agree, the stream did not grow in between.
-func (b *Bus) count(ctx context.Context, s Selection, e Extent) (uint64, error) {
-	from := func(first uint64) jetstream.ConsumerConfig {
-		return jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, FilterSubjects: s.filters}
-	}
-	whole, drop, err := b.probe(ctx, s.stream, from(e.First))
+// count asks twice for what lies after the part and once for what lies from its beginning on: when the two agree, the
+// stream did not grow in between. A replica that is behind counts less, but that there is nothing is the leader's word.
+func (b *Bus) count(ctx context.Context, s Selection, e Extent) (n uint64, err error) {
+	d, err := b.direct(s.stream)
 	if err != nil {
 		return 0, err
 	}
-	defer drop()
-	rest, drop, err := b.probe(ctx, s.stream, from(e.Last+1))
-	if err != nil {
-		return 0, err
-	}
-	defer drop()
-	n := uint64(0)
+	defer d.end()
 	for range measureTries {
-		var infos [3]*jetstream.ConsumerInfo
-		for i, c := range []jetstream.Consumer{rest, whole, rest} {
-			if infos[i], err = c.Info(ctx); err != nil {
+		var counts [3]uint64
+		for i, first := range []uint64{e.Last + 1, e.First, e.Last + 1} {
+			if counts[i], err = d.count(ctx, s.filters, first); err != nil {
 				return 0, fmt.Errorf("measure %s: %w", s.stream, err)
 			}
 		}
-		n = infos[1].NumPending - min(infos[1].NumPending, infos[0].NumPending)
-		if infos[0].NumPending == infos[2].NumPending {
-			break
+		n = counts[1] - min(counts[1], counts[0])
+		if counts[0] == counts[2] && n > 0 {
+			return n, nil
+		}
+		if n == 0 {
+			if n, err = b.least(ctx, s, e); err != nil || n == 0 {
+				return n, err
+			}
+			backoff.Sleep(ctx, lagPause)
 		}
 	}
 	return n, nil
 }
 
-// probe makes a consumer that nobody pulls from.
-func (b *Bus) probe(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (consumer jetstream.Consumer, drop func(), err error) {
-	cfg.AckPolicy, cfg.InactiveThreshold, cfg.MemoryStorage = jetstream.AckExplicitPolicy, probeLife, true
-	consumer, err = b.js.CreateConsumer(ctx, stream, cfg)
-	if err != nil {
-		return nil, nil, missing(err, "stream", stream)
+// count is how many messages of some filters have a sequence or a later one.
+func (d *direct) count(ctx context.Context, filters []string, first uint64) (n uint64, err error) {
+	for _, filter := range filters {
+		for _, err := range d.ask(ctx, directRequest{Seq: first, NextFor: filter, Batch: 1}) {
+			if errors.Is(err, ErrNotFound) {
+				d.pending = 0
+				break
+			}
+			if err != nil {
+				return 0, err
+			}
+			n++
+		}
+		n += d.pending
 	}
-	return consumer, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-		defer cancel()
-		_ = b.js.DeleteConsumer(ctx, stream, consumer.CachedInfo().Name) // else it goes by itself
-	}, nil
+	return n, nil
+}
+
+// least is 1 if the leader has something of the selection in the part, else 0.
+func (b *Bus) least(ctx context.Context, s Selection, e Extent) (uint64, error) {
+	for _, filter := range s.filters {
+		at, err := b.leaderNext(ctx, s.stream, filter, e.First, time.Time{})
+		switch {
+		case err == nil && at <= e.Last:
+			return 1, nil
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return 0, fmt.Errorf("measure %s: %w", s.stream, err)
+		}
+	}
+	return 0, nil
 }
 
 // MakeReplay makes the consumer of an order, unless it exists, which reads a selection from

@@ -1,12 +1,15 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tapline/tapline/pkg/backoff"
 )
 
 // Selection is a part of a stream.
@@ -33,18 +36,6 @@ func (s Selection) After(sequence uint64) Selection {
 func (s Selection) Between(first, last uint64) Selection {
 	s.first, s.last = first, last
 	return s
-}
-
-// start is where the consumer that scans begins.
-func (s Selection) start() jetstream.OrderedConsumerConfig {
-	c := jetstream.OrderedConsumerConfig{FilterSubjects: s.filters}
-	switch {
-	case s.first > 0:
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.first
-	case !s.since.IsZero():
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.since
-	}
-	return c
 }
 
 // What can be scanned, for one tenant each.
@@ -91,78 +82,144 @@ func selected(stream, filter string) Selection {
 // DeadLetters selects the dead letters of everybody.
 func DeadLetters() Selection { return selected(StreamDead, deadPrefix+">") }
 
-// scanWait bounds the wait for one message that the server says is there.
-const scanWait = 10 * time.Second
-
-// errUnfinished says that a scan did not see everything.
-var errUnfinished = errors.New("the server sends no more, though there is more")
-
-// interrupted tells a stream whose rest has aged out meanwhile from a server that has stopped, and from a way on
-// which something is lost or late: what the server has sent is not pending there, whether it has come or not.
-func interrupted(ctx context.Context, consumer jetstream.Consumer, s Selection, seen uint64) error {
-	info, err := consumer.Info(ctx)
-	if err == nil && (info.NumPending > 0 || info.Delivered.Consumer > 0 && info.Delivered.Stream > seen) {
-		err = errUnfinished
-	}
-	if err != nil {
-		return fmt.Errorf("scan %s: %w", s.stream, err)
-	}
-	return nil
-}
-
-// await waits for a message as long as a scan does. The library may find before that the server is silent; it then makes
-// its consumer again, as often as that takes and whatever the context says, unless it is stopped.
-func await(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
-	next, cancel := context.WithTimeout(ctx, scanWait)
-	defer cancel()
-	defer context.AfterFunc(next, messages.Stop)()
-	msg, err := messages.Next(jetstream.NextContext(next))
-	if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-		err = errors.Join(errUnfinished, ctx.Err())
-	}
-	return msg, err //nolint:wrapcheck // the caller says what for
-}
-
-// Scan visits what is stored, oldest first, until visit returns false. What is
-// stored later is not visited. It makes a consumer on the server: for tools.
+// Scan visits what is stored, oldest first, until visit returns false. It visits all that the leader of the stream
+// had when the scan began, or ends with an error: a replica that is behind is asked again until it has that much. What
+// is stored later is not visited.
 func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, error)) error {
-	consumer, err := b.js.OrderedConsumer(ctx, s.stream, s.start())
+	usage, err := b.Usage(ctx, s.stream)
 	if err != nil {
-		return missing(err, "stream", s.stream)
+		return err
 	}
-	info, err := consumer.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("scan %s: %w", s.stream, err)
+	first, last := max(s.first, usage.First, 1), usage.Last
+	if s.last > 0 {
+		last = min(last, s.last)
 	}
-	if info.NumPending == 0 {
-		return nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return fmt.Errorf("scan %s: %w", s.stream, err)
-	}
-	defer messages.Stop()
-	seen := uint64(0)
-	for range info.NumPending {
-		msg, err := await(ctx, messages)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return interrupted(ctx, consumer, s, seen)
+	if s.first == 0 && !s.since.IsZero() {
+		if first, err = b.SequenceAt(ctx, s.stream, s.since); err != nil {
+			return err
 		}
+	}
+	var sources []iter.Seq2[Stored, error]
+	for _, filter := range slices.Compact(slices.Sorted(slices.Values(s.filters))) {
+		sources = append(sources, b.messages(ctx, s.stream, filter, first, last))
+	}
+	for m, err := range inOrder(sources) {
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", s.stream, err)
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return fmt.Errorf("scan %s: %w", s.stream, err)
-		}
-		seen = meta.Sequence.Stream
-		if s.last > 0 && seen > s.last {
-			return nil
-		}
-		more, err := visit(Stored{msg.Subject(), seen, meta.Timestamp, msg.Data()})
+		more, err := visit(m)
 		if err != nil || !more {
 			return err
 		}
 	}
 	return nil
 }
+
+// inOrder joins messages that are in order of their sequences.
+func inOrder(sources []iter.Seq2[Stored, error]) iter.Seq2[Stored, error] {
+	if len(sources) == 1 {
+		return sources[0]
+	}
+	return func(yield func(Stored, error) bool) {
+		type source struct {
+			next  func() (Stored, error, bool)
+			first Stored
+		}
+		var open []*source
+		advance := func(s *source) (ok bool) {
+			m, err, more := s.next()
+			if err != nil {
+				yield(m, err)
+				return false
+			}
+			s.first = m
+			if !more {
+				open = slices.DeleteFunc(open, func(o *source) bool { return o == s })
+			}
+			return true
+		}
+		for _, seq := range sources {
+			next, stop := iter.Pull2(seq)
+			defer stop()
+			open = append(open, &source{next: next})
+		}
+		for _, s := range slices.Clone(open) {
+			if !advance(s) {
+				return
+			}
+		}
+		for len(open) > 0 {
+			s := slices.MinFunc(open, func(x, y *source) int { return cmp.Compare(x.first.Sequence, y.first.Sequence) })
+			if !yield(s.first, nil) || !advance(s) {
+				return
+			}
+		}
+	}
+}
+
+// messages gives those of a filter from one sequence to another, both included, as the leader of the stream had them
+// when it was called.
+func (b *Bus) messages(ctx context.Context, stream, filter string, first, last uint64) iter.Seq2[Stored, error] {
+	return func(yield func(Stored, error) bool) {
+		d, err := b.direct(stream)
+		if err != nil {
+			yield(Stored{}, err)
+			return
+		}
+		defer d.end()
+		progress := time.Now()
+		for r := (rest{filter, first, last}); r.next <= last; {
+			before := r.next
+			err = nil
+			for m, failed := range d.ask(ctx, directRequest{Seq: r.next, NextFor: filter, Batch: pageMessages, MaxBytes: pageBytes}) {
+				if err = failed; err != nil {
+					break
+				}
+				if m.Sequence > last {
+					return
+				}
+				if r.next = m.Sequence + 1; !yield(m.Stored, nil) {
+					return
+				}
+				progress = time.Now() // the visitor takes its time
+			}
+			more, err := b.proceed(ctx, d, err, r)
+			switch {
+			case err != nil && (!repeatable(err) || ctx.Err() != nil || time.Since(progress) > lagPatience):
+				yield(Stored{}, err)
+				return
+			case err == nil && !more:
+				return
+			case r.next == before:
+				backoff.Sleep(ctx, lagPause)
+			}
+		}
+	}
+}
+
+// rest is what of a filter is still to be read, both sequences included.
+type rest struct {
+	filter     string
+	next, last uint64
+}
+
+// proceed judges how an answer ended: whether more of the filter comes behind it.
+func (b *Bus) proceed(ctx context.Context, d *direct, ended error, r rest) (more bool, err error) {
+	switch {
+	case ended == nil && d.pending > 0:
+		return true, nil
+	case ended != nil && !errors.Is(ended, ErrNotFound):
+		return false, ended
+	}
+	at, err := b.leaderNext(ctx, d.stream, r.filter, r.next, time.Time{})
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && at > r.last:
+		return false, nil
+	case err == nil:
+		err = fmt.Errorf("%w: no server that was asked has message %d, which its leader has", ErrIncomplete, at)
+	}
+	return false, err
+}
+
+// repeatable reports whether a request may be answered when it is made again.
+func repeatable(err error) bool { return transient(err) || errors.Is(err, ErrIncomplete) }

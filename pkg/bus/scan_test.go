@@ -1,136 +1,93 @@
 package bus_test
 
 import (
-	"bytes"
-	"log/slog"
-	"net"
+	"context"
+	"errors"
+	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
-	"github.com/tapline/tapline/pkg/bus/embedded"
-	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestAScanIsWholeOrAnError: what the server has sent and the way has held back longer than a scan waits counts as
-// delivered at the server, and is not. A server that is silent longer than that ends the scan.
+// scanned lists the sequences that a scan visits.
+func scanned(ctx context.Context, b *bus.Bus, s bus.Selection) (sequences []uint64, err error) {
+	err = b.Scan(ctx, s, func(m bus.Stored) (bool, error) { sequences = append(sequences, m.Sequence); return true, nil })
+	return sequences, err
+}
+
+func reads(stream string) bustest.Call {
+	return func(subject, _ string, _ []byte) bool { return subject == "$JS.API.DIRECT.GET."+stream }
+}
+
+// TestAScanIsWholeOrAnError: whatever part of whichever answer gets lost.
 func TestAScanIsWholeOrAnError(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute; make test runs it")
-	}
 	t.Parallel()
-	log := slog.New(slog.DiscardHandler)
-	server, err := embedded.Start(embedded.Options{Dir: bustest.Dir(t), Listen: "127.0.0.1:0", NoSync: true, Log: log})
-	if err != nil {
-		t.Fatal(err)
+	b, faults := bustest.StartFaulty(t)
+	const n = 5
+	rows(t, b, n)
+	for lose := 1; lose <= n; lose++ {
+		fault := faults.Fail(reads(bus.StreamEvents), bustest.Fault{Lose: lose})
+		got, err := scanned(t.Context(), b, bus.Events("main"))
+		if err != nil || fmt.Sprint(got) != "[1 2 3 4 5]" {
+			t.Errorf("message %d is lost once: %v, %v", lose, got, err)
+		}
+		fault.End()
 	}
-	t.Cleanup(server.Stop)
-	b := bustest.Connect(t, server)
-	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
-		t.Fatal(err)
+	fault := faults.Fail(reads(bus.StreamEvents), bustest.Fault{Lose: 1, Times: -1})
+	defer fault.End()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if got, err := scanned(ctx, b, bus.Events("main")); err == nil || len(got) > 0 {
+		t.Errorf("the first is lost each time: %v, %v", got, err)
 	}
-	const letters = 20
-	for i := range letters {
-		letter := &taplinev1.DeadLetter{Tenant: "main", Stage: "shipper", Feed: "clicksBlocked", Payload: []byte{byte(i)}}
-		if err := b.PublishDead(t.Context(), letter, "letter"); err != nil {
+	if _, err := b.Extent(ctx, bus.Events("main"), time.Time{}, time.Time{}); err == nil {
+		t.Error("measured what does not come")
+	}
+	fault.End()
+	faults.Fail(reads(bus.StreamEvents), bustest.Fault{})
+	if got, err := scanned(t.Context(), b, bus.Events("main")); err == nil || len(got) > 0 {
+		t.Errorf("the server refuses: %v, %v", got, err)
+	}
+}
+
+// TestAScanOfManyAnswers: more bytes than one holds, of one filter and of several, whose messages come in the order of the stream.
+func TestAScanOfManyAnswers(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	const n, size = 40, 1 << 20
+	for i := range n {
+		meta := bus.EventMeta{Tenant: "main", Table: fmt.Sprintf("a.%d", i%3), MsgID: fmt.Sprint(i)}
+		if _, err := b.PublishEvents(t.Context(), make([]byte, size), meta); err != nil {
 			t.Fatal(err)
 		}
 	}
-	slow, err := bus.Connect(t.Context(), bus.Config{URL: heldBack(t, server.URL())}, "scan", log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer slow.Close()
-	visited := 0
-	ended := make(chan error, 1)
-	go func() {
-		ended <- slow.Scan(t.Context(), bus.DeadLetters(), func(bus.Stored) (bool, error) { visited++; return true, nil })
-	}()
-	select {
-	case err = <-ended:
-	case <-time.After(time.Minute):
-		t.Fatal("a scan waits for ever")
-	}
-	if (err == nil) != (visited == letters) {
-		t.Errorf("%d of %d letters, error: %v", visited, letters, err)
-	}
-	visited = 0
-	if err := b.Scan(t.Context(), bus.DeadLetters(), func(bus.Stored) (bool, error) { visited++; return true, nil }); err != nil || visited != letters {
-		t.Errorf("without delay %d of %d letters: %v", visited, letters, err)
-	}
-}
-
-// heldBack is a way to the server that holds back everything from the first dead letter on, until the client asks
-// what became of its consumer, which it may never do.
-func heldBack(t *testing.T, server string) (url string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the test
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ways sync.WaitGroup
-	ways.Go(func() {
-		for {
-			client, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			up, err := net.Dial("tcp", strings.TrimPrefix(server, "nats://")) //nolint:noctx // the same
-			if err != nil {
-				_ = client.Close()
-				return
-			}
-			w := &way{client: client, up: up, holds: make(chan struct{}), asked: make(chan struct{})}
-			ways.Go(w.down)
-			ways.Go(w.ask)
+	for name, c := range map[string]struct {
+		selection bus.Selection
+		want      int
+	}{
+		"all": {bus.Events("main"), n}, "three tables": {bus.Events("main", "a.2", "a.0", "a.1", "a.0"), n}, "two": {bus.Events("main", "a.0", "a.2"), 27},
+		"one": {bus.Events("main", "a.1"), 13}, "from the middle": {bus.Events("main", "a.0", "a.1", "a.2").Between(11, 30), 20},
+	} {
+		got, err := scanned(t.Context(), b, c.selection)
+		if err != nil || len(got) != c.want {
+			t.Errorf("%s: %d of %d, %v", name, len(got), c.want, err)
 		}
-	})
-	t.Cleanup(ways.Wait)
-	t.Cleanup(func() { _ = ln.Close() })
-	return "nats://" + ln.Addr().String()
-}
-
-// way is one connection of [heldBack].
-type way struct {
-	client, up   net.Conn
-	holds, asked chan struct{}
-}
-
-func (w *way) down() {
-	defer w.client.Close()
-	hold := sync.OnceFunc(func() {
-		close(w.holds)
-		<-w.asked
-	})
-	for b := make([]byte, 64<<10); ; {
-		n, err := w.up.Read(b)
-		if bytes.Contains(b[:n], []byte("MSG dead.main.")) {
-			hold()
-		}
-		if _, failed := w.client.Write(b[:n]); err != nil || failed != nil {
-			return
-		}
-	}
-}
-
-func (w *way) ask() {
-	defer w.up.Close()
-	release := sync.OnceFunc(func() { close(w.asked) })
-	defer release()
-	for b := make([]byte, 64<<10); ; {
-		n, err := w.client.Read(b)
-		if _, failed := w.up.Write(b[:n]); err != nil || failed != nil {
-			return
-		}
-		if bytes.Contains(b[:n], []byte("$JS.API.CONSUMER.INFO.DEAD.")) {
-			select {
-			case <-w.holds:
-				release()
-			default:
+		for i := 1; i < len(got); i++ {
+			if got[i] <= got[i-1] {
+				t.Errorf("%s: %d comes after %d", name, got[i], got[i-1])
 			}
 		}
+	}
+}
+
+// TestAScanWithoutTheStream is an error with a name.
+func TestAScanWithoutTheStream(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t, bustest.Server(t))
+	if _, err := scanned(t.Context(), b, bus.DeadLetters()); !errors.Is(err, bus.ErrNotSetUp) || !strings.Contains(err.Error(), bus.StreamDead) {
+		t.Error(err)
 	}
 }

@@ -49,4 +49,7 @@ func TestAKeyThatWasDeletedIsGone(t *testing.T) {
 	if err != nil || len(pairs) != 1 || pairs[0].Key != "heartbeat.main.fetcher.y" {
 		t.Errorf("%v, %v", pairs, err)
 	}
+	if keys, err := bucket.Keys(t.Context(), "heartbeat.main.>", "none.*", "*.main.>"); err != nil || fmt.Sprint(keys) != "[heartbeat.main.fetcher.y]" {
+		t.Errorf("%v, %v", keys, err)
+	}
 }

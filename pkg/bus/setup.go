@@ -176,7 +176,7 @@ func streams(l Limits) []jetstream.StreamConfig {
 		{
 			Name: StreamJobs, Subjects: []string{"job.>"}, Description: "windows to read",
 			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, Replicas: l.Replicas,
+			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, AllowDirect: true, Replicas: l.Replicas,
 		},
 		raw, events,
 		{

@@ -23,14 +23,15 @@ type wire struct {
 	writing sync.Mutex // to the client: one message at a time
 
 	mu    sync.Mutex
-	inbox map[string]string // subscriptions by number, with their subjects
-	lost  map[string]answer // by where the answer would go
+	inbox map[string]string  // subscriptions by number, with their subjects
+	lost  map[string]*answer // by where the answer would go
 }
 
 // answer is what the client hears instead of the server's own.
 type answer struct {
 	subject string // of the call
 	fault   *Fault
+	come    int // messages of it
 }
 
 var errProtocol = errors.New("not NATS's protocol")
@@ -38,7 +39,7 @@ var errProtocol = errors.New("not NATS's protocol")
 // between gives the client's end of a connection to the server.
 func between(server net.Conn, meet func(subject, header string, body []byte) *Fault) net.Conn {
 	ours, client := net.Pipe()
-	w := &wire{client: ours, server: server, meet: meet, inbox: make(map[string]string), lost: make(map[string]answer)}
+	w := &wire{client: ours, server: server, meet: meet, inbox: make(map[string]string), lost: make(map[string]*answer)}
 	go w.carry(server, ours, w.toServer)
 	go w.carry(ours, server, w.toClient)
 	return client
@@ -124,10 +125,10 @@ func (w *wire) publish(m message, headed bool) error {
 		reply = m.args[1]
 	}
 	fault := w.meet(m.args[0], m.header, m.body)
-	if fault == nil || fault.After && !strings.HasPrefix(m.args[0], direct) {
+	if fault == nil || fault.Lose > 0 || fault.After && !strings.HasPrefix(m.args[0], direct) {
 		if fault != nil && reply != "" {
 			w.mu.Lock()
-			w.lost[reply] = answer{m.args[0], fault}
+			w.lost[reply] = &answer{subject: m.args[0], fault: fault}
 			w.mu.Unlock()
 		}
 		_, err := w.server.Write(m.whole)
@@ -136,7 +137,7 @@ func (w *wire) publish(m message, headed bool) error {
 	if fault.Silent || reply == "" {
 		return nil
 	}
-	return w.refuse(reply, answer{m.args[0], fault})
+	return w.refuse(reply, &answer{subject: m.args[0], fault: fault})
 }
 
 func (w *wire) toClient(line []byte, r *bufio.Reader) error {
@@ -148,10 +149,16 @@ func (w *wire) toClient(line []byte, r *bufio.Reader) error {
 		}
 		w.mu.Lock()
 		a, lost := w.lost[m.args[0]]
-		delete(w.lost, m.args[0])
+		if lost {
+			a.come++
+		}
+		if !lost || a.come >= a.fault.Lose {
+			delete(w.lost, m.args[0])
+		}
 		w.mu.Unlock()
 		switch {
-		case lost && a.fault.Silent:
+		case lost && a.come < a.fault.Lose: // passed on
+		case lost && (a.fault.Silent || a.fault.Lose > 0):
 			return nil
 		case lost:
 			return w.refuse(m.args[0], a)
@@ -165,7 +172,7 @@ func (w *wire) toClient(line []byte, r *bufio.Reader) error {
 }
 
 // refuse answers the client as a server does that cannot.
-func (w *wire) refuse(reply string, a answer) error {
+func (w *wire) refuse(reply string, a *answer) error {
 	number := w.subscription(reply)
 	var message string
 	if strings.HasPrefix(a.subject, direct) {

@@ -72,6 +72,8 @@ type Fault struct {
 	Busy bool
 	// Silent gives no answer at all: the caller waits for its own time-out of five seconds.
 	Silent bool
+	// Lose loses this message of an answer that has several, counted from 1; the others come.
+	Lose int
 }
 
 // Faults stand between one connection and the real server, and let chosen calls fail.

@@ -1,0 +1,197 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Bounds of one answer. The server keeps a whole answer in memory until the client has it, and no write reaches the
+// stream meanwhile.
+const (
+	pageMessages = 4096
+	pageBytes    = 8 << 20 // and one message more
+)
+
+const (
+	// answerWait bounds the wait for one message of an answer.
+	answerWait = 10 * time.Second
+	// answerSlice is how soon a reader notices that the server denied its request, or that it is no longer wanted.
+	answerSlice = 250 * time.Millisecond
+	// lagPatience bounds how long a reader repeats its request without progress: until a replica that is behind has
+	// what the leader has, or a server that restarts is back.
+	lagPatience = 20 * time.Second
+	lagPause    = 20 * time.Millisecond
+)
+
+// direct reads one stream with requests that leave nothing behind on the server: no consumer, no snapshot. Any server
+// with a copy of the stream answers, so an answer may lack what the leader has stored a moment ago. It is not safe for
+// concurrent use.
+type direct struct {
+	b      *Bus
+	stream string
+	inbox  string
+	sub    *nats.Subscription
+	asked  int // each request has a reply subject of its own: late answers to others are recognized
+	// pending is how many messages the server has behind those of the last answer.
+	pending uint64
+}
+
+// directRequest is what a server takes on $JS.API.DIRECT.GET.<stream>.
+type directRequest struct {
+	Seq      uint64   `json:"seq,omitempty"`
+	NextFor  string   `json:"next_by_subj,omitempty"`
+	LastFor  []string `json:"multi_last,omitempty"`
+	Batch    int      `json:"batch,omitempty"`
+	MaxBytes int      `json:"max_bytes,omitempty"`
+}
+
+// found is a message and what its headers say about it.
+type found struct {
+	Stored
+	deleted bool // the value of a key that was deleted or has expired
+}
+
+func (b *Bus) direct(stream string) (*direct, error) {
+	inbox := b.nc.NewInbox()
+	sub, err := b.nc.SubscribeSync(inbox + ".*")
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	_ = sub.SetPendingLimits(-1, -1) // fails for a subscription that has ended; an answer is bounded
+	return &direct{b: b, stream: stream, inbox: inbox, sub: sub}, nil
+}
+
+func (d *direct) end() { _ = d.sub.Unsubscribe() } // fails when the connection has ended
+
+// ask gives the messages of one answer. It ends with an error unless the answer is whole: each message names the one
+// before it, and the last word counts what is pending. [ErrNotFound]: the server has nothing of the kind.
+func (d *direct) ask(ctx context.Context, r directRequest) iter.Seq2[found, error] {
+	return func(yield func(found, error) bool) {
+		d.asked++
+		reply := d.inbox + "." + strconv.Itoa(d.asked)
+		denial := d.b.denial.Load()
+		data, err := json.Marshal(r)
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err == nil {
+			err = d.b.nc.PublishRequest("$JS.API.DIRECT.GET."+d.stream, reply, data)
+		}
+		for last := uint64(0); err == nil; {
+			var msg *nats.Msg
+			if msg, err = d.next(ctx, reply, denial); err != nil {
+				break
+			}
+			status := msg.Header.Get("Status")
+			if err = refusal(status, msg); err != nil {
+				break
+			}
+			if before := number(msg, "Nats-Last-Sequence"); before != last {
+				err = fmt.Errorf("%w: a message between %d and %d is missing", ErrIncomplete, last, before)
+				break
+			}
+			if status != "" {
+				d.pending = number(msg, "Nats-Num-Pending")
+				return
+			}
+			var m found
+			if m, err = understood(msg); err != nil {
+				break
+			}
+			last = m.Sequence
+			if !yield(m, nil) {
+				return
+			}
+		}
+		yield(found{}, err)
+	}
+}
+
+// next waits for a message of the answer.
+func (d *direct) next(ctx context.Context, reply string, before *error) (*nats.Msg, error) {
+	for end := time.Now().Add(answerWait); ; {
+		msg, err := d.sub.NextMsg(answerSlice)
+		denial := d.b.denial.Load()
+		switch {
+		case err == nil && msg.Subject == reply:
+			return msg, nil
+		case err != nil && !errors.Is(err, nats.ErrTimeout):
+			return nil, err //nolint:wrapcheck // the caller says what for
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
+		case denial != before:
+			return nil, *denial
+		case time.Now().After(end):
+			return nil, fmt.Errorf("%w: the server is silent for %s", ErrIncomplete, answerWait)
+		}
+	}
+}
+
+var errRefused = errors.New("the server does not answer the request")
+
+// refusal is the error that a status stands for. The status of the end of an answer is none.
+func refusal(status string, msg *nats.Msg) error {
+	switch status {
+	case "", "204":
+		return nil
+	case "404":
+		return ErrNotFound
+	case "413":
+		return fmt.Errorf("%w: more than the server gives in one answer", ErrIncomplete)
+	case "503":
+		return nats.ErrNoResponders
+	}
+	return fmt.Errorf("%w: %s %s", errRefused, status, msg.Header.Get("Description"))
+}
+
+func number(msg *nats.Msg, header string) uint64 {
+	n, _ := strconv.ParseUint(msg.Header.Get(header), 10, 64) // 0 breaks the chain of sequences
+	return n
+}
+
+func understood(msg *nats.Msg) (found, error) {
+	h := msg.Header
+	at, err := time.Parse(time.RFC3339Nano, h.Get(jetstream.TimeStampHeaer))
+	m := found{
+		Stored{h.Get(jetstream.SubjectHeader), number(msg, jetstream.SequenceHeader), at, msg.Data},
+		h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "",
+	}
+	if err != nil || m.Subject == "" || m.Sequence == 0 {
+		return m, fmt.Errorf("%w: a message without subject, sequence or time", errRefused)
+	}
+	return m, nil
+}
+
+// leaderNext asks the leader of a stream for the first message of a filter that has a sequence or a later one, or was
+// stored at an instant or later. The leader has all that is stored. [ErrNotFound]: there is none.
+func (b *Bus) leaderNext(ctx context.Context, stream, filter string, sequence uint64, at time.Time) (uint64, error) {
+	request := map[string]any{"next_by_subj": filter}
+	if at.IsZero() {
+		request["seq"] = sequence
+	} else {
+		request["start_time"] = at
+	}
+	var answer struct {
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	err := b.api(ctx, "$JS.API.STREAM.MSG.GET."+stream, request, &answer)
+	if hasCode(err, jetstream.JSErrCodeMessageNotFound) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return 0, fmt.Errorf("next message of %s: %w", stream, err)
+	}
+	return answer.Message.Seq, nil
+}
