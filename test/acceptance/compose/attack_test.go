@@ -10,7 +10,6 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/attack"
-	"github.com/tapline/tapline/pkg/config"
 )
 
 // TestAttack attacks the NATS server of docker-compose.yml with the password of each stage. The stages are stopped, so
@@ -27,13 +26,7 @@ func TestAttack(t *testing.T) {
 	s.up()
 	s.compose("stop", "scheduler", "fetcher", "enricher", "shipper")
 	address := strings.Fields(docker(t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", s.containers("nats")[0]))[0]
-	system := func(user string) bus.Config {
-		password, err := os.ReadFile(filepath.Join(s.dir, "deploy/demo/secrets/nats", user))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return bus.Config{URL: "nats://" + address + ":4222", User: user, Password: config.Secret(strings.TrimSpace(string(password)))}
-	}
+	system := func(user string) bus.Config { return s.user(address, user) }
 	if err := attack.Prepare(t.Context(), system); err != nil {
 		t.Fatal(err)
 	}
