@@ -11,7 +11,7 @@
 #   deploy/init.sh forget              put the key before aside, once tapctl seal has replaced it
 #
 # NATS_NAMES   more names of NATS servers, with commas, for their certificate
-# TAPCTL       the tapctl that makes certificates; else bin/tapctl, the image, or Go's
+# TAPCTL       the tapctl that makes certificates; else bin/tapctl, Go's, or the image
 set -eu
 cd "$(dirname "$0")/.."
 secrets=${TAPLINE_SECRETS:-secrets}
@@ -23,10 +23,10 @@ certs() {
   image=tapline/tapctl:${version:-local}
   if [ -n "${TAPCTL:-}" ]; then
     "$TAPCTL" certs --dir "$secrets/nats" "$@"
-  elif command -v go >/dev/null && [ -d services/tapctl ]; then
-    go run -trimpath ./services/tapctl/cmd/tapctl certs --dir "$secrets/nats" "$@"
   elif [ -x bin/tapctl ]; then
     bin/tapctl certs --dir "$secrets/nats" "$@"
+  elif command -v go >/dev/null && [ -d services/tapctl ]; then
+    go run -trimpath ./services/tapctl/cmd/tapctl certs --dir "$secrets/nats" "$@"
   elif docker image inspect "$image" >/dev/null 2>&1; then
     docker run --rm --network none --user "$(id -u):$(id -g)" --volume "$(cd "$secrets/nats" && pwd):/certs" "$image" certs --dir /certs "$@"
   else

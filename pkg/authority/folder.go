@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/config"
@@ -34,7 +35,7 @@ var hosts = []string{
 // Folder keeps the certificates of a deployment's NATS servers:
 //
 //	ca.pem          the authority with its key; only the folder's owner needs it
-//	ca/ca.crt       what clients trust: the authority, and the one before it
+//	ca/ca.crt       what clients trust: the authority, the one before it, and what an operator added
 //	tls/ca.crt      the same, for servers: they verify each other
 //	tls/server.pem  the certificate of all servers and its key, in one file: they are replaced together
 //
@@ -78,7 +79,7 @@ func (f Folder) run(newAuthority, newServer bool) (Report, error) {
 	var before *Authority
 	if a == nil || newAuthority || f.ends(a.cert) {
 		before, r.Authority = a, true
-		if a, err = New(Options{Name: "Tapline NATS " + f.Now.UTC().Format(time.DateOnly), Valid: authorityValid, Now: f.Now}); err != nil {
+		if a, err = New(Options{Name: ownName + f.Now.UTC().Format(time.DateOnly), Valid: authorityValid, Now: f.Now}); err != nil {
 			return r, err
 		}
 	}
@@ -139,37 +140,58 @@ func (f Folder) authority() (*Authority, error) {
 	return &Authority{cert: certs[0], key: key, chance: rand.Reader}, nil
 }
 
-// trust writes which authorities are trusted: the one that signs, and one before it.
-func (f Folder) trust(now, before *Authority) ([]*x509.Certificate, error) {
-	trusted := []*x509.Certificate{now.cert}
+// ownName begins the names of authorities that are made here.
+const ownName = "Tapline NATS "
+
+// trust writes which authorities are trusted: the one that signs, one of ours before it, and whatever else an operator has put
+// into a file.
+func (f Folder) trust(now, before *Authority) (all []*x509.Certificate, err error) {
+	ours := []*x509.Certificate{now.cert}
 	if before != nil {
-		trusted = append(trusted, before.cert)
+		ours = append(ours, before.cert)
 	}
-	if data, err := os.ReadFile(f.path("ca/ca.crt")); err == nil {
+	foreign := make(map[string][]*x509.Certificate)
+	for _, name := range []string{"ca/ca.crt", "tls/ca.crt"} {
+		data, err := os.ReadFile(f.path(name))
+		if err != nil {
+			continue
+		}
 		old, _, err := parse(data)
 		if err != nil {
-			return nil, &config.ProblemError{Variable: "certificates", Value: f.path("ca/ca.crt"), Reason: err.Error()}
+			return nil, &config.ProblemError{Variable: "certificates", Value: f.path(name), Reason: err.Error()}
 		}
-		trusted = append(trusted, old...)
+		for _, cert := range old {
+			if strings.HasPrefix(cert.Subject.CommonName, ownName) {
+				ours = append(ours, cert)
+			} else {
+				foreign[name] = append(foreign[name], cert)
+			}
+		}
 	}
 	var kept []*x509.Certificate
-	var text []byte
-	for _, cert := range trusted {
-		if len(kept) == 2 || cert.NotAfter.Before(f.Now) || slices.ContainsFunc(kept, cert.Equal) {
-			continue
+	for _, cert := range ours {
+		if len(kept) < 2 && !cert.NotAfter.Before(f.Now) && !slices.ContainsFunc(kept, cert.Equal) {
+			kept = append(kept, cert)
 		}
-		kept = append(kept, cert)
-		text = append(text, encode(certificateBlock, cert.Raw)...)
 	}
 	for _, name := range []string{"ca/ca.crt", "tls/ca.crt"} {
-		if have, err := os.ReadFile(f.path(name)); err == nil && bytes.Equal(have, text) {
-			continue
-		}
-		if err := f.replace(name, text); err != nil {
+		if err := f.list(name, slices.Concat(kept, foreign[name])); err != nil {
 			return nil, err
 		}
 	}
-	return kept, nil
+	return append(kept, foreign["ca/ca.crt"]...), nil
+}
+
+// list writes a file of certificates, unless it has them.
+func (f Folder) list(name string, certs []*x509.Certificate) error {
+	var text []byte
+	for _, cert := range certs {
+		text = append(text, encode(certificateBlock, cert.Raw)...)
+	}
+	if have, err := os.ReadFile(f.path(name)); err == nil && bytes.Equal(have, text) {
+		return nil
+	}
+	return f.replace(name, text)
 }
 
 // server reads the certificate of the servers, if there is one, and whether a client would believe it.

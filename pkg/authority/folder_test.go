@@ -52,6 +52,41 @@ func believed(t *testing.T, dir, ca, host string, now time.Time) error {
 	return err
 }
 
+// TestAnOperatorsAuthoritiesStay: a bundle in ca.crt is kept as a whole by every run, beside at most two authorities of ours.
+func TestAnOperatorsAuthoritiesStay(t *testing.T) {
+	t.Parallel()
+	f := authority.Folder{Dir: t.TempDir(), Now: start}
+	bundle := ""
+	for _, name := range []string{"one", "two", "three"} {
+		a, err := authority.New(authority.Options{Name: name, Valid: time.Hour, Now: start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle += string(a.PEM())
+	}
+	if err := os.MkdirAll(filepath.Join(f.Dir, "ca"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(f.Dir, "ca/ca.crt"), []byte(bundle), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, f.Make)
+	for range 3 {
+		f.Now = f.Now.Add(24 * time.Hour)
+		run(t, f.RenewAuthority)
+		run(t, f.Make)
+	}
+	if trust := string(read(t, f.Dir, "ca/ca.crt")); !strings.HasSuffix(trust, bundle) || strings.Count(trust, "BEGIN") != 5 {
+		t.Errorf("%d authorities are trusted, the operator's among them: %v", strings.Count(trust, "BEGIN"), strings.HasSuffix(trust, bundle))
+	}
+	if trust := string(read(t, f.Dir, "tls/ca.crt")); strings.Count(trust, "BEGIN") != 2 {
+		t.Errorf("servers trust %d authorities, want 2", strings.Count(trust, "BEGIN"))
+	}
+	if err := believed(t, f.Dir, string(read(t, f.Dir, "ca/ca.crt")), "nats", f.Now); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMakeIsDoneOnce: a second run changes nothing, a missing name or a near end renews the server's certificate only.
 func TestMakeIsDoneOnce(t *testing.T) {
 	t.Parallel()

@@ -47,7 +47,9 @@ func messages() (all []attack.Message) {
 	huge := append([]byte{15<<3 | 2, 6}, 0xff, 0xff, 0xff, 0xff, 0x0f, 0) // claims 4 GiB
 	parts := bytes.Repeat([]byte{7<<3 | 2, 0}, 3<<20)
 	poison := bytes.Repeat([]byte("poison! "), 1<<20-16)
-	records := func(head []byte) []byte { return batch.Pack(nil, append(head, bytes.Repeat([]byte{7<<3 | 2, 0}, 6<<20)...)) }
+	records := func(head []byte) []byte {
+		return batch.Pack(nil, append(head, bytes.Repeat([]byte{7<<3 | 2, 0}, 6<<20)...))
+	}
 	word := func(head []byte) []byte {
 		return protowire.AppendString(protowire.AppendTag(head, 3, protowire.BytesType), strings.Repeat("j", 7<<20))
 	}

@@ -29,6 +29,16 @@ const slow = `{"kind":"slow","delay":"1s","path":"/v2/siem/all"}`
 // newBusy prepares a project with secrets of its own.
 func newBusy(t *testing.T, name string, files ...string) *stack {
 	t.Helper()
+	s := newBusyWithout(t, name, files...)
+	s.initSecrets()
+	write(t, s.secret("tap_secret"), "proofpoints-first-secret")
+	s.certify()
+	return s
+}
+
+// newBusyWithout prepares one whose secrets are not made yet.
+func newBusyWithout(t *testing.T, name string, files ...string) *stack {
+	t.Helper()
 	secrets := "secrets-" + name
 	s := newStack(t, name, files,
 		"TAPLINE_SECRETS=./"+secrets, "TAPLINE_DEVO=./"+secrets+"/devo", "TAPLINE_ENV="+name+".env")
@@ -37,9 +47,6 @@ func newBusy(t *testing.T, name string, files ...string) *stack {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(s.dir, name+".env"), string(demo)+busy)
-	s.initSecrets()
-	write(t, s.secret("tap_secret"), "proofpoints-first-secret")
-	s.certify()
 	return s
 }
 

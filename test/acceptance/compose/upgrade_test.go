@@ -14,9 +14,7 @@ const previous = "compose-test-previous"
 // before is the last one that has a tag, or else the first that could be run with docker compose.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	now := newBusy(t, "tapline-test-upgrade")
-	// As the demonstration has always had them.
-	write(t, now.secret("tap_secret"), "demo")
+	now := newBusyWithout(t, "tapline-test-upgrade")
 	now.env = append(now.env, "TAPLINE_DEVO=demo-certs")
 	git := func(args ...string) string {
 		out, err := run(now.dir, nil, "git", args...)
@@ -39,12 +37,15 @@ func TestUpgrade(t *testing.T) {
 	before.dir = dir
 	before.env = append(append([]string{}, now.env...), "TAPLINE_VERSION="+previous,
 		"TAPLINE_SECRETS="+now.secret(""), "TAPLINE_ENV="+filepath.Join(now.dir, now.name+".env"))
+	before.initSecrets() // as that version does
+	write(t, now.secret("tap_secret"), "demo")
 	before.compose("build")
 	t.Logf("version %s is healthy after %s", version, before.up().Round(1e9))
 	a := newAccount(&before)
 	a.settle("with version " + version)
 	a.drain()
 
+	now.initSecrets() // what an upgrade begins with: see docs/install.md
 	now.up()
 	a.s = now
 	a.settle("after the upgrade")

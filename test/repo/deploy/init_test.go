@@ -59,3 +59,31 @@ func TestInitLeavesNoSecretOpen(t *testing.T) {
 		t.Errorf("through a link: %v: %s", err, said)
 	}
 }
+
+// TestInitUsesTheTapctlThatIsBuilt: Go would build another one, for minutes, or not at all.
+func TestInitUsesTheTapctlThatIsBuilt(t *testing.T) {
+	t.Parallel()
+	site := t.TempDir()
+	if err := os.CopyFS(filepath.Join(site, "deploy"), os.DirFS(filepath.Join(root, "deploy"))); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{
+		"bin/tapctl":               "#!/bin/sh\necho built >>used\nexit 1\n",
+		"path/go":                  "#!/bin/sh\necho go >>used\nexit 1\n",
+		"services/tapctl/main.txt": "",
+	} {
+		path = filepath.Join(site, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(site, "deploy", "init.sh"))
+	cmd.Env = []string{"PATH=" + filepath.Join(site, "path") + ":/usr/bin:/bin"}
+	out, err := cmd.CombinedOutput()
+	if used, _ := os.ReadFile(filepath.Join(site, "used")); string(used) != "built\n" {
+		t.Errorf("%q, %v: %s", used, err, out)
+	}
+}
