@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -204,6 +205,19 @@ func TestBackupWithAPassphrase(t *testing.T) {
 	}
 }
 
+// started runs deploy/nats/start.sh, which guards each start of the NATS server in compose and on Kubernetes.
+func started(t *testing.T, dir, conf string) (string, error) {
+	t.Helper()
+	programs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(programs, "nats-server"), []byte("#!/bin/sh\necho runs with \"$@\"\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "../../deploy/nats/start.sh", "--config", "x")
+	cmd.Env = []string{"PATH=" + programs + ":/usr/bin:/bin", "NATS_STORE=" + dir, "NATS_KEYS=" + written(t, conf)}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // TestSealOfAStore: a NATS server that has another key than its store is not started, and tapctl seal brings both together.
 func TestSealOfAStore(t *testing.T) {
 	t.Parallel()
@@ -231,20 +245,40 @@ func TestSealOfAStore(t *testing.T) {
 			t.Errorf("check: status %d: %s", code, errs)
 		}
 	}
+	start := func(want bool, conf string) {
+		t.Helper()
+		if out, err := started(t, dir, conf); (err == nil) != want || want != strings.Contains(out, "runs with --config x") {
+			t.Errorf("start: %v: %s", err, out)
+		}
+	}
 	const clear, one, two = "# none\n", `cipher: aes, key: "` + first + `"`, `cipher: aes, key: "` + second + `"`
+	start(true, clear) // nobody has looked at it yet
 	check(0, "", clear)
+	start(true, clear)
 	check(2, "run tapctl seal", one)
+	start(false, one)
 	if code, out, errs := run("seal", dir, "--encryption", written(t, one)); code != 0 || !strings.Contains(out, "0 had the previous key") {
 		t.Errorf("seal says %q, %q", out, errs)
 	}
+	start(true, one)
 	check(0, "", one)
 	check(2, "no key is given", clear)
+	start(false, clear)
 	check(2, "nothing was changed", two)
 	both := two + `, prev_encryption_key: "` + first + `"`
 	check(2, "run tapctl seal", both)
+	start(false, both)
+	start(true, one)
+	if code, _, errs := run("seal", dir, "--encryption", written(t, clear)); code == 0 {
+		t.Errorf("a key that is gone: %s", errs)
+	}
+	start(true, one) // what seal refused changed nothing
 	if code, out, errs := run("seal", dir, "--encryption", written(t, both)); code != 0 || strings.Contains(out, " 0 had the previous key") {
 		t.Errorf("seal says %q, %q", out, errs)
 	}
+	start(true, both)
+	start(false, one)
+	start(true, strings.ReplaceAll(two, ", ", "\n")) // the key before is forgotten
 	check(0, "", two)
 	for _, conf := range []string{"cipher: chacha\nkey: " + first, "key: " + first, "key: 123", "tpm {}", `key: "short"`} {
 		check(2, "want", conf)

@@ -1,8 +1,17 @@
 package tapctl
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +32,7 @@ func (t *tool) seal() *cobra.Command {
 				return err
 			}
 			log := telemetry.NewLogger(t.Stderr, telemetry.Config{LogLevel: slog.LevelInfo})
-			done, err := embedded.Seal(args[0], keys, log)
+			done, err := sealStore(args[0], file, keys, log)
 			if err != nil {
 				return err
 			}
@@ -50,6 +59,72 @@ func checkStores(dirs []string, file string) error {
 		if err := embedded.CheckStore(dir, keys); err != nil {
 			return err
 		}
+		mark, err := keyMark(file)
+		if err == nil {
+			err = writeMark(dir, mark)
+		}
+		away := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+		if err != nil && !away { // then the start refuses, if it looks
+			return fmt.Errorf("tell the start of the server about its key: %w", err)
+		}
 	}
 	return nil
+}
+
+// sealStore seals a store. While it is under way no start may find the store good, whichever key it is given.
+func sealStore(dir, file string, keys embedded.Keys, log *slog.Logger) (done embedded.Sealed, err error) {
+	mark, err := keyMark(file)
+	if err != nil {
+		return done, err
+	}
+	before, unknown := os.ReadFile(markOf(dir))
+	if unknown != nil {
+		before = []byte(noKey) // as deploy/nats/start.sh takes it
+	}
+	if _, gone := os.Stat(dir); gone == nil {
+		if err = writeMark(dir, "being sealed"); err != nil {
+			return done, err
+		}
+		defer func() {
+			if err != nil { // nothing is changed, or what is has the key before
+				err = errors.Join(err, writeMark(dir, strings.TrimSpace(string(before))))
+			}
+		}()
+	}
+	if done, err = embedded.Seal(dir, keys, log); err != nil {
+		return done, err
+	}
+	return done, writeMark(dir, mark)
+}
+
+// noKey marks a store in clear.
+const noKey = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+func markOf(dir string) string { return filepath.Join(dir, "key.mark") }
+
+// writeMark tells deploy/nats/start.sh which key a store has.
+func writeMark(dir, mark string) error {
+	if have, err := os.ReadFile(markOf(dir)); err == nil && string(have) == mark+"\n" {
+		return nil
+	}
+	scratch := markOf(dir) + ".new"
+	if err := os.WriteFile(scratch, []byte(mark+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(scratch, markOf(dir))
+}
+
+// keyMark is the digest of the setting with the key, as deploy/nats/start.sh makes it.
+func keyMark(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for line := range strings.SplitSeq(strings.NewReplacer(" ", "", "\t", "", "\r", "", ",", "\n").Replace(string(data)), "\n") {
+		if strings.HasPrefix(line, "key") {
+			_, _ = io.WriteString(sum, line+"\n")
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }

@@ -23,12 +23,20 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
+// answer is a fault of the stand-in for Proofpoint.
+type answer struct {
+	Kind    tapsim.FaultKind `json:"kind"`
+	Size    int              `json:"size,omitempty"`
+	Delay   string           `json:"delay,omitempty"`
+	Instant time.Time        `json:"instant"`
+}
+
 // answers are what a hostile Proofpoint says about an hour each.
-func answers() []tapsim.Fault {
-	return []tapsim.Fault{
+func answers() []answer {
+	return []answer{
 		{Kind: tapsim.FaultEndless},
 		{Kind: tapsim.FaultBomb},
-		{Kind: tapsim.FaultTrickle, Delay: 20 * time.Millisecond},
+		{Kind: tapsim.FaultTrickle, Delay: "20ms"},
 		{Kind: tapsim.FaultHeaders},
 		{Kind: tapsim.FaultRedirect},
 		{Kind: tapsim.FaultBrackets},
