@@ -144,6 +144,9 @@ func (r *rebuild) deadLetters(ctx context.Context) error {
 			if err := wire.Unmarshal(m.Data, letter); err != nil {
 				return false, fmt.Errorf("DEAD/%d: %w", m.Sequence, err)
 			}
+			if letter.GetPart() > 1 { // a piece of the one before
+				return true, nil
+			}
 			byFeed := r.dead[letter.GetSource()]
 			if byFeed == nil {
 				byFeed = make(map[string]int64)

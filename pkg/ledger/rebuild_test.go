@@ -88,7 +88,11 @@ func days(t *testing.T) *streams {
 	}
 	letter("enricher", "RAW/1", feed.ClicksBlocked, 1)
 	letter("enricher", "RAW/2", feed.ClicksBlocked, 2)
-	letter("enricher", "RAW/2", feed.ClicksBlocked, 3)
+	for part := range uint32(3) { // one letter in pieces
+		s.message(t, bus.Dead("main", "enricher"), 3+uint64(part)*10, &taplinev1.DeadLetter{
+			Tenant: "main", Stage: "enricher", Feed: string(feed.ClicksBlocked), Source: "RAW/2", Part: part + 1, More: part < 2,
+		})
+	}
 	letter("enricher", "names/RAW/1", feed.Threats, 4) // about an id, and no record
 	letter("shipper", "EVENTS/2", feed.Campaigns, 5)
 	clicks := batch.Events{Tenant: "main", Table: table, Feed: string(feed.ClicksBlocked), JobID: minute(0), SourceSequence: 1}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,5 +67,53 @@ func TestKeyOfTheStore(t *testing.T) {
 	server, err := os.ReadFile(filepath.Join(root, "deploy", "nats", "nats.conf"))
 	if err != nil || !strings.Contains(string(server), "  include ./encryption.conf\n}") {
 		t.Errorf("the NATS server does not read the key: %v", err)
+	}
+}
+
+// TestEachStartIsGuarded: wherever a NATS server of ours starts, deploy/nats/start.sh comes first, with the key and the store that it
+// compares; so a restart of a container goes around nothing.
+func TestEachStartIsGuarded(t *testing.T) {
+	t.Parallel()
+	guard := []string{"/bin/sh", "/etc/nats/start.sh"}
+	c := build(t)
+	i := slices.IndexFunc(c.workloads, func(w workload) bool { return w.name == "nats" })
+	pod := c.workloads[i].template.Spec
+	server, seal := pod.Containers[0], pod.InitContainers[0]
+	if !slices.Equal(server.Command, guard) {
+		t.Errorf("the pod starts with %q", server.Command)
+	}
+	if !slices.Equal(seal.Args, []string{"seal", "/data", "--encryption", "/etc/nats/encryption.conf"}) || !reflect.DeepEqual(seal.VolumeMounts, server.VolumeMounts) {
+		t.Errorf("what seals the store has %v and %v, the server %v", seal.Args, seal.VolumeMounts, server.VolumeMounts)
+	}
+	have := make(map[string]bool)
+	for _, v := range pod.Volumes {
+		for _, source := range v.Projected.Sources {
+			switch {
+			case source.ConfigMap != nil:
+				for name := range c.configMaps[source.ConfigMap.Name] {
+					have[name] = true
+				}
+			case len(source.Secret.Items) == 0:
+				for name := range c.secrets[source.Secret.Name] {
+					have[name] = true
+				}
+			}
+		}
+	}
+	if !have["start.sh"] || !have["encryption.conf"] {
+		t.Errorf("/etc/nats has %v", have)
+	}
+	for file, servers := range map[string]int{"docker-compose.yml": 1, "deploy/cluster.yml": 1} { // an anchor stands for two of a cluster
+		text := read(t, file)
+		for _, want := range []string{
+			"entrypoint: [" + strings.Join(guard, ", ") + "]", "{source: nats_start, target: /etc/nats/start.sh}", "{source: nats_encryption, target: /etc/nats/encryption.conf}",
+		} {
+			if n := strings.Count(text, want); n != servers {
+				t.Errorf("%s has %d times %s, want %d", file, n, want, servers)
+			}
+		}
+		if strings.Contains(text, "[nats-server]") {
+			t.Errorf("%s starts a server without its guard", file)
+		}
 	}
 }
