@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -16,12 +18,15 @@ const readable = 8 * 24 * time.Hour
 
 // Calls lists the calls of a pool in the day that begins with since, as the accounts of the jobs tell them: the memory of
 // last resort when QUOTA is lost. A note that does not say when it was made is listed at the end of the next day: later
-// is safer. Calls of jobs that are not concluded are not known here.
+// is safer. [quota.ErrUnknown]: a page cannot be read. Calls of jobs that are not concluded are not known here.
 func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]quota.Call, error) {
 	end := since.Add(2 * quota.Period)
 	report, err := l.Load(ctx, tenant, since.Add(-readable), end)
 	if err != nil {
 		return nil, err
+	}
+	if keys := report.unread(PartRead); len(keys) > 0 {
+		return nil, fmt.Errorf("%w: %s", quota.ErrUnknown, strings.Join(keys, ", "))
 	}
 	var calls []quota.Call
 	for _, w := range report.windows {

@@ -27,7 +27,7 @@ type Rebuilt struct {
 	Jobs      int `json:"jobs"`
 	Made      int `json:"made"`      // batches that became rows
 	Confirmed int `json:"confirmed"` // of those, batches the sink has confirmed
-	Unknown   int `json:"unknown"`   // batches of no job whose marker is stored
+	Unknown   int `json:"unknown"`   // batches, markers and letters of no job that is known
 }
 
 // Rebuild derives the parts of fetcher, enricher and shipper from the streams, which
@@ -94,12 +94,11 @@ func (r *rebuild) page(part Part, id job.ID) *taplinev1.LedgerPage {
 func (r *rebuild) markers(ctx context.Context) error {
 	return r.src.Scan(ctx, bus.Markers(r.tenant), func(m bus.Stored) (bool, error) {
 		result := &taplinev1.JobResult{}
-		if err := wire.Unmarshal(m.Data, result); err != nil {
-			return false, fmt.Errorf("marker RAW/%d: %w", m.Sequence, err)
-		}
-		id, err := job.Parse(result.GetJobId())
-		if err != nil {
-			return false, fmt.Errorf("marker RAW/%d: %w", m.Sequence, err)
+		err := wire.Unmarshal(m.Data, result)
+		id, bad := job.Parse(result.GetJobId())
+		if err != nil || bad != nil { // a marker of no job accounts for nothing
+			r.result.Unknown++
+			return true, nil //nolint:nilerr // counted
 		}
 		page := r.page(PartRead, id)
 		page.Windows = append(page.Windows, Fetched(result, m.Sequence))
@@ -121,7 +120,9 @@ func (r *rebuild) silent(id job.ID, result *taplinev1.JobResult, marker uint64) 
 			RawSequence: marker - uint64(result.GetBatches()) + i, Feed: string(feed.Campaigns), Table: feed.Campaigns.Table(), AtMs: result.GetFetchedAt().AsTime().UnixMilli(),
 		}
 		if i == 0 {
-			made.Extra = -result.GetFeeds()[0].GetPublished()
+			for _, f := range result.GetFeeds()[:min(1, len(result.GetFeeds()))] {
+				made.Extra = -f.GetPublished()
+			}
 		}
 		page.Made = putBatch(page.GetMade(), made)
 	}
@@ -142,7 +143,8 @@ func (r *rebuild) deadLetters(ctx context.Context) error {
 		err := r.src.Scan(ctx, bus.Dead(r.tenant, stage), func(m bus.Stored) (bool, error) {
 			letter := &taplinev1.DeadLetter{}
 			if err := wire.Unmarshal(m.Data, letter); err != nil {
-				return false, fmt.Errorf("DEAD/%d: %w", m.Sequence, err)
+				r.result.Unknown++
+				return true, nil //nolint:nilerr // counted
 			}
 			if letter.GetPart() > 1 { // a piece of the one before
 				return true, nil

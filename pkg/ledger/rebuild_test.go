@@ -180,9 +180,6 @@ func TestWhatCannotBeReadIsNotRebuilt(t *testing.T) {
 		change func(*streams)
 		want   string
 	}{
-		"a marker":          {func(s *streams) { s.put(t, bus.Markers("main"), 17, []byte("\xff")) }, "RAW/17"},
-		"a marker's job":    {func(s *streams) { s.put(t, bus.Markers("main"), 17, nil) }, "RAW/17"},
-		"a letter":          {func(s *streams) { s.put(t, bus.Dead("main", "shipper"), 17, []byte("\xff")) }, "DEAD/17"},
 		"the markers":       {func(s *streams) { s.fail = fmt.Sprint(bus.Markers("main")) }, "refused"},
 		"letters":           {func(s *streams) { s.fail = fmt.Sprint(bus.Dead("main", "enricher")) }, "refused"},
 		"the shipper's too": {func(s *streams) { s.fail = fmt.Sprint(bus.Dead("main", "shipper")) }, "refused"},
@@ -193,6 +190,26 @@ func TestWhatCannotBeReadIsNotRebuilt(t *testing.T) {
 		c.change(s)
 		if _, err := ledger.New(p).Rebuild(t.Context(), s, "main"); err == nil || !strings.Contains(err.Error(), c.want) || len(p.entries) > 0 {
 			t.Errorf("%s: %v, %d pages written", name, err, len(p.entries))
+		}
+	}
+}
+
+// TestForgedMessagesAreNotRebuilt: markers and letters that say nothing are counted, and all else is rebuilt.
+func TestForgedMessagesAreNotRebuilt(t *testing.T) {
+	t.Parallel()
+	honest, _ := rebuilt(t, days(t))
+	for name, change := range map[string]func(*streams){
+		"a marker":       func(s *streams) { s.put(t, bus.Markers("main"), 17, []byte("\xff")) },
+		"a marker's job": func(s *streams) { s.put(t, bus.Markers("main"), 17, nil) },
+		"a letter":       func(s *streams) { s.put(t, bus.Dead("main", "shipper"), 17, []byte("\xff")) },
+	} {
+		s := days(t)
+		change(s)
+		found, _ := rebuilt(t, s)
+		want := honest
+		want.Unknown++
+		if found != want {
+			t.Errorf("%s: %+v, want %+v", name, found, want)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package ledger_test
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +18,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -141,7 +144,7 @@ func TestABucketThatRefuses(t *testing.T) {
 	}
 }
 
-// TestADamagedPage is an error that names it, and not an empty page.
+// TestADamagedPage is named by [ledger.Ledger.Load] beside all others, and the next update of its stage takes its place.
 func TestADamagedPage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
@@ -153,7 +156,20 @@ func TestADamagedPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := open(t, b).RecordJob(t.Context(), entry(60)); err != nil { // of the next hour
+		t.Fatal(err)
+	}
 	l := open(t, b)
+	load := func() []string {
+		book, err := l.Load(t.Context(), "main", hour, hour.Add(2*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(book.Rows, func(r ledger.Row) bool { return r.Job.Window.Start.Equal(hour.Add(time.Hour)) }) {
+			t.Error("a damaged page hides another one")
+		}
+		return book.Unread()
+	}
 	for part, data := range map[ledger.Part][]byte{
 		ledger.PartRead: []byte("\xff"), ledger.PartMade: []byte("\xff"), ledger.PartSent: []byte("\xff"), ledger.PartWant: []byte("\xff"), ledger.PartPlan: malformed,
 	} {
@@ -161,15 +177,19 @@ func TestADamagedPage(t *testing.T) {
 		if err := bucket.Put(t.Context(), key, data); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.Load(t.Context(), "main", hour, hour.Add(time.Hour)); err == nil || !strings.Contains(err.Error(), key) {
-			t.Errorf("load with a damaged %s: %v", key, err)
+		if unread := load(); len(unread) != 1 || !strings.HasPrefix(unread[0], key+" cannot be read: ") {
+			t.Errorf("with a damaged %s: %v", key, unread)
 		}
-		// Only the page in question is damaged.
+		if _, err := l.Calls(t.Context(), "main", feed.PoolSIEM, hour); (part == ledger.PartRead) != errors.Is(err, quota.ErrUnknown) {
+			t.Errorf("calls with a damaged %s: %v", key, err)
+		}
 		for name, call := range writers(open(t, b), minute(0)) {
-			affected := name == string(part) || part == ledger.PartMade && name == "remade"
-			if err := call(t.Context()); affected != (err != nil) {
+			if err := call(t.Context()); err != nil {
 				t.Errorf("%s with a damaged %s: %v", name, key, err)
 			}
+		}
+		if unread := load(); part != ledger.PartPlan && len(unread) > 0 {
+			t.Errorf("%s is damaged after an update: %v", key, unread)
 		}
 		for _, p := range []ledger.Part{ledger.PartRead, ledger.PartMade, ledger.PartSent, ledger.PartWant, ledger.PartPlan} {
 			if err := bucket.Put(t.Context(), ledger.Key(p, "main", hour), nil); err != nil {

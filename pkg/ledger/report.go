@@ -84,8 +84,8 @@ type Report struct {
 
 // Violation is something in the ledger that cannot be.
 type Violation struct {
-	Rule   string `json:"rule"`   // received, made, sent
-	Where  string `json:"where"`  // the job and feed, or the batch
+	Rule   string `json:"rule"`   // received, made, sent, resent, page
+	Where  string `json:"where"`  // the job and feed, the batch, or the key of a page
 	Detail string `json:"detail"` // the numbers
 }
 
@@ -106,7 +106,13 @@ func Join(pages ...*taplinev1.LedgerPage) (*Report, error) {
 	return b, nil
 }
 
+// add takes a page, or nothing of it.
 func (b *Report) add(page *taplinev1.LedgerPage) error {
+	for _, r := range page.GetRanges() {
+		if _, err := window.FromProto(r.GetWindow()); err != nil {
+			return fmt.Errorf("%w: %w", errMalformed, err)
+		}
+	}
 	b.windows = append(b.windows, page.GetWindows()...)
 	b.made = append(b.made, page.GetMade()...)
 	b.sent = append(b.sent, page.GetSent()...)
@@ -115,10 +121,7 @@ func (b *Report) add(page *taplinev1.LedgerPage) error {
 	b.resent = append(b.resent, page.GetResent()...)
 	b.lost = append(b.lost, page.GetLost()...)
 	for _, r := range page.GetRanges() {
-		w, err := window.FromProto(r.GetWindow())
-		if err != nil {
-			return fmt.Errorf("%w: %w", errMalformed, err)
-		}
+		w, _ := window.FromProto(r.GetWindow()) // see above
 		rng := Range{Window: w, State: r.GetState(), Reason: r.GetReason(), At: r.GetAt().AsTime()}
 		for _, f := range r.GetFeeds() {
 			rng.Feeds = append(rng.Feeds, feed.Feed(f))

@@ -78,7 +78,8 @@ func (r *Reader) expansion(ctx context.Context, s *Status) error {
 	for _, pair := range pairs {
 		state := &taplinev1.ListState{}
 		if err := wire.Unmarshal(pair.Value, state); err != nil {
-			return fmt.Errorf("overview: %s: %w", pair.Key, err)
+			s.Unreadable = append(s.Unreadable, pair.Key+": "+err.Error())
+			continue
 		}
 		list := List{
 			List: strings.TrimPrefix(pair.Key, "list."+r.tenant+"."), Due: state.GetDue().AsTime(), Page: state.GetOutstanding().GetPass(), Pages: state.GetPages(),

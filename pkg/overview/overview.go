@@ -2,6 +2,7 @@ package overview
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,23 +80,34 @@ func (r *Reader) Feeds(ctx context.Context) (all feed.Set, err error) {
 
 // sets reads the plans that are in force, in a fixed order.
 func (r *Reader) sets(ctx context.Context) ([]set, error) {
+	sets, unreadable, err := r.readable(ctx)
+	if err == nil && len(unreadable) > 0 {
+		err = fmt.Errorf("%w: %s", errUnreadable, strings.Join(unreadable, "; "))
+	}
+	return sets, err
+}
+
+var errUnreadable = errors.New("overview: a plan cannot be read")
+
+// readable is [Reader.sets] with the plans that cannot be read beside the others.
+func (r *Reader) readable(ctx context.Context) (all []set, unreadable []string, err error) {
 	pairs, err := r.state.Select(ctx, r.tenant+".*")
 	if err != nil {
-		return nil, fmt.Errorf("overview: %w", err)
+		return nil, nil, fmt.Errorf("overview: %w", err)
 	}
 	var plans []plan.Old
 	for _, pair := range pairs {
 		one, err := plan.Decode(r.tenant, pair.Key, pair.Value)
 		if err != nil {
-			return nil, fmt.Errorf("overview: %w", err)
+			unreadable = append(unreadable, err.Error())
+			continue
 		}
 		plans = append(plans, one)
 	}
-	var all []set
 	for _, one := range plan.InForce(plans) {
 		s := one.State
 		all = append(all, set{one.Set, s, s.GetLiveHead().AsTime(), s.GetBackfillNext().AsTime(), s.GetBackfillEnd().AsTime()})
 	}
 	slices.SortFunc(all, func(a, b set) int { return strings.Compare(a.String(), b.String()) })
-	return all, nil
+	return all, unreadable, nil
 }

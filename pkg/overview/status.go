@@ -38,6 +38,8 @@ type Status struct {
 	Alarms   []Alarm    `json:"alarms"`
 	// Violations is in how many places the account of the last nine days does not add up.
 	Violations int `json:"violations"`
+	// Unreadable names keys of STATE and LEDGER that cannot be read, with the reason. All else is shown without them.
+	Unreadable []string `json:"unreadable"`
 }
 
 // Feed is how far one feed is.
@@ -92,7 +94,7 @@ type Alarm struct {
 // Status looks at everything.
 func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	s := &Status{Tenant: r.tenant, At: r.now().UTC(), Feeds: []Feed{}, Others: []Delivery{}, Programs: []Program{}, Lists: []List{}, Replays: []Replay{}, Unproven: []Unproven{}, Gaps: []Gap{}, Alarms: []Alarm{}, Learned: Learned{Shapes: []Shape{}}}
-	sets, err := r.sets(ctx)
+	sets, unreadable, err := r.readable(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +103,7 @@ func (r *Reader) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Unreadable = append(append([]string{}, unreadable...), sums.Unread()...)
 	for _, g := range gaps(sets, sums, from) {
 		if g.wanted() {
 			s.Gaps = append(s.Gaps, g)

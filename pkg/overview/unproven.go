@@ -55,8 +55,9 @@ func (r *Reader) shapes(ctx context.Context, s *Status, _ []set) error {
 		return fmt.Errorf("overview: %w", err)
 	}
 	learned := &taplinev1.Shapes{}
-	if err := wire.Unmarshal(entry.Value, learned); err != nil {
-		return fmt.Errorf("overview: the shapes of answers are not readable: %w", err)
+	if err := wire.Unmarshal(entry.Value, learned); err != nil { // fetchers learn them anew
+		s.Unreadable = append(s.Unreadable, "shape."+r.tenant+": "+err.Error())
+		return nil
 	}
 	for _, l := range learned.GetLearned() {
 		s.Learned.Shapes = append(s.Learned.Shapes, Shape{l.GetLacks(), l.GetAt().AsTime(), l.GetJobId()})

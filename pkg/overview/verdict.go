@@ -46,6 +46,9 @@ func (s *Status) judge() {
 	if s.Violations > 0 {
 		v.Needs = append(v.Needs, "the account does not add up in "+counted(s.Violations, "place"))
 	}
+	if n := len(s.Unreadable); n > 0 {
+		v.Needs = append(v.Needs, counted(n, "key")+" cannot be read")
+	}
 	if n, since := s.unproven(); n > 0 && s.At.Sub(since) > unprovenFor {
 		v.Needs = append(v.Needs, fmt.Sprintf("%s unproven since %s", counted(n, "window"), clock(s.At, since)))
 	}

@@ -54,6 +54,9 @@ func (c Config) Limits() map[feed.Pool]int {
 // ErrExhausted is wrapped by every [ExhaustedError].
 var ErrExhausted = errors.New("no call is left")
 
+// ErrUnknown says that the calls of a day cannot be told: what lists them is damaged.
+var ErrUnknown = errors.New("the record of calls is damaged")
+
 // ExhaustedError says that a pool has no unit, and when it will have one.
 type ExhaustedError struct {
 	Pool feed.Pool
@@ -252,6 +255,9 @@ func (l *Limiter) lost(ctx context.Context, pool feed.Pool, now time.Time) (*Sta
 		return Closed(now, l.margin), nil
 	}
 	calls, err := l.memory.Calls(ctx, l.tenant, pool, now.Add(-Period-l.margin))
+	if errors.Is(err, ErrUnknown) { // it does not become known by waiting
+		return Closed(now, l.margin), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pool %s: rebuild its memory: %w", pool, err)
 	}

@@ -43,8 +43,8 @@ func (s *shapes) read(ctx context.Context) (*taplinev1.Shapes, uint64, error) {
 		return nil, 0, fmt.Errorf("read the shapes of answers: %w", err)
 	}
 	known := &taplinev1.Shapes{}
-	if err := wire.Unmarshal(entry.Value, known); err != nil {
-		return nil, 0, fmt.Errorf("shapes of answers in %s are not readable: %w", s.key, err)
+	if err := wire.Unmarshal(entry.Value, known); err != nil { // it is learned anew
+		return &taplinev1.Shapes{}, entry.Revision, nil //nolint:nilerr // see above
 	}
 	return known, entry.Revision, nil
 }

@@ -39,6 +39,9 @@ func (t *tool) status() *cobra.Command {
 
 func printStatus(w io.Writer, s *overview.Status) {
 	printf(w, "%s\n\ntenant %s at %s\n\n", s.Verdict.Text, s.Tenant, s.At.Format(time.RFC3339))
+	for _, key := range s.Unreadable {
+		printf(w, "cannot be read: %s\n", key)
+	}
 	printPrograms(w, s)
 	printf(w, "FEED\tREAD\tCONFIRMED\tON ITS WAY\tSEALED\tBACKFILL\tEDGE\n")
 	for _, f := range s.Feeds {
