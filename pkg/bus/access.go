@@ -32,7 +32,7 @@ func Users() []User {
 		{UserAdmin, []Right{{Does: "do everything to streams, consumers and buckets", Subjects: []string{">"}}}},
 		service("scheduler",
 			publish("plan jobs", lanes(job.Live, job.Sweep, job.Backfill, job.Aside, job.List)...),
-			look(StreamRaw, StreamEvents, StreamDead), read(StreamRaw, StreamEvents, StreamDead), giveUp(StreamRaw, StreamEvents),
+			look(StreamJobs, StreamRaw, StreamEvents, StreamDead), read(StreamRaw, StreamEvents, StreamDead), giveUp(StreamRaw, StreamEvents),
 			lookAtConsumers(ConsumerEnricher, ConsumerExpander, ConsumerShipper),
 			look(bucketStreams(BucketState, BucketLedger, BucketQuota, BucketReplay, BucketSeen, BucketKnown)...),
 			read(bucketStreams(BucketState, BucketLedger, BucketQuota, BucketReplay)...),

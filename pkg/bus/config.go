@@ -50,6 +50,10 @@ func (c Config) password() string {
 type Limits struct {
 	RawMaxBytes    int64 `env:"STREAM_RAW_MAX_BYTES" envDefault:"21474836480" usage:"bytes that RAW may take on disk"`
 	EventsMaxBytes int64 `env:"STREAM_EVENTS_MAX_BYTES" envDefault:"21474836480" usage:"bytes that EVENTS may take on disk"`
+	// The others are far above what a healthy system has: they keep a fault or an attacker from filling the disk.
+	JobsMaxBytes   int64 `env:"STREAM_JOBS_MAX_BYTES" envDefault:"1073741824" usage:"bytes that JOBS may take on disk"`
+	DeadMaxBytes   int64 `env:"STREAM_DEAD_MAX_BYTES" envDefault:"4294967296" usage:"bytes that DEAD may take on disk"`
+	BucketMaxBytes int64 `env:"STREAM_BUCKET_MAX_BYTES" envDefault:"4294967296" usage:"bytes that each of the buckets LEDGER, SEEN and KNOWN may take on disk; QUOTA, REPLAY and STATE an eighth"`
 	Replicas       int   `env:"STREAM_REPLICAS" envDefault:"1" usage:"copies of each stream; 3 for a cluster"`
 	// AckWait is also how long the work of a killed process waits for another one.
 	AckWait time.Duration `env:"STREAM_ACK_WAIT" envDefault:"15s" usage:"how long a message may be in work without a sign of life"`
@@ -63,6 +67,12 @@ func (l Limits) Validate() error {
 		return config.Invalid("STREAM_RAW_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
 	case l.EventsMaxBytes < least:
 		return config.Invalid("STREAM_EVENTS_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
+	case l.JobsMaxBytes < least:
+		return config.Invalid("STREAM_JOBS_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
+	case l.DeadMaxBytes < least:
+		return config.Invalid("STREAM_DEAD_MAX_BYTES", "", "want at least 67108864 (64 MiB)")
+	case l.BucketMaxBytes < 8*least:
+		return config.Invalid("STREAM_BUCKET_MAX_BYTES", "", "want at least 536870912 (512 MiB)")
 	case l.AckWait < time.Second || l.AckWait > 10*time.Minute:
 		return config.Invalid("STREAM_ACK_WAIT", l.AckWait.String(), "want 1s to 10m")
 	case l.Replicas != 1 && l.Replicas != 3 && l.Replicas != 5:

@@ -65,6 +65,8 @@ func (b *Bus) publishDead(ctx context.Context, letter *taplinev1.DeadLetter, id 
 		switch {
 		case err == nil || hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence): // the subject has its message
 			return nil
+		case isFull(err):
+			err = fmt.Errorf("%w: %w", ErrFull, err)
 		case hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 			// Another writer's message of the subject is under way, and may fail yet. That is no proof that it is stored.
 			err = errors.Join(ErrConflict, err)

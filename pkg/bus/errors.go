@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,7 @@ var (
 	ErrAlreadyStored = errors.New("job is stored already")
 	// ErrTooLarge: the batch has more messages than the server takes in one.
 	ErrTooLarge = errors.New("batch exceeds the server's limit of messages")
-	// ErrFull: the stream has reached its limit of bytes.
+	// ErrFull: the stream or bucket has reached its limit of bytes.
 	ErrFull = errors.New("stream is full")
 	// ErrNotFound: no such key or message.
 	ErrNotFound = errors.New("not found")
@@ -43,6 +44,7 @@ var (
 // Codes of the server's answers that jetstream has no error value for.
 const (
 	codeStoreFailed   jetstream.ErrorCode = 10077
+	codeMessageSize   jetstream.ErrorCode = 10054
 	codeBatchTooLarge jetstream.ErrorCode = 10199
 	codeNoPeers       jetstream.ErrorCode = 10005
 	codeNotAvailable  jetstream.ErrorCode = 10008
@@ -56,6 +58,11 @@ func hasCode(err error, code jetstream.ErrorCode) bool {
 	}
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode == code
+}
+
+// isFull reports whether a stream refused a message for its limit of bytes: the server has one code for all limits.
+func isFull(err error) bool {
+	return hasCode(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum bytes exceeded")
 }
 
 // permanentError is an error that a repetition will not cure.
@@ -91,5 +98,7 @@ func transient(err error) bool {
 		errors.Is(err, jetstream.ErrNoStreamResponse) || hasCode(err, codeNoPeers) || hasCode(err, codeNotAvailable) || hasCode(err, codeNotLeader)
 }
 
-// IsTooLarge reports whether a message was not published since it is larger than the server takes.
-func IsTooLarge(err error) bool { return errors.Is(err, nats.ErrMaxPayload) }
+// IsTooLarge reports whether a message was not published since it is larger than the server or the stream takes.
+func IsTooLarge(err error) bool {
+	return errors.Is(err, nats.ErrMaxPayload) || hasCode(err, codeMessageSize)
+}

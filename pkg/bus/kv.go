@@ -114,6 +114,9 @@ func conflict(err error) error {
 	if hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence) || hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
 		return ErrConflict
 	}
+	if isFull(err) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	return err
 }
 
@@ -205,6 +208,8 @@ func (k *Bucket) failed(verb, key string, err error) error {
 		err = ErrNotFound
 	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
 		err = ErrConflict
+	case isFull(err):
+		err = fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return fmt.Errorf("%s %s %s: %w", verb, k.name, key, err)
 }

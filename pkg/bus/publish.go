@@ -31,7 +31,10 @@ func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) (err error) {
 	ctx, end := b.publishing(ctx, "order "+job.LaneName(id.Lane), j.GetId())
 	defer func() { end(err); b.writes.wrote(StreamJobs, err) }()
 	_, err = b.js.PublishMsg(ctx, message(ctx, jobSubject(id, j.GetAside()), data))
-	if hasCode(err, codeStoreFailed) { // JOBS has no limit of bytes: only the one of messages per subject is left
+	if isFull(err) {
+		return fmt.Errorf("publish job %s: %w: %w", j.GetId(), ErrFull, err)
+	}
+	if hasCode(err, codeStoreFailed) { // only the limit of messages per subject is left
 		return fmt.Errorf("publish job %s: %w", j.GetId(), ErrOutstanding)
 	}
 	if err != nil {

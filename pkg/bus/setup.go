@@ -160,53 +160,6 @@ func atLeast(version string, major, minor int) bool {
 	return err1 == nil && err2 == nil && (x > major || (x == major && y >= minor))
 }
 
-func streams(l Limits) []jetstream.StreamConfig {
-	data := jetstream.StreamConfig{
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: Horizon,
-		Compression:        jetstream.NoCompression, // the batches are compressed already
-		AllowAtomicPublish: true, AllowDirect: true,
-		Duplicates: dedupHorizon, Replicas: l.Replicas,
-	}
-	raw, events := data, data
-	raw.Name, raw.Subjects, raw.MaxBytes = StreamRaw, []string{rawPrefix + ">", markPrefix + ">"}, l.RawMaxBytes
-	raw.Description = "records as Proofpoint sent them, and one marker for each job"
-	events.Name, events.Subjects, events.MaxBytes = StreamEvents, []string{eventPrefix + ">"}, l.EventsMaxBytes
-	events.Description = "rows ready to ship"
-	return []jetstream.StreamConfig{
-		{
-			Name: StreamJobs, Subjects: []string{"job.>"}, Description: "windows to read",
-			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, AllowDirect: true, Replicas: l.Replicas,
-		},
-		raw, events,
-		{
-			Name: StreamDead, Subjects: []string{deadPrefix + ">"}, Description: "what a stage could not process",
-			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: deadHorizon,
-			Compression: jetstream.S2Compression, AllowDirect: true, Duplicates: dedupHorizon, Replicas: l.Replicas,
-		},
-	}
-}
-
-// buckets are made as streams, because the client library would let one message empty a bucket: with it, whoever may write
-// one key may say that the value takes the place of all others (Nats-Rollup).
-func buckets(l Limits) []jetstream.StreamConfig {
-	bucket := func(name, description string, age time.Duration) jetstream.StreamConfig {
-		return jetstream.StreamConfig{
-			Name: bucketStream(name), Subjects: []string{"$KV." + name + ".>"}, Description: description,
-			MaxMsgsPerSubject: 1, MaxAge: age, Discard: jetstream.DiscardNew, DenyDelete: true, AllowDirect: true, Replicas: l.Replicas,
-		}
-	}
-	ledger, known := bucket(BucketLedger, "what became of every window", ledgerHorizon), bucket(BucketKnown, "threats and campaigns that were asked for", knownHorizon)
-	ledger.Compression, known.Compression = jetstream.S2Compression, jetstream.S2Compression
-	seen := bucket(BucketSeen, "records published already", seenHorizon)
-	seen.AllowAtomicPublish = true
-	state := bucket(BucketState, "what is planned, and who runs", 0)
-	state.MaxMsgsPerSubject = 5
-	return []jetstream.StreamConfig{
-		bucket(BucketQuota, "calls of the last 24 hours", 0), ledger, seen, known, bucket(BucketReplay, "orders to send rows again", replayHorizon), state,
-	}
-}
-
 type consumerSetting struct {
 	Consumer
 	pending int // deliveries that may be unacknowledged at once
@@ -244,6 +197,7 @@ func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) error
 		case have.Retention != want.Retention:
 			return immutable("stream", want.Name, "retention", have.Retention, want.Retention)
 		}
+		b.spare(&want, stream.CachedInfo().State.Bytes)
 	}
 	if _, err := b.js.CreateOrUpdateStream(ctx, want); err != nil {
 		return fmt.Errorf("make stream %s: %w", want.Name, err)

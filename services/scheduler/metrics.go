@@ -22,6 +22,7 @@ type metrics struct {
 	violations prometheus.Gauge
 	edge       prometheus.Gauge
 	backlogAge *prometheus.GaugeVec // by stream
+	filled     *prometheus.GaugeVec // by stream or bucket
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -45,7 +46,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.pace()
 	m.account()
 	r.MustRegister(m.unproven, m.lag, m.planned, m.outstanding, m.headLag, m.backfill, m.lost, m.sealed, m.cadence, m.quotaLeft, m.quotaExternal,
-		m.freshness, m.pending, m.violations, m.edge, m.backlogAge)
+		m.freshness, m.pending, m.violations, m.edge, m.backlogAge, m.filled)
 	return m
 }
 
@@ -84,6 +85,9 @@ func (m *metrics) account() {
 	})
 	m.backlogAge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "tapline_stream_backlog_age_seconds", Help: "How long the oldest message of a stream has waited that is not acknowledged.",
+	}, []string{"stream"})
+	m.filled = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tapline_stream_filled_ratio", Help: "Bytes of a stream or bucket by those that it may have; a full one takes nothing more.",
 	}, []string{"stream"})
 	m.edge = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tapline_scheduler_edge_seconds", Help: "Time until the oldest unread instant is no longer served; seven days when nothing is unread.",

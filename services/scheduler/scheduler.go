@@ -60,6 +60,7 @@ type Scheduler struct {
 	plans        []*planning
 	lists        []*listing
 	backpressure backpressure
+	bounds       time.Time // when the bounds of streams were looked at last
 	deadLetters  deadLetters
 	orders       orders
 	start        time.Time // where collection begins, at the first start
@@ -176,6 +177,6 @@ func (s *Scheduler) tick(ctx context.Context) error {
 			s.turn()
 		}
 	}
-	problems = append(problems, s.check(ctx))
+	problems = append(problems, s.check(ctx), s.watchBounds(ctx))
 	return errors.Join(problems...)
 }
