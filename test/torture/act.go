@@ -108,6 +108,8 @@ func (w *world) act(ctx context.Context, a Action) error {
 		return w.fill(ctx, a)
 	case diskfull:
 		return w.fillDisk(ctx, a)
+	case taken:
+		return w.takeOver(ctx, a)
 	}
 	return errVerb
 }

@@ -41,6 +41,7 @@ type Result struct {
 	Problems       []string
 	Looks, Lies    int    // of the witness
 	Told           string // of a damaged stream: what the account says
+	Taken          string // what was done with the credentials of a stage
 	Without        string // why the disk did not fill up, and power cuts lost only what was in memory
 }
 
@@ -54,12 +55,46 @@ func (r *Result) problem(format string, args ...any) {
 // judge waits until everything visible now is at the sink, then looks at all that must hold.
 func (w *world) judge(ctx context.Context, r *Result) {
 	start := time.Now()
+	r.Without = w.without
+	h := harm{}
+	if w.profile.Taken != "" {
+		h = harms()[w.profile.Taken]
+		w.judgeTaken(ctx, r)
+	} else {
+		w.judgeArrivals(ctx, r)
+	}
+	r.Drain = time.Since(start).Round(time.Millisecond)
+	if !h.forges {
+		w.known(r)
+	}
+	for pool, q := range w.sim.Status().Quota {
+		if !h.spends && (q.Refused > 0 || q.Used > q.Limit || q.Peak > q.Limit) {
+			r.problem("pool %s: %d calls of %d, %d with those that failed, and %d refused", pool, q.Used, q.Limit, q.Peak, q.Refused)
+		}
+	}
+	r.Rows, r.Records, r.Resent, r.Reread = w.rows.counts()
+	w.rows.mu.Lock()
+	r.Blame, r.Replayed = w.rows.blame, w.rows.ordered-r.ReadBack.Repaired
+	for _, p := range w.rows.problems {
+		if !h.forges {
+			r.problem("%s", p)
+		}
+	}
+	w.rows.mu.Unlock()
+	w.mu.Lock()
+	for _, note := range w.notes {
+		r.problem("%s", note)
+	}
+	w.mu.Unlock()
+	w.judgeProcesses(r)
+}
+
+// judgeArrivals looks for what is missing, and whether the account says so.
+func (w *world) judgeArrivals(ctx context.Context, r *Result) {
 	if w.profile.Lies {
 		w.readBack(ctx, r)
 	}
 	missing := w.arrived(ctx, w.sim.Now(), patience)
-	r.Drain = time.Since(start).Round(time.Millisecond)
-	r.Without = w.without
 	r.Missing = len(missing)
 	told := w.verify(ctx)
 	switch {
@@ -71,24 +106,10 @@ func (w *world) judge(ctx context.Context, r *Result) {
 	if told != nil && !w.damaged {
 		r.problem("the account: %v", told)
 	}
-	w.known(r)
-	for pool, q := range w.sim.Status().Quota {
-		if q.Refused > 0 || q.Used > q.Limit || q.Peak > q.Limit {
-			r.problem("pool %s: %d calls of %d, %d with those that failed, and %d refused", pool, q.Used, q.Limit, q.Peak, q.Refused)
-		}
-	}
-	r.Rows, r.Records, r.Resent, r.Reread = w.rows.counts()
-	w.rows.mu.Lock()
-	r.Blame, r.Replayed = w.rows.blame, w.rows.ordered-r.ReadBack.Repaired
-	for _, p := range w.rows.problems {
-		r.problem("%s", p)
-	}
-	w.rows.mu.Unlock()
-	w.mu.Lock()
-	for _, note := range w.notes {
-		r.problem("%s", note)
-	}
-	w.mu.Unlock()
+}
+
+// judgeProcesses looks for what no program may do, whatever happens around it.
+func (w *world) judgeProcesses(r *Result) {
 	for name, p := range w.processes {
 		exits := p.ended()
 		r.Exits += len(exits)

@@ -55,6 +55,7 @@ const (
 	full     = "full"     // a stream has no room for a while
 	poison   = "poison"   // the simulated Proofpoint answers every window that contains one instant with a status
 	besiege  = "siege"    // at the end, when everything else is healed: one thing goes wrong and stays so, see [sieges]
+	taken    = "taken"    // a program does random things with the credentials of a stage, beside it
 	corrupt  = "corrupt"  // the broker dies, and a byte of a stream has changed when it starts again
 )
 
@@ -155,7 +156,8 @@ func NewPlan(seed uint64, length time.Duration) (p Plan) {
 	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // it has to be the same each time
 	p = Plan{Seed: seed, Length: length}
 	profile := ProfileOf(seed)
-	if profile.Calm {
+	if profile.Calm || profile.Taken != "" {
+		p.Actions = takenActions(profile.Taken, length)
 		return p
 	}
 	if seed%2 == 0 && length >= longEnough {
@@ -197,6 +199,14 @@ func NewPlan(seed uint64, length time.Duration) (p Plan) {
 		busy[thing] = at + a.For + time.Second
 		p.Actions = append(p.Actions, a)
 	}
+}
+
+// takenActions let an attacker in for most of a run, if a stage is taken over.
+func takenActions(stage string, length time.Duration) []Action {
+	if stage == "" {
+		return nil
+	}
+	return []Action{{At: length / 10, Verb: taken, Target: stage, For: length * 8 / 10, Arg: "-"}}
 }
 
 var errPlan = errors.New("not a plan")
@@ -251,7 +261,7 @@ func (a Action) Kind() string {
 	switch a.Verb {
 	case tap, sink:
 		return a.Verb + " " + a.Arg
-	case renew, besiege:
+	case renew, besiege, taken:
 		return a.Verb + " " + a.Target
 	case cut, freeze, refuse:
 		link, _, _ := strings.Cut(a.Target, ":")

@@ -35,6 +35,7 @@ type Profile struct {
 	Lies      bool          // the sink may confirm what it does not store, or stores cut or twice
 	Reports   bool          // there are calls for every forensic report
 	People    []int         // days that the lists of people cover
+	Taken     string        // the stage whose credentials an attacker has; nothing else is done to this world
 	Calm      bool          // nothing is done to it, and next to nothing comes
 	Work      Work          // the feeds that are collected
 	Service   service       // what Proofpoint does otherwise than expected, for good
@@ -60,7 +61,8 @@ func services() []service {
 }
 
 // ProfileOf is the kind of world of a seed. In every fourth, from 1 on, the sink may lie. In every fourth, from 3 on, there are odd
-// answers, if there are calls enough: a 429 takes all that are left for the day.
+// answers, if there are calls enough: a 429 takes all that are left for the day. In every sixteenth, from 10 on, a stage is
+// taken over, one after the other.
 func ProfileOf(seed uint64) Profile {
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be the same each time
 	one := func(list ...float64) float64 { return list[random.IntN(len(list))] }
@@ -80,11 +82,16 @@ func ProfileOf(seed uint64) Profile {
 	if p.Calm = seed%16 == 14; p.Calm {
 		p.Rate, p.Age, p.Late, p.Factor = 0.0005, time.Hour, 0, 20
 	}
+	if seed%16 == 10 {
+		names := deadStages()
+		p.Taken = names[seed/16%uint64(len(names))]
+		p.Factor, p.Age, p.Late, p.Limit, p.Disk, p.Reports = 10, time.Hour, 0, 1800, false, false
+	}
 	return p
 }
 
 // String describes it in a line.
 func (p Profile) String() string {
-	return fmt.Sprintf("sink %s (breaks %t, lies %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, odd answers %t, forensics %t, batches of %d, calm %t, Proofpoint %s",
-		p.Sink, p.Breaks, p.Lies, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Odd, p.Forensics, p.Batch, p.Calm, p.Service.name)
+	return fmt.Sprintf("sink %s (breaks %t, lies %t), clock x%g, %g records/s, age %s, late %g, SIEM limit %d, odd answers %t, forensics %t, batches of %d, calm %t, taken over %q, Proofpoint %s",
+		p.Sink, p.Breaks, p.Lies, p.Factor, p.Rate, p.Age, p.Late, p.Limit, p.Odd, p.Forensics, p.Batch, p.Calm, p.Taken, p.Service.name)
 }

@@ -82,6 +82,15 @@ func (k *witness) look(ctx context.Context) {
 	for _, text := range k.standstill(s) {
 		k.lie(text)
 	}
+	if k.w.profile.Taken != "" { // what one stage says is not its own word; but every command works
+		k.mu.Lock()
+		k.looks++
+		k.mu.Unlock()
+		if err != nil {
+			k.lie("beside a stage that was taken over: " + err.Error())
+		}
+		return
+	}
 	k.mu.Lock()
 	f := &facts{began: cmp.Or(k.began, s.at), calm: !k.calm.IsZero() && s.asked.After(k.calm)}
 	if k.siege != nil && s.asked.After(k.since.Add(k.siege.after)) {

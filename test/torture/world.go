@@ -63,6 +63,7 @@ type world struct {
 	damaged bool      // a stream is
 	unread  time.Time // until then the sink's kernel may have acknowledged what the sink has not read, which this proof confirms
 	long    bool      // a record is too long for a row
+	thief   *thief    // what came of a stage that was taken over
 	notes   []string  // what went wrong besides what the oracle finds
 }
 
@@ -70,7 +71,7 @@ type world struct {
 // pipeline runs yet.
 func newWorld(ctx context.Context, dir string, seed uint64, p Profile, log func(string, ...any)) (*world, error) {
 	w := &world{
-		profile: p, seed: seed, dir: dir, log: log, rows: newRows(p.Lies), proxies: make(map[string]*proxy), processes: make(map[string]*process),
+		profile: p, seed: seed, dir: dir, log: log, rows: newRows(p.Lies || p.Taken != ""), proxies: make(map[string]*proxy), processes: make(map[string]*process),
 	}
 	if err := w.outside(ctx); err != nil {
 		return nil, errors.Join(err, w.close())

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tapline/tapline/pkg/bus"
 )
@@ -43,20 +44,11 @@ var errMissing = errors.New("not all servers answer")
 
 // Look reads all there is.
 func Look(ctx context.Context, admin *nats.Conn) (State, error) {
-	s := State{map[string]string{}, map[string]message{}, map[string]string{}}
-	var page streamPage
-	if err := ask(ctx, admin, "$JS.API.STREAM.LIST", nil, &page); err != nil {
+	s, infos, err := look(ctx, admin)
+	if err != nil {
 		return State{}, err
 	}
-	if len(page.Missing) > 0 || len(page.Streams) < page.Total {
-		return State{}, errMissing
-	}
-	for _, info := range page.Streams {
-		name := pick(info, "config", "name")
-		s.settings[name] = canonical(info["config"]) + canonical(info["created"])
-		if err := s.lookAtConsumers(ctx, admin, name); err != nil {
-			return State{}, err
-		}
+	for name, info := range infos {
 		first, last := number(info, "state", "first_seq"), number(info, "state", "last_seq")
 		for seq := max(first, 1); seq <= last; seq++ {
 			if err := s.lookAtMessage(ctx, admin, name, seq); err != nil {
@@ -65,6 +57,48 @@ func Look(ctx context.Context, admin *nats.Conn) (State, error) {
 		}
 	}
 	return s, nil
+}
+
+// look reads all but the messages.
+func look(ctx context.Context, admin *nats.Conn) (s State, infos map[string]map[string]any, err error) {
+	s, infos = State{map[string]string{}, map[string]message{}, map[string]string{}}, map[string]map[string]any{}
+	var page streamPage
+	if err := ask(ctx, admin, "$JS.API.STREAM.LIST", nil, &page); err != nil {
+		return State{}, nil, err
+	}
+	if len(page.Missing) > 0 || len(page.Streams) < page.Total {
+		return State{}, nil, errMissing
+	}
+	for _, info := range page.Streams {
+		name := pick(info, "config", "name")
+		infos[name] = info
+		s.settings[name] = canonical(info["config"]) + canonical(info["created"])
+		if err := s.lookAtConsumers(ctx, admin, name); err != nil {
+			return State{}, nil, err
+		}
+	}
+	return s, infos, nil
+}
+
+// Fixed is what no stage changes: the settings of streams and consumers by name, and "STREAM removed" for streams of which
+// messages are gone that a user may not remove.
+func Fixed(ctx context.Context, s System, u bus.User) (map[string]string, error) {
+	admin, err := s.connect(bus.UserAdmin)
+	if err != nil {
+		return nil, err
+	}
+	defer admin.Close()
+	state, infos, err := look(ctx, admin)
+	if err != nil {
+		return nil, err
+	}
+	for _, stream := range []string{bus.StreamRaw, bus.StreamEvents, bus.StreamDead} {
+		info := infos[stream]
+		if gone := number(info, "state", "last_seq") - number(info, "state", "messages"); gone > 0 && !May(u, "$JS.API.STREAM.PURGE."+stream) {
+			state.settings[stream+" removed"] = strconv.FormatUint(gone, 10)
+		}
+	}
+	return state.settings, nil
 }
 
 func (s State) lookAtConsumers(ctx context.Context, admin *nats.Conn, stream string) error {
@@ -233,4 +267,38 @@ func names[V any](a, b map[string]V) []string {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	return slices.Sorted(maps.Keys(all))
+}
+
+// Strays lists messages that a rampage made up where its user may not write.
+func Strays(ctx context.Context, s System, u bus.User) ([]string, error) {
+	admin, err := s.connect(bus.UserAdmin)
+	if err != nil {
+		return nil, err
+	}
+	defer admin.Close()
+	js, err := jetstream.New(admin)
+	if err != nil {
+		return nil, fmt.Errorf("strays: %w", err)
+	}
+	var found []string
+	for _, name := range streams() {
+		stream, err := js.Stream(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("strays: %w", err)
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(">"))
+		if err != nil {
+			return nil, fmt.Errorf("strays: %w", err)
+		}
+		for subject := range info.State.Subjects {
+			if May(u, subject) {
+				continue
+			}
+			msg, err := stream.GetLastMsgForSubject(ctx, subject)
+			if err == nil && strings.HasPrefix(string(msg.Data), Forged) {
+				found = append(found, subject)
+			}
+		}
+	}
+	return found, nil
 }

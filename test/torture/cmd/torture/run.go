@@ -71,6 +71,9 @@ func (s *settings) one(ctx context.Context, p torture.Plan, t *totals) (bad bool
 	if b := r.ReadBack; b.Rounds > 0 {
 		fmt.Printf("  read back %d times: %d rows named missing, %d repairs sent %d rows, %d more than confirmed at the end\n", b.Rounds, b.Missing, b.Repairs, b.Repaired, b.Doubled)
 	}
+	if r.Taken != "" {
+		fmt.Printf("  taken over: %s\n", r.Taken)
+	}
 	if r.Told != "" {
 		fmt.Printf("  told: %.300s\n", r.Told)
 	}
