@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tapline/tapline/pkg/feed"
 )
 
 // TestOneTurnAtATime: batches that want overlapping things all get them, each thing one batch at a time.
@@ -61,5 +63,33 @@ func TestATurnIsNotAwaitedForEver(t *testing.T) {
 	locks.unlock([]string{"a"})
 	if err := locks.lock(t.Context(), "a"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestALinkIsNotRemembered: that a campaign names a threat does not say that the threat was looked up for its own sake.
+func TestALinkIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	x, _ := searcher(feed.Selection{})
+	x.recent = newRecent()
+	if err := x.remember(t.Context(), map[string]*wish{"named": {}, "linked": {link: true}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !x.recent.has("named", noon) || x.recent.has("linked", noon) {
+		t.Error("remembered are not those that were named")
+	}
+}
+
+// TestWhatIsNoObjectIsNoRow, however short it is.
+func TestWhatIsNoObjectIsNoRow(t *testing.T) {
+	t.Parallel()
+	e := &Enricher{cfg: Config{PullID: true}}
+	for record, want := range map[string]string{
+		"": "", "{": "", "}": "", " { ": "", "{x": "", "x}": "", "[]": "", `{"a":1]`: "",
+		"{}": `{"@devo_pulling_id":"7"}`, ` {"a":1} `: `{"a":1,"@devo_pulling_id":"7"}`,
+	} {
+		row, ok := e.appendRow(nil, []byte(record), "7", nil)
+		if ok != (want != "") || ok && string(row) != want {
+			t.Errorf("%q is row %q, %t; want %q", record, row, ok, want)
+		}
 	}
 }

@@ -71,6 +71,9 @@ func found(t *testing.T, x *expander, call feed.Call, f feed.Feed, records ...st
 		if w.link {
 			one += " of " + w.target.GetCampaign()
 		}
+		if at := w.target.GetUpdated(); at != nil {
+			one += at.AsTime().Format(" @15:04:05")
+		}
 		text = append(text, one)
 	}
 	slices.Sort(text)
@@ -105,8 +108,8 @@ func TestWhatRecordsName(t *testing.T) {
 		"reports of campaigns":     {feed.Selection{Names: both, Forensics: true, CampaignForensics: true}, feed.CallSIEM, feed.ClicksPermitted, []string{alone, inOne}, "campaign c2, campaign-forensics c2 2, threat t1, threat t2, threat-forensics t1 2"},
 		"for threats alone":        {feed.Selection{Names: threats, Forensics: true, CampaignForensics: true}, feed.CallSIEM, feed.ClicksPermitted, []string{inOne}, "campaign-forensics c2 2, threat t2"},
 		"reports of threats alone": {feed.Selection{Names: threats, Forensics: true}, feed.CallSIEM, feed.ClicksPermitted, []string{inOne}, "threat t2, threat-forensics t2 2"},
-		"a list":                   {feed.Selection{Names: both}, feed.CallCampaignIDs, feed.Campaigns, []string{list, nameless, list}, "campaign c3"},
-		"a list, with reports":     {feed.Selection{Names: both, Forensics: true}, feed.CallCampaignIDs, feed.Campaigns, []string{list}, "campaign c3, campaign-forensics c3 4"},
+		"a list":                   {feed.Selection{Names: both}, feed.CallCampaignIDs, feed.Campaigns, []string{list, nameless, list}, "campaign c3 @10:04:51"},
+		"a list, with reports":     {feed.Selection{Names: both, Forensics: true}, feed.CallCampaignIDs, feed.Campaigns, []string{list}, "campaign c3 @10:04:51, campaign-forensics c3 4 @10:04:51"},
 		"members":                  {feed.Selection{Names: both}, feed.CallCampaign, feed.Campaigns, []string{detail, nameless, `[`}, "threat t4 of c4, threat t5 of c4"},
 		"members without threats":  {feed.Selection{Names: campaigns}, feed.CallCampaign, feed.Campaigns, []string{detail}, ""},
 		"a threat":                 {feed.Selection{Names: both, Forensics: true}, feed.CallThreat, feed.Threats, []string{detail}, ""},

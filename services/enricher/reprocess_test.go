@@ -113,17 +113,18 @@ func byID(t *testing.T, messages []batch.Events, order string) map[string]string
 func TestMarksCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	publish(t, b, "job", raw("main", "clicksBlocked", `{"id":"x"}`, `not an object`), []byte("\xff garbage"), raw("stranger", "clicksBlocked", `{}`))
+	publish(t, b, "job", raw("main", "clicksBlocked", `{"id":"x"}`, `not an object`), []byte("\xff garbage"), raw("stranger", "clicksBlocked", `{}`),
+		answer(t, about{vapJob, feed.PeopleVAP, nil, "no envelope"}, `{"identity":{}}`))
 	run(t, b, "EVENT_TAPLINE_ID=false")
 	first := string(events(t, b, 1)[0].Events[0].JSON)
 	r := reprocess(t, b, &taplinev1.ReplayOrder{})
-	if p := r.GetProgress(); p.GetRows() != 1 || p.GetDead() != 3 || p.GetMessages() != 3 {
+	if p := r.GetProgress(); p.GetRows() != 1 || p.GetDead() != 4 || p.GetMessages() != 4 {
 		t.Errorf("%v", r)
 	}
 	if row := string(events(t, b, 1)[0].Events[0].JSON); row != first || strings.Contains(row, "tapline") {
 		t.Errorf("row %s, at first %s", row, first)
 	}
-	if usage, err := b.Usage(t.Context(), bus.StreamDead); err != nil || usage.Messages != 3 {
+	if usage, err := b.Usage(t.Context(), bus.StreamDead); err != nil || usage.Messages != 4 {
 		t.Errorf("%+v, %v", usage, err)
 	}
 }
