@@ -63,7 +63,11 @@ func TestNothingToDoIsNoStandstill(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- f.Run(ctx) }()
-		for range 60 {
+		minutes := 60
+		if testing.Short() {
+			minutes = 15
+		}
+		for range minutes {
 			<-time.After(time.Minute)
 			if r := health.Report(); !r.Alive {
 				t.Errorf("not alive: %v", r.Stuck)

@@ -26,6 +26,14 @@ func (r running) alive(t *testing.T, d time.Duration) {
 	}
 }
 
+// idly is a time of a bubble, and a sixth of it in the short tier: more than any limit of the probe.
+func idly(d time.Duration) time.Duration {
+	if testing.Short() {
+		return d / 6
+	}
+	return d
+}
+
 // TestIdleIsAlive: hours without a row are no reason to end a process, whatever the sink, and the next row finds it working.
 func TestIdleIsAlive(t *testing.T) {
 	t.Parallel()
@@ -44,7 +52,7 @@ func TestIdleIsAlive(t *testing.T) {
 			bustest.Bubble(t, func(t *testing.T, b *bus.Bus) {
 				t.Helper()
 				r := begin(t, b, nil, append(proofs["http"], "DEVO_HTTP_URL="+server.URL, "SHIPPER_CONNECTIONS=1", sink, "SINK_FILE_PATH="+filepath.Join(t.TempDir(), "rows")))
-				r.alive(t, 2*time.Hour)
+				r.alive(t, idly(2*time.Hour))
 				fill(t, b, 0, 1, 10)
 				settled(t, b)
 				r.alive(t, 10*time.Minute)
@@ -64,7 +72,7 @@ func TestOutageIsNoStandstill(t *testing.T) {
 			t.Helper()
 			fill(t, b, 0, 4, 10)
 			r := begin(t, b, nil, environ)
-			r.alive(t, time.Hour)
+			r.alive(t, idly(time.Hour))
 			if _, told := r.health.Report().Degraded["sink"]; !told {
 				t.Error("the outage does not show")
 			}
@@ -78,7 +86,7 @@ func TestOutageIsNoStandstill(t *testing.T) {
 			r := launch(t, shipper.Deps{Bus: b}, []string{"SINK=stdout"}, func(ctx context.Context) (shipper.Conn, error) {
 				return nil, rest(ctx, 5*time.Minute)
 			})
-			r.alive(t, time.Hour)
+			r.alive(t, idly(time.Hour))
 		})
 	})
 	t.Run("takes a batch in ten minutes", func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,8 +30,8 @@ func Bubble(t *testing.T, test func(t *testing.T, b *bus.Bus)) {
 		for name := range strings.SplitSeq(t.Name(), "/") {
 			steps = append(steps, "^"+regexp.QuoteMeta(name)+"$")
 		}
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+strings.Join(steps, "/"), "-test.v") //nolint:gosec // it is this program
-		cmd.Env = append(os.Environ(), bubbleVariable+"="+t.Name())                                           //nolint:forbidigo // as above
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+strings.Join(steps, "/"), "-test.v", "-test.short="+strconv.FormatBool(testing.Short())) //nolint:gosec // it is this program
+		cmd.Env = append(os.Environ(), bubbleVariable+"="+t.Name())                                                                                               //nolint:forbidigo // as above
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 			t.Fatalf("in its own process: %v\n%s", err, out)
 		}
