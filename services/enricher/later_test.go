@@ -54,6 +54,9 @@ func TestARepetitionOfTheNextDay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && name != "ended before the note" && !trial.gone {
+				t.Skip("three hours of a bubble: two trials are enough for the short tier")
+			}
 			bustest.Bubble(t, func(t *testing.T, _ *bus.Bus) {
 				t.Helper()
 				b, faults := bustest.StartFaulty(t)
