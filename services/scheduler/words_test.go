@@ -93,3 +93,13 @@ func TestWhatIsSaidOfAFullStream(t *testing.T) {
 		}
 	}
 }
+
+// TestAMarkerOfNoJobKeepsNothing: nobody will ever write into the ledger that it is done.
+func TestAMarkerOfNoJobKeepsNothing(t *testing.T) {
+	t.Parallel()
+	for _, swept := range []bool{true, false} {
+		if done, err := (&Scheduler{}).doneWith(t.Context(), "no job", swept); !done || err != nil {
+			t.Errorf("done with it: %t, %v", done, err)
+		}
+	}
+}
