@@ -63,6 +63,20 @@ func (r *refusing) Backlog(ctx context.Context, c bus.Consumer) (bus.Backlog, er
 	return r.Bus.Backlog(ctx, c)
 }
 
+func (r *refusing) Next(ctx context.Context, s bus.Selection, from uint64) (bus.Stored, error) {
+	if err := r.refuse("next"); err != nil {
+		return bus.Stored{}, err
+	}
+	return r.Bus.Next(ctx, s, from)
+}
+
+func (r *refusing) GiveUp(ctx context.Context, stream string, before uint64) (uint64, error) {
+	if err := r.refuse("give up " + stream); err != nil {
+		return 0, err
+	}
+	return r.Bus.GiveUp(ctx, stream, before)
+}
+
 // over runs a scheduler over a bus, and gives what it logs and how it ended.
 func over(t *testing.T, r *refusing, environ ...string) (w *words, ended chan error) {
 	t.Helper()
@@ -172,4 +186,38 @@ func TestWithoutTheLedgerThePlanStays(t *testing.T) {
 	}
 	fault.End()
 	poll(t, func() bool { return revision(t, b, "main.all") != before })
+}
+
+// TestRoomThatCannotBeMadeIsReported, whatever of it fails, and nothing is given up meanwhile.
+func TestRoomThatCannotBeMadeIsReported(t *testing.T) {
+	t.Parallel()
+	s := smallStreams(t)
+	s.full(epoch.AddDate(0, 0, -2))
+	s.ship(len(s.records), len(s.records))
+	var last *refusing
+	for _, call := range []string{"bucket " + bus.BucketReplay, "next", "give up " + bus.StreamRaw} {
+		last = &refusing{Bus: s.b, call: call}
+		last.on.Store(true)
+		log, _ := over(t, last)
+		poll(t, func() bool { return log.say("cannot plan") && log.say(call+": refused by the test") })
+	}
+	if u := s.usage(bus.StreamRaw); u.First != 1 {
+		t.Errorf("RAW begins at %d", u.First)
+	}
+	last.on.Store(false)
+	poll(t, func() bool { return s.usage(bus.StreamRaw).First > 1 })
+}
+
+// TestAnotherStartTimeIsTakenUp by a plan of the same feeds, which keeps its key.
+func TestAnotherStartTimeIsTakenUp(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t, quota.Seeds("main")...)
+	stop := start(t, b, still, "TAP_START_TIME=1h")
+	before := planOf(t, b, "main.all").GetStart().AsTime()
+	stop()
+	log, _ := heard(t, b, still, "TAP_START_TIME=3h")
+	poll(t, func() bool { return planOf(t, b, "main.all").GetStartTime() == "3h" })
+	if after := planOf(t, b, "main.all").GetStart().AsTime(); before.Sub(after) != 2*time.Hour || !log.say("the start time is another than before") {
+		t.Errorf("collection begins at %s, before at %s", after, before)
+	}
 }
