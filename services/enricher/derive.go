@@ -95,12 +95,7 @@ func (v *derivation) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if v.rows > 0 || len(v.made) == 0 {
-		return v.flush(ctx)
-	}
-	last := v.made[len(v.made)-1]
-	last.Dead, last.Extra = last.GetDead()+v.dead, last.GetExtra()+v.dead
-	return nil
+	return v.flush(ctx) // what is dead behind the last row is in its account
 }
 
 // record makes the rows of one record. What cannot be a row goes to DEAD alone.

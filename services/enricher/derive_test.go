@@ -160,6 +160,18 @@ func TestNestedOnRequest(t *testing.T) {
 	}
 }
 
+// TestACampaignIsOneRow unless its members are wanted as rows.
+func TestACampaignIsOneRow(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	const detail = `{"id":"c1","campaignMembers":[{"id":"t1"},{"id":"t2"}],"name":"n"}`
+	publish(t, b, campaignJob, answer(t, about{campaignJob, feed.Campaigns, nil, ""}, detail))
+	run(t, b)
+	if got := events(t, b, 1)[0].Events; len(got) != 1 || !strings.HasPrefix(string(got[0].JSON), detail[:len(detail)-1]) {
+		t.Errorf("%d rows: %s", len(got), got[0].JSON)
+	}
+}
+
 // TestAListOfCampaignsIsOrdered: it makes no rows, and each campaign is asked for once.
 func TestAListOfCampaignsIsOrdered(t *testing.T) {
 	t.Parallel()

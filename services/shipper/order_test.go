@@ -118,6 +118,21 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// TestAReplayAddsNothingIfNothingIsAdded: with the added keys switched off a row is sent as it was.
+func TestAReplayAddsNothingIfNothingIsAdded(t *testing.T) {
+	t.Parallel()
+	b, out := bustest.Start(t), &output{}
+	fill(t, b, 0, 1, 2)
+	start(t, b, out, []string{"SINK=stdout", "EVENT_TAPLINE_ID=false"})
+	settled(t, b)
+	if r := order(t, b, &taplinev1.ReplayOrder{All: true}); replay.StateName(r) != "done" || r.GetProgress().GetRows() != 2 {
+		t.Fatal(r)
+	}
+	if rows := rowsIn(out.String()); len(rows) != 4 || !slices.Equal(rows[:2], rows[2:]) {
+		t.Errorf("sent: %q", rows)
+	}
+}
+
 // TestCheck says whether the sink can be reached, and sends nothing.
 func TestCheck(t *testing.T) {
 	t.Parallel()
