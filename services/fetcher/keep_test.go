@@ -1,20 +1,25 @@
 package fetcher_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
+	"github.com/tapline/tapline/services/fetcher"
 )
 
 // faulty is a bench whose bus may fail.
@@ -175,5 +180,28 @@ func TestAFasterRun(t *testing.T) {
 	b.start(t)
 	if r := b.record(t, job); r.GetBytes() != 42 || received(r) != 7 {
 		t.Errorf("%v", r)
+	}
+}
+
+// TestABusThatIsNotSetUp ends the program, whichever bucket is missing.
+func TestABusThatIsNotSetUp(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	var c fetcher.Config
+	if err := config.Load(&c, []string{"TAP_URL=" + b.url, "TAP_INSECURE_HTTP=true", "TAP_PRINCIPAL=demo", "TAP_SECRET=demo"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{bus.BucketSeen, bus.BucketLedger, bus.BucketQuota, bus.BucketKnown, bus.BucketState} {
+		bustest.Publish(t, b.server, "$JS.API.STREAM.DELETE.KV_"+name, nil)
+		f, err := fetcher.New(c, fetcher.Deps{Bus: b.bus, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+		if err := b.bus.Setup(t.Context(), bustest.Limits, quota.Seeds("main")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/services/scheduler"
 )
@@ -219,5 +220,27 @@ func TestAnotherStartTimeIsTakenUp(t *testing.T) {
 	poll(t, func() bool { return planOf(t, b, "main.all").GetStartTime() == "3h" })
 	if after := planOf(t, b, "main.all").GetStart().AsTime(); before.Sub(after) != 2*time.Hour || !log.say("the start time is another than before") {
 		t.Errorf("collection begins at %s, before at %s", after, before)
+	}
+}
+
+// TestALookThatFailsAtTheStartIsRepeated, whichever it is: no plan in sight is not no plan. What did not change goes on as it was.
+func TestALookThatFailsAtTheStartIsRepeated(t *testing.T) {
+	t.Parallel()
+	for skip := range 2 { // the plans, the lists
+		b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
+		stop := start(t, b, still, "TAP_START_TIME=1h", "TAP_FEEDS=clicksBlocked,campaigns")
+		planOf(t, b, "main.clicksBlocked")
+		_, page := newWorker(t, b, bus.ConsumerFetcherList).next()
+		stop()
+		faults.Fail(bustest.Read(bus.BucketState), bustest.Fault{Skip: skip})
+		log, _ := heard(t, b, still, "TAP_START_TIME=1h", "TAP_FEEDS=clicksPermitted,campaigns")
+		poll(t, func() bool { return log.say("cannot plan") && log.say("planning works again") })
+		planOf(t, b, "main.clicksPermitted")
+		if !log.say("the feeds are others than before") || log.say("a list is switched off") {
+			t.Errorf("look %d: the plan does not follow from the one before, or its list ended", skip)
+		}
+		if wanted, err := plan.Wanted(t.Context(), bucket(t, b, bus.BucketState), page); err != nil || !wanted {
+			t.Errorf("look %d: the page of the list is wanted %t, %v", skip, wanted, err)
+		}
 	}
 }

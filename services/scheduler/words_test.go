@@ -8,6 +8,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/bus"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -101,5 +105,31 @@ func TestAMarkerOfNoJobKeepsNothing(t *testing.T) {
 		if done, err := (&Scheduler{}).doneWith(t.Context(), "no job", swept); !done || err != nil {
 			t.Errorf("done with it: %t, %v", done, err)
 		}
+	}
+}
+
+// TestWhatWaitsToBeReadIsNotOwed, of the feeds for which it waits.
+func TestWhatWaitsToBeReadIsNotOwed(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 3, 11, 12, 0, 0, 0, time.UTC)
+	hour := window.New(noon.Add(-time.Hour), noon)
+	state := &taplinev1.PlanState{
+		Start:    timestamppb.New(noon.Add(-90 * time.Minute)),
+		Backlogs: []*taplinev1.Backlog{{Window: hour.Proto(), Feeds: []string{string(feed.ClicksBlocked)}}},
+	}
+	s := &Scheduler{plans: []*planning{{state: state, cfg: plan.Config{Set: feed.SIEM()}}}}
+	lost := ledger.Range{Window: window.New(noon.Add(-2*time.Hour), noon)}
+	for f, want := range map[feed.Feed]time.Duration{feed.ClicksBlocked: 30 * time.Minute, feed.ClicksPermitted: 90 * time.Minute, feed.Threats: 2 * time.Hour} {
+		var owed time.Duration
+		for _, w := range s.owed(f, lost) {
+			owed += w.Span()
+		}
+		if owed != want {
+			t.Errorf("%s of %s are owed, want %s", owed, f, want)
+		}
+	}
+	lost.Undelivered = true
+	if got := s.owed(feed.ClicksBlocked, lost); len(got) != 1 || got[0] != lost.Window {
+		t.Errorf("of what left a stream %v is owed", got)
 	}
 }
