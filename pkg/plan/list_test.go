@@ -75,7 +75,9 @@ func TestCampaignsStayWithinTheirCalls(t *testing.T) {
 	for now := epoch.Add(time.Minute); now.Before(epoch.Add(5 * 24 * time.Hour)); now = now.Add(time.Minute) {
 		out := plan.StepList(c, state, now, nil)
 		for page := 1; out.New != nil; page++ {
-			calls = append(calls, now)
+			if calls = append(calls, now); len(out.New.GetTargets()) > 0 {
+				t.Fatalf("a list without days asks for %v", out.New.GetTargets())
+			}
 			received := int64(200)
 			if page == 3 { // three pages each time would make 72 calls a day
 				received = 7

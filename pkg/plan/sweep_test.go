@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	"github.com/tapline/tapline/pkg/plan"
@@ -202,6 +203,73 @@ func TestSweepSkipsWhatIsNoLongerServed(t *testing.T) {
 	for _, sweep := range s.GetSweeps() {
 		if next := sweep.GetNext().AsTime(); next.Before(now.Add(-window.Lookback)) {
 			t.Errorf("the next sweep after %d minutes starts at %s", sweep.GetPass(), next)
+		}
+	}
+}
+
+// TestASweepIsNoFirstReading: what is swept was read, so it is not unread while the sweep waits or is set aside.
+func TestASweepIsNoFirstReading(t *testing.T) {
+	t.Parallel()
+	for lane, unread := range map[taplinev1.Lane]int{taplinev1.Lane_LANE_SWEEP: 0, taplinev1.Lane_LANE_LIVE: 2, taplinev1.Lane_LANE_BACKFILL: 2} {
+		j := &taplinev1.Job{Id: "j", Lane: lane, Window: window.New(epoch, epoch.Add(time.Hour)).Proto(), Feeds: []string{"clicksBlocked"}}
+		s := &taplinev1.PlanState{Outstanding: []*taplinev1.Job{j}, Asides: []*taplinev1.Aside{{Job: j}}}
+		if got := len(plan.Unread(s)); got != unread {
+			t.Errorf("%s: %d windows are unread, want %d", lane, got, unread)
+		}
+	}
+}
+
+// TestWhatIsServedNoMoreAtTheFirstStart: when a fetcher gives up the oldest window of the first backfill, collection begins behind it.
+func TestWhatIsServedNoMoreAtTheFirstStart(t *testing.T) {
+	t.Parallel()
+	c := config()
+	c.Start = epoch.Add(-window.Lookback)
+	s := plan.Start(c, epoch)
+	plan.Step(c, s, plan.Input{Now: epoch})
+	var oldest *taplinev1.Job
+	for _, j := range s.GetOutstanding() {
+		if oldest == nil || span(j).Start.Before(span(oldest).Start) {
+			oldest = j
+		}
+	}
+	lost := &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too old"}
+	now := span(oldest).Start.Add(window.Lookback + time.Minute)
+	out := plan.Step(c, s, plan.Input{Now: now, Outcomes: map[string]*taplinev1.JobRecord{oldest.GetId(): lost}})
+	if begins := s.GetStart().AsTime(); out.Dropped == nil || !begins.Equal(span(oldest).End) || len(out.Lost) > 0 {
+		t.Errorf("collection begins at %s, want %s; left out %v, lost %v", begins, span(oldest).End, out.Dropped, out.Lost)
+	}
+}
+
+// TestASweepThatIsTooLateIsSaid: of the last pass only, and of what was read. An earlier one was one of several looks.
+func TestASweepThatIsTooLateIsSaid(t *testing.T) {
+	t.Parallel()
+	const late = "its last sweep did not take place in time"
+	now := epoch.Add(9 * 24 * time.Hour)
+	oldest := now.Add(-window.Lookback)
+	for _, pass := range []uint32{35, 360, 1440} {
+		c := config()
+		s := plan.Start(c, epoch)
+		plan.Step(c, s, plan.Input{Now: epoch.Add(time.Hour)})
+		head := timestamppb.New(now.Add(-time.Minute)) // everything was read
+		s.Outstanding, s.LiveHead = nil, head
+		for _, sweep := range s.GetSweeps() {
+			if sweep.Next = head; sweep.GetPass() == pass {
+				sweep.Next = timestamppb.New(oldest.Add(-2 * time.Hour))
+			}
+		}
+		said := make(map[string]time.Duration)
+		for _, r := range plan.Step(c, s, plan.Input{Now: now}).Lost {
+			if !strings.Contains(r.Reason, late) {
+				t.Errorf("pass %d: %s", pass, r)
+			}
+			for _, f := range r.Feeds {
+				said[f] += r.Span()
+			}
+		}
+		for _, f := range c.Set {
+			if got := said[string(f)].Round(time.Hour); (got == 2*time.Hour) != (pass == 1440) || got != 0 && pass != 1440 {
+				t.Errorf("pass %d: %s of %s are said to be unswept", pass, got, f)
+			}
 		}
 	}
 }

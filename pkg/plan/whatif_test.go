@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -35,5 +36,27 @@ func TestWhatIf(t *testing.T) {
 	shared := plan.WhatIf(q).Sets[0]
 	if shared.Peak > 1800 || shared.Typical <= time.Minute || shared.Longest > time.Hour {
 		t.Errorf("with 1200 calls of others: %+v", shared)
+	}
+}
+
+// TestHoursOfWhatIf: what a planner does in a few hours, to the call.
+func TestHoursOfWhatIf(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		span, backfill time.Duration
+		limit, others  int
+		want           string
+	}{
+		"an hour":              {time.Hour, time.Hour, 1800, 0, "[{Set:all Pool:siem Limit:1800 Calls:map[backfill:1 live:60 sweep:1] Peak:62 Typical:1m0s Longest:1m0s Backfill:10s}]"},
+		"with calls of others": {time.Hour, time.Hour, 1800, 2400, "[{Set:all Pool:siem Limit:1800 Calls:map[backfill:1 live:60 sweep:1] Peak:161 Typical:1m0s Longest:1m0s Backfill:10s}]"},
+		"half a day":           {12 * time.Hour, 24 * time.Hour, 1800, 0, "[{Set:all Pool:siem Limit:1800 Calls:map[backfill:24 live:720 sweep:34] Peak:778 Typical:1m0s Longest:1m0s Backfill:1m0s}]"},
+		"scarce calls":         {12 * time.Hour, 6 * time.Hour, 100, 0, "[{Set:all Pool:siem Limit:100 Calls:map[backfill:6 live:12 sweep:23] Peak:41 Typical:55m30s Longest:1h0m0s Backfill:1h48m10s}]"},
+		"no time":              {0, time.Hour, 1800, 0, "[{Set:all Pool:siem Limit:1800 Calls:map[] Peak:0 Typical:0s Longest:2562047h47m16.854775807s Backfill:-1ns}]"},
+	} {
+		q := question(time.Minute, c.backfill, c.limit)
+		q.Span, q.Others = c.span, c.others
+		if got := fmt.Sprintf("%+v", plan.WhatIf(q).Sets); got != c.want {
+			t.Errorf("%s: %s\nwant %s", name, got, c.want)
+		}
 	}
 }

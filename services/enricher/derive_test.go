@@ -155,6 +155,10 @@ func TestNestedOnRequest(t *testing.T) {
 	if len(got[0].Events) != 1 || !strings.HasPrefix(string(got[0].Events[0].JSON), report[:len(report)-1]) {
 		t.Errorf("the report: %s", got[0].Events[0].JSON)
 	}
+	// The ids of rows must never change: Devo has them.
+	if a, b := string(got[1].Events[0].ID), string(got[1].Events[1].ID); a != "0000000000000000da4daf460f82aa2c" || b != "0000000000000000ffda0d45b760bed5" {
+		t.Errorf("the members are %s and %s", a, b)
+	}
 	if len(got[1].Events) != 2 || !strings.HasPrefix(string(got[1].Events[1].JSON), `{"id":"c1","campaignMembers":{"id":"t2"},"name":"n","campaignMembers_found":2,"campaignMembers_id":2,`) {
 		t.Errorf("the campaign: %s", got[1].Events[1].JSON)
 	}

@@ -139,6 +139,23 @@ func TestAcknowledgedLast(t *testing.T) {
 // TestRowsOfManyMessages: of an answer that makes many messages any may be refused; all rows are there in the end, each once.
 func TestRowsOfManyMessages(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct {
+		call  bustest.Call
+		fault bustest.Fault
+	}{
+		"rows":          {bustest.Store(bus.StreamEvents), bustest.Fault{Skip: 1}},
+		"first rows":    {bustest.Store(bus.StreamEvents), bustest.Fault{}},
+		"a dead letter": {bustest.Store(bus.StreamDead), bustest.Fault{After: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rowsOfManyMessages(t, c.call, c.fault)
+		})
+	}
+}
+
+func rowsOfManyMessages(t *testing.T, call bustest.Call, fault bustest.Fault) {
+	t.Helper()
 	b, direct, faults := faulty(t)
 	var evidence []string
 	for i := range 1203 {
@@ -146,8 +163,7 @@ func TestRowsOfManyMessages(t *testing.T) {
 	}
 	evidence[700] = `{"type":"url","what":"` + strings.Repeat("x", 3000) + `"}` // larger than a row may be
 	report := `{"generated":"x","reports":[{"id":"c1","forensics":[` + strings.Join(evidence, ",") + `]}]}`
-	faults.Fail(bustest.Store(bus.StreamEvents), bustest.Fault{Skip: 1})
-	faults.Fail(bustest.Store(bus.StreamDead), bustest.Fault{After: true})
+	met := faults.Fail(call, fault)
 	publish(t, direct, reportJob, answer(t, about{reportJob, feed.Campaigns, &taplinev1.Target{Id: "c1"}, ""}, report))
 	run(t, b, "FLATTEN_MAX_ROW=2048", "TAP_FORENSICS=true")
 	rows := make(map[string]int)
@@ -169,8 +185,8 @@ func TestRowsOfManyMessages(t *testing.T) {
 	if n := len(bustest.Messages(t, faults.Server, bus.StreamEvents)); n != 3 {
 		t.Errorf("EVENTS has %d messages", n)
 	}
-	if n := len(bustest.Messages(t, faults.Server, bus.StreamDead)); n != 1 {
-		t.Errorf("DEAD has %d messages", n)
+	if n := len(bustest.Messages(t, faults.Server, bus.StreamDead)); n != 1 || met.Met() != 1 {
+		t.Errorf("DEAD has %d messages, %d calls failed", n, met.Met())
 	}
 }
 

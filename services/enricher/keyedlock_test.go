@@ -71,7 +71,7 @@ func TestALinkIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	x, _ := searcher(feed.Selection{})
 	x.recent = newRecent()
-	if err := x.remember(t.Context(), map[string]*wish{"named": {}, "linked": {link: true}}, nil); err != nil {
+	if err := x.remember(t.Context(), map[string]*lookup{"named": {}, "linked": {link: true}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !x.recent.has("named", noon) || x.recent.has("linked", noon) {

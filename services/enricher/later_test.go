@@ -102,3 +102,20 @@ func TestARepetitionOfTheNextDay(t *testing.T) {
 		})
 	}
 }
+
+// TestAMessageOfYesterdayIsMadeIntoRows: what waited while no enricher ran is as good as new.
+func TestAMessageOfYesterdayIsMadeIntoRows(t *testing.T) {
+	t.Parallel()
+	bustest.Bubble(t, func(t *testing.T, b *bus.Bus) {
+		t.Helper()
+		data := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: "clicksBlocked", JobID: laterJob, PullID: "1773216000123", FetchedAt: time.UnixMilli(1773216000123)})
+		publish(t, b, laterJob, batch.AppendRecord(data, &batch.Record{ID: 1, Hash: 7, TimeMS: 1, JSON: []byte(`{"id":"x"}`)}))
+		<-time.After(3 * time.Hour)
+		stop := employ(t, b)
+		<-time.After(time.Minute)
+		stop()
+		if have, err := b.Usage(t.Context(), bus.StreamEvents); err != nil || have.Last != 1 {
+			t.Errorf("EVENTS has %d messages, want 1: %v", have.Last, err)
+		}
+	})
+}

@@ -1,12 +1,14 @@
 package enricher
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/flatten"
+	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -34,7 +36,7 @@ func TestMarksOfRowsMadeAgain(t *testing.T) {
 		{true, false, "o", `{"@tapline_reprocess_id":"o","@tapline_id":"id"}`},
 		{false, true, "o", `{}`},
 	} {
-		e := &Enricher{cfg: Config{TaplineID: c.added}}
+		e := &Enricher{cfg: Config{Identity: identity.Config{TaplineID: c.added}}}
 		if got := text(t, e, e.marks(order{id: c.order}, c.rules)); got != c.want {
 			t.Errorf("%+v: %s", c, got)
 		}
@@ -74,5 +76,15 @@ func TestThePullOfARow(t *testing.T) {
 		if err := batch.DecodeEvents(batch.Pack(nil, ws.out), &e); err != nil || len(e.Events) != 1 || e.Events[0].PullMS != want || strings.Contains(string(e.Events[0].JSON), "tapline") {
 			t.Errorf("%s: %+v, %v", id, e.Events, err)
 		}
+	}
+}
+
+// TestARowThatIsTooLong is dead, and its neighbors are rows. Bytes that are no text are three each in a row.
+func TestARowThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	long := []byte(`{"a":"` + strings.Repeat("\xff", longestRow/3) + `"}`)
+	ws := &workspace{raw: batch.Raw{Tenant: "main", Feed: "clicksBlocked", PullID: "7", FetchedAt: noon, Records: []batch.Record{{JSON: []byte("{}")}, {JSON: long}, {JSON: []byte("{}")}}}}
+	if n := (&Enricher{}).convert(ws, 1, "table", order{}); n != 2 || len(ws.dead) != 1 || ws.dead[0].index != 1 || !errors.Is(ws.dead[0].err, errLongRow) {
+		t.Errorf("%d rows, %d dead", n, len(ws.dead))
 	}
 }

@@ -193,7 +193,7 @@ func TestListsAreRead(t *testing.T) {
 			name += "-" + target.GetId()
 		}
 		lists = append(lists, name)
-		record := &taplinev1.JobRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED}
+		record := &taplinev1.JobRecord{JobId: job.GetId(), State: taplinev1.WindowState_WINDOW_STATE_FETCHED, SkewMs: 1500}
 		if err := w.ledger.RecordJob(t.Context(), record); err != nil {
 			t.Fatal(err)
 		}
@@ -202,6 +202,17 @@ func TestListsAreRead(t *testing.T) {
 		}
 		w.ids = append(w.ids, job.GetId())
 	}
+	poll(t, func() bool { // the answer's clock is the list's from then on
+		entry, err := bucket(t, b, bus.BucketState).Get(t.Context(), plan.ListKey("main", "campaign-ids"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := &taplinev1.ListState{}
+		if err := proto.Unmarshal(entry.Value, state); err != nil {
+			t.Fatal(err)
+		}
+		return state.GetSkewMs() == 1500
+	})
 	slices.Sort(lists)
 	if got := strings.Join(lists, " "); got != "campaign-ids top-clickers-14 top-clickers-90 vap-14 vap-90" {
 		t.Errorf("read: %s", got)

@@ -50,9 +50,9 @@ func TestAnOutageIsSaidNowAndThen(t *testing.T) {
 			}
 			return -1
 		}
-		o.works(t.Context()) // there is no outage
+		o.recordSuccess(t.Context()) // there is no outage
 		for range 25 {
-			o.failed(t.Context(), errors.New("refused")) //nolint:err113 // of the test
+			o.recordFailure(t.Context(), errors.New("refused")) //nolint:err113 // of the test
 			<-time.After(time.Minute)
 		}
 		if n := strings.Count(said.String(), "the sink does not take rows"); n != 3 || !strings.Contains(said.String(), "for=20m0s") || works() != 0 {
@@ -62,16 +62,16 @@ func TestAnOutageIsSaidNowAndThen(t *testing.T) {
 			t.Error("health says nothing of it")
 		}
 		for range 2 {
-			o.works(t.Context())
+			o.recordSuccess(t.Context())
 		}
 		if n := strings.Count(said.String(), "takes rows again"); n != 1 || !strings.Contains(said.String(), "after=25m0s") || works() != 1 || len(o.health.Report().Degraded) > 0 {
 			t.Errorf("its end is said %d times, want 1; up is %v: %s", n, works(), said.String())
 		}
-		o.failed(t.Context(), errors.New("refused")) //nolint:err113 // of the test
+		o.recordFailure(t.Context(), errors.New("refused")) //nolint:err113 // of the test
 		if n := strings.Count(said.String(), "the sink does not take rows"); n != 4 {
 			t.Errorf("with a second one it is said %d times, want 4", n)
 		}
-		o.works(t.Context())
+		o.recordSuccess(t.Context())
 		<-time.After(time.Hour) // no timer of an alarm stays
 	})
 }
@@ -101,7 +101,7 @@ func TestWhereTheRowsOfAnOrderGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &Shipper{cfg: conf, stdout: &bytes.Buffer{}}
-		out, copies, err := s.outletOf(&taplinev1.ReplayOrder{Id: "r", Sink: c.sink})
+		out, copies, err := s.sinkOf(&taplinev1.ReplayOrder{Id: "r", Sink: c.sink})
 		if err != nil || copies != c.copies {
 			t.Errorf("usually to %s, the order to %q: copies %t, %v", c.usual, c.sink, copies, err)
 			continue
@@ -109,5 +109,26 @@ func TestWhereTheRowsOfAnOrderGo(t *testing.T) {
 		if err := out.close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestASinkThatCannotBeIsAnErrorAtOnce: before anything is taken from the bus.
+func TestASinkThatCannotBeIsAnErrorAtOnce(t *testing.T) {
+	t.Parallel()
+	var conf Config
+	if err := config.Load(&conf, []string{"SINK=stdout"}); err != nil {
+		t.Fatal(err)
+	}
+	conf.Sink, conf.Devo.CertFile = SinkDevo, filepath.Join(t.TempDir(), "none.pem") // it was there a moment ago
+	if _, err := New(conf, Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}); err == nil {
+		t.Error("a certificate that is not there is no error")
+	}
+	s := &Shipper{cfg: conf}
+	if err := s.startCanary(); err != nil || s.canary != nil {
+		t.Errorf("a canary that is off: %v", err)
+	}
+	s.cfg.Canary.On = true
+	if err := s.startCanary(); err == nil || s.canary != nil {
+		t.Error("a canary without an address of Devo looks for rows")
 	}
 }
