@@ -8,11 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/tapline/tapline/pkg/backoff"
 	"github.com/tapline/tapline/pkg/step"
-	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
 // Handler processes one message. What it was for must be durable when it
@@ -166,11 +163,8 @@ func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error)
 
 // deadLetter stores the message in DEAD and only then ends it.
 func (b *Bus) deadLetter(ctx context.Context, c Consumption, d *Delivery, cause error) error {
-	letter := &taplinev1.DeadLetter{
-		Tenant: c.Tenant, Stage: c.Stage, Reason: cause.Error(), Payload: d.Data(), Source: d.Source(),
-		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
-	}
-	if err := b.PublishDead(ctx, letter, d.Source()); err != nil {
+	letter := d.NewDeadLetter(c.Tenant, c.Stage, cause, d.Data())
+	if err := b.PublishDead(ctx, letter, d.DeadID()); err != nil {
 		return fmt.Errorf("%w (after: %w)", err, cause)
 	}
 	step.At("bus.buried")

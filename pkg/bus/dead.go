@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/printable"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -24,6 +26,24 @@ const (
 	maxPiece  = 4 << 20 // bytes of payload in one message; the longest record fits
 	maxRetry  = 64 << 10
 )
+
+// NewDeadLetter is the dead letter of a message or of something in it. The caller adds the feed and the table, if there is one.
+func (d *Delivery) NewDeadLetter(tenant, stage string, reason error, payload []byte) *taplinev1.DeadLetter {
+	return &taplinev1.DeadLetter{
+		Tenant: tenant, Stage: stage, Reason: reason.Error(), Payload: payload, Source: d.Source(),
+		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
+	}
+}
+
+// DeadID is the id of that letter: the message, and the place of a record or row inside it, for which no index means all of it.
+// A redelivered message gives the same ids.
+func (d *Delivery) DeadID(place ...int) string {
+	id := d.Source()
+	for _, index := range place {
+		id += "/" + strconv.Itoa(index)
+	}
+	return id
+}
 
 // PublishDead stores a dead letter. The id says where its content comes from; a second publish
 // of the same from there is dropped while DEAD has the first. Every letter can be stored: words are cut to what a

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -208,12 +206,12 @@ func (v *derivation) flush(ctx context.Context) error {
 
 // deadLetterRow stores one row that cannot be; its neighbours go on.
 func (v *derivation) deadLetterRow(ctx context.Context, row flatten.Row, record, number int) error {
-	return v.newDeadLetter(ctx, row.JSON, fmt.Sprintf("%s/%d/%d", v.d.Source(), record, number), row.Err)
+	return v.newDeadLetter(ctx, row.JSON, v.d.DeadID(record, number), row.Err)
 }
 
 // deadLetter stores one record of which no row can be made.
 func (v *derivation) deadLetter(ctx context.Context, record []byte, index int, cause error) error {
-	return v.newDeadLetter(ctx, record, fmt.Sprintf("%s/%d", v.d.Source(), index), cause)
+	return v.newDeadLetter(ctx, record, v.d.DeadID(index), cause)
 }
 
 func (v *derivation) newDeadLetter(ctx context.Context, payload []byte, id string, cause error) error {
@@ -225,8 +223,7 @@ func (v *derivation) newDeadLetter(ctx context.Context, payload []byte, id strin
 		return nil
 	}
 	v.e.metrics.dead.WithLabelValues(v.raw.Feed).Inc()
-	return v.e.bus.PublishDead(ctx, &taplinev1.DeadLetter{
-		Tenant: v.raw.Tenant, Stage: Flow.Stage, Feed: v.raw.Feed, Table: v.table, Reason: cause.Error(), Payload: payload,
-		Source: v.d.Source(), Attempts: uint64(v.d.Attempts()), DiedAt: timestamppb.Now(),
-	}, id)
+	letter := v.d.NewDeadLetter(v.raw.Tenant, Flow.Stage, cause, payload)
+	letter.Feed, letter.Table = v.raw.Feed, v.table
+	return v.e.bus.PublishDead(ctx, letter, id)
 }

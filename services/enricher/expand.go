@@ -217,10 +217,7 @@ func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w
 	if told, err := x.known.DeadLettered(ctx, w.call, id); told || err != nil {
 		return err
 	}
-	letter := &taplinev1.DeadLetter{
-		Tenant: x.cfg.Tenant.Name, Stage: Flow.Stage, Feed: string(w.call.Feed()), Reason: fmt.Sprintf("%s: %.100q is no id that can be asked for", w.call, id),
-		Payload: []byte(id), Source: "names/" + d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
-	}
+	letter := x.newDeadLetter(d, w.call.Feed(), fmt.Errorf("%s: %.100q is no id that can be asked for", w.call, id), []byte(id))
 	if err := x.bus.PublishDead(ctx, letter, name); err != nil {
 		return err
 	}
@@ -268,13 +265,17 @@ func (x *expander) named(ctx context.Context, d *bus.Delivery, id job.ID, raw *b
 
 // excess stores a dead letter for names beyond a bound. The rows are not touched.
 func (x *expander) excess(ctx context.Context, d *bus.Delivery, raw *batch.Raw, payload []byte, reason string) error {
-	letter := &taplinev1.DeadLetter{
-		Tenant: raw.Tenant, Stage: Flow.Stage, Feed: raw.Feed, Reason: reason, Payload: payload, Source: "names/" + d.Source(),
-		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
-	}
+	letter := x.newDeadLetter(d, feed.Feed(raw.Feed), errors.New(reason), payload)
 	err := x.bus.PublishDead(ctx, letter, letter.GetSource())
 	step.At("enricher.dead")
 	return err
+}
+
+// newDeadLetter is the dead letter of a name. The rows of its message have letters of their own.
+func (x *expander) newDeadLetter(d *bus.Delivery, f feed.Feed, reason error, payload []byte) *taplinev1.DeadLetter {
+	letter := d.NewDeadLetter(x.cfg.Tenant.Name, Flow.Stage, reason, payload)
+	letter.Feed, letter.Source = string(f), "names/"+d.Source()
+	return letter
 }
 
 // ofRecords finds what clicks and messages name.

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
@@ -187,11 +185,9 @@ func (e *Enricher) deadLetter(ctx context.Context, ws *workspace, d *bus.Deliver
 		return nil
 	}
 	for _, dead := range ws.dead {
-		letter := &taplinev1.DeadLetter{
-			Tenant: ws.raw.Tenant, Stage: Flow.Stage, Feed: ws.raw.Feed, Reason: dead.err.Error(), Payload: dead.json,
-			Source: d.Source(), Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
-		}
-		if err := e.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", d.Source(), dead.index)); err != nil {
+		letter := d.NewDeadLetter(ws.raw.Tenant, Flow.Stage, dead.err, dead.json)
+		letter.Feed = ws.raw.Feed
+		if err := e.bus.PublishDead(ctx, letter, d.DeadID(dead.index)); err != nil {
 			return err
 		}
 		step.At("enricher.dead")

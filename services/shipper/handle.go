@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/tapline/tapline/pkg/batch"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/job"
@@ -88,17 +86,10 @@ func (s *Shipper) unfit(e *batch.Event) error {
 	return nil
 }
 
-func (s *Shipper) newDeadLetter(d *bus.Delivery, reason error, payload []byte) *taplinev1.DeadLetter {
-	return &taplinev1.DeadLetter{
-		Tenant: s.cfg.Tenant.Name, Stage: Flow.Stage, Reason: reason.Error(), Payload: payload, Source: d.Source(),
-		Attempts: uint64(d.Attempts()), DiedAt: timestamppb.Now(),
-	}
-}
-
 // deadLetter stores a message in DEAD whole, then ends it.
 func (s *Shipper) deadLetter(ctx context.Context, d *bus.Delivery, reason error) error {
-	letter := s.newDeadLetter(d, reason, d.Data())
-	if err := s.bus.PublishDead(ctx, letter, d.Source()); err != nil {
+	letter := d.NewDeadLetter(s.cfg.Tenant.Name, Flow.Stage, reason, d.Data())
+	if err := s.bus.PublishDead(ctx, letter, d.DeadID()); err != nil {
 		return err
 	}
 	s.metrics.dead.WithLabelValues(deadMessage).Inc()
@@ -108,9 +99,9 @@ func (s *Shipper) deadLetter(ctx context.Context, d *bus.Delivery, reason error)
 
 // deadLetterRow stores one row in DEAD; its name is that of its place.
 func (s *Shipper) deadLetterRow(ctx context.Context, p *inflight, index int, reason error) error {
-	letter := s.newDeadLetter(p.delivery, reason, p.events.Events[index].JSON)
+	letter := p.delivery.NewDeadLetter(s.cfg.Tenant.Name, Flow.Stage, reason, p.events.Events[index].JSON)
 	letter.Feed, letter.Table = p.events.Feed, p.events.Table
-	if err := s.bus.PublishDead(ctx, letter, fmt.Sprintf("%s/%d", p.delivery.Source(), index)); err != nil {
+	if err := s.bus.PublishDead(ctx, letter, p.delivery.DeadID(index)); err != nil {
 		return err
 	}
 	step.At("shipper.dead")
