@@ -16,7 +16,7 @@ func (s *Shipper) watchCertificate(ctx context.Context) {
 	ticker := time.NewTicker(certificateEvery)
 	defer ticker.Stop()
 	for {
-		until, problem := s.expiry()
+		until, problem := s.sink.expiry()
 		left := time.Until(until)
 		s.metrics.certificate.Set(left.Seconds())
 		switch {

@@ -13,7 +13,7 @@ type (
 )
 
 // SetSink has everything go to a sink of the test.
-func (s *Shipper) SetSink(open Opener) { s.open = open }
+func (s *Shipper) SetSink(open Opener) { s.sink.open = open }
 
 // SetDoubt has refused messages come again sooner, and blames their rows sooner.
 func (s *Shipper) SetDoubt(pause, after time.Duration) {

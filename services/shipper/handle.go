@@ -22,10 +22,10 @@ import (
 func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error) {
 	p := newInflight(d)
 	if d.Attempts() > 1 {
-		s.metrics.repeated.Inc()
+		s.shipper.metrics.repeated.Inc()
 	}
-	if err := s.decode(d, p.events); err != nil {
-		return nil, s.deadLetter(ctx, d, err)
+	if err := s.shipper.decode(d, p.events); err != nil {
+		return nil, s.shipper.deadLetter(ctx, d, err)
 	}
 	switch known, err := s.confirmed(ctx, d, p.events); {
 	case err != nil:
@@ -35,16 +35,16 @@ func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error)
 	}
 	p.bytes = int64(p.events.Size())
 	for i := range p.events.Events {
-		if reason := s.unfit(&p.events.Events[i]); reason != nil {
-			if err := s.deadLetterRow(ctx, p, i, reason); err != nil {
+		if reason := s.shipper.unfit(&p.events.Events[i]); reason != nil {
+			if err := s.shipper.deadLetterRow(ctx, p, i, reason); err != nil {
 				return nil, err
 			}
 			p.dead++
 		}
 	}
-	p.keep(s.fit)
+	p.keep(s.shipper.fit)
 	if p.rows == 0 {
-		return nil, errors.Join(s.record(ctx, p), d.Ack())
+		return nil, errors.Join(s.shipper.record(ctx, p), d.Ack())
 	}
 	return p, nil
 }

@@ -23,7 +23,7 @@ func (w *worker) pullBriefly(take, session context.Context) error {
 
 // pull takes the next message from the bus and appends it to what is pending.
 func (w *worker) pull(ctx context.Context) error {
-	w.health.Turn(w.name, turning)
+	w.shipper.health.Turn(w.name, turning)
 	if d := w.route.delay(); d > 0 {
 		if d > time.Second {
 			w.unsubscribe() // what waits in the process would grow old there
@@ -32,14 +32,14 @@ func (w *worker) pull(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err := w.subscribe(ctx); err != nil {
-		w.log.Debug("cannot subscribe", slog.Any("error", err))
+		w.shipper.log.Debug("cannot subscribe", slog.Any("error", err))
 		w.sleep(ctx, time.Second)
 		return err
 	}
 	d, err := w.sub.Next(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.log.Warn("cannot pull", slog.Any("error", err))
+			w.shipper.log.Warn("cannot pull", slog.Any("error", err))
 			w.sleep(ctx, time.Second)
 		}
 		return err
@@ -47,7 +47,7 @@ func (w *worker) pull(ctx context.Context) error {
 	// Half done is worse than late: settling a message is not cut short by the end of taking.
 	p, err := w.route.unpack(context.WithoutCancel(ctx), d)
 	if err != nil {
-		w.log.Warn("cannot unpack a message; it comes again", slog.String("source", d.Source()), slog.Any("error", err))
+		w.shipper.log.Warn("cannot unpack a message; it comes again", slog.String("source", d.Source()), slog.Any("error", err))
 		return d.RetryAfter(5 * time.Second)
 	}
 	if p != nil {
@@ -61,7 +61,7 @@ func (w *worker) subscribe(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	w.sub, err = w.bus.Subscribe(ctx, w.route.consumer, prefetch)
+	w.sub, err = w.shipper.bus.Subscribe(ctx, w.route.consumer, prefetch)
 	return err
 }
 
@@ -78,7 +78,7 @@ func (w *worker) add(p *inflight) {
 	defer w.mu.Unlock()
 	w.pending = append(w.pending, p)
 	w.bytes += p.bytes
-	w.metrics.inFlight.Add(float64(p.bytes))
+	w.shipper.metrics.inFlight.Add(float64(p.bytes))
 }
 
 func (w *worker) inHand() int {
@@ -107,8 +107,8 @@ func (w *worker) markSent(p *inflight) {
 	w.mu.Lock()
 	w.sent++
 	w.mu.Unlock()
-	w.metrics.shipped.WithLabelValues(label(p.head.Table)).Add(float64(p.rows))
-	w.metrics.bytes.Add(float64(p.bytes))
+	w.shipper.metrics.shipped.WithLabelValues(label(p.head.Table)).Add(float64(p.rows))
+	w.shipper.metrics.bytes.Add(float64(p.bytes))
 	signal(w.didSend)
 }
 
@@ -134,7 +134,7 @@ func (w *worker) take(n int) []*inflight {
 	w.sent -= n
 	for _, p := range done {
 		w.bytes -= p.bytes
-		w.metrics.inFlight.Sub(float64(p.bytes))
+		w.shipper.metrics.inFlight.Sub(float64(p.bytes))
 	}
 	return done
 }
@@ -146,7 +146,7 @@ func (w *worker) drop(p *inflight) {
 	// A copy: keepAlive and take may hold the old list.
 	w.pending = slices.DeleteFunc(slices.Clone(w.pending), func(have *inflight) bool { return have == p })
 	w.bytes -= p.bytes
-	w.metrics.inFlight.Sub(float64(p.bytes))
+	w.shipper.metrics.inFlight.Sub(float64(p.bytes))
 }
 
 // keepAlive tells the bus now and then that what the lane holds is still wanted.

@@ -70,7 +70,7 @@ func (p *place) far(at time.Time) bool {
 
 // recall is one lane's view of what is confirmed. It is for the goroutine that pulls.
 type recall struct {
-	*Shipper
+	shipper    *Shipper
 	deliveries *ledger.Deliveries
 	looked     time.Time
 	last       uint64 // of what was given for the first time
@@ -83,7 +83,7 @@ func (r *recall) confirmed(ctx context.Context, d *bus.Delivery, e *batch.Events
 	if first {
 		r.last = d.Sequence()
 	}
-	if first && !r.place.doubtful(d.Sequence()) {
+	if first && !r.shipper.place.doubtful(d.Sequence()) {
 		return false, nil
 	}
 	if back || time.Since(r.looked) > lookEvery {
@@ -94,9 +94,9 @@ func (r *recall) confirmed(ctx context.Context, d *bus.Delivery, e *batch.Events
 	if err != nil || at.IsZero() {
 		return false, err
 	}
-	r.metrics.recalled.Add(float64(len(e.Events)))
+	r.shipper.metrics.recalled.Add(float64(len(e.Events)))
 	if first {
-		r.forgotten(ctx, at)
+		r.shipper.forgotten(ctx, at)
 	}
 	return true, nil
 }

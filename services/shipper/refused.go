@@ -69,19 +69,19 @@ func (d *doubted) forget(of doubt) {
 // for a while, though others of the table are taken: one backend of several may refuse everything. Else it is an outage: no
 // row of an outage goes to DEAD. The message is given back then ([errGivenBack]), so that those behind it are tried.
 func (w *worker) refusal(ctx context.Context, p *inflight, refused *devohttp.RefusedError) error {
-	first := w.doubted.first(w.doubtOf(p), p.sent)
+	first := w.shipper.doubted.first(w.doubtOf(p), p.sent)
 	others := !refused.Partial && refused.Taken.After(first) // the sink works, for this table, too
-	alone := others && p.delivery.Attempts() >= leastRefusals && time.Since(first) >= w.doubted.after
+	alone := others && p.delivery.Attempts() >= leastRefusals && time.Since(first) >= w.shipper.doubted.after
 	if !alone && (refused.Partial || !refused.Among) {
 		return w.giveBack(ctx, p, refused, others)
 	}
 	ctx = context.WithoutCancel(ctx)
 	for _, r := range refused.Rows {
-		if err := w.deadLetterRow(ctx, p, r.Row, r.Err); err != nil {
+		if err := w.shipper.deadLetterRow(ctx, p, r.Row, r.Err); err != nil {
 			return err
 		}
 	}
-	w.alarms.ClearCause(ctx, alarm.Sink, refusedCause(p))
+	w.shipper.alarms.ClearCause(ctx, alarm.Sink, refusedCause(p))
 	n := len(refused.Rows)
 	p.dead, p.rows = p.unfit+int64(n), p.fit-n
 	refused.Settled()
@@ -91,11 +91,11 @@ func (w *worker) refusal(ctx context.Context, p *inflight, refused *devohttp.Ref
 // giveBack gives a message back that was refused, or ends the connection when several were in a row with no others taken since.
 func (w *worker) giveBack(ctx context.Context, p *inflight, refused error, others bool) error {
 	if p.delivery.Attempts() > 1 {
-		w.alarms.HoldCause(ctx, alarm.Sink, refusedCause(p), "rows of "+label(p.head.Table)+" are refused, and wait: "+refused.Error(), refusedAlarmed)
+		w.shipper.alarms.HoldCause(ctx, alarm.Sink, refusedCause(p), "rows of "+label(p.head.Table)+" are refused, and wait: "+refused.Error(), refusedAlarmed)
 	}
 	w.drop(p)
-	delay := backoff.Doubling{Min: w.doubted.pause, Max: longestReturn}.After(p.delivery.Attempts())
-	w.log.Debug("rows are refused, and nothing shows that they are to blame", slog.String("source", p.delivery.Source()), slog.Any("error", refused))
+	delay := backoff.Doubling{Min: w.shipper.doubted.pause, Max: longestReturn}.After(p.delivery.Attempts())
+	w.shipper.log.Debug("rows are refused, and nothing shows that they are to blame", slog.String("source", p.delivery.Source()), slog.Any("error", refused))
 	if err := p.delivery.RetryAfter(delay); err != nil {
 		return err
 	}

@@ -39,10 +39,10 @@ func (s *Shipper) replays(orders *bus.Bucket) *replay.Runner {
 
 // resending is one order in work. Its lane is like the others, and has its own connection.
 type resending struct {
-	*Shipper
-	run    *replay.Run
-	copies bool // to another sink than everything else
-	mark   []byte
+	shipper *Shipper
+	run     *replay.Run
+	copies  bool // to another sink than everything else
+	mark    []byte
 
 	// For the goroutine that pulls.
 	deliveries *ledger.Deliveries
@@ -79,7 +79,7 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 	if err := r.Begin(ctx); err != nil {
 		return fmt.Errorf("shipper: %w", err)
 	}
-	w := &resending{Shipper: s, run: r, copies: copies, deliveries: s.ledger.Deliveries()}
+	w := &resending{shipper: s, run: r, copies: copies, deliveries: s.ledger.Deliveries()}
 	if s.cfg.Identity.TaplineID {
 		w.mark = fmt.Appendf(nil, `"@tapline_replay_id":%q}`, r.Order().GetId())
 	}
@@ -97,7 +97,7 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 // sinkOf is where the rows of an order go, and whether that is another place than everything else goes to.
 func (s *Shipper) sinkOf(o *taplinev1.ReplayOrder) (out sink, copies bool, err error) {
 	if o.GetSink() == "" || (o.GetSink() == s.cfg.Sink && o.GetSink() != SinkFile) {
-		return sink{open: s.open, close: func() error { return nil }}, false, nil
+		return sink{open: s.sink.open, close: func() error { return nil }}, false, nil
 	}
 	c := s.cfg
 	c.Sink, c.Canary.On = o.GetSink(), false // which looks at the sink of everything else
@@ -125,7 +125,7 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*inflight, err
 	}
 	p := newInflight(d)
 	p.partial = w.copies
-	if err := w.decode(d, p.events); err != nil { // it is in DEAD
+	if err := w.shipper.decode(d, p.events); err != nil { // it is in DEAD
 		w.skip(ctx, d, replay.Tally{Dead: 1})
 		return nil, nil //nolint:nilerr // it is counted
 	}
@@ -158,7 +158,7 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*inflight, err
 func (w *resending) needless(ctx context.Context, d *bus.Delivery, e *batch.Events) (bool, error) {
 	if !w.copies {
 		if time.Since(w.looked) > lookEvery {
-			backlog, err := w.bus.Backlog(ctx, bus.ConsumerShipper)
+			backlog, err := w.shipper.bus.Backlog(ctx, bus.ConsumerShipper)
 			if err != nil {
 				return false, err
 			}
@@ -180,7 +180,7 @@ func (w *resending) choose(p *inflight) {
 		switch {
 		case !w.run.Filter().Row(string(e.ID), e.JSON):
 			p.partial = true
-		case w.unfit(e) != nil: // it is in DEAD, or will be
+		case w.shipper.unfit(e) != nil: // it is in DEAD, or will be
 			p.dead++
 		default:
 			kept, size = append(kept, *e), size+len(e.JSON)+1+len(w.mark)
@@ -224,8 +224,8 @@ func (w *resending) ack(ctx context.Context, batches []*inflight) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := w.ledger.RecordDelivery(ctx, w.records(w.run.Order(), batches)...); err != nil {
-		w.log.Warn("cannot note what a replay has sent; it comes again", slog.Any("error", err))
+	if err := w.shipper.ledger.RecordDelivery(ctx, w.shipper.records(w.run.Order(), batches)...); err != nil {
+		w.shipper.log.Warn("cannot note what a replay has sent; it comes again", slog.Any("error", err))
 		return
 	}
 	counted := make([]skip, 0, len(batches))
@@ -280,12 +280,12 @@ func (w *resending) finish(ctx context.Context, counted []skip) {
 		tallies[i] = counted[i].tally
 	}
 	if err := w.run.Count(ctx, tallies...); err != nil {
-		w.log.Warn("cannot note how far a replay is; some of it comes again", slog.Any("error", err))
+		w.shipper.log.Warn("cannot note how far a replay is; some of it comes again", slog.Any("error", err))
 		return
 	}
 	for _, s := range counted {
 		if err := s.delivery.Ack(); err != nil {
-			w.log.Debug("cannot ack", slog.Any("error", err))
+			w.shipper.log.Debug("cannot ack", slog.Any("error", err))
 		}
 	}
 }

@@ -27,9 +27,9 @@ type route struct {
 
 // live is the route of everything that the enricher makes.
 func (s *Shipper) live() *route {
-	r := &recall{Shipper: s, deliveries: s.ledger.Deliveries()}
+	r := &recall{shipper: s, deliveries: s.ledger.Deliveries()}
 	return &route{
-		consumer: bus.ConsumerShipper, open: s.open, unpack: r.unpack, reload: s.reload, ack: s.ack,
+		consumer: bus.ConsumerShipper, open: s.sink.open, unpack: r.unpack, reload: s.reload, ack: s.ack,
 		delay: func() time.Duration { return 0 }, recordFailure: s.outage.recordFailure, recordSuccess: s.outage.recordSuccess,
 	}
 }

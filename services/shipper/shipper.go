@@ -70,7 +70,7 @@ type Shipper struct {
 	health  *telemetry.Health
 	now     func() time.Time
 	stdout  io.Writer
-	sink    // where everything goes that the enricher makes
+	sink    sink // where everything goes that the enricher makes
 	outage  *outage
 	place   place
 	doubted doubted
@@ -109,26 +109,26 @@ func New(cfg Config, deps Deps) (*Shipper, error) {
 func (s *Shipper) Run(ctx context.Context) error {
 	pages, err := s.bus.Bucket(ctx, bus.BucketLedger)
 	if err != nil {
-		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.sink.close())
 	}
 	state, err := s.bus.Bucket(ctx, bus.BucketState)
 	if err != nil {
-		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.sink.close())
 	}
 	orders, err := s.bus.Bucket(ctx, bus.BucketReplay)
 	if err != nil {
-		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.sink.close())
 	}
 	s.ledger = ledger.New(pages)
 	s.alarms = alarm.New(state, s.cfg.Tenant.Name, Flow.Stage, s.log, alarm.Gauge(s.registry))
 	s.outage.alarms = s.alarms
 	if err := s.startCanary(); err != nil {
-		return errors.Join(err, s.close())
+		return errors.Join(err, s.sink.close())
 	}
 	// Fail now, and not in every lane for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
 	if err != nil {
-		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.close())
+		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.sink.close())
 	}
 	sub.Stop()
 	s.begin(ctx)
@@ -142,11 +142,11 @@ func (s *Shipper) Run(ctx context.Context) error {
 		wg.Go(func() { s.canary.Run(ctx) })
 	}
 	wg.Go(func() { s.replays(orders).Run(ctx) })
-	if s.expiry != nil {
+	if s.sink.expiry != nil {
 		wg.Go(func() { s.watchCertificate(ctx) })
 	}
 	wg.Wait()
-	if err := s.close(); err != nil {
+	if err := s.sink.close(); err != nil {
 		return fmt.Errorf("shipper: %w", err)
 	}
 	return nil

@@ -29,7 +29,7 @@ const (
 // worker is one connection after the other, and the parcels between the bus and
 // the sink. pending[:sent] were sent on the connection at hand.
 type worker struct {
-	*Shipper
+	shipper *Shipper
 	route   *route
 	name    string
 	ackWait time.Duration
@@ -51,14 +51,14 @@ type worker struct {
 
 func newWorker(s *Shipper, r *route, name string, ackWait time.Duration) *worker {
 	return &worker{
-		Shipper: s, route: r, ackWait: ackWait, name: Flow.Stage + " " + name, limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
+		shipper: s, route: r, ackWait: ackWait, name: Flow.Stage + " " + name, limit: s.cfg.MaxInFlight / int64(s.cfg.Connections),
 		didSend: make(chan struct{}, 1), didClear: make(chan struct{}, 1),
 	}
 }
 
 // run opens connection after connection until ctx ends, then drains.
 func (w *worker) run(ctx context.Context) {
-	defer w.health.Turn(w.name, 0)
+	defer w.shipper.health.Turn(w.name, 0)
 	stop := w.keepAlive()
 	defer stop()
 	defer w.unsubscribe()
@@ -66,10 +66,10 @@ func (w *worker) run(ctx context.Context) {
 	// Work in hand may go on for a while after ctx has ended.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(w.cfg.Drain, abort) })
+	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(w.shipper.cfg.Drain, abort) })
 	defer stopTimer()
 	for ctx.Err() == nil || (w.inHand() > 0 && work.Err() == nil) {
-		w.health.Turn(w.name, turning)
+		w.shipper.health.Turn(w.name, turning)
 		err := w.session(ctx, work)
 		switch {
 		case errors.Is(err, devo.ErrRotated), errors.Is(err, errOld), errors.Is(err, errDrained), work.Err() != nil, ctx.Err() != nil && w.inHand() == 0:
@@ -77,7 +77,7 @@ func (w *worker) run(ctx context.Context) {
 			w.await(ctx)
 		default:
 			w.failures++
-			w.metrics.failures.Inc()
+			w.shipper.metrics.failures.Inc()
 			w.route.recordFailure(work, err)
 			w.unsubscribe() // what waits in the process would grow old there
 			w.sleep(work, reconnect.After(w.failures))
@@ -92,7 +92,7 @@ func (w *worker) session(take, work context.Context) error {
 		open = work
 	}
 	w.opened, w.worked = time.Time{}, false
-	opened := w.health.Wait(w.name, turning)
+	opened := w.shipper.health.Wait(w.name, turning)
 	c, err := w.route.open(open)
 	opened()
 	if err != nil {
@@ -100,7 +100,7 @@ func (w *worker) session(take, work context.Context) error {
 	}
 	defer c.Close()
 	w.opened = time.Now()
-	w.metrics.connections.Inc()
+	w.shipper.metrics.connections.Inc()
 	w.rewind()
 	ctx, end := context.WithCancelCause(work)
 	defer end(nil)
@@ -128,7 +128,7 @@ func (w *worker) send(ctx context.Context, c conn, p *inflight) error {
 		}
 	}
 	p.sent, p.rows, p.dead = time.Now(), p.fit, p.unfit
-	taken := w.health.Wait(w.name, turning)
+	taken := w.shipper.health.Wait(w.name, turning)
 	err := c.Send(p.events)
 	taken()
 	if refused, ok := errors.AsType[*devohttp.RefusedError](err); ok {
@@ -137,7 +137,7 @@ func (w *worker) send(ctx context.Context, c conn, p *inflight) error {
 	if err != nil {
 		return err
 	}
-	w.doubted.forget(w.doubtOf(p))
+	w.shipper.doubted.forget(w.doubtOf(p))
 	step.At("shipper.sent")
 	if w.route.reload != nil {
 		p.discard()
@@ -165,12 +165,12 @@ func (w *worker) sender(take, ctx context.Context, c conn) error {
 		switch {
 		case take.Err() != nil && empty:
 			return errDrained
-		case empty && time.Since(idle) > w.cfg.Devo.Idle:
+		case empty && time.Since(idle) > w.shipper.cfg.Devo.Idle:
 			return errIdle
 		case empty && old(c):
 			return errOld
 		case take.Err() != nil, w.full(), old(c): // an old connection takes no more, and ends when it has delivered
-			cleared := w.health.Wait(w.name, turning)
+			cleared := w.shipper.health.Wait(w.name, turning)
 			wait(ctx, w.didClear)
 			cleared()
 			continue
@@ -239,7 +239,7 @@ func wait(ctx context.Context, c <-chan struct{}) {
 
 // sleep is for less than turning.
 func (w *worker) sleep(ctx context.Context, d time.Duration) {
-	w.health.Turn(w.name, turning)
+	w.shipper.health.Turn(w.name, turning)
 	backoff.Sleep(ctx, d)
-	w.health.Turn(w.name, turning)
+	w.shipper.health.Turn(w.name, turning)
 }
