@@ -34,7 +34,7 @@ const (
 	Refused     Name = "credential-refused"   // Proofpoint does not know the credential (401)
 	Forbidden   Name = "credential-forbidden" // the credential may not read this (403)
 	ClockSkew   Name = "clock-skew"           // a clock is off
-	Ledger      Name = "ledger"               // the account does not add up
+	Ledger      Name = "ledger"               // the ledger check failed
 	Sink        Name = "sink"                 // the sink does not take rows
 	StreamFull  Name = "stream-full"          // planning is held back for want of room
 	Backlog     Name = "backlog"              // what waits in a stream is on its way to be too old for it
@@ -157,8 +157,8 @@ func (b *Board) HoldCause(ctx context.Context, name Name, which, detail string, 
 	}
 }
 
-// maxCauses bounds what one alarm remembers of its causes, maxDetail each of them and the alarm, bytes: both are often words of
-// the other side.
+// maxCauses bounds what one alarm remembers of its causes, maxDetail each of them and the alarm,
+// bytes: both often come from the peer.
 const (
 	maxCauses = 100
 	maxDetail = 1 << 10
@@ -245,7 +245,7 @@ func (b *Board) lapse(name Name) {
 // ended tells that an alarm is over.
 func (b *Board) ended(a *taplinev1.Alarm) {
 	b.gauge.WithLabelValues(a.GetName()).Set(0)
-	b.log.Info("alarm is over", slog.String("alarm", a.GetName()), slog.Duration("after", time.Since(a.GetSince().AsTime()).Round(time.Second)))
+	b.log.Info("alarm cleared", slog.String("alarm", a.GetName()), slog.Duration("after", time.Since(a.GetSince().AsTime()).Round(time.Second)))
 }
 
 // write may fail: metric and log have said it. It is repeated as long as that matters, since an alarm that is held may

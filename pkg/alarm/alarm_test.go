@@ -77,8 +77,8 @@ func TestAlarmIsToldInThreePlacesAndOnce(t *testing.T) {
 	}
 }
 
-// TestHeldAlarmEndsInTime: metric and log agree with what is kept, though nobody
-// clears an alarm that is held.
+// TestHeldAlarmEndsInTime: metric and log agree with what is kept, although the alarm is never
+// cleared.
 func TestHeldAlarmEndsInTime(t *testing.T) {
 	t.Parallel()
 	state, err := bustest.Start(t).Bucket(t.Context(), bus.BucketState)
@@ -107,8 +107,8 @@ func TestHeldAlarmEndsInTime(t *testing.T) {
 	}
 }
 
-// TestAWritingThatFails: an alarm that is held is told once, and stands in STATE all the same when the server was
-// away at that moment; so does its end.
+// TestAWritingThatFails: an alarm that is held is logged once, and stands in STATE all the same
+// when the server was away at that moment; so does its end.
 func TestAWritingThatFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestAnAlarmEndsWithItsLastCause(t *testing.T) {
 			t.Errorf("after one success: %q", got)
 		}
 		b.HoldCause(t.Context(), alarm.Forbidden, "people", "403 for people", time.Minute)
-		<-time.After(2 * time.Minute) // of the bubble: nobody renews it
+		<-time.After(2 * time.Minute) // of the bubble: it is not renewed
 		b.ClearCause(t.Context(), alarm.Forbidden, "forensics")
 		if got := details(); got != "" {
 			t.Errorf("after the last cause: %q", got)

@@ -21,7 +21,7 @@ import (
 const (
 	authorityValid = 10 * 365 * 24 * time.Hour
 	serverValid    = 397 * 24 * time.Hour
-	// Soon is how long before its end a certificate is renewed when somebody looks.
+	// Soon is how long before its end a certificate is renewed when it is looked at.
 	Soon = 30 * 24 * time.Hour
 )
 

@@ -68,8 +68,8 @@ func unpack(buf, block []byte) ([]byte, error) {
 	return data, nil
 }
 
-// inside decodes what is packed. A batch is packed once: a block in a block is malformed, so that
-// nobody can make a small message unfold without end.
+// inside decodes what is packed. A batch is packed once: a block in a block is malformed, so that a
+// small message cannot unfold without end.
 func inside(buf *[]byte, block []byte, decode func([]byte) error) error {
 	if len(*buf) > 0 {
 		return fmt.Errorf("%w: packed twice", ErrMalformed)

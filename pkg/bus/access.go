@@ -136,7 +136,7 @@ func acks(names []string) []string {
 	return append(around("$JS.ACK.", names, ".>"), around("$JS.ACK._."+accountHash+".", names, ".>")...)
 }
 
-// consume lets a user take messages from consumers and settle them.
+// consume lets a user take messages from consumers and ack them.
 func consume(consumers ...Consumer) Right {
 	names := paths(consumers)
 	return Right{

@@ -252,7 +252,8 @@ func TestConfiguredAsEmbedded(t *testing.T) {
 	}
 }
 
-// TestPasswordChangesUnderway: a service goes on when its password is changed, and needs no restart.
+// TestPasswordChangesUnderway: a service keeps running when its password is changed, without a
+// restart.
 func TestPasswordChangesUnderway(t *testing.T) {
 	t.Parallel()
 	server := bustest.StartGuarded(t, deployed)

@@ -148,7 +148,7 @@ func TestAbandonedWindowLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestHandlerErrorDecides feeds one message through every fate.
+// TestHandlerErrorDecides feeds one message through every outcome.
 func TestHandlerErrorDecides(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -100,7 +100,7 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("lost the NATS server", slog.Any("error", err))
+				log.Warn("NATS connection lost", slog.Any("error", err))
 				b.notify(false)
 			}
 		}),
@@ -108,7 +108,7 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 		// A denied call shows only here; its caller sees a time-out.
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrAuthorization) && b.refused.Swap(true) {
-				return // told once for each outage
+				return // logged once for each outage
 			}
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				b.denial.Store(&err)
@@ -143,7 +143,7 @@ func (b *Bus) cannotReconnect(_ *nats.Conn, err error) {
 func (b *Bus) reconnected(nc *nats.Conn) {
 	b.refused.Store(false)
 	b.checkExpiry(nc)
-	b.log.Info("reached the NATS server again")
+	b.log.Info("NATS connection restored")
 	b.notify(true)
 }
 

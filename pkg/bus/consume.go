@@ -64,7 +64,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumption, handle Handler) error 
 		wg.Go(func() { b.worker(ctx, work, c, sub, handle) })
 	}
 	wg.Wait()
-	if ctx.Err() == nil { // a lane that nobody reads must not look like one in which nothing waits
+	if ctx.Err() == nil { // a lane without a reader must not look like one in which nothing waits
 		return fmt.Errorf("consume %s: %w", c.Consumer.Name, ErrClosed)
 	}
 	return nil
@@ -84,7 +84,7 @@ func (b *Bus) worker(take, work context.Context, c Consumption, sub *Subscriptio
 		case errors.Is(err, context.DeadlineExceeded), take.Err() != nil && d == nil:
 			continue
 		case err != nil:
-			c.Log.Warn("cannot pull", slog.String("consumer", c.Consumer.Name), slog.Any("error", err))
+			c.Log.Warn("fetch from stream failed", slog.String("consumer", c.Consumer.Name), slog.Any("error", err))
 			backoff.Sleep(take, redelivery.Min)
 			continue
 		}
@@ -119,7 +119,7 @@ func (b *Bus) Take(ctx context.Context, c Consumption, handle Handler) (bool, er
 	if err := batch.Error(); err != nil {
 		return taken, fmt.Errorf("take from %s: %w", c.Consumer.Name, err)
 	}
-	if !taken && consumer.CachedInfo().NumPending > 0 { // the answer was late, or somebody else was faster
+	if !taken && consumer.CachedInfo().NumPending > 0 { // the answer was late, or another process was faster
 		return false, fmt.Errorf("take from %s: %w", c.Consumer.Name, ErrConflict)
 	}
 	return taken, nil
@@ -135,8 +135,8 @@ func (b *Bus) process(ctx context.Context, c Consumption, d *Delivery, handle Ha
 	}
 	step.At("bus.handled")
 	if err := b.decide(ctx, c, d, err); err != nil {
-		// The message comes again by itself when AckWait is over.
-		c.Log.Warn("cannot settle a message", slog.String("source", d.Source()), slog.Any("error", err))
+		// The message is redelivered when AckWait is over.
+		c.Log.Warn("cannot ack a message", slog.String("source", d.Source()), slog.Any("error", err))
 	}
 	step.At("bus.settled")
 }
@@ -156,12 +156,12 @@ func (b *Bus) decide(ctx context.Context, c Consumption, d *Delivery, err error)
 		return d.RetryAfter(time.Millisecond)
 	}
 	delay := redelivery.After(d.Attempts())
-	c.Log.Warn("message failed and comes again", slog.String("source", d.Source()),
+	c.Log.Warn("message failed; it will be redelivered", slog.String("source", d.Source()),
 		slog.Int("attempt", d.Attempts()), slog.Duration("delay", delay), slog.Any("error", err))
 	return d.RetryAfter(delay)
 }
 
-// deadLetter stores the message in DEAD and only then ends it.
+// deadLetter stores the message in DEAD and only then terminates it.
 func (b *Bus) deadLetter(ctx context.Context, c Consumption, d *Delivery, cause error) error {
 	letter := d.NewDeadLetter(c.Tenant, c.Stage, cause, d.Data())
 	if err := b.PublishDead(ctx, letter, d.DeadID()); err != nil {
@@ -172,7 +172,7 @@ func (b *Bus) deadLetter(ctx context.Context, c Consumption, d *Delivery, cause 
 	return d.Terminate("see DEAD")
 }
 
-// keepAlive tells the server that work goes on, until stop is called.
+// keepAlive reports progress to the server until stop is called.
 func keepAlive(d *Delivery, turn func()) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup

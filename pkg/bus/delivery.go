@@ -13,7 +13,7 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 )
 
-// Delivery is one message in somebody's hands.
+// Delivery is one message that a consumer is working on.
 type Delivery struct {
 	msg     jetstream.Msg
 	meta    *jetstream.MsgMetadata
@@ -50,8 +50,8 @@ func (d *Delivery) Attempts() int { return int(d.meta.NumDelivered) }
 // Source names the message for people: stream and sequence.
 func (d *Delivery) Source() string { return fmt.Sprintf("%s/%d", d.meta.Stream, d.Sequence()) }
 
-// Ack says that the message's output is durable. It may be lost in a crash of
-// the server; then the message comes again.
+// Ack says that the message's output is durable. It may be lost in a crash of the server; then the
+// message is redelivered.
 func (d *Delivery) Ack() error { return d.verdict("ack", d.msg.Ack()) }
 
 // RetryAfter asks for the message again after the delay.
@@ -59,9 +59,8 @@ func (d *Delivery) RetryAfter(delay time.Duration) error {
 	return d.verdict("release", d.msg.NakWithDelay(delay))
 }
 
-// Progress says that work goes on; the wait for the ack begins anew. Without an ack
-// or a sign of life the server delivers the message to somebody else. Say it
-// well within [Subscription.AckWait].
+// Progress extends the wait for the ack. Without an ack or progress the server redelivers the
+// message to another consumer. Call it well within [Subscription.AckWait].
 func (d *Delivery) Progress() error { return d.verdict(keeps, d.msg.InProgress()) }
 
 // Terminate says that the message is never wanted again. Store it in DEAD first.
@@ -69,7 +68,7 @@ func (d *Delivery) Terminate(reason string) error {
 	return d.verdict("terminate", d.msg.TermWithReason(reason))
 }
 
-// verdict ends the span, unless work goes on.
+// verdict ends the span, unless work continues.
 func (d *Delivery) verdict(verb string, err error) error {
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", verb, d.Source(), err)
@@ -98,7 +97,8 @@ type Subscription struct {
 // AckWait is how long a delivery may stay without a sign of life.
 func (s *Subscription) AckWait() time.Duration { return s.consumer.CachedInfo().Config.AckWait }
 
-// Subscribe begins to pull. prefetch bounds the messages that wait in this process. It asks as patiently as [Bus.Bucket].
+// Subscribe begins to pull. prefetch bounds the messages that wait in this process. It asks as
+// patiently as [Bus.Bucket].
 func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscription, error) {
 	var consumer jetstream.Consumer
 	err := b.patiently(ctx, startPatience, func() (err error) {
@@ -151,9 +151,10 @@ const (
 	remindMost  = 2 * time.Second
 )
 
-// renewAfter is how long a subscription waits for a message before it asks anew. A server that is killed takes with
-// it what it was about to answer, and a client that is connected to another one of the cluster is not told: it goes
-// on waiting. The library finds out by missing heartbeats, but only within one wait of more than 30 seconds.
+// renewAfter is how long a subscription waits for a message before it asks anew. A server that is
+// killed takes with it what it was about to answer, and a client that is connected to another one
+// of the cluster is not informed: it keeps waiting. The library finds out by missing heartbeats,
+// but only within one wait of more than 30 seconds.
 const renewAfter = 10 * time.Second
 
 // next waits for a message in waits that double.
@@ -201,8 +202,8 @@ func (s *Subscription) Stop() {
 	}
 }
 
-// giveBack ends the pulling. What has come already goes to somebody else at once; what comes later than in a second
-// comes again when AckWait is over.
+// giveBack ends the pulling. Messages that have arrived go to another consumer at once; those that
+// arrive more than a second later are redelivered when AckWait is over.
 func giveBack(messages jetstream.MessagesContext) {
 	messages.Drain()
 	for {

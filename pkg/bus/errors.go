@@ -23,8 +23,8 @@ var (
 	ErrFull = errors.New("stream is full")
 	// ErrNotFound: no such key or message.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: somebody else changed the key first.
-	ErrConflict = errors.New("key was changed by somebody else")
+	// ErrConflict: another process changed the key first.
+	ErrConflict = errors.New("key was changed by another process")
 	// ErrIncomplete: the server's answer was cut short, by time or by size.
 	ErrIncomplete = errors.New("answer is incomplete")
 	// ErrClosed: the subscription ended.
@@ -86,13 +86,13 @@ type retryError struct {
 	delay time.Duration
 }
 
-func (e *retryError) Error() string { return fmt.Sprintf("%v (again in %s)", e.err, e.delay) }
+func (e *retryError) Error() string { return fmt.Sprintf("%v (retry in %s)", e.err, e.delay) }
 func (e *retryError) Unwrap() error { return e.err }
 
 // RetryAfter marks err: the message is delivered again after the delay.
 func RetryAfter(err error, delay time.Duration) error { return &retryError{err, delay} }
 
-// transient tells what servers say, or do not say, before they have a leader.
+// transient reports errors of servers that have no leader yet: a retry may succeed.
 func transient(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse) || hasCode(err, codeNoPeers) || hasCode(err, codeNotAvailable) || hasCode(err, codeNotLeader)

@@ -11,8 +11,9 @@ import (
 // streamFence is there while a restore is not finished. It holds no messages.
 const streamFence = "RESTORE"
 
-// Fence begins the replacing of streams: until [Bus.Unfence], whoever may die in between, setup makes nothing that is
-// missing. Streams of a backup beside fresh ones would lose records, as those that SEEN knows and RAW does not have.
+// Fence begins the replacement of streams. Until [Bus.Unfence], setup creates nothing, even if the
+// restore crashes: mixing restored and fresh streams would lose every record that SEEN remembers
+// but RAW lacks.
 func (b *Bus) Fence(ctx context.Context, limits Limits) error {
 	_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: streamFence, Subjects: []string{"restore.>"}, Description: "a restore is not finished", Storage: jetstream.FileStorage, Replicas: limits.Replicas,

@@ -62,9 +62,8 @@ func (k *Bucket) Create(ctx context.Context, key string, value []byte) (revision
 	return revision, nil
 }
 
-// Update writes a key whose revision is still the given one; revision 0 means
-// that it does not exist. [ErrConflict]: somebody was faster. Any other error
-// leaves the outcome unknown.
+// Update writes a key whose revision is still the given one; revision 0 means that it does not
+// exist. [ErrConflict]: another process was faster. Any other error leaves the outcome unknown.
 func (k *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (next uint64, err error) {
 	if revision == 0 {
 		return k.Create(ctx, key, value)
@@ -84,9 +83,10 @@ type Change struct {
 	Revision uint64
 }
 
-// UpdateAll makes all the changes or none, with one sync of the disk for all of them. [ErrConflict]: at least one of the
-// keys was changed by somebody else. Any other error leaves the outcome unknown. The bucket must be one that
-// takes batches, and the changes at most 1000 to different keys.
+// UpdateAll makes all the changes or none, with one sync of the disk for all of them.
+// [ErrConflict]: another process changed at least one of the keys. Any other error leaves the
+// outcome unknown. The bucket must be one that takes batches, and the changes at most 1000 to
+// different keys.
 func (k *Bucket) UpdateAll(ctx context.Context, changes []Change) (err error) {
 	defer func() { k.writes.wrote(k.name, err) }()
 	p, err := jetstreamext.NewBatchPublisher(k.b.js, jetstreamext.BatchFlowControl{
@@ -131,8 +131,8 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte) (err error) 
 	return nil
 }
 
-// Delete removes a key whose revision is still the given one. [ErrConflict]: somebody was faster. Any other
-// error leaves the outcome unknown.
+// Delete removes a key whose revision is still the given one. [ErrConflict]: another process was
+// faster. Any other error leaves the outcome unknown.
 func (k *Bucket) Delete(ctx context.Context, key string, revision uint64) error {
 	if err := k.kv.Delete(ctx, key, jetstream.LastRevision(revision)); err != nil {
 		return k.failed("delete", key, conflict(err))

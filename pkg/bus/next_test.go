@@ -96,7 +96,7 @@ func TestAConsumerThatWasMadeAgain(t *testing.T) {
 	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
 		t.Fatal(err)
 	}
-	worked := make(chan struct{}, 10) // an ack may be lost with the consumer, and its message come again
+	worked := make(chan struct{}, 10) // an ack may be lost with the consumer, and its message redelivered
 	ended := make(chan error, 1)
 	go func() {
 		ended <- b.Consume(t.Context(), bus.Consumption{Stage: "test", Tenant: "main", Consumer: bus.ConsumerFetcherLive, Log: slog.New(slog.DiscardHandler)},
@@ -127,7 +127,7 @@ func TestAConsumerThatWasMadeAgain(t *testing.T) {
 		}
 	}
 	b.Close()
-	if err := <-ended; !errors.Is(err, bus.ErrClosed) { // nobody reads the lane any more
+	if err := <-ended; !errors.Is(err, bus.ErrClosed) { // the lane has no reader any more
 		t.Errorf("a lane without a connection ends with %v", err)
 	}
 }

@@ -8,16 +8,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// consumerPage is a part of the list of a stream's consumers. In a cluster the server asks all others for it; who did
-// not answer in time is missing. The client library keeps that to itself, and takes such a list for a whole one.
+// consumerPage is a part of the list of a stream's consumers. In a cluster, the list lacks peers
+// that did not answer in time. The server reports them in `missing`; nats.go ignores the field and
+// returns the partial list as if it were complete.
 type consumerPage struct {
 	Total     int                       `json:"total"`
 	Consumers []*jetstream.ConsumerInfo `json:"consumers"`
 	Missing   []string                  `json:"missing"`
 }
 
-// Pulled reports whether somebody is pulling from a stream at the moment: a stage runs. [ErrIncomplete]: the servers do
-// not know it of every consumer.
+// Pulled reports whether a client is pulling from a stream at the moment: a stage runs.
+// [ErrIncomplete]: the servers do not know it of every consumer.
 func (b *Bus) Pulled(ctx context.Context, stream string) (consumer string, err error) {
 	if _, err := b.js.Stream(ctx, stream); err != nil {
 		return "", missing(err, "stream", stream)

@@ -9,7 +9,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestWhoPulls: a consumer of which no server answers may have somebody who pulls.
+// TestWhoPulls: a consumer about which no server answers may have a client that pulls.
 func TestWhoPulls(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

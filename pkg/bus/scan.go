@@ -79,7 +79,7 @@ func selected(stream, filter string) Selection {
 	return Selection{stream: stream, filters: []string{filter}}
 }
 
-// DeadLetters selects the dead letters of everybody.
+// DeadLetters selects the dead letters of all tenants and stages.
 func DeadLetters() Selection { return selected(StreamDead, deadPrefix+">") }
 
 // Scan visits what is stored, oldest first, until visit returns false. It visits all that the leader of the stream

@@ -47,8 +47,8 @@ type Floor struct {
 	Done     uint64 `json:"done"`
 }
 
-// Floors looks at the consumers whose stream comes after what they write in a backup. After a restore they go on from
-// here, and do some work again.
+// Floors looks at the consumers whose stream comes after what they write in a backup. After a
+// restore they resume from here, and repeat some work.
 func (b *Bus) Floors(ctx context.Context) ([]Floor, error) {
 	var floors []Floor
 	for _, c := range []Consumer{ConsumerEnricher, ConsumerExpander} {
@@ -61,7 +61,7 @@ func (b *Bus) Floors(ctx context.Context) ([]Floor, error) {
 	return floors, nil
 }
 
-// Rewind lets a consumer go on behind a floor.
+// Rewind lets a consumer resume behind a floor.
 func (b *Bus) Rewind(ctx context.Context, f Floor) error {
 	if _, err := b.js.ResetConsumerToSequence(ctx, f.Stream, f.Consumer, f.Done+1); err != nil {
 		return fmt.Errorf("rewind %s: %w", f.Consumer, missing(err, "consumer", f.Consumer))
@@ -83,7 +83,7 @@ type apiError struct {
 }
 
 // errLost says that the connection ended while the server was about to answer.
-var errLost = errors.New("lost the NATS server")
+var errLost = errors.New("NATS connection lost")
 
 // unbroken gives a context that ends when the connection does: what was about to come then never comes, and a
 // snapshot whose middle is lost is none.

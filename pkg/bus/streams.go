@@ -52,8 +52,8 @@ func streams(l Limits) []jetstream.StreamConfig {
 	}
 }
 
-// buckets are made as streams, because the client library would let one message empty a bucket: with it, whoever may write
-// one key may say that the value takes the place of all others (Nats-Rollup).
+// buckets are made as streams, because the client library would let one message empty a bucket:
+// with it, a client that may write one key may replace all others by it (Nats-Rollup).
 func buckets(l Limits) []jetstream.StreamConfig {
 	most := cmp.Or(l.BucketMaxBytes, bucketMaxBytes)
 	bucket := func(name, description string, age time.Duration) jetstream.StreamConfig {

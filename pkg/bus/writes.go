@@ -10,7 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// stale is after how long a write that failed and was not tried again says nothing any more: somebody else does it.
+// stale is after how long a write that failed and was not tried again says nothing any more:
+// another process does it.
 const stale = 10 * time.Minute
 
 // writes knows which streams, buckets included, could not be written when that was tried last. To be connected is not

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Where secrets stand in addresses that somebody mistyped. What is wrong with them may be the very scheme, so they are not
-// parsed: everything between the scheme and the last @, behind ? or #, and in the place of a port may be one.
+// Where secrets stand in mistyped addresses. What is wrong with them may be the very scheme, so
+// they are not parsed: everything between the scheme and the last @, behind ? or #, and in the
+// place of a port may be one.
 var (
 	userinfo = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*:/*|//)?.*@`)
 	query    = regexp.MustCompile(`[?#].*`)

@@ -175,7 +175,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestSilenceEnds: neither a missing answer nor one that stops midway holds anybody for ever.
+// TestSilenceEnds: neither a missing answer nor one that stops midway blocks the caller for ever.
 func TestSilenceEnds(t *testing.T) {
 	t.Parallel()
 	hang := func(w http.ResponseWriter, r *http.Request) {

@@ -90,8 +90,8 @@ func ParseSet(name string) (Set, bool) {
 
 func bySIEMOrder(a, b Feed) int { return slices.Index(SIEM(), a) - slices.Index(SIEM(), b) }
 
-// Endpoint is the endpoint whose response covers the set with the fewest feeds
-// that nobody asked for: a single feed's own, else issues, else all.
+// Endpoint is the endpoint whose response covers the set with the fewest feeds that were not asked
+// for: a single feed's own, else issues, else all.
 func (s Set) Endpoint() Endpoint {
 	best := SIEMAll
 	for _, e := range SIEMEndpoints() {

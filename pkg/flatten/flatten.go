@@ -195,7 +195,7 @@ func (r reader) report(p *parts) (divided, error) {
 	if r.d.PeekKind() == '{' {
 		return r.divide(`"forensics"`, p)
 	}
-	// Of a shape that nobody has seen: it stands in the row as it is.
+	// Of an unknown shape: it stands in the row as it is.
 	value, err := r.value()
 	return divided{around: []Member{{[]byte(`"report"`), value}}, at: 1}, err
 }

@@ -134,7 +134,7 @@ func slowReport(o flatten.Options, response []byte, emit func(number int, r flat
 	outer := append(append([]flatten.Member{}, a.before...), a.after...)
 	number := 0
 	for _, report := range a.elements {
-		if report[0] != '{' { // of a shape that nobody has seen: it stands in the row as it is
+		if report[0] != '{' { // of an unknown shape: it stands in the row as it is
 			report = append(append([]byte(`{"report":`), report...), '}')
 		}
 		err := slowRows(o, report, "forensics", outer, func(r flatten.Row) error {

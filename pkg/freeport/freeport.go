@@ -9,21 +9,21 @@ import (
 	"sync"
 )
 
-// The ports lie below those that the system gives to outgoing connections and to listeners that do not care (32768
-// and more on Linux): one of these would be taken by somebody else while its server is away, by a proxy to it for
-// instance, which then talks to itself.
+// The ports lie below those that the system gives to outgoing connections and to listeners that do
+// not care (32768 and more on Linux): another process could take one of these while its server is
+// away. A proxy to it would then talk to itself.
 const (
 	lowest = 10_000
 	count  = 22_000
 	tries  = 100
 )
 
-// held are the ports that this process has found: a UDP socket of the same number for each. Whoever looks for a
-// port tries for that first, in whatever process; the kernel gives it back when the process ends.
+// held are the ports that this process has found: a UDP socket of the same number for each. Each
+// search tries for that socket first, in every process; the kernel frees it when the process ends.
 var held sync.Map
 
-// Find gives a port of the loopback interface on which nobody listens. No other Find on the machine gives it again, even while its server
-// is away, until this process has ended or says [Release].
+// Find returns a free port of the loopback interface. The port stays reserved across processes,
+// even while nothing listens on it, until [Release] or process exit.
 func Find() (int, error) {
 	var err error
 	for range tries {

@@ -23,7 +23,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestAPortIsGivenOnce although nobody listens on it, to this process or another, which has to ask the kernel the same way.
+// TestAPortIsGivenOnce although nothing listens on it, to this process or another, which has to ask
+// the kernel the same way.
 func TestAPortIsGivenOnce(t *testing.T) {
 	t.Parallel()
 	port, err := freeport.Find()

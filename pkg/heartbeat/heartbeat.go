@@ -57,7 +57,7 @@ func Fetcher(tenant string) Stage { return Stage{Tenant: tenant, Name: "fetcher"
 // Enricher is the stage that makes rows.
 func Enricher(tenant string) Stage { return Stage{Tenant: tenant, Name: "enricher"} }
 
-// Shipper is the stage that delivers rows. It watches the scheduler, which nobody else does.
+// Shipper is the stage that delivers rows. It alone watches the scheduler.
 func Shipper(tenant string) Stage {
 	return Stage{Tenant: tenant, Name: "shipper", Watches: []string{"scheduler"}}
 }

@@ -84,7 +84,7 @@ func TestTheTimeOfARecord(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoChange: lists whose order nobody promises, one element alone, and spellings of numbers.
+// TestWhatIsNoChange: lists without a promised order, one element alone, and spellings of numbers.
 func TestWhatIsNoChange(t *testing.T) {
 	t.Parallel()
 	hash := func(record string) uint64 { t.Helper(); return siem(t, feed.MessagesBlocked, record).Hash }
@@ -254,7 +254,8 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// TestRawControlCharactersAreRefused wherever a string may be; they make a record malformed, whoever reads it.
+// TestRawControlCharactersAreRefused wherever a string may be; they make a record malformed for
+// every reader.
 func TestRawControlCharactersAreRefused(t *testing.T) {
 	t.Parallel()
 	h := identity.NewHasher()

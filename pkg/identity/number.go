@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// Bounds of numbers. Any other spelling of a number is hashed as plain digits, if these are few, else as digits and an exponent. An
-// exponent that is longer than anybody's is left as it is written, so that a number costs no more than its length.
+// Bounds of numbers. Any other spelling of a number is hashed as plain digits, if these are few,
+// else as digits and an exponent. An exponent of absurd length is left as it is written, so that a
+// number costs no more than its length.
 const (
 	plainDigits    = 24
 	exactDigits    = 15 // of an exponent that is added to without a thought

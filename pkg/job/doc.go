@@ -3,8 +3,7 @@
 //	<tenant>/<feed set>/<start>/<end>/<lane>/<pass>
 //	<tenant>/<call>/<start>/<end>/<lane>/<pass>[/<target>]
 //
-// Whoever plans the same work makes the same id, and whoever has an id knows
-// the window, the feeds and why they are read. The first form is a window of SIEM
-// records; the second is anything else Proofpoint is asked for. The window of a job that asks
-// for ids is the hour in whose account it stands.
+// Plans of the same work make the same id. The id alone tells the window, the feeds and why they
+// are read. The first form is a window of SIEM records; the second is anything else Proofpoint is
+// asked for. The window of a job that asks for ids is the hour in whose account it stands.
 package job

@@ -7,11 +7,10 @@
 // update of a campaign, and when), the hash of the content that was published last,
 // and who asks at the moment.
 //
-// The enricher looks ([Memory.Covers]) before it orders; the fetcher claims ([Memory.Claim])
-// before it calls, and settles ([Memory.Complete]) after the answer is stored. A claim ends by
-// itself, so a fetcher that dies holds nobody up for longer than [Lease]. To lose the
-// memory costs calls to endpoints without a limit, and rows that carry the same
-// @tapline_id; it never costs a row.
+// The enricher looks ([Memory.Covers]) before it orders; the fetcher claims ([Memory.Claim]) before
+// it calls, and completes ([Memory.Complete]) after the answer is stored. A claim ends by itself,
+// so a fetcher that dies delays others for no longer than [Lease]. To lose the memory costs calls
+// to endpoints without a limit, and rows that carry the same @tapline_id; it never costs a row.
 //
 // It also remembers which ids that cannot be asked for have their dead letter ([Memory.DeadLettered]).
 package known

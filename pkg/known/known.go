@@ -131,13 +131,13 @@ func answers(v *taplinev1.Version, t *taplinev1.Target) bool {
 // Claimed is what [Memory.Claim] found.
 type Claimed struct {
 	Covered bool   // nothing is to be asked
-	Busy    bool   // somebody else asks at the moment
+	Busy    bool   // another job asks at the moment
 	Hash    uint64 // of the content that was published last; 0 if none
 	// Campaign that the target was last known to belong to.
 	Campaign string
 }
 
-// Claim reserves a target for a job, unless it is covered or somebody else has it.
+// Claim reserves a target for a job, unless it is covered or another job has it.
 func (m *Memory) Claim(ctx context.Context, call feed.Call, t *taplinev1.Target, jobID string) (Claimed, error) {
 	var result Claimed
 	err := m.change(ctx, call, t.GetId(), func(k *taplinev1.Known) bool {
@@ -162,8 +162,8 @@ func (m *Memory) Claim(ctx context.Context, call feed.Call, t *taplinev1.Target,
 	return result, err
 }
 
-// Complete notes an answer about an id and ends the claim, in one writing for all the targets that it answers. hash is that
-// of the content that was published, or 0 when none was.
+// Complete records an answer about an id and ends the claim, in one write for all the targets that
+// it answers. hash is that of the content that was published, or 0 when none was.
 func (m *Memory) Complete(ctx context.Context, call feed.Call, id string, hash uint64, targets ...*taplinev1.Target) error {
 	return m.change(ctx, call, id, func(k *taplinev1.Known) bool {
 		k.Owner, k.OwnerUntil, k.Failures = "", nil, 0

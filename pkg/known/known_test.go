@@ -100,8 +100,8 @@ func TestACampaignIsAskedAgainWhenItMoves(t *testing.T) {
 	}
 }
 
-// TestOneAsksAtATime: of many that want the same, one may ask; when it dies, another may
-// after the lease; when it has an answer, nobody needs to.
+// TestOneAsksAtATime: of many that want the same, one may ask; when it dies, another may after the
+// lease; when it has an answer, no other needs to.
 func TestOneAsksAtATime(t *testing.T) {
 	t.Parallel()
 	m, c := open(t)

@@ -30,8 +30,8 @@ func load(t *testing.T, l *ledger.Ledger) *ledger.Report {
 	return report
 }
 
-// TestAWritingThatFails: nobody is told that a note is durable when its writing failed, whether it was applied or not,
-// and the next note neither forgets nor doubles it.
+// TestAWritingThatFails: no caller learns that a record is durable when its write failed, applied
+// or not, and the next record neither forgets nor doubles it.
 func TestAWritingThatFails(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {

@@ -57,9 +57,10 @@ func (d *Deliveries) Has(ctx context.Context, e *batch.Events) (bool, error) {
 	return has, err
 }
 
-// Confirmed says when the ledger noted first that the sink has confirmed this very message of EVENTS, by no replay; zero if
-// it does not say so. A stream that was damaged and cut off gives its sequences out again, for RAW as for EVENTS: what
-// was noted before the message was stored is about another one, and so is another number of rows.
+// Confirmed says when the ledger noted first that the sink has confirmed this very message of
+// EVENTS, by no replay; zero if it does not record that. A stream that was damaged and cut off
+// gives its sequences out again, for RAW as for EVENTS: what was noted before the message was
+// stored is about another one, and so is another number of rows.
 func (d *Deliveries) Confirmed(ctx context.Context, e *batch.Events, sequence uint64, stored time.Time) (time.Time, error) {
 	have, has, err := d.find(ctx, e)
 	if err != nil || !has || have.replay || have.event != sequence || have.rows != int64(len(e.Events)) || have.at < stored.UnixMilli() {
@@ -71,7 +72,7 @@ func (d *Deliveries) Confirmed(ctx context.Context, e *batch.Events, sequence ui
 func (d *Deliveries) find(ctx context.Context, e *batch.Events) (found delivery, has bool, err error) {
 	id, err := job.Parse(e.JobID)
 	if err != nil {
-		return delivery{}, false, nil //nolint:nilerr // a batch of no job stands in no account
+		return delivery{}, false, nil //nolint:nilerr // a batch of no job is in no sum of the ledger
 	}
 	key := Key(PartSent, id.Tenant, id.Window.Start)
 	page, ok := d.pages[key]

@@ -49,7 +49,7 @@ func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, 
 	return page, entry.Revision, nil
 }
 
-// RecordJob notes what became of a job.
+// RecordJob records the outcome of a job.
 func (l *Ledger) RecordJob(ctx context.Context, w *taplinev1.JobRecord) error {
 	id, err := job.Parse(w.GetJobId())
 	if err != nil {
@@ -58,7 +58,7 @@ func (l *Ledger) RecordJob(ctx context.Context, w *taplinev1.JobRecord) error {
 	return l.writer.write(ctx, Key(PartRead, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putJob(p, w) })
 }
 
-// RecordRows notes the rows made from a RAW batch of a job: all batches of them at once.
+// RecordRows records the rows made from a RAW batch of a job: all batches of them at once.
 func (l *Ledger) RecordRows(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
@@ -71,12 +71,12 @@ func (l *Ledger) RecordRows(ctx context.Context, jobID string, batches ...*tapli
 	})
 }
 
-// HasMade reports whether the rows of a RAW batch of a job are noted, all of them. A damaged stream gives its sequences out
-// again: what was noted before the batch was stored is about another one.
+// HasMade reports whether all rows of a RAW batch of a job are recorded. A damaged stream reuses
+// its sequences: what was recorded before the batch was stored is about another one.
 func (l *Ledger) HasMade(ctx context.Context, jobID string, sequence uint64, stored time.Time) (bool, error) {
 	id, err := job.Parse(jobID)
 	if err != nil {
-		return false, nil //nolint:nilerr // a batch of no job stands in no account
+		return false, nil //nolint:nilerr // a batch of no job is in no sum of the ledger
 	}
 	page, _, err := readPage(ctx, l.store, Key(PartMade, id.Tenant, id.Window.Start))
 	return slices.ContainsFunc(page.GetMade(), func(b *taplinev1.BatchRecord) bool {
@@ -84,7 +84,7 @@ func (l *Ledger) HasMade(ctx context.Context, jobID string, sequence uint64, sto
 	}), err
 }
 
-// RecordLookups notes what a RAW batch of a job asks to be expanded.
+// RecordLookups records which lookups a RAW batch of a job asks for.
 func (l *Ledger) RecordLookups(ctx context.Context, jobID string, w *taplinev1.LookupRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
@@ -93,8 +93,8 @@ func (l *Ledger) RecordLookups(ctx context.Context, jobID string, w *taplinev1.L
 	return l.writer.write(ctx, Key(PartWant, id.Tenant, id.Window.Start), func(p *taplinev1.LedgerPage) { putLookups(p, w) })
 }
 
-// RecordRemade notes rows that were made again from a RAW batch of a job. They stand beside the account of
-// what was made first.
+// RecordRemade records rows that were reprocessed from a RAW batch of a job, beside those that were
+// made first.
 func (l *Ledger) RecordRemade(ctx context.Context, jobID string, batches ...*taplinev1.BatchRecord) error {
 	id, err := job.Parse(jobID)
 	if err != nil {
@@ -117,8 +117,8 @@ type Delivery struct {
 	Part bool
 }
 
-// RecordDelivery notes the rows that the sink confirmed, with one writing for each page. What a replay sent
-// counts as delivered if it was not before, and else as sent again.
+// RecordDelivery records the rows that the sink confirmed, with one write for each page. What a
+// replay sent counts as delivered if it was not before, and else as resent.
 func (l *Ledger) RecordDelivery(ctx context.Context, batches ...Delivery) error {
 	pages := make(map[string][]Delivery)
 	for _, s := range batches {
@@ -142,7 +142,7 @@ func (l *Ledger) RecordDelivery(ctx context.Context, batches ...Delivery) error 
 	return nil
 }
 
-// RecordRange notes that a span of time is lost or sealed.
+// RecordRange records that a span of time is lost or sealed.
 func (l *Ledger) RecordRange(ctx context.Context, tenant string, r *taplinev1.RangeRecord) error {
 	w, err := window.FromProto(r.GetWindow())
 	if err != nil {

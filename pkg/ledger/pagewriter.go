@@ -15,11 +15,11 @@ import (
 
 const (
 	writeTimeout = 15 * time.Second
-	maxKept      = 64 // pages remembered between writings
+	maxKept      = 64 // pages remembered between writes
 )
 
-// pageWriter writes pages. Notes for one page that arrive while it is being written
-// go together into the next writing. It is safe for concurrent use.
+// pageWriter writes pages, with a group commit: updates of one page that arrive during a write go
+// together into the next. It is safe for concurrent use.
 type pageWriter struct {
 	store store
 
@@ -27,9 +27,9 @@ type pageWriter struct {
 	pages map[string]*pendingPage
 }
 
-// pendingPage is one page and who waits for it.
+// pendingPage is one page and the updates that wait for it.
 type pendingPage struct {
-	waiting []*update // guarded by the pen's mutex, as is busy
+	waiting []*update // guarded by the page writer's mutex, as is busy
 	busy    bool
 
 	// For the goroutine that writes.
@@ -68,7 +68,7 @@ func (p *pageWriter) write(ctx context.Context, key string, apply func(*taplinev
 	}
 }
 
-// evict makes room for one more page.
+// evict removes a page that is not busy when too many are remembered.
 func (p *pageWriter) evict() {
 	for key, d := range p.pages {
 		if len(p.pages) < maxKept {
@@ -80,7 +80,7 @@ func (p *pageWriter) evict() {
 	}
 }
 
-// flush writes until nobody waits.
+// flush writes until no update waits.
 func (p *pageWriter) flush(ctx context.Context, key string, d *pendingPage) {
 	for {
 		p.mu.Lock()
@@ -98,8 +98,8 @@ func (p *pageWriter) flush(ctx context.Context, key string, d *pendingPage) {
 	}
 }
 
-// update writes the page with the notes in it, reading it again whenever
-// somebody else has changed it.
+// update writes the page with the updates applied. It rereads the page whenever another process has
+// changed it.
 func (p *pageWriter) update(ctx context.Context, key string, d *pendingPage, updates []*update) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()

@@ -37,7 +37,7 @@ type Rebuilt struct {
 // only when the older ones are, too: run it again then.
 func (l *Ledger) Rebuild(ctx context.Context, src source, tenant string) (Rebuilt, error) {
 	r := &rebuild{src: src, tenant: tenant, pages: make(map[string]*taplinev1.LedgerPage), dead: make(map[string]map[string]int64), made: make(map[uint64]*taplinev1.BatchRecord)}
-	for _, step := range []func(context.Context) error{r.markers, r.deadLetters, r.rows, r.buried} {
+	for _, step := range []func(context.Context) error{r.markers, r.deadLetters, r.rows, r.deadBatches} {
 		if err := step(ctx); err != nil {
 			return Rebuilt{}, fmt.Errorf("rebuild the ledger: %w", err)
 		}
@@ -173,7 +173,7 @@ func (r *rebuild) rows(ctx context.Context) error {
 	var events batch.Events
 	return r.src.Scan(ctx, bus.Events(r.tenant), func(m bus.Stored) (bool, error) {
 		if err := batch.DecodeEvents(m.Data, &events); err != nil {
-			return true, nil //nolint:nilerr // the shipper buries it
+			return true, nil //nolint:nilerr // the shipper dead-letters it
 		}
 		id, err := job.Parse(events.JobID)
 		if err != nil {
@@ -209,7 +209,7 @@ func (r *rebuild) rows(ctx context.Context) error {
 	})
 }
 
-// repeated notes rows that were made again.
+// repeated records rows that were reprocessed.
 func (r *rebuild) repeated(id job.ID, e *batch.Events, made *taplinev1.BatchRecord, confirmed bool) {
 	made.Dead, made.ReplayId, made.Remade = 0, e.ReprocessID, true
 	page := r.page(PartMade, id)
@@ -223,8 +223,8 @@ func (r *rebuild) repeated(id job.ID, e *batch.Events, made *taplinev1.BatchReco
 	}
 }
 
-// buried finds batches of which no row could be made.
-func (r *rebuild) buried(context.Context) error {
+// deadBatches finds batches of which no row could be made.
+func (r *rebuild) deadBatches(context.Context) error {
 	for source, byFeed := range r.dead {
 		number, ok := strings.CutPrefix(source, bus.StreamRaw+"/")
 		sequence, err := strconv.ParseUint(number, 10, 64)

@@ -12,7 +12,7 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// Row is the account of one feed in one job.
+// Row is the sum of one feed in one job.
 type Row struct {
 	Job     job.ID
 	Feed    feed.Feed
@@ -68,7 +68,7 @@ type Range struct {
 	Undelivered bool // it was read, and reading it once more brings nothing new
 }
 
-// Report is a part of the ledger with the stages' accounts joined.
+// Report is a section of the ledger with the records of all stages joined.
 type Report struct {
 	Rows   []Row // in order of window, then feed
 	Ranges []Range
@@ -94,7 +94,7 @@ func (v Violation) String() string { return v.Rule + ": " + v.Where + ": " + v.D
 
 func newReport() *Report { return &Report{} }
 
-// Join makes a book of pages.
+// Join makes a report of pages.
 func Join(pages ...*taplinev1.LedgerPage) (*Report, error) {
 	b := newReport()
 	for _, page := range pages {
@@ -147,7 +147,7 @@ func byBatch(a, b *taplinev1.BatchRecord) int {
 	return int(a.GetPart()) - int(b.GetPart())
 }
 
-// finish joins what the stages noted.
+// finish joins what the stages recorded.
 func (b *Report) finish() {
 	slices.SortFunc(b.made, byBatch)
 	slices.SortFunc(b.sent, byBatch)
@@ -250,7 +250,7 @@ func (b *Report) violate(rule, where, format string, args ...any) {
 	b.problems = append(b.problems, Violation{rule, where, fmt.Sprintf(format, args...)})
 }
 
-// Lookups adds up what the batches asked to be expanded.
+// Lookups adds up the lookups that the batches asked for.
 func (b *Report) Lookups() *taplinev1.LookupRecord {
 	sum := &taplinev1.LookupRecord{}
 	for _, w := range b.lookups {
@@ -289,7 +289,7 @@ func distinct(sorted []*taplinev1.BatchRecord) (n int) {
 	return n
 }
 
-// addRepeats adds up what was made or sent more than once.
+// addRepeats adds up what was reprocessed or resent.
 func (b *Report) addRepeats(row *Row) {
 	for _, m := range between(b.remade, row.First, row.Marker) {
 		if m.GetFeed() == string(row.Feed) {
@@ -321,7 +321,7 @@ func (b *Report) checkResent() {
 	}
 }
 
-// Repeats finds what of one RAW batch was made again and sent again.
+// Repeats finds what of one RAW batch was reprocessed and resent.
 func (b *Report) Repeats(sequence uint64) (remade, resent []*taplinev1.BatchRecord) {
 	return between(b.remade, sequence, sequence+1), between(b.resent, sequence, sequence+1)
 }

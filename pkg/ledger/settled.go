@@ -9,9 +9,9 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// Delivered lists the windows of a feed whose records are all confirmed or dead, and
-// counts the records that are not.
-// What a first reading found and is on its way is not done because a later window reaches back over it and found it known.
+// Delivered lists the windows of a feed whose records are all confirmed or dead, and counts the
+// records that are not. What a first reading found and is on its way is not done because a later
+// window reaches back over it and found it known.
 func (b *Report) Delivered(f feed.Feed) (done []window.Window, pending int64) {
 	var first, busy []window.Window // readings that are no sweeps: those find what was late
 	for i := range b.Rows {

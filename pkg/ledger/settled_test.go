@@ -41,7 +41,7 @@ func TestKnownIsNotConfirmed(t *testing.T) {
 	}
 	live := taplinev1.Lane_LANE_LIVE
 	read(0, 10, live, 0, 0)
-	read(5, 15, live, 0, 3) // nobody has made rows of these
+	read(5, 15, live, 0, 3) // no rows were made of these
 	read(10, 20, live, 0, 0)
 	read(15, 30, live, 0, 0)
 	if upTo, pending := fresh(); upTo != 10 || pending != 3 {

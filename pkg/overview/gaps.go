@@ -34,7 +34,7 @@ const (
 	Off       = "off" // the feed is switched off, or was
 )
 
-// wanted reports whether somebody should know of a gap who did not cause it.
+// wanted reports whether an operator should learn of a gap.
 func (g *Gap) wanted() bool { return g.State != Waiting && g.State != Off }
 
 // worst orders the states, the worst first.
@@ -66,7 +66,8 @@ func (r *Reader) Gaps(ctx context.Context) (found []Gap, looked bool, err error)
 	return gaps(sets, sums, from), len(sets) > 0, nil
 }
 
-// first is where collection began, or back before now. Without a plan of windows nobody knows the beginning.
+// first is where collection began, or back before now. Without a plan of windows the beginning is
+// unknown.
 func (r *Reader) first(sets []set, back time.Duration) time.Time {
 	from := r.now()
 	if len(sets) == 0 {
@@ -132,7 +133,7 @@ func (s set) gapsOf(f feed.Feed, whole window.Window, sums *ledger.Report) []Gap
 		take(d.window, d.state, d.reason, d.since)
 	}
 	for _, w := range rest {
-		gaps = append(gaps, Gap{Feed: f, From: w.Start, To: w.End, State: Missing, Reason: "nobody works on it"})
+		gaps = append(gaps, Gap{Feed: f, From: w.Start, To: w.End, State: Missing, Reason: "no job covers it"})
 	}
 	return merged(gaps)
 }

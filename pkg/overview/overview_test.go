@@ -319,7 +319,7 @@ func TestGapsOfOrdersAndOfFeedsThatAreOff(t *testing.T) {
 	}
 	want := []overview.Gap{
 		{Feed: blocked, From: at(5).AsTime(), To: at(6).AsTime(), State: overview.Lost, Reason: "too old"},
-		{Feed: blocked, From: at(8).AsTime(), To: at(10).AsTime(), State: overview.Missing, Reason: "nobody works on it"},
+		{Feed: blocked, From: at(8).AsTime(), To: at(10).AsTime(), State: overview.Missing, Reason: "no job covers it"},
 		{Feed: blocked, From: at(3).AsTime(), To: at(5).AsTime(), State: overview.Waiting, Reason: "ordered"},
 		{Feed: feed.ClicksPermitted, From: at(0).AsTime(), To: at(10).AsTime(), State: overview.Off, Reason: "is off"},
 		{Feed: blocked, From: at(6).AsTime(), To: at(8).AsTime(), State: overview.Off, Reason: "was off"},

@@ -65,7 +65,7 @@ type Delivery struct {
 type Lane struct {
 	Lane        string `json:"lane"`
 	Outstanding int    `json:"outstanding"` // planned, not known to be done
-	Waiting     uint64 `json:"waiting"`     // on the bus, nobody has it
+	Waiting     uint64 `json:"waiting"`     // on the bus, without a consumer that has it
 	InWork      int    `json:"in_work"`
 }
 

@@ -59,7 +59,7 @@ func (r *Reader) Trace(ctx context.Context, id string) ([]Trace, error) {
 	value := []byte(`"` + id + `"`)
 	err := r.src.Scan(ctx, bus.Raws(r.tenant), func(m bus.Stored) (bool, error) {
 		if err := batch.DecodeRaw(m.Data, &raw); err != nil {
-			return true, nil //nolint:nilerr // the enricher buries it
+			return true, nil //nolint:nilerr // the enricher dead-letters it
 		}
 		for i := range raw.Records {
 			rec := &raw.Records[i]

@@ -44,7 +44,7 @@ func (s *Status) judge() {
 		v.Needs = append(v.Needs, counted(n, "range")+" missing")
 	}
 	if s.Violations > 0 {
-		v.Needs = append(v.Needs, "the account does not add up in "+counted(s.Violations, "place"))
+		v.Needs = append(v.Needs, "the ledger check failed in "+counted(s.Violations, "place"))
 	}
 	if n := len(s.Unreadable); n > 0 {
 		v.Needs = append(v.Needs, counted(n, "key")+" cannot be read")

@@ -11,7 +11,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// backlog is the one to go on with: the oldest, which is the next to fall off the edge. What meets a job waits.
+// backlog is the one to continue with: the oldest, which is the next to fall off the edge. What
+// meets a job waits.
 func (p *planner) backlog() (first *taplinev1.Backlog) {
 	for _, b := range p.s.GetBacklogs() {
 		if (first == nil || of(b.GetWindow()).Start.Before(of(first.GetWindow()).Start)) && !p.taken(head(b), b.GetFeeds()) {

@@ -296,7 +296,7 @@ func Begin(c Config, s *taplinev1.PlanState, configured string, now time.Time) (
 	start := s.GetStart().AsTime()
 	begin := later(c.Start.UTC().Truncate(time.Minute), Oldest(now))
 	if !begin.Before(start) {
-		return fmt.Sprintf("TAP_START_TIME was %s and is %s: collection began at %s already and goes on from there", before, configured, stamp(start))
+		return fmt.Sprintf("TAP_START_TIME was %s and is %s: collection began at %s already and continues from there", before, configured, stamp(start))
 	}
 	s.Start = timestamppb.New(begin)
 	more := window.New(begin, start)

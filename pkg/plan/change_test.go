@@ -212,7 +212,8 @@ func TestTableOfChanges(t *testing.T) {
 	}
 }
 
-// TestJobsOfAPlanThatIsNoMore have no place in the next one: nobody asks for a feed that is switched off.
+// TestJobsOfAPlanThatIsNoMore have no place in the next one: a feed that is switched off is not
+// asked for.
 func TestJobsOfAPlanThatIsNoMore(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t.Fatalf, feed.SIEM(), 12*time.Hour)

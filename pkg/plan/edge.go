@@ -47,8 +47,8 @@ func (p *planner) clampBacklogs() {
 	})
 }
 
-// clampJobs cuts off windows what is no longer served. A job that is outstanding may be in work, so it is left alone
-// until nobody can have read it.
+// clampJobs cuts off windows what is no longer served. A job that is outstanding may be in work, so
+// it is left alone until no fetcher can have read it.
 func (p *planner) clampJobs() {
 	served := p.earliest.Add(-window.Lookback)
 	var jobs []*taplinev1.Job

@@ -62,7 +62,7 @@ type ListOutput struct {
 // is that of the outstanding page, nil while it is not known.
 func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *taplinev1.JobRecord) ListOutput {
 	var out ListOutput
-	if s.GetStart() == nil { // what was read once is gone on from, whatever the configuration says later
+	if s.GetStart() == nil { // reading resumes from what was read, whatever the configuration says later
 		s.Start = timestamppb.New(c.Start)
 		if s.GetHead() != nil {
 			s.Start = timestamppb.New(earlier(c.Start, s.GetHead().AsTime()))
@@ -81,7 +81,7 @@ func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *tapl
 			s.Failures++
 		case c.outdated(j, now):
 			s.Outstanding = nil
-			out.Note = fmt.Sprintf("page %d of the list %s was asked for in vain since %s; it is read from its beginning", j.GetPass(), c.Name(), stamp(j.GetPlannedAt().AsTime()))
+			out.Note = fmt.Sprintf("page %d of the list %s was asked for in vain since %s; the list is restarted", j.GetPass(), c.Name(), stamp(j.GetPlannedAt().AsTime()))
 		default:
 			return out
 		}
@@ -101,7 +101,7 @@ func (c ListConfig) outdated(j *taplinev1.Job, now time.Time) bool {
 	return c.Call.IsPeople() && span(j).Start.Before(now.Truncate(c.Snapshot)) && now.Sub(j.GetPlannedAt().AsTime()) > stale
 }
 
-// read goes on behind a page that was read.
+// read continues behind a page that was read.
 func (c ListConfig) read(s *taplinev1.ListState, j *taplinev1.Job, now time.Time, outcome *taplinev1.JobRecord, out *ListOutput) {
 	received := int64(0)
 	for _, f := range outcome.GetFeeds() {

@@ -20,9 +20,9 @@ func readPage(received, total int64) *taplinev1.JobRecord {
 	}
 }
 
-// TestCampaignsAreReadWithoutAGap: whatever is in the pages, however long nobody plans, the windows of a
-// list of campaigns touch, none is longer than a day, each is read to its last page, and the calls of
-// any 24 hours stay below the limit once the list has caught up.
+// TestCampaignsAreReadWithoutAGap: whatever is in the pages, however long planning pauses, the
+// windows of a list of campaigns touch, none is longer than a day, each is read to its last page,
+// and the calls of any 24 hours stay below the limit once the list has caught up.
 func TestCampaignsAreReadWithoutAGap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

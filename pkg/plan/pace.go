@@ -14,9 +14,9 @@ import (
 //  3. live calls, as often as the rest allows, up to the configured poll interval;
 //  4. backfill at once, when live calls can keep their cadence for a day all the same.
 //
-// A part of the limit is kept for repetitions, for windows that are split, and for
-// what nobody planned. Everything follows from the calls that may be made up to each
-// instant of the next 24 hours: what is left now, and the units that come back.
+// A part of the limit is kept for repetitions, for windows that are split, and for unplanned calls.
+// Everything follows from the calls that may be made up to each instant of the next 24 hours: what
+// is left now, and the units that come back.
 const (
 	reserveShare = 50 // a fiftieth of the limit
 	grain        = time.Hour

@@ -239,9 +239,10 @@ func inVain(j *taplinev1.Job) *taplinev1.JobRecord {
 	}
 }
 
-// TestEveryInstantIsAccountedFor: with any pauses, splits, restarts and clocks, windows that are asked for in vain, answers
-// that prove a part, instants that are never answered, and orders of operators. When time goes
-// on long enough, every window ends sealed or lost, and what is sealed was read late enough.
+// TestEveryInstantIsAccountedFor: with any pauses, splits, restarts and clocks, windows that are
+// asked for in vain, answers that prove a part, instants that are never answered, and orders of
+// operators. When time advances long enough, every window ends sealed or lost, and what is sealed
+// was read late enough.
 func TestEveryInstantIsAccountedFor(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

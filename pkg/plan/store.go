@@ -58,9 +58,9 @@ func Decode(tenant, key string, value []byte) (Old, error) {
 	return Old{set, s}, nil
 }
 
-// Wanted reports whether a plan still wants a window of SIEM records, or a page of a list. The plan that lists it is
-// written before the job is published, so a job that is not listed is one of a plan that is no more. Without any plan
-// nobody says so.
+// Wanted reports whether a plan still wants a window of SIEM records, or a page of a list. The plan
+// that lists it is written before the job is published, so a job that is not listed is one of a
+// plan that is no more. Without any plan the answer is no.
 func Wanted(ctx context.Context, state selector, j *taplinev1.Job) (bool, error) {
 	filter := j.GetTenant() + ".*"
 	if j.GetCall() != "" {

@@ -89,7 +89,7 @@ func TestEveryPassSweepsEveryHourOnce(t *testing.T) {
 	})
 }
 
-// run lets time go on with every job done.
+// run advances time with every job done.
 func run(c plan.Config, s *taplinev1.PlanState, from, to time.Time, published func(*taplinev1.Job) int64) (sealed []plan.Range, sweeps []*taplinev1.Job) {
 	outcomes := map[string]*taplinev1.JobRecord{}
 	for _, j := range s.GetOutstanding() {

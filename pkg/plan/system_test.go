@@ -120,7 +120,7 @@ func (s *system) step(pick func(*taplinev1.Job) *taplinev1.JobRecord) {
 
 func (s *system) answer(*taplinev1.Job) *taplinev1.JobRecord { return fetched(s.now, 0) }
 
-// run lets time go on with a healthy system.
+// run advances time with a healthy system.
 func (s *system) run(d, every time.Duration) {
 	for end := s.now.Add(d); s.now.Before(end); s.now = s.now.Add(every) {
 		s.step(s.answer)

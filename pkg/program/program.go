@@ -185,5 +185,5 @@ func Fail(stderr io.Writer, name string, err error) int {
 	return ExitFailure
 }
 
-// write ignores errors: there is nobody left to tell when the terminal is gone.
+// write ignores errors: there is no place left to report to when the terminal is gone.
 func write(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }

@@ -1,10 +1,9 @@
 // Package quota keeps Tapline inside Proofpoint's limits: so many calls for each
 // pool in any rolling 24 hours, counted over all replicas and all restarts.
 //
-// The memory of one pool is one key in the bucket QUOTA. Its value is a ring of
-// one-minute buckets ([State]). A call is made only after [Limiter.Reserve] has
-// written it down: read the key, check the sum, compare-and-set. Whoever loses
-// the race reads again. What follows from that:
+// The memory of one pool is one key in the bucket QUOTA. Its value is a ring of one-minute buckets
+// ([State]). A call is made only after [Limiter.Reserve] has written it down: read the key, check
+// the sum, compare-and-set. A writer that loses the race rereads it. What follows from that:
 //
 //   - The limit is never exceeded, by any number of replicas, through any crash. A
 //     crash between the reservation and the call wastes one unit.
@@ -17,9 +16,9 @@
 //     that is wrong for a moment frees nothing.
 //   - A key that is missing after the first start means lost memory, not a fresh budget. The pool is
 //     rebuilt from the calls that the ledger knows, and some for those it does not ([Rebuilt]). Without a ledger it
-//     starts closed for 24 hours, or until an operator opens it. Whoever only looks writes nothing.
+//     starts closed for 24 hours, or until an operator opens it. Readers write nothing.
 //   - What closes a pool is never shortened by a 429, and a 429 closes it for a day at most.
-//   - A 429 in spite of budget means that somebody else uses the credential. The
+//   - A 429 in spite of budget means that another client uses the credential. The
 //     units that must be theirs are written down as external, spread over the
-//     last 24 hours because nobody knows when they were used.
+//     last 24 hours because it is unknown when they were used.
 package quota

@@ -60,7 +60,7 @@ var ErrUnknown = errors.New("the record of calls is damaged")
 // ExhaustedError says that a pool has no unit, and when it will have one.
 type ExhaustedError struct {
 	Pool feed.Pool
-	Wait time.Duration // until a unit comes back; by the book's clock
+	Wait time.Duration // until a unit comes back; by the limiter's clock
 }
 
 // Error names the pool and the wait.
@@ -83,8 +83,8 @@ type memory interface {
 	Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]Call, error)
 }
 
-// Limiter is the account of one tenant's pools. It is safe for concurrent use, and
-// any number of books over the same bucket keep the limits together.
+// Limiter keeps the limits of one tenant's pools. It is safe for concurrent use, and any number of
+// limiters over the same bucket keep the limits together.
 type Limiter struct {
 	store  store
 	memory memory // nil if nothing knows
@@ -94,7 +94,8 @@ type Limiter struct {
 	now    func() time.Time
 }
 
-// NewLimiter opens the account. now should follow Proofpoint's clock within the margin.
+// NewLimiter returns a limiter over the bucket QUOTA. now should follow Proofpoint's clock within
+// the margin.
 func NewLimiter(s store, tenant string, c Config, now func() time.Time) *Limiter {
 	return &Limiter{store: s, tenant: tenant, limits: c.Limits(), margin: c.Margin, now: now}
 }
@@ -118,9 +119,8 @@ func Seeds(tenant string) []bus.Seed {
 	return seeds
 }
 
-// Reserve takes one unit for a call that is about to be made. An
-// [ExhaustedError] says that there is none; any other error means that nobody
-// knows, and the call must not be made.
+// Reserve takes one unit for a call that is about to be made. An [ExhaustedError] says that there
+// is none; any other error means that the state is unknown, and the call must not be made.
 func (l *Limiter) Reserve(ctx context.Context, pool feed.Pool) error {
 	var refused error
 	err := l.change(ctx, pool, func(s *State, now time.Time) bool {
@@ -134,7 +134,7 @@ func (l *Limiter) Reserve(ctx context.Context, pool feed.Pool) error {
 	return errors.Join(err, refused)
 }
 
-// Count notes calls that are about to be made to endpoints without a limit.
+// Count records calls that are about to be made to endpoints without a limit.
 func (l *Limiter) Count(ctx context.Context, calls int) error {
 	return l.change(ctx, feed.PoolNone, func(s *State, now time.Time) bool {
 		s.Count(now, calls)
@@ -142,8 +142,7 @@ func (l *Limiter) Count(ctx context.Context, calls int) error {
 	})
 }
 
-// Refused notes that Proofpoint answered 429, and returns how many calls of
-// others that reveals.
+// Refused records that Proofpoint answered 429, and returns how many calls of others that reveals.
 func (l *Limiter) Refused(ctx context.Context, pool feed.Pool, retryAfter time.Duration) (external int, err error) {
 	err = l.change(ctx, pool, func(s *State, now time.Time) bool {
 		external = s.Refused(now, l.limits[pool], retryAfter)
@@ -152,8 +151,8 @@ func (l *Limiter) Refused(ctx context.Context, pool feed.Pool, retryAfter time.D
 	return external, err
 }
 
-// BlockAfterLoss closes a pool because nobody remembers some calls, of which the last was made at an instant, at the latest. It
-// returns until when the pool is closed.
+// BlockAfterLoss blocks a pool after its history was lost. last is the latest possible time of an
+// unrecorded call. It returns until when the pool is blocked.
 func (l *Limiter) BlockAfterLoss(ctx context.Context, pool feed.Pool, last time.Time) (until time.Time, err error) {
 	err = l.change(ctx, pool, func(s *State, now time.Time) bool {
 		until = s.BlockAfterLoss(now, last)
@@ -162,7 +161,7 @@ func (l *Limiter) BlockAfterLoss(ctx context.Context, pool feed.Pool, last time.
 	return until, err
 }
 
-// Unblock lifts what closes the pool besides counted calls: a 429 or lost memory.
+// Unblock lifts what blocks the pool besides counted calls: a 429 or lost memory.
 func (l *Limiter) Unblock(ctx context.Context, pool feed.Pool) error {
 	return l.change(ctx, pool, func(s *State, now time.Time) bool {
 		s.Unblock(now)
@@ -192,11 +191,10 @@ func (l *Limiter) Forecast(ctx context.Context, pool feed.Pool) (Forecast, error
 	return state.Forecast(now, l.limits[pool]), nil
 }
 
-// Limits are the limits the book keeps.
+// Limits are the limits that the limiter keeps.
 func (l *Limiter) Limits() map[feed.Pool]int { return maps.Clone(l.limits) }
 
-// change reads, lets alter decide, and writes if it wants to, until nobody
-// comes between.
+// change reads, lets alter decide, and writes if it wants to, until no other write intervenes.
 func (l *Limiter) change(ctx context.Context, pool feed.Pool, alter func(*State, time.Time) bool) error {
 	return bus.RetryOnConflict(ctx, func() error {
 		now := l.now()
@@ -216,7 +214,7 @@ func (l *Limiter) change(ctx context.Context, pool feed.Pool, alter func(*State,
 	})
 }
 
-// peek reads without writing anything down: whoever only looks decides nothing.
+// peek reads without writing: a reader decides nothing.
 func (l *Limiter) peek(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
 	entry, err := l.store.Get(ctx, Key(l.tenant, pool))
 	if errors.Is(err, bus.ErrNotFound) {

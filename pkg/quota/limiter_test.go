@@ -118,7 +118,7 @@ func TestLostMemoryIsRebuilt(t *testing.T) {
 	}
 }
 
-// TestALookWritesNothing: whoever asks about a tenant that does not exist leaves no trace of it.
+// TestALookWritesNothing: a question about a tenant that does not exist leaves no trace of it.
 func TestALookWritesNothing(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
@@ -279,7 +279,8 @@ func TestWhoeverLosesTheRaceDecidesAgain(t *testing.T) {
 	}
 }
 
-// TestTwoFindTheMemoryLost: one rebuilds it, and the other goes on with what the first has written.
+// TestTwoFindTheMemoryLost: one rebuilds it, and the other continues with what the first has
+// written.
 func TestTwoFindTheMemoryLost(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)

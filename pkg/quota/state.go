@@ -61,8 +61,8 @@ type Call struct {
 	Units int
 }
 
-// unremembered is the share of a limit, in percent, that a rebuilt memory counts besides: calls that nobody
-// noted, because they failed or their job was not done when the memory was lost.
+// unremembered is the share of a limit, in percent, that a rebuilt memory counts besides: calls
+// that were not recorded, because they failed or their job was not done when the memory was lost.
 const unremembered = 5
 
 // Rebuilt is the state of a pool whose memory was lost, made anew from calls that are known elsewhere. A call that
@@ -91,7 +91,7 @@ const (
 	// ahead by more is believed when it is seen again between these times later.
 	believeAfter  = 2 * time.Minute
 	believeWithin = 15 * time.Minute
-	// noted is how far the last time may be behind in what is kept, when no unit is taken.
+	// noted is how far the stored last time may lag behind when no unit is taken.
 	noted = time.Minute
 )
 
@@ -108,7 +108,7 @@ func (s *State) advance(now time.Time) (held, counted time.Time) {
 	switch {
 	case now.Sub(held) <= believable:
 		if ahead != nil {
-			s.pb.Ahead, s.marked = nil, true // whoever saw it was wrong
+			s.pb.Ahead, s.marked = nil, true // the observer was wrong
 		}
 		s.marked = s.marked || now.Sub(held) >= noted
 		held = s.present(now)
@@ -211,8 +211,8 @@ func (s *State) free(now time.Time, limit int) time.Time {
 	return free
 }
 
-// Refused notes a 429: what is missing to the limit was used by somebody else.
-// The pool is closed until the server says, for a day at most, or for a few minutes; what closes it for longer stays.
+// Refused notes a 429: what is missing to the limit was used by another client. The pool is closed
+// until the server says, for a day at most, or for a few minutes; what closes it for longer stays.
 func (s *State) Refused(now time.Time, limit int, retryAfter time.Duration) (external int) {
 	_, counted := s.advance(now)
 	used, known := s.sum()
@@ -235,8 +235,9 @@ func (s *State) block(until time.Time, reason string) {
 	s.pb.BlockedUntil, s.pb.BlockedReason = timestamppb.New(until), reason
 }
 
-// BlockAfterLoss closes the pool for as long as calls count that nobody remembers, of which the last was made at an instant. It
-// returns until when the pool is closed, by that or by something else.
+// BlockAfterLoss blocks the pool after its history was lost: until 24 h plus the margin after last,
+// the latest possible time of an unrecorded call. It returns until when the pool is blocked, by
+// that or by something else.
 func (s *State) BlockAfterLoss(now, last time.Time) time.Time {
 	held, _ := s.advance(now)
 	until := last.Add(Period + s.margin)

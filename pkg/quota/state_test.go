@@ -280,7 +280,8 @@ func TestARefusalShortensNothing(t *testing.T) {
 	}
 }
 
-// TestTheSumOfAllCalls: ours, those of others and those that nobody remembers count alike, in a look as in a forecast.
+// TestTheSumOfAllCalls: ours, those of others and those that are forgotten count alike, in a look
+// as in a forecast.
 func TestTheSumOfAllCalls(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
@@ -309,7 +310,8 @@ func TestTheSumOfAllCalls(t *testing.T) {
 	}
 }
 
-// TestWhatARebuiltMemoryHolds: calls of the last day where they belong, and a share for those that nobody noted.
+// TestWhatARebuiltMemoryHolds: calls of the last day where they belong, and a share for those that
+// were not recorded.
 func TestWhatARebuiltMemoryHolds(t *testing.T) {
 	t.Parallel()
 	const margin = 2 * time.Minute
@@ -365,7 +367,7 @@ func TestARefusalKeepsTheTime(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	s.Reserve(epoch, 1)
-	for i := range 23 * 60 { // nobody gets a unit, and the time goes on all the same
+	for i := range 23 * 60 { // no unit is given, and the time advances all the same
 		s.Reserve(epoch.Add(time.Duration(i)*time.Minute), 1)
 	}
 	if ok, _ := s.Reserve(epoch.Add(23*time.Hour+9*time.Minute), 1); ok {

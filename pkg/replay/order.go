@@ -16,8 +16,8 @@ import (
 var (
 	// ErrOver: the order is done, cancelled or refused, and stays so.
 	ErrOver = errors.New("is over")
-	// ErrNotMine: another process works on the order, or nobody does.
-	ErrNotMine = errors.New("somebody else works on it")
+	// ErrNotMine: another process works on the order, or none does.
+	ErrNotMine = errors.New("another process works on it")
 	// ErrNotPaused: only what is paused can be resumed.
 	ErrNotPaused = errors.New("is not paused")
 )
@@ -69,7 +69,7 @@ func Pause(r *taplinev1.Replay, now time.Time) error {
 	return nil
 }
 
-// Resume lets a paused order go on.
+// Resume resumes a paused order.
 func Resume(r *taplinev1.Replay, now time.Time) error {
 	switch {
 	case Over(r):
@@ -90,7 +90,7 @@ func Cancel(r *taplinev1.Replay, now time.Time) error {
 	return nil
 }
 
-// free reports whether somebody may claim an order.
+// free reports whether a process may claim an order.
 func free(r *taplinev1.Replay, owner string, now time.Time) bool {
 	if r.GetState() != ordered && r.GetState() != running {
 		return false
@@ -126,7 +126,7 @@ func begin(r *taplinev1.Replay, owner string, now time.Time) error {
 	return nil
 }
 
-// count counts messages that the owner has settled, each once. The owner may also note what it
+// count counts messages that the owner has done, each once. The owner may also record what it
 // finished after the order was paused or cancelled.
 func count(r *taplinev1.Replay, owner string, tallies []Tally) error {
 	if r.GetOwner() != owner {
@@ -153,7 +153,7 @@ func counted(r *taplinev1.Replay, sequence uint64) bool {
 	return sequence <= p.GetFloor() || slices.Contains(p.GetBeyond(), sequence)
 }
 
-// raise notes that all messages up to a sequence are acknowledged, which means settled.
+// raise records that all messages up to a sequence are acknowledged, which means done.
 func raise(r *taplinev1.Replay, floor uint64) {
 	p := r.GetProgress()
 	if p == nil || floor <= p.GetFloor() {
@@ -163,7 +163,7 @@ func raise(r *taplinev1.Replay, floor uint64) {
 	p.Beyond = slices.DeleteFunc(p.GetBeyond(), func(s uint64) bool { return s <= floor })
 }
 
-// finish says that everything is settled. An order that was paused in the last moment is done, too.
+// finish records that everything is done. An order that was paused in the last moment is done, too.
 func finish(r *taplinev1.Replay, owner string, now time.Time) error {
 	if r.GetOwner() != owner {
 		return ErrNotMine
@@ -199,7 +199,7 @@ func refuse(r *taplinev1.Replay, owner, reason string, now time.Time) error {
 	return nil
 }
 
-// suspend pauses an order that cannot go on without somebody's help.
+// suspend pauses an order that cannot continue without an operator.
 func suspend(r *taplinev1.Replay, owner, reason string, now time.Time) error {
 	if r.GetOwner() != owner {
 		return ErrNotMine

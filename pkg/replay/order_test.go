@@ -75,7 +75,7 @@ func (w *world) work(t *rapid.T) {
 	if w.acked[sequence] || w.held[sequence] != "" || w.stored.GetProgress() == nil {
 		return
 	}
-	if counted(w.stored, sequence) { // it comes again
+	if counted(w.stored, sequence) { // it is redelivered
 		if !w.noted[sequence] {
 			t.Fatalf("message %d counts as settled and was never noted", sequence)
 		}
@@ -146,7 +146,8 @@ func (w *world) check(t *rapid.T) {
 	}
 }
 
-// TestAnOrderNeverLosesOrDoublesACount, whoever dies when, with acknowledgements that the server forgets.
+// TestAnOrderNeverLosesOrDoublesACount, whichever process dies when, with acknowledgements that the
+// server forgets.
 func TestAnOrderNeverLosesOrDoublesACount(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

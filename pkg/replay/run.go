@@ -45,7 +45,7 @@ func (r *Run) Consumer() bus.Consumer { return Consumer(r.order) }
 // Beyond reports whether a message lies behind the end of the order.
 func (r *Run) Beyond(sequence uint64) bool { return sequence > r.order.GetLastSequence() }
 
-// Begin says that this process can do the order: whoever waits for that may go.
+// Begin records that this process can do the order; the command that waits for that may end.
 func (r *Run) Begin(ctx context.Context) error {
 	return r.change(ctx, func(p *taplinev1.Replay) error { return begin(p, r.runner.owner, time.Now()) })
 }
@@ -61,7 +61,7 @@ func (r *Run) change(ctx context.Context, how func(*taplinev1.Replay) error) err
 	return err
 }
 
-// Counted reports whether a message was settled and counted before, so that it needs only to be
+// Counted reports whether a message was done and counted before, so that it needs only to be
 // acknowledged.
 func (r *Run) Counted(sequence uint64) bool {
 	r.mu.Lock()
@@ -69,8 +69,8 @@ func (r *Run) Counted(sequence uint64) bool {
 	return counted(r.known.replay, sequence)
 }
 
-// Count makes durable that messages are settled. After an error they must not be acknowledged:
-// they come again, here or at another process.
+// Count makes durable that messages are done. After an error they must not be acknowledged: they
+// are redelivered, here or at another process.
 func (r *Run) Count(ctx context.Context, tallies ...Tally) error {
 	if err := r.change(ctx, func(p *taplinev1.Replay) error { return count(p, r.runner.owner, tallies) }); err != nil {
 		return err
@@ -109,8 +109,8 @@ func (r *Run) Trouble(reason string) {
 	r.trouble = reason
 }
 
-// renew reads what is stored and keeps the order for longer, and says whether to go on. floor
-// is what the consumer shows as acknowledged.
+// renew reads what is stored, extends the lease of the order, and reports whether to continue.
+// floor is what the consumer shows as acknowledged.
 func (r *Run) renew(ctx context.Context, floor uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,14 +134,14 @@ func (r *Run) renew(ctx context.Context, floor uint64) error {
 	return err
 }
 
-// progress is the share of the order's messages that is settled, 0 to 1.
+// progress is the share of the order's messages that is done, 0 to 1.
 func (r *Run) progress() float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Share(r.known.replay)
 }
 
-// Share is the share of an order's messages that is settled, 0 to 1.
+// Share is the share of an order's messages that is done, 0 to 1.
 func Share(r *taplinev1.Replay) float64 {
 	if r.GetOrder().GetMessages() == 0 {
 		return 1

@@ -126,7 +126,7 @@ func (r *Runner) take(ctx context.Context, found *taplinev1.Replay) (entry, bool
 }
 
 // errComplete ends the work on an order.
-var errComplete = errors.New("everything is settled")
+var errComplete = errors.New("everything is done")
 
 // one works on an order until it is finished, stopped, lost to another process, or ctx ends.
 func (r *Runner) one(ctx context.Context, e entry) {
@@ -215,5 +215,5 @@ func (r *Runner) close(ctx context.Context, run *Run, cause error) {
 	if err != nil && !errors.Is(err, ErrOver) && !errors.Is(err, ErrNotMine) {
 		attrs = append(attrs, slog.Any("error", err))
 	}
-	r.deps.Log.Info("replay ends here", attrs...)
+	r.deps.Log.Info("replay stopped", attrs...)
 }

@@ -35,13 +35,13 @@ type store interface {
 	Select(ctx context.Context, filters ...string) ([]bus.Pair, error)
 }
 
-// Store is the orders of one tenant.
+// Store holds the orders of one tenant.
 type Store struct {
 	store  store
 	tenant string
 }
 
-// NewStore opens the book over the bucket REPLAY.
+// NewStore returns the store over the bucket REPLAY.
 func NewStore(s store, tenant string) *Store { return &Store{s, tenant} }
 
 // NewID is a name for an order: its time, so that orders sort by age, and some chance.
@@ -51,8 +51,8 @@ func NewID(now time.Time) string {
 
 func (s *Store) key(id string) string { return s.tenant + "." + id }
 
-// Give writes an order for the first time. Its consumer must exist. It may be repeated when it is not known whether
-// the order was written; an order that goes on already is given back as it is.
+// Give writes an order for the first time. Its consumer must exist. It may be repeated when it is
+// not known whether the order was written; an order that is already under way is returned as it is.
 func (s *Store) Give(ctx context.Context, o *taplinev1.ReplayOrder) (*taplinev1.Replay, error) {
 	all, err := s.List(ctx)
 	if err != nil {
@@ -126,8 +126,8 @@ func (s *Store) List(ctx context.Context) ([]*taplinev1.Replay, error) {
 	return all, nil
 }
 
-// Change applies a change to what is stored, reading it again whenever somebody else
-// was faster. An error of the change leaves everything as it is.
+// Change applies a change to what is stored, rereading it whenever another process was faster. An
+// error of the change leaves everything as it is.
 func (s *Store) Change(ctx context.Context, id string, change func(*taplinev1.Replay) error) (*taplinev1.Replay, error) {
 	e, err := s.change(ctx, id, nil, change)
 	return e.replay, err

@@ -29,8 +29,8 @@ func NewServer(handler http.Handler) *http.Server {
 	}
 }
 
-// Bounded is a listener with at most max open connections: the oldest one makes room for the newest. So a
-// probe is answered even while somebody holds all connections that there are.
+// Bounded is a listener with at most max open connections: the oldest one makes room for the
+// newest. So a probe is answered even while one client holds all connections.
 func Bounded(ln net.Listener, max int) net.Listener {
 	return &bounded{Listener: ln, max: max, open: list.New()}
 }

@@ -60,7 +60,8 @@ func TestBadWindowsAreRefused(t *testing.T) {
 	w := window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto()
 	fraction := window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto()
 	fraction.Start.Nanos = 1
-	// Each of these would be a whole second, or a time after the start, if nobody asked whether it is valid.
+	// Each of these would be a whole second, or a time after the start, without the check whether
+	// it is valid.
 	badStart, badEnd, far := window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto(), window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto(), window.New(time.Unix(100, 0), time.Unix(200, 0)).Proto()
 	badStart.Start.Nanos, badEnd.End.Nanos, far.End.Seconds = 1e9, -1e9, 1<<40
 	for name, p := range map[string]*taplinev1.Window{

@@ -10,7 +10,7 @@ import (
 	"github.com/tapline/tapline/services/devosink/devocert"
 )
 
-// TestCertsAreKept: a demonstration that is started again goes on with the certificates it has.
+// TestCertsAreKept: a demonstration that is restarted keeps the certificates it has.
 func TestCertsAreKept(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "certs")

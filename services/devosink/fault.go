@@ -19,8 +19,8 @@ const (
 	// FaultRefuseCertificate refuses the client certificate, after Fault.Delay; with TLS 1.3
 	// the client learns it after it believes to be connected.
 	FaultRefuseCertificate FaultKind = "refuse-certificate"
-	// FaultReset breaks the connection (RST) after Fault.Bytes. With Fault.Delay it stops reading that long before, so that the
-	// client's kernel is told of bytes that nobody ever reads.
+	// FaultReset breaks the connection (RST) after Fault.Bytes. With Fault.Delay it stops reading
+	// that long before, so that the client's kernel is told of bytes that are never read.
 	FaultReset FaultKind = "reset"
 	// FaultFIN ends the connection in an orderly way after Fault.Bytes.
 	FaultFIN FaultKind = "fin"

@@ -151,6 +151,6 @@ func (s *Sink) find(ctx context.Context, w http.ResponseWriter, conn *connection
 		}
 	}
 	if q.count {
-		_ = enc.Encode(map[string]int{"count": n}) //nolint:errchkjson // whoever asked has gone
+		_ = enc.Encode(map[string]int{"count": n}) //nolint:errchkjson // the client has gone
 	}
 }

@@ -116,7 +116,7 @@ func (s *store) keep(e *Event, h *Header) {
 	s.events = append(s.events, c)
 }
 
-// announce wakes whoever waits.
+// announce wakes all waiters.
 func (s *store) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

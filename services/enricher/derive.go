@@ -204,7 +204,7 @@ func (v *derivation) flush(ctx context.Context) error {
 	return nil
 }
 
-// deadLetterRow stores one row that cannot be; its neighbours go on.
+// deadLetterRow dead-letters one row that cannot be made; its neighbours are stored.
 func (v *derivation) deadLetterRow(ctx context.Context, row flatten.Row, record, number int) error {
 	return v.newDeadLetter(ctx, row.JSON, v.d.DeadID(record, number), row.Err)
 }

@@ -220,7 +220,8 @@ func orders(t *testing.T, b *bus.Bus, n int) (jobs []*taplinev1.Job) {
 	return jobs
 }
 
-// TestWhatRecordsNameIsOrderedOnce: each threat in each status and campaign, and each campaign, whoever names them.
+// TestWhatRecordsNameIsOrderedOnce: each threat in each status and campaign, and each campaign,
+// whatever names them.
 func TestWhatRecordsNameIsOrderedOnce(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

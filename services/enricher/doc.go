@@ -17,10 +17,12 @@
 // Other answers (derive.go) become rows by package flatten: a report one row for each piece of evidence, people one
 // each with the figures of their list, threats and campaigns as they are. Such rows carry @tapline_generation.
 //
-// Names (expand.go) are looked up in this process's memory, then in KNOWN; what is new, has changed or is linked to
-// another campaign is ordered. Batches side by side that name the same wait for each other, so that it is ordered once. A batch is acknowledged for its names when the jobs are stored; their ids
-// say which batch they come from, so a repetition orders nothing twice. A name that is no id that can be asked for has one dead letter as long
-// as DEAD keeps it, 30 days, whatever batches name it: KNOWN remembers it, and it is told again only after that.
+// Names (expand.go) are looked up in this process's memory, then in KNOWN; what is new, has changed
+// or is linked to another campaign is ordered. Concurrent batches that mention the same id are
+// serialized, so each lookup is requested once. A batch is acknowledged for its names when the jobs
+// are stored; their ids say which batch they come from, so a repetition orders nothing twice. A
+// name that is no id that can be asked for has one dead letter as long as DEAD keeps it, 30 days,
+// whatever batches name it: KNOWN remembers it, and it is told again only after that.
 //
 // Orders to make rows again (reprocess.go, package replay) read RAW with a consumer of their own. Their rows go into
 // EVENTS like all others, beside those made first: under names of their own, with @tapline_reprocess_id and
@@ -33,6 +35,6 @@
 // enricher ended between storing and noting them.
 //
 // Fails how: a message that cannot be decoded goes to DEAD whole; a record that
-// cannot be a row goes to DEAD alone, and its neighbours go on. When EVENTS is
-// full or the bus is away, messages wait in RAW.
+// cannot be a row goes to DEAD alone, and its neighbours are stored. When EVENTS is full or the bus
+// is away, messages wait in RAW.
 package enricher

@@ -128,7 +128,7 @@ func TestAddedKeysCanBeSwitchedOff(t *testing.T) {
 	}
 }
 
-// TestBadInputGoesToDead: what nobody can use is kept, and the rest goes on.
+// TestBadInputGoesToDead: useless input is kept, and the others are processed.
 func TestBadInputGoesToDead(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -41,13 +41,14 @@ type lookup struct {
 	call   feed.Call
 	target *taplinev1.Target
 	level  int  // of forensics: 1 is the most important
-	link   bool // only if it is known and this is news: whoever names it did not see it
+	link   bool // only if it is known and this is news: what names it did not see it
 }
 
 // maxLookups bounds what one batch names: each takes memory and a look at KNOWN.
 const maxLookups = 32_768
 
-// key tells wishes apart that have different answers. It is kept for a while, so it is never long.
+// key distinguishes lookups that have different answers. It is kept for a while, so it is never
+// long.
 func (w *lookup) key() string {
 	id := w.target.GetId()
 	if !feed.Askable(id) {
@@ -131,7 +132,8 @@ func (x *expander) lock(ctx context.Context, lookups map[string]*lookup) (taken 
 	return taken, nil
 }
 
-// order publishes the jobs of the wishes that are not known, and counts. It gives those for which it stored dead letters.
+// order publishes the jobs of the lookups that are not known, and counts. It returns those for
+// which it stored dead letters.
 func (x *expander) order(
 	ctx context.Context, d *bus.Delivery, raw *batch.Raw, lookups map[string]*lookup, want *taplinev1.LookupRecord,
 ) (letters map[string]*lookup, err error) {
@@ -283,7 +285,7 @@ func (x *expander) ofRecords(ctx context.Context, d *bus.Delivery, raw *batch.Ra
 	f := feed.Feed(raw.Feed)
 	for i := range raw.Records {
 		record, err := names.In(raw.Records[i].JSON)
-		if err != nil { // the rows' side buries it
+		if err != nil { // the side of rows dead-letters it
 			continue
 		}
 		if record.More {

@@ -40,7 +40,7 @@ type deadRecord struct {
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
-// handle makes rows out of one message of RAW, stores them, and notes them.
+// handle makes rows out of one message of RAW, stores them, and records them.
 func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	ws, _ := workspaces.Get().(*workspace)
 	defer workspaces.Put(ws)
@@ -65,7 +65,8 @@ const recognized = 100 * time.Minute
 // old reports whether rows of a message may have been stored so long ago that the bus would store them again.
 func old(d *bus.Delivery) bool { return time.Since(d.Stored()) > recognized }
 
-// publish stores rows, unless an earlier delivery of their message has: it ended before it could be noted.
+// publish stores rows, unless an earlier delivery of their message has: it ended before it could be
+// recorded.
 func (e *Enricher) publish(ctx context.Context, d *bus.Delivery, rows []byte, m bus.EventMeta, o order) (sequence uint64, err error) {
 	if old(d) && d.Attempts() > 1 && !o.reprocesses() {
 		sequence, err = e.bus.PublishedEvents(ctx, m, d.Stored())
@@ -139,10 +140,10 @@ func unlessFull(err error) error {
 	return err
 }
 
-// record writes the account of a batch into the ledger, if the batch is of a job.
+// record writes a batch into the ledger, if the batch is of a job.
 func (e *Enricher) record(ctx context.Context, jobID string, made ...*taplinev1.BatchRecord) error {
 	if _, err := job.Parse(jobID); err != nil {
-		e.log.Warn("a batch in RAW is of no job; its rows are shipped, and stand in no account",
+		e.log.Warn("a batch in RAW is of no job; its rows are shipped, and are in no sum of the ledger",
 			slog.Uint64("sequence", made[0].GetRawSequence()), slog.Any("error", err))
 		return nil
 	}

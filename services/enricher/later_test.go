@@ -38,13 +38,14 @@ func employ(t *testing.T, b *bus.Bus) (stop func()) {
 	}
 }
 
-// TestARepetitionOfTheNextDay: an enricher ends between storing rows and noting them, or between noting and
-// acknowledging, or cannot note for hours, and the message comes again when the bus has long forgotten the rows.
+// TestARepetitionOfTheNextDay: an enricher ends between storing rows and recording them, or between
+// recording and acknowledging, or cannot record for hours, and the message is redelivered when the
+// bus has long forgotten the rows.
 func TestARepetitionOfTheNextDay(t *testing.T) {
 	t.Parallel()
 	for name, trial := range map[string]struct {
 		call   bustest.Call
-		absent bool // nobody runs meanwhile
+		absent bool // no enricher runs meanwhile
 		gone   bool // EVENTS has no more of it: only the ledger knows
 	}{
 		"ended before the note":                    {bustest.Write(bus.BucketLedger), true, false},

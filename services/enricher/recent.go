@@ -69,7 +69,7 @@ type keyedLock struct {
 
 func newKeyedLock() *keyedLock { return &keyedLock{held: make(map[string]chan struct{})} }
 
-// lock waits until nobody has the thing.
+// lock waits until the key is free.
 func (t *keyedLock) lock(ctx context.Context, key string) error {
 	for {
 		t.mu.Lock()
@@ -143,7 +143,7 @@ func (a *vaps) learn(ctx context.Context, sequence uint64, raw *batch.Raw) error
 		}
 	}
 	if err := a.store.Put(ctx, a.key(raw.FetchedAt, strconv.FormatUint(sequence, 10)), value); err != nil {
-		return fmt.Errorf("note who is attacked: %w", err)
+		return fmt.Errorf("record the VAPs: %w", err)
 	}
 	a.mu.Lock()
 	a.read = time.Time{}
@@ -156,7 +156,7 @@ func (a *vaps) key(fetched time.Time, list string) string {
 	return a.tenant + ".attacked." + fetched.UTC().Format("20060102") + "." + list
 }
 
-// any reports whether one of the addresses is of somebody who is attacked most.
+// any reports whether one of the addresses is a VAP's.
 func (a *vaps) any(ctx context.Context, addresses []string) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

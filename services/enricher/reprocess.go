@@ -17,13 +17,13 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// behindEnd is the pause after a message behind the end of an order: some before it are
-// not settled yet, and come again from whoever had them.
+// behindEnd is the pause after a message behind the end of an order: some before it are not done
+// yet, and are redelivered from other processes.
 const behindEnd = 500 * time.Millisecond
 
 var errStopped = errors.New("the order was stopped")
 
-// order is why rows are made: nothing when they are made first, or somebody wants them made again.
+// order is why rows are made: nothing when they are made first, or the order to reprocess them.
 type order struct {
 	id     string
 	filter *replay.Filter
@@ -76,8 +76,8 @@ func (e *Enricher) reprocess(ctx context.Context, r *replay.Run) error {
 	}, func(work context.Context, d *bus.Delivery) error { return e.remake(ctx, work, r, d) })
 }
 
-// remake makes rows of one message of RAW once more, stores and notes them. take ends when the
-// order is stopped, work when what is in hand must end, too.
+// remake reprocesses one message of RAW: it makes the rows, stores and records them. take ends when
+// the order is stopped, work when what is in hand must end, too.
 func (e *Enricher) remake(take, work context.Context, r *replay.Run, d *bus.Delivery) error {
 	switch {
 	case r.Beyond(d.Sequence()):
@@ -136,10 +136,10 @@ func wanted(f *replay.Filter, raw *batch.Raw) bool {
 	return len(kept) > 0
 }
 
-// recordRemade writes rows that were made again into the ledger, if they are of a job.
+// recordRemade writes reprocessed rows into the ledger, if they are of a job.
 func (e *Enricher) recordRemade(ctx context.Context, r *replay.Run, jobID string, made []*taplinev1.BatchRecord) error {
 	if _, err := job.Parse(jobID); err != nil {
-		return nil //nolint:nilerr // rows of no job stand in no account
+		return nil //nolint:nilerr // rows of no job are in no sum of the ledger
 	}
 	var records []*taplinev1.BatchRecord
 	for _, m := range made {

@@ -228,8 +228,8 @@ func TestAWindowThatIsTooShort(t *testing.T) {
 	}
 }
 
-// TestTooLongInOtherWords: windows of more than ten minutes are refused in words that nobody knows. That is found out, and then costs
-// no calls.
+// TestTooLongInOtherWords: windows of more than ten minutes are refused in unknown words. That is
+// found out, and then costs no calls.
 func TestTooLongInOtherWords(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)

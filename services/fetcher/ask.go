@@ -113,7 +113,7 @@ type outage struct{ error }
 // Unwrap gives the failure.
 func (o *outage) Unwrap() error { return o.error }
 
-// suspicious reports whether a failure may be the target's own or everybody's.
+// suspicious reports whether a failure may be the target's own or the endpoint's.
 func suspicious(err error) bool {
 	api, ok := errors.AsType[*proofpoint.APIError](err)
 	return ok && (api.Kind == proofpoint.ServerError || api.Kind == proofpoint.Timeout || api.Kind == proofpoint.Truncated)

@@ -71,7 +71,7 @@ func (c *collector) received() (n int64) {
 // visit takes one record. The response's bytes are copied before it returns.
 func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	fc := c.of(r.Feed)
-	if fc == nil { // served along with the others; nobody asked for it
+	if fc == nil { // served along with the others, without being asked for
 		return nil
 	}
 	fc.result.Received++

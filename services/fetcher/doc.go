@@ -32,11 +32,10 @@
 // speak otherwise (shape.go). An answer that proves a part of its window is stored, and LEDGER says up to where.
 //
 // A job for ids (expand.go) claims each of them in KNOWN, asks, and stores all answers together; it
-// writes KNOWN instead of SEEN. Of several ids those that fail are first published as jobs of their own;
-// a single one that fails for a reason of its own is asked for again with growing waits, and goes to DEAD
-// when it has failed as often as configured. Whether a 5xx is the id's own is found out by asking something
-// else. Jobs for forensics (queue.go) are taken one by one, the most important level first, while their pool has
-// more than is kept back for the levels before.
+// writes KNOWN instead of SEEN. If some ids of a job fail, each gets its own job. An id that keeps
+// failing is retried with backoff and dead-lettered after EXPAND_ATTEMPTS. On a 5xx, a probe with
+// another id tells a bad id from an outage. Jobs for forensics (queue.go) are taken one by one, the
+// most important level first, while their pool has more than is kept back for the levels before.
 //
 // Guarantees: the records of a job are in RAW once, together with the account of
 // the job, for any number of runs and fetchers.

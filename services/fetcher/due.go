@@ -16,7 +16,8 @@ import (
 // coarse is how long a window that has begun waits for its end as a whole.
 const coarse = 5 * time.Minute
 
-// local is what the local clock shows. With its monotonic reading, one that was set would look as if it had gone on.
+// local is what the local clock shows. Round(0) drops the monotonic reading: differences must show
+// when the wall clock was set.
 func (f *Fetcher) local() time.Time { return f.now().Round(0) }
 
 // observe takes what an answer says about Proofpoint's clock. A skew that no good clocks have needs a person.
@@ -52,8 +53,9 @@ func (f *Fetcher) readAt(asked time.Time, r proofpoint.Response, w window.Window
 // due is when a job may be done, by Proofpoint's clock. A scheduler whose clock is ahead plans it earlier.
 func (w *work) due() time.Time { return w.window.End.Add(w.age()) }
 
-// age is how old a window is when it is read: as its sweep says or, the first time, the head margin. Of that a second is nobody's
-// clock: a Date header has whole seconds. The bound is that of TAP_HEAD_MARGIN.
+// age is how old a window is when it is read: as its sweep says or, the first time, the head
+// margin. A second of that is no clock's: a Date header has whole seconds. The bound is that of
+// TAP_HEAD_MARGIN.
 func (w *work) age() time.Duration {
 	if w.isSweep() {
 		return time.Duration(w.id.Pass) * time.Minute
@@ -64,8 +66,8 @@ func (w *work) age() time.Duration {
 // isSweep reports whether the window was read before. Elsewhere a pass only tells a job from an earlier one of the same window.
 func (w *work) isSweep() bool { return w.id.Lane == taplinev1.Lane_LANE_SWEEP }
 
-// deferEarly puts off what is not due. A call would cost a unit and bring nothing, or would be taken for a sweep that found
-// nothing late.
+// deferEarly defers a job that is too early. A call would cost a unit and bring nothing, or would
+// be taken for a sweep that found nothing late.
 func (f *Fetcher) deferEarly(ctx context.Context, w *work) (held bool, err error) {
 	now, known := f.clock.Theirs(f.local())
 	if !known {
@@ -74,14 +76,14 @@ func (f *Fetcher) deferEarly(ctx context.Context, w *work) (held bool, err error
 	return f.deferEarlyAt(ctx, w, now)
 }
 
-// deferEarlyAt puts off what is not due by this clock. A window that has begun is cut rather than that its first half waits for
-// the second.
+// deferEarlyAt defers a job that is too early by this clock. A window that has begun is cut rather
+// than that its first half waits for the second.
 func (f *Fetcher) deferEarlyAt(ctx context.Context, w *work, now time.Time) (held bool, err error) {
 	wait := w.due().Sub(now)
 	if wait <= 0 {
 		return false, nil
 	}
-	if wait > clock.Near { // nobody else can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
+	if wait > clock.Near { // only a fetcher can tell: a scheduler knows no clock but its own and what fetchers measure of theirs
 		f.alarms.HoldCause(ctx, alarm.ClockSkew, "scheduler", fmt.Sprintf("the clock of a scheduler is ahead: it planned %s %s before it is due", w.job.GetId(), wait.Round(time.Second)), longestWait+time.Minute)
 	}
 	if !w.isSweep() && wait > coarse && now.After(w.window.Start.Add(w.age())) && w.divisible() {
@@ -90,7 +92,7 @@ func (f *Fetcher) deferEarlyAt(ctx context.Context, w *work, now time.Time) (hel
 	return true, bus.RetryAfter(fmt.Errorf("%w: it is by %s", errTooEarly, wait), f.scale(min(wait, longestWait)))
 }
 
-// behind puts off a window that Proofpoint does not serve yet, as other windows have shown.
+// behind defers a window that Proofpoint does not serve yet, as other windows have shown.
 func (f *Fetcher) behind(w *work) error {
 	local := f.local()
 	lag := f.lag.Now(local)

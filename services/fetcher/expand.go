@@ -260,7 +260,7 @@ func (f *Fetcher) newDeadLetter(w *work, q *question, failures int) *taplinev1.D
 	return letter
 }
 
-// recordAnswers notes what was answered, once it is stored.
+// recordAnswers records what was answered, once it is stored.
 func (f *Fetcher) recordAnswers(ctx context.Context, w *work, answers []answered) error {
 	var group errgroup.Group
 	group.SetLimit(f.cfg.Expand.Calls)

@@ -230,8 +230,8 @@ func TestForensicsAreAskedByImportance(t *testing.T) {
 	}
 }
 
-// TestListOfPeopleIsReadPageByPage: the pages of a list are stored with what stands around them, and
-// a second reading of the snapshot publishes nobody who has not changed.
+// TestListOfPeopleIsReadPageByPage: the pages of a list are stored with what stands around them,
+// and a second reading of the snapshot publishes only people that changed.
 func TestListOfPeopleIsReadPageByPage(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *tapsim.Config) { c.People = 250 })

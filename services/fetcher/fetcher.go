@@ -207,6 +207,6 @@ func (f *Fetcher) check(ctx context.Context) error {
 			Reason: "Proofpoint refuses this principal with TAP_SECRET (status 401): create or renew the credential in the TAP dashboard under Settings, Connected Applications",
 		}
 	}
-	f.log.Warn("cannot check the credential; trying on", slog.Any("error", err))
+	f.log.Warn("cannot check the credential; retrying", slog.Any("error", err))
 	return nil
 }

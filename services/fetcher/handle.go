@@ -105,9 +105,10 @@ func (f *Fetcher) call(ctx context.Context, w *work) error {
 	return f.expand(ctx, w)
 }
 
-// recorded reports whether LEDGER says what became of the job. An earlier run may have ended between its note and its ack; the
-// scheduler acts on the note, and to call now would read what the parts read at the same time. A job that was set aside is offered
-// again with the failures that its note says, or more.
+// recorded reports whether LEDGER has the outcome of the job. An earlier run may have ended between
+// its record and its ack. The scheduler acts on the record; to call now would read what the halves
+// read at the same time. A job that was set aside is offered again with the failures of its record,
+// or more.
 func (f *Fetcher) recorded(ctx context.Context, w *work) (bool, error) {
 	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
 	record := known[w.job.GetId()]
@@ -245,8 +246,9 @@ func (f *Fetcher) measure(r proofpoint.Response) {
 	f.metrics.duration.Observe(r.Duration.Seconds())
 }
 
-// cut reports whether somebody else had the window cut during the call, in which this process may have stood still. Its
-// parts are read at this moment, perhaps, and would not know of what is stored now.
+// cut reports whether another process had the window cut during the call, in which this process may
+// have stood still. Its parts are read at this moment, perhaps, and would not know of what is
+// stored now.
 func (f *Fetcher) cut(ctx context.Context, w *work) (bool, error) {
 	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
 	return known[w.job.GetId()].GetState() == taplinev1.WindowState_WINDOW_STATE_SPLIT, err

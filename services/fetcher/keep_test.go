@@ -62,7 +62,7 @@ func TestWhatWasFetchedIsKept(t *testing.T) {
 	}
 }
 
-// TestAnAnswerAboutIDsIsKept, too: nobody offers such a job again.
+// TestAnAnswerAboutIDsIsKept, too: such a job is not offered again.
 func TestAnAnswerAboutIDsIsKept(t *testing.T) {
 	t.Parallel()
 	b, faults := faulty(t)

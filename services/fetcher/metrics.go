@@ -10,7 +10,7 @@ import (
 // metrics of the fetcher. The names are part of the interface.
 type metrics struct {
 	calls    *prometheus.CounterVec // by endpoint and result
-	records  *prometheus.CounterVec // by feed and fate
+	records  *prometheus.CounterVec // by feed and outcome
 	bytes    prometheus.Counter
 	duration prometheus.Histogram
 	skew     prometheus.Gauge

@@ -81,7 +81,7 @@ func (f *Fetcher) failedWindow(ctx context.Context, w *work, failure *failed) er
 	return f.climb(ctx, w, failure, classes[api.Kind])
 }
 
-// general handles what is nobody's own: credentials, limits, and the end of this process.
+// general handles what is about no single job: credentials, limits, and the end of this process.
 func (f *Fetcher) general(ctx context.Context, w *work, e feed.Endpoint, api *proofpoint.APIError) (err error, handled bool) {
 	key := w.key(e.Path)
 	switch api.Kind {
@@ -176,13 +176,13 @@ func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explai
 	return true, bus.RetryAfter(failure.err, f.scale(max(lag-age, untilPast)))
 }
 
-// limited notes that somebody else uses the credential.
+// limited records that another client uses the credential.
 func (f *Fetcher) limited(ctx context.Context, pool feed.Pool, api *proofpoint.APIError) error {
 	external, err := f.quota.Refused(ctx, pool, api.RetryAfter)
 	if err != nil {
 		return err
 	}
-	f.log.Error("Proofpoint answered 429 although calls should be left: somebody else uses this credential",
+	f.log.Error("Proofpoint answered 429 although calls should be left: another client uses this credential",
 		slog.String("pool", string(pool)), slog.Int("calls_of_others", external), slog.Any("error", api))
 	f.health.Degraded("quota "+string(pool), api.Error())
 	return bus.RetryAfter(api, longestWait)

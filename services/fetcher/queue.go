@@ -56,7 +56,8 @@ func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Con
 		if st.Left() <= st.Limit*keptBack[i]/100 {
 			return false
 		}
-		// A long call is this loop's: nobody would keep what it promised in the name of the consumer.
+		// A long call is this loop's: no other would keep what it promised in the name of the
+		// consumer.
 		taking := f.consumption(consumer)
 		taking.Turn = turn
 		// The work in hand may finish when the taking ends.

@@ -92,7 +92,7 @@ func (f *Fetcher) cutExcess(ctx context.Context, w *work) error {
 	return f.split(ctx, w, fmt.Sprintf("more entries are malformed than are kept of one answer, %d entries or %d bytes", bound.Letters, bound.LetterBytes))
 }
 
-// publish stores what a job brought, unless somebody else had its window cut meanwhile.
+// publish stores what a job brought, unless another process had its window cut meanwhile.
 func (f *Fetcher) publish(ctx context.Context, w *work, c *collector, marker []byte) (uint64, error) {
 	if cut, err := f.cut(ctx, w); cut || err != nil {
 		return 0, errors.Join(err, cutError(cut))

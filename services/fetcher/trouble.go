@@ -68,7 +68,8 @@ func kindOf(err error) proofpoint.Kind {
 // component is what /readyz and heartbeats call the trouble of a breaker.
 func component(k pace.Key) string { return "proofpoint " + k.String() }
 
-// served notes that an endpoint answers for a lane. That ends the alarms that its failures raised, and no others.
+// served records that an endpoint answers for a lane. That clears the alarms that its failures
+// raised, and no others.
 func (f *Fetcher) served(ctx context.Context, key pace.Key, path string) {
 	f.metrics.calls.WithLabelValues(path, "ok").Inc()
 	if f.breakers.Served(key) {
@@ -144,7 +145,7 @@ func (f *Fetcher) refusedCredential(ctx context.Context, path string, cause erro
 	}
 }
 
-// accepted notes that the credential is good.
+// accepted records that the credential is good.
 func (f *Fetcher) accepted() {
 	if f.breakers.Served(credential) {
 		f.log.Info("Proofpoint takes the credential again")

@@ -80,7 +80,8 @@ func TestFailingBackfillLeavesLiveAlone(t *testing.T) {
 	poll(t, func() bool { return b.raised(t, alarm.Proofpoint) == "" })
 }
 
-// TestAListThatFails: no answer ends it, it costs a few calls of the pool's few, and another list of the pool goes on.
+// TestAListThatFails: no answer ends it, it costs a few calls of the pool's few, and another list
+// of the pool continues.
 func TestAListThatFails(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []tapsim.Fault{{Kind: tapsim.FaultBadRequest}, {Kind: tapsim.FaultStatus, Status: 404}, {Kind: tapsim.FaultEmpty}} {

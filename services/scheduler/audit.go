@@ -52,7 +52,7 @@ func (s *Scheduler) check(ctx context.Context) error {
 	return nil
 }
 
-// watchPools tells how many calls the pools have that nobody plans with.
+// watchPools reports how many calls the pools have that are not planned with.
 func (s *Scheduler) watchPools(ctx context.Context) error {
 	for _, pool := range feed.Pools() {
 		if pool == feed.PoolNone {
@@ -130,7 +130,7 @@ func (s *Scheduler) reportViolations(ctx context.Context, found []ledger.Violati
 				s.audit.logged = make(map[string]bool)
 			}
 			s.audit.logged[text] = true
-			s.log.Error("the ledger does not add up", slog.String("rule", v.Rule), slog.String("where", v.Where), slog.String("detail", v.Detail))
+			s.log.Error("the ledger check failed", slog.String("rule", v.Rule), slog.String("where", v.Where), slog.String("detail", v.Detail))
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (s *Scheduler) reportBackpressure(next backpressure, detail string) {
 	case next.noBackfill:
 		s.log.Warn("a stream is filling up: no backfill is planned until something is delivered", slog.String("detail", detail))
 	default:
-		s.log.Info("the streams have room again")
+		s.log.Info("the streams have space again")
 		s.health.OK("streams")
 		return
 	}

@@ -119,8 +119,8 @@ func (s *Scheduler) replace(ctx context.Context, key string, data []byte, plans 
 	return nil
 }
 
-// endLists ends the readings of lists that are not configured, and counts the lists that were ever read. They go on
-// from where they stopped when they are switched on again.
+// endLists ends the readings of lists that are not configured, and counts the lists that were ever
+// read. They resume where they stopped when they are switched on again.
 func (s *Scheduler) endLists(ctx context.Context) (int, error) {
 	pairs, err := s.state.Select(ctx, plan.ListKey(s.cfg.Tenant.Name, "*"))
 	if err != nil {

@@ -96,7 +96,7 @@ func (s *Scheduler) readDead(ctx context.Context, u bus.Usage) ([]deadLetter, er
 		from = m.Sequence + 1
 		l := &taplinev1.DeadLetter{}
 		if err := wire.Unmarshal(m.Data, l); err != nil || l.GetTenant() != s.cfg.Tenant.Name || l.GetPart() > 1 {
-			continue // of nobody, of another tenant, or the rest of one that counts already
+			continue // of no tenant, of another tenant, or the remainder of one that counts already
 		}
 		list = append(list, deadLetter{m.Time, l.GetStage() + ": " + kindOf(l.GetReason())})
 	}

@@ -161,7 +161,7 @@ func TestAJobIsOfferedUntilItIsDone(t *testing.T) {
 	failed.End()
 }
 
-// TestAPlanThatIsNotReadable is left as it is: nobody begins anew over it.
+// TestAPlanThatIsNotReadable is left as it is: no scheduler begins anew over it.
 func TestAPlanThatIsNotReadable(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"main.all", "list.main.campaign-ids"} {

@@ -146,7 +146,7 @@ func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 			Window: r.Proto(), State: state, Feeds: r.Feeds, Reason: r.Reason, At: timestamppb.New(s.now()),
 		})
 		if err != nil {
-			return fmt.Errorf("note the range %s: %w", r.Window, err)
+			return fmt.Errorf("record the range %s: %w", r.Window, err)
 		}
 		return nil
 	}

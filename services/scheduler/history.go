@@ -65,10 +65,10 @@ func (s *Scheduler) giveUpHistory(ctx context.Context, u bus.Usage) (bus.Usage, 
 			continue
 		}
 		if _, err := s.bus.GiveUp(ctx, u.Stream, upTo); err != nil {
-			return u, fmt.Errorf("make room: %w", err)
+			return u, fmt.Errorf("free space: %w", err)
 		}
 		if u, err = s.bus.Usage(ctx, u.Stream); err != nil {
-			return u, fmt.Errorf("make room: %w", err)
+			return u, fmt.Errorf("free space: %w", err)
 		}
 	}
 	if u.First > before.First && time.Since(s.backpressure.logged[u.Stream]) > logHistoryEvery {
@@ -87,7 +87,7 @@ func (s *Scheduler) mayGo(ctx context.Context, u bus.Usage, limit uint64, swept 
 	}
 	report, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, s.now().AddDate(0, 0, -daysKept), s.now().Add(time.Hour))
 	if err != nil {
-		return 0, fmt.Errorf("make room: %w", err)
+		return 0, fmt.Errorf("free space: %w", err)
 	}
 	if waits := report.Undelivered(u.First); waits > 0 {
 		limit = min(limit, waits)
@@ -104,7 +104,7 @@ func (s *Scheduler) rawMayGo(ctx context.Context, first, limit uint64, swept boo
 			return upTo, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("make room: %w", err)
+			return 0, fmt.Errorf("free space: %w", err)
 		}
 		result := &taplinev1.JobResult{}
 		if err := wire.Unmarshal(marker.Data, result); err == nil {
@@ -129,7 +129,7 @@ func (s *Scheduler) doneWith(ctx context.Context, jobID string, swept bool) (boo
 	}
 	known, err := s.ledger.Outcomes(ctx, jobID)
 	if err != nil {
-		return false, fmt.Errorf("make room: %w", err)
+		return false, fmt.Errorf("free space: %w", err)
 	}
 	return known[jobID].GetState() == taplinev1.WindowState_WINDOW_STATE_FETCHED, nil
 }
@@ -138,11 +138,11 @@ func (s *Scheduler) doneWith(ctx context.Context, jobID string, swept bool) (boo
 func (s *Scheduler) replaysNeed(ctx context.Context, stream string) (uint64, error) {
 	orders, err := s.bus.Bucket(ctx, bus.BucketReplay)
 	if err != nil {
-		return 0, fmt.Errorf("make room: %w", err)
+		return 0, fmt.Errorf("free space: %w", err)
 	}
 	replays, err := replay.NewStore(orders, s.cfg.Tenant.Name).List(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("make room: %w", err)
+		return 0, fmt.Errorf("free space: %w", err)
 	}
 	limit := ^uint64(0)
 	for _, r := range replays {

@@ -248,7 +248,7 @@ func TestWhatIsNeededStays(t *testing.T) {
 	}
 }
 
-// fill fills RAW with what nobody has read.
+// fill fills RAW with what was not consumed.
 func (s *stages) fill() {
 	s.t.Helper()
 	for s.share(bus.StreamRaw) < 0.97 && s.fetch(epoch, true) {

@@ -113,7 +113,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case errors.Is(err, config.ErrInvalid):
 			return fmt.Errorf("scheduler: %w", err)
 		case err != nil && !failing:
-			s.log.Warn("cannot plan; trying on", slog.Any("error", err))
+			s.log.Warn("cannot plan; retrying", slog.Any("error", err))
 			s.health.Degraded("plan", err.Error())
 		case err == nil && failing:
 			s.log.Info("planning works again")
@@ -149,7 +149,8 @@ func (s *Scheduler) open(ctx context.Context) error {
 	return nil
 }
 
-// turn shows that planning goes on. Each plan and list may wait for a server that does not answer.
+// turn shows that planning continues. Each plan and list may wait for a server that does not
+// answer.
 func (s *Scheduler) turn() { s.health.Turn(Flow.Stage, time.Minute+s.cfg.Tick) }
 
 // tick advances every plan. The plans do not hinder each other.

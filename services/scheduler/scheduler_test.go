@@ -32,7 +32,7 @@ func start(t *testing.T, b *bus.Bus, now func() time.Time, environ ...string) (s
 	return measured(t, b, prometheus.NewRegistry(), now, environ...)
 }
 
-// measured is start with metrics that somebody reads.
+// measured is start with metrics that the test reads.
 func measured(t *testing.T, b *bus.Bus, r *prometheus.Registry, now func() time.Time, environ ...string) (stop func()) {
 	t.Helper()
 	var c scheduler.Config

@@ -13,7 +13,7 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestUnprovenIsAnAlarmUntilItIsRead: whoever reads it, and in whatever parts.
+// TestUnprovenIsAnAlarmUntilItIsRead: whatever reads it, and in whatever sections.
 func TestUnprovenIsAnAlarmUntilItIsRead(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)

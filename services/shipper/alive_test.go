@@ -161,7 +161,8 @@ func (s stuck) PublishDead(context.Context, *taplinev1.DeadLetter, string) error
 	return context.Canceled
 }
 
-// TestStandstillShows: a lane that waits for nothing outside and does not go on is stuck, and that shows.
+// TestStandstillShows: a worker that waits for nothing outside and makes no progress is stuck, and
+// that shows.
 func TestStandstillShows(t *testing.T) {
 	t.Parallel()
 	bustest.Bubble(t, func(t *testing.T, b *bus.Bus) {

@@ -20,8 +20,9 @@ import (
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
-// TestOneBadBackendBuriesNothing: connections go to two backends in turn, of which one refuses everything for a while. Other lanes
-// and other batches are taken meanwhile, which proves nothing against the rows.
+// TestOneBadBackendBuriesNothing: connections go to two backends in turn, of which one refuses
+// everything for a while. Other workers and other batches are taken meanwhile, which proves nothing
+// against the rows.
 func TestOneBadBackendBuriesNothing(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]time.Duration{"short": 2 * time.Second, "long": 6 * time.Second} {

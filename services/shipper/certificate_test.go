@@ -71,7 +71,7 @@ func TestCertificatesAreReplacedWithoutARestart(t *testing.T) {
 	write(t, key, good)
 	poll(t, "the end of the alarm", func() bool { return raised() == "" })
 	n := 20
-	poll(t, "new connections", func() bool { // each lane makes one when it has had something to do
+	poll(t, "new connections", func() bool { // each worker makes one when it has had something to do
 		fill(t, b, n, 1, 1)
 		n++
 		return sink.Snapshot().Connections > before
@@ -99,7 +99,7 @@ func TestKeysThatNobodyCanUseAreRefused(t *testing.T) {
 	_, environ := endpoint(t, devosink.Count)
 	write(t, fileOf(environ, "DEVO_KEY_FILE"), []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIF\n-----END ENCRYPTED PRIVATE KEY-----\n"))
 	var c shipper.Config
-	if err := config.Load(&c, environ); err == nil || !strings.Contains(err.Error(), "is encrypted, and nobody is there to type the password") {
+	if err := config.Load(&c, environ); err == nil || !strings.Contains(err.Error(), "is encrypted, and a service cannot ask for the password") {
 		t.Errorf("an encrypted key: %v", err)
 	}
 	good, bundle := fileOf(environ, "DEVO_CERT_FILE"), []byte{0x30, 0x82, 0x0a}

@@ -15,7 +15,7 @@ type (
 // SetSink has everything go to a sink of the test.
 func (s *Shipper) SetSink(open Opener) { s.sink.open = open }
 
-// SetDoubt has refused messages come again sooner, and blames their rows sooner.
+// SetDoubt has refused messages redelivered sooner, and blames their rows sooner.
 func (s *Shipper) SetDoubt(pause, after time.Duration) {
 	s.doubted.pause, s.doubted.after = pause, after
 }

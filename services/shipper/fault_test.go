@@ -223,7 +223,8 @@ func wanted(n int, text string) (want []string) {
 	return want
 }
 
-// TestQuietConnectionsAreEnded before anybody else does it; that is no outage, and nothing comes twice.
+// TestQuietConnectionsAreEnded before the peer ends them; that is no outage, and nothing arrives
+// twice.
 func TestQuietConnectionsAreEnded(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(testing.TB, devosink.Mode) (*devosink.Sink, []string){"TLS": endpoint, "relay": relay} {
@@ -268,7 +269,7 @@ func TestOldConnectionsAreReplaced(t *testing.T) {
 	}
 }
 
-// TestPlainTCPIsForRelays: nobody sends in the clear without meaning to.
+// TestPlainTCPIsForRelays: sending in the clear must be intended.
 func TestPlainTCPIsForRelays(t *testing.T) {
 	t.Parallel()
 	var all []string

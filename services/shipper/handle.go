@@ -17,8 +17,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// unpack decodes a message and takes out what cannot be shipped. nil means that
-// nothing is left to ship, or everything was shipped before, and the message is settled.
+// unpack decodes a message and takes out what cannot be shipped. nil means that nothing is left to
+// ship, or everything was shipped before, and the message is acked.
 func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error) {
 	p := newInflight(d)
 	if d.Attempts() > 1 {
@@ -49,7 +49,7 @@ func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error)
 	return p, nil
 }
 
-// reload takes the rows of a parcel out of its message once more.
+// reload decodes the rows of a batch from its message once more.
 func (s *Shipper) reload(p *inflight) error {
 	p.events = eventsPool.Get().(*batch.Events) //nolint:forcetypeassert // nothing else is in there
 	if err := s.decode(p.delivery, p.events); err != nil {
@@ -117,13 +117,13 @@ func (s *Shipper) deadLetterRow(ctx context.Context, p *inflight, index int, rea
 	return nil
 }
 
-// ack acknowledges what the sink has confirmed, once the ledger says so.
+// ack acknowledges what the sink has confirmed, once the ledger records it.
 func (s *Shipper) ack(ctx context.Context, batches []*inflight) {
 	if len(batches) == 0 {
 		return
 	}
-	if err := s.record(context.WithoutCancel(ctx), batches...); err != nil { // they come again and are shipped again
-		s.log.Warn("cannot note what the sink has confirmed; it comes again", slog.Any("error", err))
+	if err := s.record(context.WithoutCancel(ctx), batches...); err != nil { // they are redelivered and shipped again
+		s.log.Warn("cannot record what the sink has confirmed; it will be retried", slog.Any("error", err))
 		return
 	}
 	step.At("shipper.noted")
@@ -142,7 +142,8 @@ func (s *Shipper) ack(ctx context.Context, batches []*inflight) {
 	}
 }
 
-// record writes parcels of jobs into the ledger. Rows that are of no job stand in no account.
+// record writes batches of jobs into the ledger. Rows that are of no job are in no sum of the
+// ledger.
 func (s *Shipper) record(ctx context.Context, batches ...*inflight) error {
 	return s.ledger.RecordDelivery(ctx, s.records(nil, batches)...)
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// inflight is one message of EVENTS in a lane's hands.
+// inflight is one message of EVENTS that a worker is delivering.
 type inflight struct {
 	delivery *bus.Delivery
 	events   *batch.Events // for the goroutine that sends
-	// head is all but the rows, of which it has one as a sample. A sink may confirm what was sent before the sender
-	// has gone on, so whoever settles looks at this and not at events.
+	// head is the batch without rows, plus one sample row. The confirmer reads head, never events:
+	// the peer may confirm before the sender has finished with events.
 	head  *batch.Events
 	rows  int // to be sent
 	bytes int64

@@ -66,7 +66,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_shipper_connection_failures_total", Help: "Connections that could not be opened, or broke.",
 		}),
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tapline_shipper_redeliveries_total", Help: "Messages of EVENTS that were delivered before and came again.",
+			Name: "tapline_shipper_redeliveries_total", Help: "Messages of EVENTS that were redelivered.",
 		}),
 		recalled: prometheus.NewCounter(prometheus.CounterOpts{Name: "tapline_shipper_events_recalled_total", Help: "Rows that EVENTS gave again and that were not sent again: LEDGER shows them as confirmed."}),
 		certificate: prometheus.NewGauge(prometheus.GaugeOpts{

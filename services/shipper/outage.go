@@ -18,8 +18,8 @@ const remindEvery = 10 * time.Minute
 // reconnect is when a connection that could not be opened, or was lost, is tried again.
 var reconnect = backoff.Doubling{Min: 250 * time.Millisecond, Max: 30 * time.Second, Jitter: 0.5}
 
-// outage is what all lanes know of the sink together, so that it is told once
-// and not by each lane for each failure. It is safe for concurrent use.
+// outage is the state of the sink that all workers share, so that it is logged once and not by each
+// worker for each failure. It is safe for concurrent use.
 type outage struct {
 	log    *slog.Logger
 	health *telemetry.Health

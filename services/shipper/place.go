@@ -21,9 +21,10 @@ const (
 	slip = 5 * time.Minute
 )
 
-// place is how far EVENTS was given to this process. The server's consumer knows what is confirmed, and may forget it:
-// it is made anew, or its file is lost. Messages that may have been given to somebody before are looked up in
-// LEDGER, and those that it shows as confirmed are not sent again. It is safe for concurrent use.
+// place is how far EVENTS was given to this process. The server's consumer knows what is confirmed,
+// and may forget it: it is made anew, or its file is lost. Messages that may have been delivered
+// before are looked up in LEDGER, and those that it shows as confirmed are not sent again. It is
+// safe for concurrent use.
 type place struct {
 	mu      sync.Mutex
 	waiting uint64 // messages that waited at the start and were not given yet
@@ -43,7 +44,8 @@ func (s *Shipper) begin(ctx context.Context) {
 	s.place.waiting = backlog.Waiting
 }
 
-// doubtful reports whether a message may have been given to somebody before, though the consumer calls it the first time.
+// doubtful reports whether a message may have been delivered before, although the consumer calls it
+// the first time.
 func (p *place) doubtful(sequence uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +70,7 @@ func (p *place) far(at time.Time) bool {
 	return at.Sub(p.oldest) > slip
 }
 
-// recall is one lane's view of what is confirmed. It is for the goroutine that pulls.
+// recall is one worker's view of what is confirmed. It is for the goroutine that pulls.
 type recall struct {
 	shipper    *Shipper
 	deliveries *ledger.Deliveries
@@ -101,7 +103,8 @@ func (r *recall) confirmed(ctx context.Context, d *bus.Delivery, e *batch.Events
 	return true, nil
 }
 
-// forgotten is told that the consumer does not know what was confirmed at an instant, and says so if that is no mere slip.
+// forgotten notices that the consumer does not know what was confirmed at an instant, and logs it
+// if that is no mere slip.
 func (s *Shipper) forgotten(ctx context.Context, at time.Time) {
 	p := &s.place
 	far := p.far(at)
@@ -127,7 +130,7 @@ func (s *Shipper) forgotten(ctx context.Context, at time.Time) {
 	if told {
 		return
 	}
-	detail := fmt.Sprintf("the consumer %s of %s has forgotten what was delivered: batches that LEDGER shows as confirmed are not sent again, rows of no job are",
+	detail := fmt.Sprintf("the consumer %s of %s has forgotten what was delivered: batches that LEDGER shows as confirmed are not resent, rows of no job are",
 		bus.ConsumerShipper.Name, bus.StreamEvents)
 	s.log.Warn("the place in the stream is lost", slog.String("what", detail))
 	s.alarms.Hold(ctx, alarm.MemoryLost, detail, placeLostFor)

@@ -12,8 +12,8 @@ import (
 	"github.com/tapline/tapline/services/devosink"
 )
 
-// TestAnOutageBurnsNoDeliveries: while the sink is away nothing is pulled and nothing is refused; what is in hand is
-// kept for many times the period after which the bus would give it to somebody else.
+// TestAnOutageBurnsNoDeliveries: while the sink is away nothing is pulled and nothing is refused;
+// what is in hand is kept for many times the period after which the bus would redeliver it.
 func TestAnOutageBurnsNoDeliveries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")
@@ -54,7 +54,7 @@ func TestAnOutageBurnsNoDeliveries(t *testing.T) {
 		t.Fatal(err)
 	}
 	settled(t, b)
-	// A lane gives back the one that waited in the process when its connection broke.
+	// A worker returns the one that waited in the process when its connection broke.
 	if n := r.value(t, "tapline_shipper_redeliveries_total"); n > lanes {
 		t.Errorf("%v messages came again, of %d", n, batches)
 	}

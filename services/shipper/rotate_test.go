@@ -7,8 +7,8 @@ import (
 	"github.com/tapline/tapline/services/devosink"
 )
 
-// TestRotationSendsNothingTwice: rows wait to be sent while a connection is being ended, and that must not
-// end it before the other side has told that it has read everything.
+// TestRotationSendsNothingTwice: rows wait to be sent while a connection is being ended, and that
+// must not end it before the peer has told that it has read everything.
 func TestRotationSendsNothingTwice(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

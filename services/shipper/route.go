@@ -7,14 +7,15 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// route is what lanes carry rows along: from a consumer to a sink, and what is done
-// with messages on the way.
+// route connects a consumer to a sink for workers, with what is done to messages on the way.
 type route struct {
 	consumer bus.Consumer
 	open     opener
-	// unpack makes a parcel of a message; nil means that nothing is to be sent and the message is taken care of.
+	// unpack makes a batch of a message; nil means that nothing is to be sent and the message is
+	// taken care of.
 	unpack func(ctx context.Context, d *bus.Delivery) (*inflight, error)
-	// reload takes the rows of a parcel that was sent out of its message again; nil if parcels keep them.
+	// reload decodes the rows of a batch that was sent from its message again; nil if batches keep
+	// their rows.
 	reload func(p *inflight) error
 	// ack acknowledges what the sink has confirmed.
 	ack func(ctx context.Context, batches []*inflight)

@@ -9,7 +9,7 @@ import (
 	"github.com/tapline/tapline/services/devosink"
 )
 
-// impatient is a bus with faults whose deliveries come again after a second.
+// impatient is a bus with faults that redelivers after a second.
 func impatient(t *testing.T) (*bus.Bus, *bustest.Faults) {
 	t.Helper()
 	b, faults := bustest.StartFaulty(t)

@@ -125,7 +125,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 	if err := s.startCanary(); err != nil {
 		return errors.Join(err, s.sink.close())
 	}
-	// Fail now, and not in every lane for ever, if there is no such consumer.
+	// Fail now, and not in every worker for ever, if there is no such consumer.
 	sub, err := s.bus.Subscribe(ctx, bus.ConsumerShipper, 1)
 	if err != nil {
 		return errors.Join(lifecycle.Stopped(ctx, fmt.Errorf("shipper: %w", err)), s.sink.close())

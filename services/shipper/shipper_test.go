@@ -124,7 +124,7 @@ func TestEverySinkGetsEveryRowOnce(t *testing.T) {
 	}
 }
 
-// TestBadInputGoesToDead: what cannot be shipped is kept, its neighbours go on.
+// TestBadInputGoesToDead: what cannot be shipped is kept, its neighbours are delivered.
 func TestBadInputGoesToDead(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

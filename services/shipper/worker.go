@@ -15,19 +15,20 @@ import (
 )
 
 const (
-	// prefetch bounds the messages that wait in the process for each lane, where
-	// nobody keeps them alive. They are large; more would gain nothing.
+	// prefetch bounds the messages that wait in the process for each worker, where nothing keeps
+	// them alive. They are large; more would gain nothing.
 	prefetch = 1
-	// minLifetime is how long a connection that carried nothing must have lasted for its end, with nothing
-	// in flight, to be the other side's good right.
+	// minLifetime is how long an idle connection must have lasted for its end to be no failure: the
+	// peer may close it with nothing in flight.
 	minLifetime = 5 * time.Second
-	// turning is how long a lane may be busy with what it does itself. While it waits for the sink it promises nothing:
-	// an outage, a pause that the endpoint asks for and a slow connection have no end that we know.
+	// turning is how long a worker may be busy with what it does itself. While it waits for the
+	// sink it promises nothing: an outage, a pause that the endpoint asks for and a slow connection
+	// have no end that we know.
 	turning = time.Minute
 )
 
-// worker is one connection after the other, and the parcels between the bus and
-// the sink. pending[:sent] were sent on the connection at hand.
+// worker is one connection after the other, and the batches between the bus and the sink.
+// pending[:sent] were sent on the connection at hand.
 type worker struct {
 	shipper *Shipper
 	route   *route
@@ -45,8 +46,8 @@ type worker struct {
 	pending  []*inflight
 	sent     int
 	bytes    int64
-	didSend  chan struct{} // gets a value when a parcel was sent
-	didClear chan struct{} // gets a value when parcels were settled
+	didSend  chan struct{} // gets a value when a batch was sent
+	didClear chan struct{} // gets a value when batches were acked
 }
 
 func newWorker(s *Shipper, r *route, name string, ackWait time.Duration) *worker {
@@ -63,7 +64,7 @@ func (w *worker) run(ctx context.Context) {
 	defer stop()
 	defer w.unsubscribe()
 	defer w.release()
-	// Work in hand may go on for a while after ctx has ended.
+	// Work in hand may continue for a while after ctx has ended.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	stopTimer := context.AfterFunc(ctx, func() { time.AfterFunc(w.shipper.cfg.Drain, abort) })
@@ -104,7 +105,7 @@ func (w *worker) session(take, work context.Context) error {
 	w.rewind()
 	ctx, end := context.WithCancelCause(work)
 	defer end(nil)
-	stop := context.AfterFunc(ctx, c.Close) // frees a Send that waits for the other side
+	stop := context.AfterFunc(ctx, c.Close) // frees a Send that waits for the peer
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { end(c.Wait(ctx)) })
@@ -119,8 +120,8 @@ func (w *worker) lasted() bool {
 	return w.worked || (!w.opened.IsZero() && time.Since(w.opened) > minLifetime)
 }
 
-// send writes a parcel to the connection, after which its rows are only in the message. [errGivenBack]: the message is no
-// longer this lane's.
+// send writes a batch to the connection, after which its rows are only in the message.
+// [errGivenBack]: the message is no longer this worker's.
 func (w *worker) send(ctx context.Context, c conn, p *inflight) error {
 	if p.released {
 		if err := w.route.reload(p); err != nil {
@@ -182,13 +183,13 @@ func (w *worker) sender(take, ctx context.Context, c conn) error {
 	return nil
 }
 
-// old reports whether the connection should be replaced when that disturbs nobody.
+// old reports whether the connection should be replaced when nothing is in flight.
 func old(c conn) bool {
 	aged, ok := c.(interface{ Old() bool })
 	return ok && aged.Old()
 }
 
-// confirmer settles what the sink confirms, until the session ends.
+// confirmer acks what the sink confirms, until the session ends.
 func (w *worker) confirmer(ctx context.Context, c conn) error {
 	for {
 		// A batch may be confirmed before the sender has counted it.
@@ -213,8 +214,7 @@ func (w *worker) confirmer(ctx context.Context, c conn) error {
 	}
 }
 
-// await pulls one parcel while there is no connection, so that an idle sink is
-// left alone.
+// await pulls one batch while there is no connection, so that an idle sink is left alone.
 func (w *worker) await(ctx context.Context) {
 	for w.inHand() == 0 && ctx.Err() == nil {
 		if errors.Is(w.pullBriefly(ctx, ctx), bus.ErrClosed) {

@@ -24,7 +24,7 @@ const dataDirUsage = "DATA_DIR of a tapline that is stopped: no NATS server is n
 func (t *tool) backup() *cobra.Command {
 	data, lock := "", backup.LockFlags{}
 	cmd := &cobra.Command{
-		Use: "backup DIR", Short: "Copy the streams and buckets into a folder of its own; everything may go on running", Args: takes(1),
+		Use: "backup DIR", Short: "Copy the streams and buckets into a folder of its own; everything may keep running", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := lock.Lock()
 			if err != nil {
@@ -131,13 +131,13 @@ func (t *tool) checkBackup(dir string, by backup.Means) error {
 }
 
 func printRestored(w io.Writer, r *backup.Restored) {
-	printf(w, "everything is as it was at %s; the account was derived again: %d jobs, %d batches of rows, of these %d confirmed\n",
+	printf(w, "everything is as it was at %s; the ledger was rebuilt: %d jobs, %d batches of rows, of these %d confirmed\n",
 		r.Begun.Format(time.RFC3339), r.Ledger.Jobs, r.Ledger.Made, r.Ledger.Confirmed)
 	if r.Strays > 0 {
 		printf(w, "%d letters about messages that are not in the backup were left out of DEAD\n", r.Strays)
 	}
 	for _, c := range r.Closed {
-		printf(w, "pool %s of tenant %s is closed until %s: nobody knows what was called since the backup\n", c.Pool, c.Tenant, c.Until.UTC().Format(time.RFC3339))
+		printf(w, "pool %s of tenant %s is closed until %s: the calls since the backup are unknown\n", c.Pool, c.Tenant, c.Until.UTC().Format(time.RFC3339))
 	}
 	if len(r.Closed) > 0 {
 		printf(w, "tapctl quota open POOL opens a pool when you know that its calls are not used up\n")

@@ -79,7 +79,7 @@ func (t *tool) check() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&offline, "settings", false, "only look at the settings of all services, and talk to nobody")
+	cmd.Flags().BoolVar(&offline, "settings", false, "only check the settings of all services, without any connection")
 	cmd.Flags().StringArrayVar(&stores, "store", nil, "look whether the key of the NATS server opens this store_dir of it, too; may be repeated")
 	cmd.Flags().StringVar(&conf, "encryption", "", encryptionUsage)
 	return cmd
@@ -154,7 +154,7 @@ func (t *tool) warnOfRoom(dir string, limits bus.Limits) error {
 		return err
 	}
 	if may := uint64(limits.RawMaxBytes) + uint64(limits.EventsMaxBytes); may > used && may-used > free {
-		t.say("warning: %s has %d MiB free, and RAW and EVENTS may take another %d MiB: make room, or lower STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES\n",
+		t.say("warning: %s has %d MiB free, and RAW and EVENTS may take another %d MiB: free space, or lower STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES\n",
 			dir, free>>20, (may-used)>>20)
 	}
 	return nil

@@ -232,7 +232,8 @@ func (m *migration) close() (closed string, err error) {
 	return closed, nil
 }
 
-// write makes the file under another name first: nobody sees half of it, or a secret with the rights of an old file.
+// write makes the file under another name first: no reader sees half of it, or a secret with the
+// rights of an old file.
 func (f planned) write() error {
 	dir := filepath.Dir(f.path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -163,7 +163,7 @@ func printReadBack(w io.Writer, a readBackAnswer) {
 		printf(w, "(lists end after %d lines)\n", readback.MaxListed)
 	}
 	for _, command := range a.Repair {
-		printf(w, "to send it again: %s\n", command)
+		printf(w, "to resend it: %s\n", command)
 	}
 	switch {
 	case a.Compared == 0:

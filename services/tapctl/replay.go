@@ -14,7 +14,7 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// request is an order as the command line says it.
+// request is an order as the command line gives it.
 type request struct {
 	from, to                       string
 	tables, feeds, windows, ids    []string
@@ -53,7 +53,7 @@ command may end, and be run again, at any moment.`,
 			return report.Get(ctx, id)
 		}),
 		t.oneReplay("pause ID", "Stop a replay until it is resumed", change(replay.Pause)),
-		t.oneReplay("resume ID", "Let a paused replay go on", resume),
+		t.oneReplay("resume ID", "Resume a paused replay", resume),
 		t.oneReplay("cancel ID", "End a replay for good", change(replay.Cancel)),
 		t.replayWait())
 	return cmd
@@ -164,7 +164,7 @@ func change(how func(*taplinev1.Replay, time.Time) error) verb {
 	}
 }
 
-// resume makes the consumer again if it is gone, from where the progress is; then the order goes on.
+// resume recreates the consumer if it is gone, from where the progress is; then the order resumes.
 func resume(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
 	r, err := report.Get(ctx, id)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/tapline/tapline/services/shipper"
 )
 
-// order checks a wish against what the streams have, then gives the order, or only counts.
+// order checks a request against what the streams have, then gives the order, or only counts.
 func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w request) error {
 	now := t.Now()
 	o, from, to, err := w.parse(c.Tenant.Name, now)
@@ -60,8 +60,8 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w request) error
 	return t.started(ctx, b, report, o.GetId(), w.detach)
 }
 
-// give writes the order, again when no answer comes: one that was written goes on, and whoever ordered it
-// must know.
+// give writes the order, and retries when no answer arrives: one that was written is under way, and
+// the operator must know.
 func give(ctx context.Context, b *bus.Bus, report *replay.Store, o *taplinev1.ReplayOrder) error {
 	err := patiently(ctx, func() error {
 		_, err := report.Give(ctx, o)
@@ -71,7 +71,7 @@ func give(ctx context.Context, b *bus.Bus, report *replay.Store, o *taplinev1.Re
 		return errors.Join(err, b.RemoveReplay(context.WithoutCancel(ctx), replay.Consumer(o)))
 	}
 	if err != nil { // its consumer stays for it
-		return fmt.Errorf("it is not known whether the replay was ordered, tapctl replay show %s tells: %w", o.GetId(), err)
+		return fmt.Errorf("it is not known whether the replay was ordered, tapctl replay show %s shows it: %w", o.GetId(), err)
 	}
 	return nil
 }
@@ -168,13 +168,13 @@ func kept(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder, from, to ti
 	gone := usage.First > 1
 	switch {
 	case gone && usage.Messages == 0:
-		return config.Invalid("--from", "", stream+" has nothing: all of it is too old, or was delivered and given up to make room")
+		return config.Invalid("--from", "", stream+" has nothing: all of it is too old, or was delivered and given up to free space")
 	case gone && !from.IsZero() && from.Before(usage.Oldest):
-		return config.Invalid("--from", from.Format(time.RFC3339), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to make room", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
+		return config.Invalid("--from", from.Format(time.RFC3339), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to free space", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
 	case gone && !to.IsZero() && !to.After(usage.Oldest):
-		return config.Invalid("--to", to.Format(time.RFC3339), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to make room", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
+		return config.Invalid("--to", to.Format(time.RFC3339), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to free space", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
 	case gone && o.GetFirstSequence() > 0 && o.GetFirstSequence() < usage.First:
-		return config.Invalid("--window", strings.Join(o.GetJobs(), ","), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to make room", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
+		return config.Invalid("--window", strings.Join(o.GetJobs(), ","), fmt.Sprintf("%s has everything from %s on; what is older was given up after eight days, or delivered and given up to free space", stream, usage.Oldest.UTC().Format(time.RFC3339Nano)))
 	}
 	return nil
 }

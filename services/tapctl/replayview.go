@@ -20,8 +20,8 @@ const (
 	lookEvery = 500 * time.Millisecond
 	// printEvery is how often progress is told where no bar can be drawn.
 	printEvery = 10 * time.Second
-	// nobodyAfter is how long an order waits before that is worth a word.
-	nobodyAfter = 10 * time.Second
+	// unclaimedAfter is how long an order waits before that is worth a word.
+	unclaimedAfter = 10 * time.Second
 	// patience is how long the server may be away while progress is shown.
 	patience = 2 * time.Minute
 )
@@ -138,7 +138,7 @@ func printReplay(w io.Writer, v replayView) {
 	}
 }
 
-// notice says something that is no result: beside it when that is JSON.
+// notice prints something that is no result: on stderr when the result is JSON.
 func (t *tool) notice(format string, args ...any) {
 	if t.output == "json" {
 		printf(t.Stderr, format, args...)
@@ -152,7 +152,7 @@ func (t *tool) announce(o *taplinev1.ReplayOrder) {
 	t.notice("replay %s: %d messages\n", o.GetId(), o.GetMessages())
 	switch {
 	case o.GetReprocess():
-		t.notice("rows are made again and sent beside those that were sent before: they carry @tapline_reprocess_id\n")
+		t.notice("reprocessed rows are sent beside those that were sent before: they carry @tapline_reprocess_id\n")
 	case o.GetAll():
 		t.notice("rows that were delivered before arrive once more, with the same @tapline_id and a @tapline_replay_id\n")
 	default:
@@ -160,12 +160,12 @@ func (t *tool) announce(o *taplinev1.ReplayOrder) {
 	}
 }
 
-// started waits until a stage has taken the order, and to its end if nobody minds.
+// started waits until a stage has taken the order, and to its end unless it is detached.
 func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Store, id string, detach bool) error {
 	if !detach {
 		return t.follow(ctx, b, report, id)
 	}
-	deadline := time.Now().Add(nobodyAfter)
+	deadline := time.Now().Add(unclaimedAfter)
 	for {
 		var r *taplinev1.Replay
 		err := patiently(ctx, func() (err error) {
@@ -178,7 +178,7 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Store, id
 		begun := r.GetProgress().GetStartedAt() != nil || replay.Over(r)
 		if begun || time.Now().After(deadline) {
 			if !begun {
-				t.notice("nobody has taken it yet: is a shipper running?\n")
+				t.notice("not claimed yet: is a shipper running?\n")
 			}
 			return t.result(ctx, b, r)
 		}
@@ -210,9 +210,9 @@ func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Store, id 
 			bar.end()
 			return t.result(ctx, b, r)
 		}
-		if !told && v.State == "ordered" && time.Since(began) > nobodyAfter {
+		if !told && v.State == "ordered" && time.Since(began) > unclaimedAfter {
 			told = true
-			t.notice("nobody has taken it yet: is a shipper running? It waits for one.\n")
+			t.notice("not claimed yet: is a shipper running? It waits for one.\n")
 		}
 		bar.show(v)
 		if !backoff.Sleep(ctx, lookEvery) {
@@ -224,7 +224,7 @@ func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Store, id 
 
 // leave says that the end of the command is not the end of the replay.
 func (t *tool) leave(id string) error {
-	t.notice("the replay goes on without this command: tapctl replay show %s looks at it, tapctl replay cancel %s ends it\n", id, id)
+	t.notice("the replay continues without this command: tapctl replay show %s looks at it, tapctl replay cancel %s ends it\n", id, id)
 	return nil
 }
 

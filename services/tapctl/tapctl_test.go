@@ -65,8 +65,8 @@ func TestSetupAndQuota(t *testing.T) {
 	if out := c.must("quota"); !strings.Contains(out, "siem-permitted") || !strings.Contains(out, "1800") {
 		t.Errorf("quota says %q", out)
 	}
-	// A pool whose memory is lost, as that of a tenant who was never set up, is
-	// closed until somebody opens it.
+	// A pool whose memory is lost, as that of a tenant who was never set up, is closed until an
+	// operator unblocks it.
 	c.tenant = "other"
 	left := func() (left int) {
 		var pools []map[string]any

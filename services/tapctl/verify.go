@@ -122,7 +122,7 @@ func printReport(w io.Writer, tenant string, r *overview.Report) {
 		r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Windows, r.Records, r.Rows, r.Confirmed, r.Pending)
 	printSums(w, &r.Sums)
 	if r.Resent > 0 || r.Remade.Rows > 0 {
-		printf(w, "by replays: %d rows sent once more; %d rows made again, %d of them confirmed\n", r.Resent, r.Remade.Rows, r.Remade.Confirmed)
+		printf(w, "by replays: %d rows resent; %d rows reprocessed, %d of them confirmed\n", r.Resent, r.Remade.Rows, r.Remade.Confirmed)
 	}
 	if len(r.Dead) > 0 {
 		printf(w, "\nDEAD LETTERS\tSTAGE\tFEED\tLAST\tREASON\n")

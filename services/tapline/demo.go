@@ -22,7 +22,7 @@ import (
 
 // DemoOptions of a demonstration.
 type DemoOptions struct {
-	For   time.Duration // how long it runs before the account is settled
+	For   time.Duration // how long it runs before the sums are compared
 	Rate  float64       // records created in a real second
 	Speed float64       // how much faster than real the simulated time runs
 	Age   time.Duration // simulated time to read as backfill
@@ -53,7 +53,7 @@ func (o DemoOptions) Validate() error {
 	return errors.Join(problems...)
 }
 
-// errMissing ends a demonstration whose account does not add up.
+// errMissing ends a demonstration whose sums do not add up.
 var errMissing = errors.New("records that were visible are missing at the sink")
 
 // stand is what a demonstration puts around the pipeline.

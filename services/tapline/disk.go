@@ -74,7 +74,7 @@ func (d *disk) room(ctx context.Context) (free, wanted uint64, err error) {
 
 func (d *disk) atStart(ctx context.Context) {
 	if free, wanted, err := d.room(ctx); err == nil && free < wanted {
-		d.log.Warn("the disk has less room than the streams may take", slog.String("detail", d.detail(free, wanted)))
+		d.log.Warn("the disk has less space than the streams may take", slog.String("detail", d.detail(free, wanted)))
 	}
 }
 
@@ -97,6 +97,6 @@ func (d *disk) look(ctx context.Context) {
 }
 
 func (d *disk) detail(free, wanted uint64) string {
-	return fmt.Sprintf("%s has %d MiB free, and RAW and EVENTS may take another %d MiB: make room, or lower STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES",
+	return fmt.Sprintf("%s has %d MiB free, and RAW and EVENTS may take another %d MiB: free space, or lower STREAM_RAW_MAX_BYTES and STREAM_EVENTS_MAX_BYTES",
 		d.dir, free>>20, wanted>>20)
 }

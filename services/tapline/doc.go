@@ -5,10 +5,8 @@
 //	     └───────────┴─ embedded NATS ─┴──────┘
 //
 // It composes: the stages are the same packages, with the same New and Run,
-// that the separate binaries use, and nothing exists only here. Stages start
-// from the end, so that nobody publishes into a void, and stop from the front,
-// so that the pipe drains.
+// that the separate binaries use, and nothing exists only here. Stages start from the end, so that
+// no stage publishes into a void, and stop from the front, so that the pipe drains.
 //
-// [Demo] adds a simulated Proofpoint and a simulated Devo, and settles the
-// account between the two at the end.
+// [Demo] adds a simulated Proofpoint and a simulated Devo, and compares the two at the end.
 package tapline

@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// screen shows progress: a table that is drawn again on a terminal, a line now
-// and then elsewhere. What it shows comes from the metrics that everybody sees.
+// screen shows progress: a table that is drawn again on a terminal, a line now and then elsewhere.
+// What it shows comes from the public metrics.
 type screen struct {
 	out      io.Writer
 	metrics  prometheus.Gatherer

@@ -211,8 +211,8 @@ func (a *answer) flush() {
 	a.buf = a.buf[:0]
 }
 
-// syslog writes the format that is the default when nobody asks for JSON:
-// RFC 5424, without ids, and 204 when nothing matched.
+// syslog writes the format that is the default when JSON is not asked for: RFC 5424, without ids,
+// and 204 when nothing matched.
 func (a *answer) syslog() {
 	var out bytes.Buffer
 	names := map[feed.Feed]string{

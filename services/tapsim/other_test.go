@@ -148,7 +148,8 @@ func TestListsHavePages(t *testing.T) {
 	}
 }
 
-// TestCampaignsGrowAndAreListed: a campaign gets members while its day goes on, and is listed by its last update.
+// TestCampaignsGrowAndAreListed: a campaign gets members during its day, and is listed by its last
+// update.
 func TestCampaignsGrowAndAreListed(t *testing.T) {
 	t.Parallel()
 	sim, now := world(t, func(c *tapsim.Config) { c.Campaigns = 1 })

@@ -167,8 +167,8 @@ func TestCredentialsPathsAndFormats(t *testing.T) {
 	}
 }
 
-// TestReadingAllWindowsGivesTheTruth: whoever asks late enough gets every record
-// once, whatever the seed and the cut.
+// TestReadingAllWindowsGivesTheTruth: asking late enough gives every record once, whatever the seed
+// and the cut.
 func TestReadingAllWindowsGivesTheTruth(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -30,9 +30,10 @@ func (p *pipeline) siemCalls(t *testing.T) (n int) {
 	return n
 }
 
-// TestBackupWipeRestore: a pipeline is backed up while it runs, goes on, and loses its disk. Restored, it makes no call
-// whose budget nobody knows; with pools that are known, it brings everything that was not delivered when the backup was taken, whether it was
-// under way then or fetched later; no 429 is self-made, and the account adds up.
+// TestBackupWipeRestore: a pipeline is backed up while it runs, continues, and loses its disk.
+// Restored, it makes no call whose budget is unknown; with pools that are known, it brings
+// everything that was not delivered when the backup was taken, whether it was under way then or
+// fetched later; no 429 is self-made, and the account adds up.
 func TestBackupWipeRestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

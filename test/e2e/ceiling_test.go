@@ -27,8 +27,9 @@ const (
 	bareJobs     = 6
 )
 
-// BenchmarkBareJetStream is the ceiling of BenchmarkPipeline: as many records go through the two streams with the same
-// guarantees, and nobody looks into them. What comes in is a message made beforehand, and what goes out is only counted.
+// BenchmarkBareJetStream is the ceiling of BenchmarkPipeline: as many records go through the two
+// streams with the same guarantees, and nothing looks into them. What comes in is a message made
+// beforehand, and what goes out is only counted.
 func BenchmarkBareJetStream(b *testing.B) {
 	message := bareBatch(b)
 	for b.Loop() {

@@ -42,7 +42,7 @@ func TestEverythingVisibleArrivesOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	w.run(t)
 	first := w.complete(t, w.sim.Now())
-	at := w.sim.Now() // and live windows go on
+	at := w.sim.Now() // and live windows continue
 	for key, d := range w.complete(t, at) {
 		if d.rows != 1 || len(d.ids) != 1 {
 			t.Errorf("%s: %d rows, %d ids", key, d.rows, len(d.ids))

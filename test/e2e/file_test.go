@@ -75,7 +75,7 @@ func bytesBelow(t *testing.T, dir string) (sum int64) {
 	return sum
 }
 
-// rowsOf reads the lines of a file by table. While somebody writes it, the last line may be half there.
+// rowsOf reads the lines of a file by table. While it is written, the last line may be half there.
 func rowsOf(t *testing.T, name string, whole bool) map[string][]json.RawMessage {
 	t.Helper()
 	data, err := os.ReadFile(name)

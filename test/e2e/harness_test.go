@@ -94,7 +94,7 @@ func newWorldThat(tb testing.TB, keeps devosink.Mode, before func(sim http.Handl
 	return w
 }
 
-// onEvent has every row that arrives handed to somebody, one at a time.
+// onEvent hands every row that arrives to a function, one at a time.
 func (w *world) onEvent(arrives func(devosink.Event)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

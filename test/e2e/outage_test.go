@@ -8,8 +8,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// TestSinkOutages takes the sink away in every way while data flows, brings it
-// back, and expects everything, told once.
+// TestSinkOutages takes the sink away in every way while data flows, brings it back, and expects
+// everything, logged once.
 func TestSinkOutages(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []devosink.Fault{

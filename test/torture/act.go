@@ -58,7 +58,7 @@ func (w *world) play(ctx context.Context, p Plan) {
 	sleep(ctx, time.Until(start.Add(p.Length)))
 }
 
-// sleep waits, and reports whether ctx still goes on.
+// sleep waits, and reports whether ctx is still alive.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -17,8 +17,8 @@ var (
 	errMoved = errors.New("the disk is written to all the time")
 )
 
-// disk is a file system in a file: it fills up without harm to anybody else, and what was not synced is not
-// in the file. Linux, root and loop devices are needed.
+// disk is a file system in a file: it fills up without harm to others, and what was not synced is
+// not in the file. Linux, root and loop devices are needed.
 type disk struct{ file, dir string }
 
 // diskSize is as it looks from inside; the file has holes.
@@ -38,8 +38,8 @@ func newDisk(file, dir string) (*disk, error) {
 	return d, nil
 }
 
-// mount lets the kernel write of its own accord as seldom as may be: what nobody syncs stays in memory for
-// long, and nothing is written while the file is copied.
+// mount lets the kernel write of its own accord as seldom as may be: what is not synced stays in
+// memory for long, and nothing is written while the file is copied.
 func (d *disk) mount() error {
 	return tool("mount", "-o", "loop,commit=600,noinit_itable", d.file, d.dir)
 }
@@ -126,7 +126,7 @@ func (d *disk) snapshot(ctx context.Context, to string) error {
 	return errMoved
 }
 
-// loseUnsynced has the file system go on from a snapshot. Nobody may have a file of it open.
+// loseUnsynced has the file system continue from a snapshot. No process may have a file of it open.
 func (d *disk) loseUnsynced(snapshot string) error {
 	if err := d.unmount(); err != nil {
 		return err

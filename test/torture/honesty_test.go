@@ -147,7 +147,7 @@ func TestRowsAreNamed(t *testing.T) {
 	}
 }
 
-// TestAProcessThatCallsItselfDead is a lie when it goes on.
+// TestAProcessThatCallsItselfDead is a lie when it continues.
 func TestAProcessThatCallsItselfDead(t *testing.T) {
 	t.Parallel()
 	k := &witness{stuck: make(map[string]time.Time)}

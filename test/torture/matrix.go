@@ -168,7 +168,8 @@ func RunCrash(ctx context.Context, c Crash, o Options) (*CrashResult, error) {
 	return r, errors.Join(err, w.close())
 }
 
-// single are the processes of the matrix: one of each stage, so that nobody else does the work of the killed one.
+// single are the processes of the matrix: one of each stage, so that no other does the work of the
+// killed one.
 func single() []string { return []string{"scheduler-0", "fetcher-0", "enricher-0", "shipper-0"} }
 
 func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {

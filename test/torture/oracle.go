@@ -151,8 +151,8 @@ func (w *world) arrived(ctx context.Context, at time.Time, patience time.Duratio
 
 func (w *world) collects(f feed.Feed) bool { return slices.Contains(w.profile.Work.feeds(), f) }
 
-// derived names all that is to have a row besides the records: what they name, with a report each if there are calls enough, and
-// everybody on the lists of people.
+// derived names all that is to have a row besides the records: what they name, with a report each
+// if there are calls enough, and all on the lists of people.
 func (w *world) derived(at time.Time) []string {
 	var names []string
 	all := w.sim.Derived(at)
@@ -194,7 +194,7 @@ func keyOf(data []byte) string {
 }
 
 // verify waits until the ledger has everything that was read as confirmed, and does not find
-// anything wrong. New windows go on being read meanwhile.
+// anything wrong. New windows are still read meanwhile.
 func (w *world) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -85,7 +85,7 @@ func (p *process) spawn() error {
 	return nil
 }
 
-// restartAfter is how long whoever watches over processes takes to start one again.
+// restartAfter is how long the supervisor takes to restart a process.
 const restartAfter = 300 * time.Millisecond
 
 func (p *process) await(cmd *exec.Cmd, done chan struct{}) {

@@ -41,7 +41,7 @@ type Profile struct {
 	Service   service       // what Proofpoint does otherwise than expected, for good
 }
 
-// service is a way to be Proofpoint that nobody has promised not to be.
+// service is a possible behaviour of Proofpoint that is not ruled out.
 type service struct {
 	name  string
 	apply func(*tapsim.Config)

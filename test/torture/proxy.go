@@ -169,7 +169,7 @@ func (p *proxy) close() {
 	p.wg.Wait()
 }
 
-// reset closes with RST, so that the other end cannot take it for an orderly end.
+// reset closes with RST, so that the peer cannot take it for an orderly end.
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

@@ -94,9 +94,10 @@ var (
 	errBlind   = errors.New("rows are missing that the comparison does not name")
 )
 
-// readBack lets tapctl compare the sink with what it confirmed and runs what it prints as repair, until nothing is
-// missing. Rows go on coming meanwhile. Rows that are confirmed by a clock that is wrong are compared when that time has
-// come; so a row that is missing and not named is a problem only when patience has ended.
+// readBack lets tapctl compare the sink with what it confirmed and runs what it prints as repair,
+// until nothing is missing. Rows still arrive meanwhile. Rows that are confirmed by a clock that is
+// wrong are compared when that time has come; so a row that is missing and not named is a problem
+// only when patience has ended.
 func (w *world) readBack(ctx context.Context, r *Result) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -38,7 +38,7 @@ type rows struct {
 	others  map[string]*record // rows that are no SIEM records, by table and @tapline_id
 	total   int
 	last    time.Time
-	// Rows that came again: of the same reading of Proofpoint, or of another one.
+	// Rows that are duplicates: of the same reading of Proofpoint, or of another one.
 	resent, reread int
 	resentBytes    int
 	ordered        int // that a replay sent, or made again
@@ -193,7 +193,7 @@ func (r *rows) stand(f feed.Feed, h *head, e devosink.Event) error {
 	return nil
 }
 
-// again counts a row that is no SIEM record. People come again unchanged in each snapshot.
+// again counts a row that is no SIEM record. People are repeated unchanged in each snapshot.
 func (r *rows) again(f feed.Feed, h *head, e devosink.Event) {
 	key := e.Tag + " " + h.TaplineID
 	have := r.others[key]

@@ -120,8 +120,8 @@ func (k *witness) look(ctx context.Context) {
 	}
 }
 
-// stuckFor is how long a process may say that it is dead: no action stops one for longer than some seconds, and whoever believes it
-// starts it again.
+// stuckFor is how long a process may say that it is dead: no action stops one for longer than some
+// seconds, and its supervisor restarts it.
 const stuckFor = 45 * time.Second
 
 // standstill lists the processes that call themselves dead for too long, whatever happens around them.

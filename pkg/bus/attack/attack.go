@@ -25,7 +25,7 @@ type System func(user string) bus.Config
 const restorePatience = time.Minute
 
 var (
-	errUnsettled = errors.New("the server does not come to rest")
+	errUnsettled = errors.New("the server does not become idle")
 	errHarmless  = errors.New("no attempt had any effect")
 )
 

@@ -114,7 +114,7 @@ func (k *Killable) Lead(tb testing.TB, c bus.Consumer, i int) {
 		if err == nil && info.Cluster.Leader == want {
 			return
 		}
-		if time.Now().After(deadline) { // between two leaders nobody answers
+		if time.Now().After(deadline) { // between two leaders no server answers
 			tb.Fatalf("%s is served by %q, not by %s: %v", consumer, info.Cluster.Leader, want, err)
 		}
 		_, _ = k.nc.Request("$JS.API.CONSUMER.LEADER.STEPDOWN."+consumer, []byte(`{"placement":{"preferred":"`+want+`"}}`), time.Second)
@@ -139,7 +139,7 @@ func (k *Killable) Strand(tb testing.TB, c bus.Consumer, i int) {
 		tb.Fatal(err)
 	}
 	for info := consumer.CachedInfo(); len(info.Cluster.Replicas) > 0; {
-		if next, err := consumer.Info(tb.Context()); err == nil { // between two leaders nobody answers
+		if next, err := consumer.Info(tb.Context()); err == nil { // between two leaders no server answers
 			info = next
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func Free(dir string) (uint64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("free room of %s: %w", dir, err)
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
 	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:unconvert // their types differ between systems
 }
@@ -32,7 +32,7 @@ func Used(dir string) (bytes uint64, err error) {
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("room that %s takes: %w", dir, err)
+		return 0, fmt.Errorf("space that %s takes: %w", dir, err)
 	}
 	return bytes, nil
 }

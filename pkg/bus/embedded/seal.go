@@ -149,7 +149,7 @@ func encrypt(dir string, k Keys) error {
 		return err
 	}
 	if err := copyTree(storeOf(dir), storeOf(workOf(dir))); err != nil {
-		return fmt.Errorf("copy the store, for which the disk needs room: %w", err)
+		return fmt.Errorf("copy the store, for which the disk needs space: %w", err)
 	}
 	if err := encryptCopy(dir, k); err != nil {
 		return err

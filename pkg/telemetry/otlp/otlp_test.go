@@ -46,8 +46,8 @@ func TestTracesReachACollector(t *testing.T) {
 	}
 }
 
-// TestTracesAreDroppedWithoutACollector: nothing waits for one that is not there, and it
-// is told once. It runs alone, as the library has one handler of errors.
+// TestTracesAreDroppedWithoutACollector: nothing waits for one that is not there, and it is logged
+// once. It runs alone, as the library has one handler of errors.
 func TestTracesAreDroppedWithoutACollector(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	gone := server.URL

@@ -1,8 +1,7 @@
-// Package devocert makes the certificates of a stand-in for Devo: an authority,
-// a server certificate, and a client certificate whose subject names the Devo
-// domain. They are for tests and rehearsals: the authority's key is thrown away
-// as soon as both are signed. With [Options.Seed] the same options make the same
-// bytes, keys included, which nobody should trust outside a test.
+// Package devocert makes the certificates of a stand-in for Devo: an authority, a server
+// certificate, and a client certificate whose subject names the Devo domain. They are for tests and
+// rehearsals: the authority's key is thrown away as soon as both are signed. With [Options.Seed]
+// the same options make the same bytes, keys included; never trust them outside a test.
 package devocert
 
 import (

@@ -158,7 +158,7 @@ func read(t *testing.T, path string) account {
 	return a
 }
 
-// pieces takes a line apart where a program was killed while it wrote, and its successor went on.
+// pieces takes a line apart where a program was killed while it wrote, and its successor continued.
 func pieces(line string) (parts []string) {
 	for {
 		i := strings.Index(line[min(1, len(line)):], header)

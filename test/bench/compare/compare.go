@@ -146,8 +146,8 @@ func (b *bench) run(ctx context.Context, w way) (r Run, err error) {
 	return r, errors.Join(err, failed)
 }
 
-// watch runs a way to its end. A drain begins when the sink has the first connection, so that nobody's start counts; where
-// rows enter a store on the way, it begins when they do.
+// watch runs a way to its end. A drain begins when the sink has the first connection, so that no
+// start counts; where rows enter a store on the way, it begins when they do.
 func (b *bench) watch(ctx context.Context, w way, s *sink, at scene) (r Run, err error) {
 	a, err := w.start(ctx, at)
 	if a != nil {

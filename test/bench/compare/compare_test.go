@@ -68,7 +68,7 @@ func TestProgramsEndWithTheComparison(t *testing.T) {
 		var started *attempt
 		start := w.start
 		w.start = func(ctx context.Context, s scene) (a *attempt, err error) {
-			s.sink = "127.0.0.1:1" // nobody listens there
+			s.sink = "127.0.0.1:1" // nothing listens there
 			started, err = start(ctx, s)
 			cancel()
 			return started, err

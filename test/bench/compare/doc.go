@@ -5,5 +5,6 @@
 //	                       ├─▶ NATS server ─▶ shipper ──┼─▶ sink: counts and hashes each line
 //	                       └─▶ a bare TLS connection ───┘
 //
-// Everything but the sink, the bare connection and whoever publishes into EVENTS is a process of its own.
+// Everything but the sink, the bare connection and the publisher into EVENTS is a process of its
+// own.
 package compare

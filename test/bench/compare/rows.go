@@ -26,7 +26,7 @@ const (
 	pulled = 1773216000123
 	// header is what a shipper writes before each row.
 	header = "<14>2026-03-11 08:00:00.123 " + host + " " + table + ": "
-	// longest is more than any line of ours; nobody may cut one that is shorter.
+	// longest is more than any line of ours; no system may cut one that is shorter.
 	longest = 1 << 20
 )
 
@@ -67,7 +67,7 @@ func writeRows(ctx context.Context, path string, count int) (r rows, err error) 
 			return r, fmt.Errorf("make the rows: %w", err)
 		}
 	}
-	// Written back now, so that it is not while somebody is measured.
+	// Written back now, so that it is not during a measurement.
 	if err := errors.Join(out.Flush(), file.Sync()); err != nil {
 		return r, fmt.Errorf("make the rows: %w", err)
 	}
@@ -153,7 +153,7 @@ func (r rows) lines() iter.Seq2[[]byte, error] {
 // Difference is how what arrived differs from what was to arrive, in rows.
 type Difference struct {
 	Missing int
-	Altered int // lines that nobody sent; each of them is also missing
+	Altered int // lines that were not sent; each of them is also missing
 	Twice   int
 }
 

@@ -75,7 +75,8 @@ func (s *sink) serve(ctx context.Context, conn *tls.Conn) {
 	}
 }
 
-// read takes lines until the connection ends. Half a line at its end is none: whoever sent it has to send it again.
+// read takes lines until the connection ends. Half a line at its end is none: the sender has to
+// resend it.
 func (s *sink) read(conn net.Conn) (hashes []uint64) {
 	for in := bufio.NewReaderSize(conn, longest); ; {
 		line, err := in.ReadSlice('\n')
@@ -90,7 +91,7 @@ func (s *sink) read(conn net.Conn) (hashes []uint64) {
 	}
 }
 
-// close ends everything. Whoever sends has ended before, so that what it sent is read to the end.
+// close ends everything. The sender has ended before, so that what it sent is read to the end.
 func (s *sink) close() ([]uint64, error) {
 	_ = s.ln.Close()
 	s.mu.Lock()

@@ -14,7 +14,7 @@ func (r Run) Rate() float64 { return float64(r.Rows) / r.Took.Seconds() }
 // ArrivalRate is the same without waiting for confirmations.
 func (r Run) ArrivalRate() float64 { return float64(r.Rows) / r.Arrived.Seconds() }
 
-// String is a line for whoever waits.
+// String is a line for a waiting person.
 func (r Run) String() string {
 	return fmt.Sprintf("%8.0f rows/s, %s, last row after %s, %+v", r.Rate(), r.Took.Round(time.Millisecond), r.Arrived.Round(time.Millisecond), r.Difference)
 }

@@ -23,7 +23,7 @@ func (p *place) account() *ledger.Report {
 		p.tb.Fatal(err)
 	}
 	if len(report.Violations()) > 0 {
-		p.tb.Errorf("the ledger does not add up: %v", report.Violations())
+		p.tb.Errorf("the ledger check failed: %v", report.Violations())
 	}
 	return report
 }
@@ -216,7 +216,7 @@ func TestWhatIsOnItsWayIsLeftOut(t *testing.T) {
 	}
 }
 
-// lose has somebody acknowledge messages of EVENTS who delivers nothing.
+// lose acknowledges messages of EVENTS without delivering them.
 func (p *place) lose(messages int) {
 	p.tb.Helper()
 	sub, err := p.Subscribe(p.tb.Context(), bus.ConsumerShipper, 1)

@@ -25,7 +25,7 @@ func TestReprocess(t *testing.T) {
 	}
 	v := p.ask("replay", "--from", "1h", "--reprocess", "--feed", "clicksBlocked", "--rate", "100", "--detach")
 	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
-	e.stop() // another one goes on
+	e.stop() // another one continues
 	p.enricher()
 	if v = p.done(v.ID); v.Rows != 200 || v.Settled != 20 || v.Messages != 20 {
 		t.Errorf("%+v", v)

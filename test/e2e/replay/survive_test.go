@@ -81,7 +81,7 @@ func TestTwoShippersOneOrder(t *testing.T) {
 		}
 	}
 	if busy < 0 {
-		t.Fatal("nobody works on it")
+		t.Fatal("no job covers it")
 	}
 	shippers[busy].stop()
 	if v = p.done(v.ID); v.Rows != len(first) {
@@ -247,7 +247,7 @@ func TestABackupWhoseServerRestarts(t *testing.T) {
 	var errs bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "backup")
 	code := tapctl.Execute(ctx, tapctl.Process{Args: []string{"backup", dir}, Environ: []string{"NATS_URL=" + url}, Stdout: io.Discard, Stderr: &errs})
-	if ctx.Err() != nil || code != 1 || !swallowed() || !strings.Contains(errs.String(), "lost the NATS server") {
+	if ctx.Err() != nil || code != 1 || !swallowed() || !strings.Contains(errs.String(), "NATS connection lost") {
 		t.Errorf("status %d, %v: %s", code, ctx.Err(), &errs)
 	}
 }

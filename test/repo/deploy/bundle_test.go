@@ -60,7 +60,7 @@ func TestBundleIsWhole(t *testing.T) {
 	checkMaterials(t, dir, sums)
 }
 
-// bundle makes one and unpacks it, as whoever receives it does.
+// bundle makes one and unpacks it, as its receiver does.
 func bundle(t *testing.T) string {
 	t.Helper()
 	binaries, target, unpacked := t.TempDir(), t.TempDir(), t.TempDir()

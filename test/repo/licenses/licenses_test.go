@@ -44,7 +44,7 @@ func TestEveryModuleHasAKnownLicense(t *testing.T) {
 	}
 }
 
-// TestLicensesThatAskForMoreAreRefused: also when somebody has listed them.
+// TestLicensesThatAskForMoreAreRefused: also when they are listed.
 func TestLicensesThatAskForMoreAreRefused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -25,7 +25,7 @@ type Options struct {
 	Age        time.Duration // how far back it begins
 	Poll       time.Duration
 	Sweeps     []time.Duration
-	Step       time.Duration // how often everybody looks
+	Step       time.Duration // how often each process looks
 	Schedulers int
 	Fetchers   int
 	Response   time.Duration // what a call takes

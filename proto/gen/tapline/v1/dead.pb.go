@@ -36,7 +36,7 @@ type DeadLetter struct {
 	Attempts uint64                 `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	DiedAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
 	Table    string                 `protobuf:"bytes,9,opt,name=table,proto3" json:"table,omitempty"`
-	// The job to run when somebody asks for another try; empty if there is none.
+	// The job to run when an operator asks for another try; empty if there is none.
 	Retry *Job `protobuf:"bytes,10,opt,name=retry,proto3" json:"retry,omitempty"`
 	// A record that is too large for one letter is in several. This is the number of the piece, from 1;
 	// 0 if payload is whole. The last is the one behind which no more follow.

@@ -25,8 +25,8 @@ const (
 // Job orders a call of Proofpoint: for one window, for one page of a list, or
 // for ids.
 //
-// Its id is "<tenant>/<feed set or call>/<start>/<end>/<lane>/<pass>[/<target>]" and
-// nothing else: whoever plans the same work makes the same id.
+// Its id is "<tenant>/<feed set or call>/<start>/<end>/<lane>/<pass>[/<target>]" and nothing else:
+// plans of the same work make the same id.
 type Job struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`

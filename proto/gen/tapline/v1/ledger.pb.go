@@ -91,9 +91,8 @@ func (WindowState) EnumDescriptor() ([]byte, []int) {
 	return file_tapline_v1_ledger_proto_rawDescGZIP(), []int{0}
 }
 
-// LedgerPage is what one stage noted about the windows that start in one hour. Each
-// stage writes pages of its own, so none waits for another; together they are the
-// account of the hour.
+// LedgerPage is what one stage recorded about the windows that start in one hour. Each stage writes
+// pages of its own, so none waits for another; together they are the ledger of the hour.
 type LedgerPage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By the fetcher: one entry for each job.
@@ -204,8 +203,7 @@ func (x *LedgerPage) GetLost() []*BatchRecord {
 	return nil
 }
 
-// JobRecord is what became of one job, whose id names the window, the feeds,
-// the lane and the pass.
+// JobRecord is the outcome of one job, whose id names the window, the feeds, the lane and the pass.
 type JobRecord struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	JobId    string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -234,9 +232,9 @@ type JobRecord struct {
 	// How far behind its clock Proofpoint served at the call, milliseconds, where the answer tells: a window
 	// that ended later was refused as still current, or was answered only up to there.
 	LagMs int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
-	// Calls of Proofpoint that were made for the job, as far as who noted it knows.
+	// Calls of Proofpoint that were made for the job, as far as its writer knows.
 	Calls uint32 `protobuf:"varint,17,opt,name=calls,proto3" json:"calls,omitempty"`
-	// When this was noted.
+	// When this was recorded.
 	NotedAt       *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=noted_at,json=notedAt,proto3" json:"noted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -398,7 +396,7 @@ func (x *JobRecord) GetNotedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// BatchRecord is what became of one RAW batch on its way to one table.
+// BatchRecord is the outcome of one RAW batch for one table.
 type BatchRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sequence of the batch in RAW.
@@ -411,7 +409,7 @@ type BatchRecord struct {
 	Dead int64 `protobuf:"varint,5,opt,name=dead,proto3" json:"dead,omitempty"`
 	// Sequence of the rows in EVENTS; 0 when there are none.
 	EventSequence uint64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
-	// When it was noted first, epoch milliseconds.
+	// When it was recorded first, epoch milliseconds.
 	AtMs int64 `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
 	// Number of the batch of rows among those made from the RAW batch for the table.
 	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
@@ -550,7 +548,7 @@ func (x *BatchRecord) GetCarrierId() string {
 	return ""
 }
 
-// LookupRecord is what one RAW batch asks to be expanded.
+// LookupRecord sums up the lookups that one RAW batch asks for.
 type LookupRecord struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	RawSequence uint64                 `protobuf:"varint,1,opt,name=raw_sequence,json=rawSequence,proto3" json:"raw_sequence,omitempty"`
@@ -646,7 +644,7 @@ type Known struct {
 	Versions []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
 	// Hash of the content that was published last.
 	Hash uint64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
-	// The job that asks at the moment, and until when nobody else should.
+	// The job that asks at the moment, and until when no other should.
 	Owner      string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	OwnerUntil *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=owner_until,json=ownerUntil,proto3" json:"owner_until,omitempty"`
 	// Times in a row that asking failed for a reason of its own.

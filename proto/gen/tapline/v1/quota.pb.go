@@ -119,7 +119,7 @@ type QuotaBucket struct {
 	Minute int64 `protobuf:"varint,1,opt,name=minute,proto3" json:"minute,omitempty"`
 	// Calls reserved by Tapline.
 	Used uint32 `protobuf:"varint,2,opt,name=used,proto3" json:"used,omitempty"`
-	// Calls that somebody else made with the same credential, as learnt from 429.
+	// Calls that another client made with the same credential, as learnt from 429.
 	External      uint32 `protobuf:"varint,3,opt,name=external,proto3" json:"external,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

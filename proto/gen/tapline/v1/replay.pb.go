@@ -27,10 +27,10 @@ type ReplayState int32
 
 const (
 	ReplayState_REPLAY_STATE_UNSPECIFIED ReplayState = 0
-	// Nobody works on it; whoever sees it may.
+	// No process works on it; any may claim it.
 	ReplayState_REPLAY_STATE_ORDERED ReplayState = 1
 	ReplayState_REPLAY_STATE_RUNNING ReplayState = 2
-	// Until somebody resumes it.
+	// Until an operator resumes it.
 	ReplayState_REPLAY_STATE_PAUSED ReplayState = 3
 	// Final, as are those that follow.
 	ReplayState_REPLAY_STATE_DONE      ReplayState = 4
@@ -265,7 +265,7 @@ type Replay struct {
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When the state changed last.
 	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
-	// The process that works on it, and until when nobody else may.
+	// The process that works on it, and until when no other may.
 	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	OwnerUntil    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=owner_until,json=ownerUntil,proto3" json:"owner_until,omitempty"`
 	Progress      *ReplayProgress        `protobuf:"bytes,7,opt,name=progress,proto3" json:"progress,omitempty"`

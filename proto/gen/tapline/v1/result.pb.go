@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// JobResult is the marker of a job: the account of one completed call. It is
-// stored in the same atomic batch as the records it counts.
+// JobResult is the marker of a job: the result of one completed call. It is stored in the same
+// atomic batch as the records it counts.
 type JobResult struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	JobId     string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`

@@ -18,7 +18,7 @@ func TestNamesOfRecords(t *testing.T) {
 		`{"threatsInfoMap":[{"threatId":"t1","campaignId":"c1"},{"threatID":"t2","campaignID":null,"threatStatus":"cleared"}],"recipient":["a","b"]}`: {
 			Threats: []names.Threat{{ID: "t1", Campaign: "c1"}, {ID: "t2", Status: "cleared"}}, Recipients: []string{"a", "b"},
 		},
-		// Shapes that nobody promised.
+		// Shapes without a promise.
 		`{"threatsInfoMap":{"threatID":"t1"},"recipient":[1,null,"b",["c"]]}`:                        {Threats: []names.Threat{{ID: "t1"}}, Recipients: []string{"b"}},
 		`{"threatsInfoMap":["x",{"threatID":7},{"other":{"threatID":"no"}}],"threatID":{"id":"no"}}`: {},
 		`{"threatsInfoMap":null}`: {},

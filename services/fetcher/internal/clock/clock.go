@@ -23,8 +23,9 @@ type measured struct {
 	at   time.Time
 }
 
-// Clock is what is believed of Proofpoint's clock. The zero value believes that it shows what the local one does. It is
-// safe for concurrent use. Local times have no monotonic reading: a clock that was set would look as if it had gone on.
+// Clock is what is believed of Proofpoint's clock. The zero value believes that it shows what the
+// local one does. It is safe for concurrent use. Local times have no monotonic reading: differences
+// must show when the clock was set.
 type Clock struct {
 	mu       sync.Mutex
 	known    bool

@@ -103,8 +103,8 @@ func TestWhatIsNoLag(t *testing.T) {
 	}
 }
 
-// TestOldWindowsTeachNoLag: while windows are served that end later, one that is refused or cut is answered oddly, and live reading
-// goes on.
+// TestOldWindowsTeachNoLag: while windows are served that end later, one that is refused or cut is
+// answered oddly, and live reading continues.
 func TestOldWindowsTeachNoLag(t *testing.T) {
 	t.Parallel()
 	var l clock.Lag

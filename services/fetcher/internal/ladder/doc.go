@@ -4,7 +4,7 @@
 // for now and then. Three questions decide:
 //
 //   - Whose failure is it? A failure is the window's own if the answer is about the window, as a 400 is, or if the endpoint has
-//     served another since the window failed before. Everybody's failures count for nobody: the window waits.
+//     served another since the window failed before. Failures of all windows count for none: the window waits.
 //   - Which way is next? An odd answer is asked for by other endpoints, then in halves. A failure that may come from the size is
 //     asked for again, then in halves.
 //   - May it cost more calls? Halves double the calls, so they are made only while the endpoint serves other windows, and

@@ -31,8 +31,8 @@ type Trouble struct {
 	Good     time.Time     // of the last success; zero if there was none
 }
 
-// Lasts reports whether calls fail for so long that somebody should know. A single failure, such as that of an id, is nothing that
-// lasts.
+// Lasts reports whether calls fail for so long that an operator should know. A single failure, such
+// as that of an id, is nothing that lasts.
 func (t Trouble) Lasts(least time.Duration) bool {
 	return t.For >= least && t.Failures > 1 && !t.Quiet
 }

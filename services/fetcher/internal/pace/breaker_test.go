@@ -13,8 +13,8 @@ func at(now *time.Time) *pace.Breakers {
 	return pace.NewBreakers(func() time.Time { return *now }, func(d time.Duration) time.Duration { return d })
 }
 
-// TestOneFailureIsNoTrouble: an id has no forensics, which is ordinary, and nothing else is asked for. When a second call fails, somebody
-// should know, unless it has an alarm of its own.
+// TestOneFailureIsNoTrouble: an id has no forensics, which is ordinary, and nothing else is asked
+// for. When a second call fails, an operator should know, unless it has an alarm of its own.
 func TestOneFailureIsNoTrouble(t *testing.T) {
 	t.Parallel()
 	var now time.Time

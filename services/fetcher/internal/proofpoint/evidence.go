@@ -23,7 +23,7 @@ type Evidence struct {
 	QueryEnd  time.Time   // queryEndTime, the earliest if there are several; zero if absent or not understood
 	EndText   string      // queryEndTime as spelled, if it is there and not understood
 	ErrorText string      // value of a member that says error; printable, bounded
-	Others    []string    // keys of arrays that nobody asked for; printable, bounded
+	Others    []string    // keys of arrays that were not asked for; printable, bounded
 	NoContent bool        // status 204 without a body: the window is empty
 }
 
@@ -163,7 +163,7 @@ func (e *Evidence) error(d *jsontext.Decoder, text string) error {
 	return nil
 }
 
-// other takes the key of an array that nobody asked for.
+// other takes the key of an array that was not asked for.
 func (e *Evidence) other(key string) {
 	if name := printable([]byte(key[:min(len(key), maxKey)])); len(e.Others) < maxOthers && !slices.Contains(e.Others, name) {
 		e.Others = append(e.Others, name)

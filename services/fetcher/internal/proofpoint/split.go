@@ -219,7 +219,7 @@ func (a *arrays) alike(key string) (feed.Feed, bool) {
 	return "", false
 }
 
-// array visits the elements; those of arrays nobody asked for are passed over.
+// array visits the elements; those of arrays that were not asked for are skipped.
 func (s *splitter) array(f feed.Feed, wanted bool) error {
 	s.pos++
 	for first := true; ; first = false {

@@ -68,7 +68,7 @@ func (s *Sets) commitAll(ctx context.Context, keys []hourKey) error {
 		err := s.store.UpdateAll(ctx, changes)
 		switch {
 		case errors.Is(err, bus.ErrConflict):
-			return fmt.Errorf("note what was seen: %w", err)
+			return fmt.Errorf("record what was seen: %w", err)
 		case err == nil:
 			step.At("seen.written")
 			for _, key := range fitting {
@@ -116,7 +116,7 @@ func (h *hour) pending() []entry {
 	})
 }
 
-// commit writes one hour, reading it again whenever somebody else has changed it.
+// commit writes one hour, rereading it whenever another process has changed it.
 func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 	known := h.chunks != nil
 	err := bus.RetryOnConflict(ctx, func() error {
@@ -133,7 +133,7 @@ func (s *Sets) commit(ctx context.Context, key hourKey, h *hour) error {
 			value, merged := merge(h.tail(), part)
 			rev, err := s.store.Update(ctx, s.key(key, last), value, h.rev)
 			if err != nil {
-				return fmt.Errorf("note what was seen: %w", err)
+				return fmt.Errorf("record what was seen: %w", err)
 			}
 			step.At("seen.written")
 			h.chunks[last], h.rev = merged, rev

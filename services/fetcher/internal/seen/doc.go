@@ -1,10 +1,9 @@
 // Package seen remembers which records were published, for as long as Proofpoint
 // can return them again, so that overlapping reads do not ship them twice.
 //
-// The memory is the bucket SEEN: for each tenant, feed and hour of the record's
-// own time a list of 12-byte entries, 40 bits of the identity and 56 bits of the
-// content. A list that is full goes on in a next chunk. 100 000 records an hour
-// take 1.2 MB for that hour.
+// The memory is the bucket SEEN: for each tenant, feed and hour of the record's own time a list of
+// 12-byte entries, 40 bits of the identity and 56 bits of the content. A full list continues in a
+// next chunk. 100 000 records an hour take 1.2 MB for that hour.
 //
 // What collisions can do, for 100 000 records of one feed in an hour:
 //

@@ -28,8 +28,9 @@ func (e entry) compare(o entry) int {
 	return cmp.Or(cmp.Compare(e.key, o.key), cmp.Compare(e.more, o.more))
 }
 
-// A value of SEEN is a mark and a sorted list of entries of 12 bytes. The mark has 8 or 12 bytes, such that the length can be divided by 8: an
-// earlier version, which knows lists of keys of 8 bytes and no mark, then finds nothing in it and goes on.
+// A value of SEEN is a mark and a sorted list of entries of 12 bytes. The mark has 8 or 12 bytes,
+// such that the length can be divided by 8: an earlier version, which knows lists of keys of 8
+// bytes and no mark, then finds nothing in it and continues.
 const (
 	entrySize = 12
 	keySize   = 8

@@ -12,9 +12,9 @@ const (
 	prefetchBytes = 16 << 20
 )
 
-// Prefetch say which hours the last job of each lane touched: the next one will touch most of them, too, and can read them in
-// one request. What is in them is always read anew, so that a hint cannot be wrong, only useless. The zero value is
-// ready; it is safe for concurrent use.
+// Prefetch knows which hours the last job of each lane touched. The next job will touch most of
+// them, too, and can read them in one request. Their content is always reread, so a prefetch cannot
+// be wrong, only useless. The zero value is ready; it is safe for concurrent use.
 type Prefetch struct {
 	mu    sync.Mutex
 	lanes map[string][]hourKey
@@ -35,8 +35,8 @@ func (p *Prefetch) set(lane string, keys []hourKey) {
 	p.lanes[lane] = keys
 }
 
-// readPrefetch follows the hints once. What it does not bring is read when it is needed: hours that the answer lacks, ones of several chunks, and
-// all of them when it fails.
+// readPrefetch reads the prefetch list once. Best effort: hours missing from the reply, hours with
+// several chunks, or all of them on error, are read on demand.
 func (s *Sets) readPrefetch(ctx context.Context) {
 	if s.prefetched {
 		return

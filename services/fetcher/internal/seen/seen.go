@@ -48,7 +48,7 @@ type Sets struct {
 
 	prefetch   *Prefetch
 	lane       string
-	prefetched bool // the hints were followed
+	prefetched bool // the prefetch was done
 }
 
 type hourKey struct {

@@ -25,8 +25,7 @@ func ask(raw syscall.RawConn) (said, error) {
 	}, nil
 }
 
-// setUserTimeout lets the kernel give up a connection whose data nobody
-// acknowledges.
+// setUserTimeout lets the kernel give up a connection whose data is not acknowledged.
 func setUserTimeout(raw syscall.RawConn, milliseconds int) error {
 	var err error
 	if e := raw.Control(func(fd uintptr) {

@@ -26,7 +26,7 @@ type Config struct {
 	VerifyName   bool          `env:"DEVO_VERIFY_HOSTNAME" envDefault:"true" usage:"false takes a server certificate with any name in it; its chain is verified all the same"`
 	Compress     string        `env:"DEVO_COMPRESS" envDefault:"off" usage:"off, or gzip: rows travel in members that end where batches end"`
 	Date         string        `env:"DEVO_DATE_FORMAT" envDefault:"devo" usage:"date in every row's header, in UTC: devo (2026-05-04 10:20:30.123), rfc3339 or rfc3164"`
-	Confirm      string        `env:"DEVO_CONFIRM" envDefault:"acked" usage:"proof of delivery: acked (by the other kernel) or rotate (read to the end by the other side)"`
+	Confirm      string        `env:"DEVO_CONFIRM" envDefault:"acked" usage:"proof of delivery: acked (by the peer's kernel) or rotate (read to the end by the peer)"`
 	RotateAfter  time.Duration `env:"DEVO_ROTATE_AFTER" envDefault:"5s" usage:"with rotate: how long a connection collects rows before it is ended"`
 	StallTimeout time.Duration `env:"DEVO_STALL_TIMEOUT" envDefault:"20s" usage:"give a connection up when nothing is acknowledged for so long"`
 	Settle       time.Duration `env:"DEVO_SETTLE" envDefault:"250ms" usage:"with acked: how long the connection must stand after the acknowledgement"`
@@ -120,7 +120,7 @@ func (c Config) check() (host string, problems []error) {
 	return host, problems
 }
 
-// checkPlain makes sure that whoever sends without TLS means to.
+// checkPlain makes sure that sending without TLS is intended.
 func (c Config) checkPlain(host string) error {
 	var problems []error
 	if host == "devo.io" || strings.HasSuffix(host, ".devo.io") {
@@ -143,7 +143,7 @@ func (c Config) checkPlain(host string) error {
 func (c Config) Warning() string {
 	switch {
 	case !c.TLS:
-		return "DEVO_TLS=false: rows travel in the clear, and nobody proves to be the relay"
+		return "DEVO_TLS=false: rows travel in the clear, and the relay proves nothing"
 	case !c.VerifyName:
 		return "DEVO_VERIFY_HOSTNAME=false: every server with a certificate of a trusted authority may receive the rows"
 	}
@@ -193,7 +193,7 @@ func (c Config) pair() (tls.Certificate, error) {
 	}
 	switch {
 	case bytes.Contains(key, []byte("ENCRYPTED")):
-		return tls.Certificate{}, config.Invalid("DEVO_KEY_FILE", c.KeyFile, "is encrypted, and nobody is there to type the password: openssl pkey -in encrypted.key -out plain.key")
+		return tls.Certificate{}, config.Invalid("DEVO_KEY_FILE", c.KeyFile, "is encrypted, and a service cannot ask for the password: openssl pkey -in encrypted.key -out plain.key")
 	case !bytes.Contains(cert, []byte("-----BEGIN")):
 		return tls.Certificate{}, config.Invalid("DEVO_CERT_FILE", c.CertFile, notPEM+" -nokeys -out domain.crt")
 	case !bytes.Contains(key, []byte("-----BEGIN")):

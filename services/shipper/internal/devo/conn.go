@@ -22,8 +22,8 @@ const (
 	keepAlive    = 15 * time.Second
 )
 
-// objection is how long the other side has to refuse a connection: with TLS 1.3 it judges our
-// certificate after the handshake has ended for us.
+// objection is how long the peer has to refuse a connection: with TLS 1.3 it judges our certificate
+// after the handshake has ended for us.
 const objection = 10 * time.Second
 
 // Dialer opens connections to Devo.
@@ -54,7 +54,7 @@ type Conn struct {
 	packer *packer // nil without compression
 	opened time.Time
 
-	admitted atomic.Bool // the other side has taken our certificate
+	admitted atomic.Bool // the peer has taken our certificate
 	shaken   time.Time   // when the handshake had ended for us
 
 	keys       *credentials
@@ -136,7 +136,7 @@ func (c *Conn) prepare(ctx context.Context) error {
 		return fmt.Errorf("TLS: %w", err)
 	}
 	c.shaken = time.Now()
-	if c.tls.ConnectionState().Version < tls.VersionTLS13 { // the handshake ends after the other side has judged
+	if c.tls.ConnectionState().Version < tls.VersionTLS13 { // the handshake ends after the peer has judged
 		c.admitted.Store(true)
 	}
 	return nil
@@ -152,8 +152,7 @@ func (doorkeeper) Get(string) (*tls.ClientSessionState, bool) { return nil, fals
 // Put implements tls.ClientSessionCache.
 func (d doorkeeper) Put(string, *tls.ClientSessionState) { d.admitted.Store(true) }
 
-// read waits for whatever the other side says, which is never data: its end, a
-// reset, or an alert.
+// read waits for whatever the peer says, which is never data: its end, a reset, or an alert.
 func (c *Conn) read() {
 	buf := make([]byte, 512)
 	for {
@@ -189,7 +188,7 @@ func (c *Conn) parted(end error) error {
 	case !errors.Is(end, io.EOF):
 		return fmt.Errorf("connection to Devo, after its last words: %w", end)
 	case errors.Is(err, errNoProof):
-		return ErrRotated // the other side's word is all there is
+		return ErrRotated // the peer's word is all there is
 	case err != nil || s.acked < c.cipher.given():
 		return errUnheard // it ended by itself, at the same time
 	}

@@ -15,8 +15,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestSilenceIsNoConsent: what the other side has said and nobody has looked at yet may be its refusal. A process that
-// stood still finds both when it goes on, the acknowledgement and the refusal, and must not believe the first.
+// TestSilenceIsNoConsent: what the peer has said and was not read yet may be its refusal. A process
+// that stood still finds both when it resumes, the acknowledgement and the refusal, and must not
+// believe the first.
 func TestSilenceIsNoConsent(t *testing.T) {
 	t.Parallel()
 	for name, object := range map[string]func(net.Conn) error{
@@ -73,7 +74,7 @@ func TestWhatWasLookedAtDoesNotMatter(t *testing.T) {
 	}
 }
 
-// pair is a connection to a relay whose words nobody reads yet, and its other end.
+// pair is a connection to a relay whose words are not read yet, and its peer.
 func pair(t *testing.T) (*Conn, net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // on loopback

@@ -14,13 +14,14 @@ type countedConn struct {
 	mu     sync.Mutex
 	buf    []byte
 	count  int64 // bytes given so far
-	direct bool  // during handshake and close, when the other side waits
+	direct bool  // during handshake and close, when the peer waits
 
 	received int64        // of the goroutine that reads
 	attended atomic.Int64 // bytes received that were dealt with
 }
 
-// Read takes what came before for dealt with: whoever asks for more has no whole TLS record left.
+// Read takes what came before for processed: a reader that asks for more has no whole TLS record
+// left.
 func (c *countedConn) Read(p []byte) (int, error) {
 	c.attended.Store(c.received)
 	n, err := c.Conn.Read(p)

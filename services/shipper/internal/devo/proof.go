@@ -31,7 +31,7 @@ type said struct {
 type view struct {
 	asked    time.Time // right before the kernel was
 	now      time.Time
-	judged   bool  // the other side has taken our certificate, or has had the time to refuse it
+	judged   bool  // the peer has taken our certificate, or has had the time to refuse it
 	attended int64 // bytes of theirs that we have looked at
 }
 
@@ -49,10 +49,11 @@ func (p *proof) waiting() int {
 	return len(p.marks)
 }
 
-// confirmed takes out of the list the marks that were passed long enough before the kernel was asked. While the other
-// side's window is closed nothing gets older: its program does not read. A certificate may still be refused for a while
-// if nothing shows that it was taken. And time counts only if nothing has come meanwhile that we have not looked at: a
-// process that stood still would otherwise take its own silence for the other side's consent.
+// confirmed takes out of the list the marks that were passed long enough before the kernel was
+// asked. While the peer's window is closed nothing gets older: its program does not read. A
+// certificate may still be refused for a while if nothing shows that it was taken. And time counts
+// only if nothing has come meanwhile that we have not looked at: a process that stood still would
+// otherwise take its own silence for the peer's consent.
 func (p *proof) confirmed(s said, v view) (n int) {
 	consents := v.judged && s.open && s.received <= v.attended
 	p.mu.Lock()

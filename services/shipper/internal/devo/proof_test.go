@@ -22,8 +22,8 @@ type glance struct {
 	late  time.Duration // from the question to its evaluation
 }
 
-// TestProof: what the kernel may say, glance by glance. The connection must stand for a second after an acknowledgement;
-// 40 bytes of the other side's were looked at.
+// TestProof: what the kernel may say, glance by glance. The connection must stand for a second
+// after an acknowledgement; 40 bytes of the peer's were looked at.
 func TestProof(t *testing.T) {
 	t.Parallel()
 	heard := func(bytes int64) said { return said{acked: bytes, received: 40, open: true} }
@@ -254,7 +254,8 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// TestParting: the end of a connection that we ended confirms what it carried only if the other side had heard all of it.
+// TestParting: the end of a connection that we ended confirms what it carried only if the peer had
+// heard all of it.
 func TestParting(t *testing.T) {
 	t.Parallel()
 	for i, trial := range []struct {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// rotate collects for a while, then ends our half of the stream and waits until
-// the other side has ended its own. It reads to the end first, so everything the
-// connection carried is confirmed. The connection is finished afterwards either way.
+// rotate collects for a while, then ends our half of the stream and waits until the peer has ended
+// its own. It reads to the end first, so everything the connection carried is confirmed. The
+// connection is finished afterwards either way.
 func (c *Conn) rotate(ctx context.Context) (int, error) {
 	timer := time.NewTimer(c.cfg.RotateAfter)
 	defer timer.Stop()
@@ -20,7 +20,7 @@ func (c *Conn) rotate(ctx context.Context) (int, error) {
 	}
 	n, err := c.endStream()
 	if err != nil {
-		c.fail(err) // unless the other side has ended already, and the session closed the connection
+		c.fail(err) // unless the peer has ended already, and the session closed the connection
 	}
 	<-c.lost
 	if !errors.Is(c.err, ErrRotated) {

@@ -94,7 +94,7 @@ func (d *Dialer) Reach(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// Conn is one lane of requests, one after the other. Send is for one goroutine, Confirm for another.
+// Conn sends requests one after the other. Send is for one goroutine, Confirm for another.
 type Conn struct {
 	dialer *Dialer
 	client *http.Client    // the dialer's, or one with connections of its own; for the goroutine of Send
@@ -207,7 +207,7 @@ func pauseOf(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// refused says what an answer other than 2xx is, and keeps its wish for a pause.
+// refused says what an answer other than 2xx is, and keeps the pause it asks for.
 func (d *Dialer) refused(resp *http.Response, answer []byte) error {
 	if pause := pauseOf(resp.Header, time.Now()); pause > 0 {
 		d.mu.Lock()
@@ -223,7 +223,7 @@ func (d *Dialer) refused(resp *http.Response, answer []byte) error {
 	}
 	text := strings.ReplaceAll(string(answer), d.cfg.Token.Reveal(), "***")
 	err := fmt.Errorf("%w: status %d: %q%s", errRefused, resp.StatusCode, text, hint)
-	// An answer that says when to come again is about the endpoint.
+	// An answer that says when to retry is about the endpoint.
 	if aboutRows(resp.StatusCode) && resp.Header.Get("Retry-After") == "" {
 		return &answerError{err}
 	}

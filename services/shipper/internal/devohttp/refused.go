@@ -47,7 +47,7 @@ func (e *RefusedError) Error() string { return e.Rows[0].Err.Error() }
 // Unwrap gives the answer to the first row.
 func (e *RefusedError) Unwrap() error { return e.Rows[0].Err }
 
-// Settled says that the rows are taken care of: the batch is confirmed without them.
+// Settled reports that the rows are done: the batch is confirmed without them.
 func (e *RefusedError) Settled() { e.confirm() }
 
 // answerError is an answer that may be about the rows of the request and not about the endpoint.

@@ -80,7 +80,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// mend cuts off a last line without an end: it was not confirmed and comes again.
+// mend cuts off a last line without an end: it was not confirmed and will be redelivered.
 func mend(f *os.File, size int64) (int64, error) {
 	const step = 64 << 10
 	buf := make([]byte, step)
@@ -123,8 +123,9 @@ func (f *file) over(n int, now time.Time) bool {
 	return f.size > 0 && (full || past)
 }
 
-// settle syncs. A sync that failed cannot be repeated: the kernel may have thrown away what it could not write, and
-// says so once. So what was written since the last good one is taken out.
+// settle syncs the file. A sync that failed cannot be repeated: the kernel may have thrown away
+// what it could not write, and says so once. So what was written since the last good one is taken
+// out.
 func (f *file) settle() error {
 	err := f.f.Sync()
 	if err == nil {

@@ -61,7 +61,7 @@ type Sink struct {
 }
 
 // errNotDurable says that rows that were written and not confirmed are gone.
-var errNotDurable = errors.New("rows did not reach the disk and are written again")
+var errNotDurable = errors.New("rows did not reach the disk and are rewritten")
 
 // NewStream writes to w; a row counts as delivered when w has taken it.
 func NewStream(w io.Writer) *Sink { return &Sink{out: stream{w}} }

@@ -168,7 +168,7 @@ func TestUnusablePath(t *testing.T) {
 	}
 }
 
-// TestRotationThatFailsIsTriedAgain: what was not written comes again, and what was is kept.
+// TestRotationThatFailsIsTriedAgain: what was not written is redelivered, and what was is kept.
 func TestRotationThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")

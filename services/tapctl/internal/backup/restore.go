@@ -51,7 +51,7 @@ type Restored struct {
 	Ledger ledger.Rebuilt `json:"ledger_of_batches"` // of all tenants
 }
 
-// Closed is a pool that stays closed, because nobody knows what was called since the backup.
+// Closed is a pool that stays closed, because the calls since the backup are unknown.
 type Closed struct {
 	Tenant string    `json:"tenant"`
 	Pool   feed.Pool `json:"pool"`
@@ -161,7 +161,7 @@ func free(ctx context.Context, b *bus.Bus, force bool) error {
 			return err
 		}
 		if consumer != "" {
-			return fmt.Errorf("restore: %w: somebody pulls from %s as %s; stop scheduler, fetcher, enricher and shipper first", ErrRunning, stream, consumer)
+			return fmt.Errorf("restore: %w: a client pulls from %s as %s; stop scheduler, fetcher, enricher and shipper first", ErrRunning, stream, consumer)
 		}
 	}
 	for _, stream := range bus.Parts() {
@@ -276,7 +276,7 @@ func prune(ctx context.Context, b *bus.Bus, m *Manifest) (int, error) {
 	return len(strays), nil
 }
 
-// rebuildLedger brings the ledger of every tenant to what the streams say.
+// rebuildLedger rebuilds the ledger of every tenant from the streams.
 func (r *Restored) rebuildLedger(ctx context.Context, b *bus.Bus) error {
 	pages, err := b.Bucket(ctx, bus.BucketLedger)
 	if err != nil {

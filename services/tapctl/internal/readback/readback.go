@@ -130,7 +130,7 @@ func (r *run) collect(ctx context.Context, part bus.Selection) (last uint64, err
 			return false, nil
 		}
 		if err := batch.DecodeEvents(m.Data, &r.events); err != nil {
-			return true, nil //nolint:nilerr // the shipper buries it
+			return true, nil //nolint:nilerr // the shipper dead-letters it
 		}
 		if err := r.add(ctx, m); err != nil {
 			return false, err
@@ -200,15 +200,15 @@ func nameOf(row []byte) (name id, ok bool) {
 	return name, err == nil
 }
 
-// outcome is what became of a batch at the shipper.
+// outcome is the outcome of a batch at the shipper.
 type outcome struct {
 	confirmed bool
-	at        time.Time // zero if nobody noted it
+	at        time.Time // zero if it was not recorded
 	dead      int64
 }
 
-// outcomeOf looks a batch up in the ledger. Rows that are of no job stand in no account; of them is known
-// only what the shipper has acknowledged, as of those whose note is lost.
+// outcomeOf looks a batch up in the ledger. Rows of no job are in no sum of the ledger. Of them,
+// and of rows whose record is lost, only the shipper's acknowledgement is known.
 func (r *run) outcomeOf(ctx context.Context, p *rowBatch) (outcome, error) {
 	f := outcome{confirmed: p.sequence <= r.done}
 	id, err := job.Parse(p.job)

@@ -71,8 +71,8 @@ func (p *pipeline) fill(ctx context.Context) (sample, error) {
 	return s, err
 }
 
-// settled gives no error when nothing is under way and the sink has what the simulator
-// made up to the end of what was read.
+// settled returns no error when nothing is under way and the sink has what the simulator made up to
+// the end of what was read.
 func (p *pipeline) settled(ctx context.Context, rows int64, s *sample) error {
 	read, confirmed, pending := 0.0, 0.0, 0.0
 	for _, one := range p.processes {

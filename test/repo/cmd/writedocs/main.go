@@ -29,7 +29,7 @@ func run() error {
 		return err
 	}
 	for name, page := range written {
-		if err := os.WriteFile(name, []byte(page), 0o644); err != nil { //nolint:gosec // a document that everybody may read
+		if err := os.WriteFile(name, []byte(page), 0o644); err != nil { //nolint:gosec // a document that all may read
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/tapline/tapline/test/torture"
 )
 
-// totals add runs up: how often each fault was tried, and what came again during it.
+// totals add runs up: how often each fault was tried, and what was duplicated during it.
 type totals struct {
 	runs, failed, records, rows, missing, resent, reread int
 	looks, lies                                          int
