@@ -23,7 +23,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tapline_replay_rows_total", Help: "Rows that replays have sent again (stage shipper) or made again (enricher).",
 		}, []string{"stage"})),
 		progress: register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tapline_replay_progress_ratio", Help: "Share of a replay's messages that are settled, 0 to 1, while it is in work.",
+			Name: "tapline_replay_progress_ratio", Help: "Share of a replay's messages that are done, 0 to 1, while it is in work.",
 		}, []string{"replay"})),
 	}
 }
