@@ -144,8 +144,8 @@ func TestUsersMayDoTheirWorkOnly(t *testing.T) {
 	}
 }
 
-// TestNobodyDoesTheWorkOfOthers says in words of the bus what must not work.
-func TestNobodyDoesTheWorkOfOthers(t *testing.T) {
+// TestNoStageDoesTheWorkOfOthers says in words of the bus what must not work.
+func TestNoStageDoesTheWorkOfOthers(t *testing.T) {
 	t.Parallel()
 	server := bustest.StartGuarded(t, deployed)
 	admin := as(t, server, bus.UserAdmin, "tapctl")
@@ -179,7 +179,7 @@ func TestNobodyDoesTheWorkOfOthers(t *testing.T) {
 		return err
 	}
 	order := func(ctx context.Context, b *bus.Bus) error { return b.PublishJob(ctx, job()) }
-	bury := func(stage string) func(context.Context, *bus.Bus) error {
+	deadLetter := func(stage string) func(context.Context, *bus.Bus) error {
 		return func(ctx context.Context, b *bus.Bus) error {
 			return b.PublishDead(ctx, &taplinev1.DeadLetter{Tenant: "main", Stage: stage, Feed: "x"}, "x")
 		}
@@ -202,7 +202,7 @@ func TestNobodyDoesTheWorkOfOthers(t *testing.T) {
 		{"enricher", "takes jobs", read(bus.ConsumerFetcherLive)},
 		{"enricher", "takes rows", read(bus.ConsumerShipper)},
 		{"enricher", "spends calls", put(bus.BucketQuota, "main.siem")},
-		{"enricher", "buries for others", bury("shipper")},
+		{"enricher", "stores dead letters for others", deadLetter("shipper")},
 		{"shipper", "makes rows", events},
 		{"shipper", "plans", order},
 		{"shipper", "takes records", read(bus.ConsumerEnricher)},

@@ -11,7 +11,7 @@
 //	lost      given up, with the reason; also what was read once and not swept in time
 //	read      an entry of the ledger says that it was read
 //	waiting   planned, or for backfill to plan
-//	missing   none of these: a gap that nobody works on, which must not be
+//	missing   none of these: a gap that no job covers, which must not be
 //
 // [Reader.Verify] finds what is missing and what does not add up.
 package overview

@@ -187,9 +187,9 @@ func TestUnreadableStateIsClosed(t *testing.T) {
 	}
 }
 
-// TestTimeGoesOnWhileNobodyGetsAUnit: refused replicas keep the present in the bucket, so that a unit comes back at its
+// TestTimeAdvancesWithoutAUnit: refused replicas keep the present in the bucket, so that a unit comes back at its
 // time and not when a clock has been seen twice.
-func TestTimeGoesOnWhileNobodyGetsAUnit(t *testing.T) {
+func TestTimeAdvancesWithoutAUnit(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)
 	bucket, err := b.Bucket(t.Context(), bus.BucketQuota)
@@ -250,8 +250,8 @@ func TestForgottenCallsCloseThePool(t *testing.T) {
 	}
 }
 
-// TestWhoeverLosesTheRaceDecidesAgain: from what is stored then, which may allow what was refused before.
-func TestWhoeverLosesTheRaceDecidesAgain(t *testing.T) {
+// TestTheLoserOfARaceDecidesAgain: from what is stored then, which may allow what was refused before.
+func TestTheLoserOfARaceDecidesAgain(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
 	other, err := bustest.Connect(t, faults.Server).Bucket(t.Context(), bus.BucketQuota)

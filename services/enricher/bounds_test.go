@@ -35,8 +35,8 @@ func forensics(records ...string) []byte {
 // packed is a batch that claims to hold more than it is.
 func packed(inner []byte) []byte { return batch.Pack(nil, inner) }
 
-// TestHostileMessagesTakeNobodyWithThem: each of them goes to DEAD once and takes no memory to speak of; the good one behind them arrives.
-func TestHostileMessagesTakeNobodyWithThem(t *testing.T) { //nolint:paralleltest // it measures the process
+// TestHostileMessagesHarmNoNeighbor: each of them goes to DEAD once and takes no memory to speak of; the good one behind them arrives.
+func TestHostileMessagesHarmNoNeighbor(t *testing.T) { //nolint:paralleltest // it measures the process
 	server := bustest.Server(t)
 	b := bustest.Connect(t, server)
 	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {

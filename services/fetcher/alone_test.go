@@ -26,11 +26,11 @@ func TestWhatAnEntryIsNamedBy(t *testing.T) {
 		return r
 	}
 	const (
-		person, busier     = `{"identity":{"guid":"g1"},"n":1}`, `{"identity":{"guid":"g1"},"n":2}`
-		other              = `{"identity":{"guid":"g2"},"n":1}`
-		nobody, nobodyElse = `{"identity":{},"n":1}`, `{"identity":{},"n":2}`
-		campaign, moved    = `{"id":"c1","lastUpdatedAt":"2026-03-11T10:00:00Z"}`, `{"id":"c1","lastUpdatedAt":"2026-03-11T11:00:00Z"}`
-		unnamed, unlike    = `{"lastUpdatedAt":"2026-03-11T10:00:00Z","n":1}`, `{"lastUpdatedAt":"2026-03-11T10:00:00Z","n":2}`
+		person, busier            = `{"identity":{"guid":"g1"},"n":1}`, `{"identity":{"guid":"g1"},"n":2}`
+		other                     = `{"identity":{"guid":"g2"},"n":1}`
+		nameless, anotherNameless = `{"identity":{},"n":1}`, `{"identity":{},"n":2}`
+		campaign, moved           = `{"id":"c1","lastUpdatedAt":"2026-03-11T10:00:00Z"}`, `{"id":"c1","lastUpdatedAt":"2026-03-11T11:00:00Z"}`
+		unnamed, unlike           = `{"lastUpdatedAt":"2026-03-11T10:00:00Z","n":1}`, `{"lastUpdatedAt":"2026-03-11T10:00:00Z","n":2}`
 	)
 	for name, c := range map[string]struct {
 		a, b batch.Record
@@ -40,8 +40,8 @@ func TestWhatAnEntryIsNamedBy(t *testing.T) {
 		"two people":                    {entry(feed.CallVAP, "14", person), entry(feed.CallVAP, "14", other), false},
 		"a person on another list":      {entry(feed.CallVAP, "14", person), entry(feed.CallVAP, "30", person), false},
 		"a person on lists of others":   {entry(feed.CallVAP, "14", person), entry(feed.CallTopClickers, "14", person), false},
-		"two people without a name":     {entry(feed.CallVAP, "14", nobody), entry(feed.CallVAP, "14", nobodyElse), false},
-		"the same on another list":      {entry(feed.CallVAP, "14", nobody), entry(feed.CallVAP, "30", nobody), false},
+		"two people without a name":     {entry(feed.CallVAP, "14", nameless), entry(feed.CallVAP, "14", anotherNameless), false},
+		"the same on another list":      {entry(feed.CallVAP, "14", nameless), entry(feed.CallVAP, "30", nameless), false},
 		"a campaign":                    {entry(feed.CallCampaignIDs, "", campaign), entry(feed.CallCampaignIDs, "", campaign), true},
 		"a campaign that was updated":   {entry(feed.CallCampaignIDs, "", campaign), entry(feed.CallCampaignIDs, "", moved), false},
 		"two campaigns without a name":  {entry(feed.CallCampaignIDs, "", unnamed), entry(feed.CallCampaignIDs, "", unlike), false},

@@ -108,8 +108,8 @@ func TestRoomFirst(t *testing.T) {
 	}
 }
 
-// TestNoCallThatNobodyCounts: QUOTA cannot be written.
-func TestNoCallThatNobodyCounts(t *testing.T) {
+// TestEveryCallIsCounted: QUOTA cannot be written.
+func TestEveryCallIsCounted(t *testing.T) {
 	t.Parallel()
 	b, faults := faulty(t)
 	refused := faults.Fail(bustest.Write(bus.BucketQuota), bustest.Fault{Times: -1})

@@ -98,7 +98,7 @@ func TestWhatIsSaidOfAFullStream(t *testing.T) {
 	}
 }
 
-// TestAMarkerOfNoJobKeepsNothing: nobody will ever write into the ledger that it is done.
+// TestAMarkerOfNoJobKeepsNothing: no stage will ever write into the ledger that it is done.
 func TestAMarkerOfNoJobKeepsNothing(t *testing.T) {
 	t.Parallel()
 	for _, swept := range []bool{true, false} {

@@ -20,10 +20,10 @@ import (
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
-// TestOneBadBackendBuriesNothing: connections go to two backends in turn, of which one refuses
+// TestOneBadBackendDeadLettersNothing: connections go to two backends in turn, of which one refuses
 // everything for a while. Other workers and other batches are taken meanwhile, which proves nothing
 // against the rows.
-func TestOneBadBackendBuriesNothing(t *testing.T) {
+func TestOneBadBackendDeadLettersNothing(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]time.Duration{"short": 2 * time.Second, "long": 6 * time.Second} {
 		t.Run(name, func(t *testing.T) {

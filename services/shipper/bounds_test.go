@@ -17,9 +17,9 @@ import (
 // 400 MiB.
 const heapMost = 150 << 20
 
-// TestHostileMessagesTakeNobodyWithThem: each of them goes to DEAD once and takes no memory to speak of; the rows before, between and
+// TestHostileMessagesHarmNoNeighbor: each of them goes to DEAD once and takes no memory to speak of; the rows before, between and
 // behind them arrive once.
-func TestHostileMessagesTakeNobodyWithThem(t *testing.T) { //nolint:paralleltest // it measures the process
+func TestHostileMessagesHarmNoNeighbor(t *testing.T) { //nolint:paralleltest // it measures the process
 	server := bustest.Server(t)
 	b := bustest.Connect(t, server)
 	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {

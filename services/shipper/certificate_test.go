@@ -94,7 +94,7 @@ func TestACertificateThatEndsSoonIsAnAlarm(t *testing.T) {
 	})
 }
 
-func TestKeysThatNobodyCanUseAreRefused(t *testing.T) {
+func TestUselessKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	_, environ := endpoint(t, devosink.Count)
 	write(t, fileOf(environ, "DEVO_KEY_FILE"), []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIF\n-----END ENCRYPTED PRIVATE KEY-----\n"))

@@ -77,7 +77,7 @@ func TestARecordWithAControlCharacterIsSentOn(t *testing.T) {
 	w := window.New(start, start.Add(time.Minute))
 	source := job.ID{Tenant: "main", Set: feed.Set{feed.ClicksBlocked, feed.ClicksPermitted}, Window: w, Lane: taplinev1.Lane_LANE_LIVE}
 	payload := "{\"id\":\"control\",\"clickTime\":\"" + start.Format(time.RFC3339) + "\",\"subject\":\"two\nlines\x01\"}"
-	bury := func(name string) {
+	deadLetter := func(name string) {
 		t.Helper()
 		letter := &taplinev1.DeadLetter{
 			Tenant: "main", Stage: "fetcher", Feed: string(feed.ClicksBlocked), Reason: "a raw control character", Payload: []byte(payload),
@@ -87,7 +87,7 @@ func TestARecordWithAControlCharacterIsSentOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bury("first")
+	deadLetter("first")
 	if out := d.must("dead"); !strings.Contains(out, "(may be retried)") {
 		t.Errorf("dead says %s", out)
 	}
@@ -105,7 +105,7 @@ func TestARecordWithAControlCharacterIsSentOn(t *testing.T) {
 		case <-tick.C:
 		}
 	}
-	bury("second") // as after a kill before the letter was taken away
+	deadLetter("second") // as after a kill before the letter was taken away
 	d.must("dead", "retry", "2")
 	if out := d.must("dead"); out != "" {
 		t.Errorf("dead says %s", out)

@@ -252,7 +252,7 @@ func TestSealOfAStore(t *testing.T) {
 		}
 	}
 	const clear, one, two = "# none\n", `cipher: aes, key: "` + first + `"`, `cipher: aes, key: "` + second + `"`
-	start(true, clear) // nobody has looked at it yet
+	start(true, clear) // it was not looked at yet
 	check(0, "", clear)
 	start(true, clear)
 	check(2, "run tapctl seal", one)

@@ -200,15 +200,15 @@ func TestLargeBatchesAreCut(t *testing.T) {
 // TestRetryAfterIsWaitedFor: the next connection is not opened before.
 func TestRetryAfterIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	for _, wish := range []string{"3600", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)} {
-		retryAfter(t, wish)
+	for _, after := range []string{"3600", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)} {
+		retryAfter(t, after)
 	}
 }
 
-func retryAfter(t *testing.T, wish string) {
+func retryAfter(t *testing.T, after string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", wish)
+		w.Header().Set("Retry-After", after)
 		w.WriteHeader(http.StatusTooManyRequests)
 	}))
 	defer server.Close()

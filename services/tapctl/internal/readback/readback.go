@@ -59,7 +59,7 @@ type id [16]byte
 // row is what is known of one row.
 type row struct {
 	want, have uint16 // times confirmed, times found
-	parcel     uint32 // index of its batch
+	batch      uint32 // index of its batch
 }
 
 // rowBatch is a batch of EVENTS.
@@ -179,7 +179,7 @@ func (r *run) add(ctx context.Context, m bus.Stored) error {
 		}
 		have, known := s.rows[name]
 		if !known {
-			have.parcel = uint32(len(s.batches) - 1)
+			have.batch = uint32(len(s.batches) - 1)
 			r.rows++
 		}
 		have.want++

@@ -115,7 +115,7 @@ func (r *run) enter(table string, s *slice) {
 	for name, row := range s.rows {
 		t.Confirmed += int64(row.want)
 		t.Found += int64(min(row.want, row.have))
-		p := &s.batches[row.parcel]
+		p := &s.batches[row.batch]
 		line := Row{Table: table, TaplineID: hex.EncodeToString(name[:]), Job: p.job, Event: p.sequence, Times: int(row.have)}
 		switch {
 		case row.have == 0:
