@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// pullFor bounds one wait for a message, so that a lane notices in between that
-// its connection is old or idle.
+// pullFor bounds one wait for a message, so that a worker notices in between that its connection is
+// old or idle.
 const pullFor = 2 * time.Second
 
-// pullBriefly pulls at most one parcel.
+// pullBriefly pulls at most one batch.
 func (w *worker) pullBriefly(take, session context.Context) error {
 	ctx, cancel := context.WithTimeout(take, pullFor)
 	defer cancel()
@@ -39,15 +39,15 @@ func (w *worker) pull(ctx context.Context) error {
 	d, err := w.sub.Next(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.shipper.log.Warn("cannot pull", slog.Any("error", err))
+			w.shipper.log.Warn("fetch from stream failed", slog.Any("error", err))
 			w.sleep(ctx, time.Second)
 		}
 		return err
 	}
-	// Half done is worse than late: settling a message is not cut short by the end of taking.
+	// Half done is worse than late: the end of taking does not cut this short.
 	p, err := w.route.unpack(context.WithoutCancel(ctx), d)
 	if err != nil {
-		w.shipper.log.Warn("cannot unpack a message; it comes again", slog.String("source", d.Source()), slog.Any("error", err))
+		w.shipper.log.Warn("cannot decode a message; it will be retried", slog.String("source", d.Source()), slog.Any("error", err))
 		return d.RetryAfter(5 * time.Second)
 	}
 	if p != nil {
@@ -93,7 +93,7 @@ func (w *worker) full() bool {
 	return w.bytes >= w.limit
 }
 
-// unsent is the next parcel for the connection at hand.
+// unsent is the next batch for the connection at hand.
 func (w *worker) unsent() *inflight {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,7 +125,7 @@ func (w *worker) unconfirmed() int {
 	return w.sent
 }
 
-// take removes the oldest parcels, which were confirmed.
+// take removes the oldest batches, which were confirmed.
 func (w *worker) take(n int) []*inflight {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -139,7 +139,7 @@ func (w *worker) take(n int) []*inflight {
 	return done
 }
 
-// drop removes a parcel that was not sent.
+// drop removes a batch that was not sent.
 func (w *worker) drop(p *inflight) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,7 +149,7 @@ func (w *worker) drop(p *inflight) {
 	w.shipper.metrics.inFlight.Sub(float64(p.bytes))
 }
 
-// keepAlive tells the bus now and then that what the lane holds is still wanted.
+// keepAlive periodically extends the ack wait of what the worker holds.
 func (w *worker) keepAlive() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -165,7 +165,7 @@ func (w *worker) keepAlive() (stop func()) {
 				held := w.pending
 				w.mu.Unlock()
 				for _, p := range held {
-					_ = p.delivery.Progress() // else it comes again, which is allowed
+					_ = p.delivery.Progress() // else it is redelivered, which is allowed
 				}
 			}
 		}
@@ -176,6 +176,6 @@ func (w *worker) keepAlive() (stop func()) {
 // release gives back what could not be confirmed in time.
 func (w *worker) release() {
 	for _, p := range w.take(w.inHand()) {
-		_ = p.delivery.RetryAfter(time.Millisecond) // else it comes again when AckWait is over
+		_ = p.delivery.RetryAfter(time.Millisecond) // else it is redelivered when AckWait is over
 	}
 }

@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// behindEnd is the pause after a message behind the end of an order: some before it are not settled
-	// yet, and come again from whoever had them.
+	// behindEnd is the pause after a message behind the end of an order: some before it are not
+	// done yet, and are redelivered from other processes.
 	behindEnd = 500 * time.Millisecond
 	// skipEvery and skipMost bound how long messages wait of which nothing is sent, and how many.
 	skipEvery = 500 * time.Millisecond
 	skipMost  = 100
-	// lookEvery is how long it is believed how far the other lanes are.
+	// lookEvery is how long a look at the progress of the other workers is valid.
 	lookEvery = time.Second
 )
 
@@ -37,7 +37,7 @@ func (s *Shipper) replays(orders *bus.Bucket) *replay.Runner {
 	})
 }
 
-// resending is one order in work. Its lane is like the others, and has its own connection.
+// resending is one order in work. Its worker is like the others, and has its own connection.
 type resending struct {
 	shipper *Shipper
 	run     *replay.Run
@@ -47,7 +47,7 @@ type resending struct {
 	// For the goroutine that pulls.
 	deliveries *ledger.Deliveries
 	quiet      time.Time // until when nothing is pulled
-	reached    uint64    // up to where the other lanes have finished, at looked
+	reached    uint64    // up to where the other workers have finished, at looked
 	looked     time.Time
 
 	mu      sync.Mutex
@@ -154,7 +154,8 @@ func (w *resending) unpack(ctx context.Context, d *bus.Delivery) (*inflight, err
 }
 
 // needless reports whether a batch is delivered, or on its way there anyway because the other
-// lanes have not finished it. The ledger is looked at after that: what they have finished is in it.
+// workers have not finished it. The ledger is looked at after that: what they have finished is in
+// it.
 func (w *resending) needless(ctx context.Context, d *bus.Delivery, e *batch.Events) (bool, error) {
 	if !w.copies {
 		if time.Since(w.looked) > lookEvery {
@@ -218,14 +219,14 @@ func (w *resending) recordFailure(_ context.Context, err error) {
 
 func (w *resending) recordSuccess(context.Context) { w.run.Trouble("") }
 
-// ack acknowledges what the sink has confirmed, once the ledger and the order say so.
+// ack acknowledges what the sink has confirmed, once the ledger and the order record it.
 func (w *resending) ack(ctx context.Context, batches []*inflight) {
 	if len(batches) == 0 {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err := w.shipper.ledger.RecordDelivery(ctx, w.shipper.records(w.run.Order(), batches)...); err != nil {
-		w.shipper.log.Warn("cannot note what a replay has sent; it comes again", slog.Any("error", err))
+		w.shipper.log.Warn("cannot record what a replay has sent; it will be retried", slog.Any("error", err))
 		return
 	}
 	counted := make([]skip, 0, len(batches))
@@ -237,7 +238,7 @@ func (w *resending) ack(ctx context.Context, batches []*inflight) {
 	w.finish(ctx, counted)
 }
 
-// skip settles a message of which nothing is sent, together with others.
+// skip acks a message of which nothing is sent, together with others.
 func (w *resending) skip(ctx context.Context, d *bus.Delivery, t replay.Tally) {
 	t.Sequence = d.Sequence()
 	w.mu.Lock()
@@ -249,7 +250,7 @@ func (w *resending) skip(ctx context.Context, d *bus.Delivery, t replay.Tally) {
 	}
 }
 
-// flushing settles now and then what is skipped, until ctx ends.
+// flushing periodically acks what is skipped, until ctx ends.
 func (w *resending) flushing(ctx context.Context) {
 	ticker := time.NewTicker(skipEvery)
 	defer ticker.Stop()
@@ -280,7 +281,7 @@ func (w *resending) finish(ctx context.Context, counted []skip) {
 		tallies[i] = counted[i].tally
 	}
 	if err := w.run.Count(ctx, tallies...); err != nil {
-		w.shipper.log.Warn("cannot note how far a replay is; some of it comes again", slog.Any("error", err))
+		w.shipper.log.Warn("cannot record the progress of a replay; some of it will be retried", slog.Any("error", err))
 		return
 	}
 	for _, s := range counted {
