@@ -173,3 +173,13 @@ func (g *Guarded) write(tb testing.TB, name, text string) {
 func (g *Guarded) As(user string) bus.Config {
 	return bus.Config{URL: strings.Join(g.urls, ","), User: user, Password: config.Secret(user)}
 }
+
+// Reopen ends the server, lets something happen to its store, and starts it again with what encryption.conf has from then on.
+func (g *Guarded) Reopen(tb testing.TB, encryption string, between func(store string)) {
+	tb.Helper()
+	end(g.ns[0])
+	between(g.Options.StoreDir)
+	g.write(tb, "encryption.conf", encryption)
+	g.ns, g.urls, g.Options = nil, nil, g.load(tb)
+	g.start(tb, g.Options)
+}

@@ -244,6 +244,9 @@ func states(dir string, k Keys) (map[string]uint64, error) {
 	if !ns.ReadyForConnections(startWait) {
 		return nil, ErrNotReady
 	}
+	if err := enableAll(ns, storeOf(dir)); err != nil {
+		return nil, err
+	}
 	info, err := ns.Jsz(&server.JSzOptions{Accounts: true, Streams: true, Consumer: true})
 	if err != nil {
 		return nil, fmt.Errorf("ask the NATS server: %w", err)
@@ -254,13 +257,36 @@ func states(dir string, k Keys) (map[string]uint64, error) {
 	at := map[string]uint64{}
 	for _, account := range info.AccountDetails {
 		for _, stream := range account.Streams {
-			at["stream "+stream.Name] = stream.State.LastSeq
+			name := account.Name + "/" + stream.Name
+			at["stream "+name] = stream.State.LastSeq
 			for _, c := range stream.Consumer {
-				at["consumer "+c.Name+" of "+stream.Name] = c.AckFloor.Stream
+				at["consumer "+c.Name+" of "+name] = c.AckFloor.Stream
 			}
 		}
 	}
 	return at, nil
+}
+
+// enableAll has a server find the streams of every account that a store has, and not only those of the account that is there without
+// a configuration.
+func enableAll(ns *server.Server, store string) error {
+	accounts, err := os.ReadDir(store)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err //nolint:wrapcheck // the caller does
+	}
+	for _, dir := range accounts {
+		if !dir.IsDir() || dir.Name() == server.DEFAULT_SYSTEM_ACCOUNT {
+			continue
+		}
+		account, _ := ns.LookupOrRegisterAccount(dir.Name())
+		if account.JetStreamEnabled() {
+			continue
+		}
+		if err := account.EnableJetStream(nil, nil); err != nil {
+			return fmt.Errorf("find the streams of account %s: %w", dir.Name(), err)
+		}
+	}
+	return nil
 }
 
 // removeIndexes has the server look at every block, and encrypt it. One without a byte it could not.
