@@ -106,9 +106,9 @@ func jobSubject(id job.ID, aside bool) string {
 	}
 	subject := "job." + id.Tenant + "." + lane + "." + id.What() + "."
 	switch {
-	case id.Call == feed.CallSIEM:
+	case id.Call.Kind() == feed.KindWindow:
 		return subject + id.Window.Compact("-")
-	case id.Call.PageSize() == 0 && id.Target != "":
+	case id.Call.Kind() == feed.KindLookup && id.Target != "":
 		return subject + id.Target
 	}
 	subject += id.Window.Compact("-") + "-" + strconv.FormatUint(uint64(id.Pass), 10)

@@ -40,6 +40,27 @@ var calls = map[Call]callFacts{
 	CallCampaignForensics: {Campaigns, PoolForensicsCampaign, "/v2/forensics", 0},
 }
 
+// Kind is what a call asks for, and thereby what kind of job makes it.
+type Kind int
+
+// The kinds.
+const (
+	KindWindow Kind = iota // the SIEM records of a window
+	KindPage               // one page of a list
+	KindLookup             // what is known of ids, one request for each
+)
+
+// Kind of the call.
+func (c Call) Kind() Kind {
+	switch {
+	case c == CallSIEM:
+		return KindWindow
+	case c.PageSize() > 0:
+		return KindPage
+	}
+	return KindLookup
+}
+
 // Valid reports whether the call exists.
 func (c Call) Valid() bool { return c == CallSIEM || calls[c].pool != "" }
 

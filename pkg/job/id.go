@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/window"
@@ -56,17 +57,24 @@ type ID struct {
 	Set    feed.Set // of a call other than SIEM: the one feed that the answer belongs to
 	Window window.Window
 	Lane   taplinev1.Lane
-	Pass   uint32 // see Job.pass
+	// Pass is Job.pass: the age of a sweep in minutes, the number of a page, or, elsewhere, what tells a job from others of its window.
+	Pass   uint32
 	Target string // of a job that asks about a single id or list; empty for several ids
 }
 
 // What names the endpoint: the call, or the set of SIEM feeds.
 func (id ID) What() string {
-	if id.Call == feed.CallSIEM {
+	if id.Call.Kind() == feed.KindWindow {
 		return id.Set.String()
 	}
 	return string(id.Call)
 }
+
+// SweepAge is how old the window of a sweep is when it is read.
+func (id ID) SweepAge() time.Duration { return time.Duration(id.Pass) * time.Minute }
+
+// Page is which page a job of a list reads.
+func (id ID) Page() int { return int(id.Pass) }
 
 // String puts the id together.
 func (id ID) String() string {
@@ -84,7 +92,7 @@ func Of(j *taplinev1.Job) (ID, error) {
 		return ID{}, fmt.Errorf("job %s: %w", j.GetId(), err)
 	}
 	id := ID{Tenant: j.GetTenant(), Call: feed.Call(j.GetCall()), Window: w, Lane: j.GetLane(), Pass: j.GetPass()}
-	if id.Call != feed.CallSIEM {
+	if id.Call.Kind() != feed.KindWindow {
 		id.Set = feed.Set{id.Call.Feed()}
 		if len(j.GetTargets()) == 1 && j.GetLane() != taplinev1.Lane_LANE_EXPAND {
 			id.Target = j.GetTargets()[0].GetId()

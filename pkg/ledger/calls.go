@@ -55,13 +55,13 @@ func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since
 // that all but the first may have been of the pool of permitted clicks, too.
 func unitsOf(id job.ID, pool feed.Pool, calls int) int {
 	own := id.Call.Pool()
-	if id.Call == feed.CallSIEM {
+	if id.Call.Kind() == feed.KindWindow {
 		own = id.Set.Endpoint().Pool
 	}
 	switch {
 	case pool == own:
 		return calls
-	case pool == feed.PoolSIEMPermitted && id.Call == feed.CallSIEM && slices.Contains(id.Set, feed.ClicksPermitted):
+	case pool == feed.PoolSIEMPermitted && id.Call.Kind() == feed.KindWindow && slices.Contains(id.Set, feed.ClicksPermitted):
 		return max(calls-1, 0)
 	}
 	return 0

@@ -100,7 +100,7 @@ func (e *Enricher) decode(d *bus.Delivery, raw *batch.Raw) error {
 // rows makes the rows of a batch and stores them.
 func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o order) ([]*taplinev1.BatchRecord, error) {
 	raw := &ws.raw
-	if id, err := job.Parse(raw.JobID); err == nil && id.Call != feed.CallSIEM {
+	if id, err := job.Parse(raw.JobID); err == nil && id.Call.Kind() != feed.KindWindow {
 		return e.derive(ctx, d, id, raw, o)
 	}
 	table := feed.Feed(raw.Feed).Table()

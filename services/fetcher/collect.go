@@ -126,7 +126,7 @@ func near(timeMS int64, w window.Window) bool {
 
 // unlessFormer judges a revision: it is a duplicate when an earlier version published this content, of which it made another hash.
 func (c *collector) unlessFormer(ctx context.Context, f feed.Feed, r *batch.Record) (seen.Verdict, error) {
-	if c.id.Call != feed.CallSIEM || !near(r.TimeMS, c.id.Window) {
+	if c.id.Call.Kind() != feed.KindWindow || !near(r.TimeMS, c.id.Window) {
 		return seen.Revision, nil
 	}
 	hash, err := c.hasher.Former(func() (uint64, error) {
@@ -148,7 +148,7 @@ func (c *collector) identify(r proofpoint.Record) (batch.Record, error) {
 	switch {
 	case r.Bad():
 		id = c.byContent(r)
-	case c.id.Call != feed.CallSIEM:
+	case c.id.Call.Kind() != feed.KindWindow:
 		return c.entry(r)
 	case r.Identity != nil:
 		id = *r.Identity

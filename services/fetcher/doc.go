@@ -31,7 +31,7 @@
 // An answer is believed if it has each array that was asked for and reaches the end asked for, or if this API was learned to
 // speak otherwise (shape.go). An answer that proves a part of its window is stored, and LEDGER says up to where.
 //
-// A job for ids (expand.go) claims each of them in KNOWN, asks, and stores all answers together; it
+// A job for ids (lookupjob.go) claims each of them in KNOWN, asks, and stores all answers together; it
 // writes KNOWN instead of SEEN. If some ids of a job fail, each gets its own job. An id that keeps
 // failing is retried with backoff and dead-lettered after EXPAND_ATTEMPTS. On a 5xx, a probe with
 // another id tells a bad id from an outage. Jobs for forensics (queue.go) are taken one by one, the

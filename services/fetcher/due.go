@@ -58,7 +58,7 @@ func (w *work) due() time.Time { return w.window.End.Add(w.age()) }
 // TAP_HEAD_MARGIN.
 func (w *work) age() time.Duration {
 	if w.isSweep() {
-		return time.Duration(w.id.Pass) * time.Minute
+		return w.id.SweepAge()
 	}
 	return min(max(time.Duration(w.job.GetMarginMs())*time.Millisecond-time.Second, 0), time.Hour)
 }

@@ -34,24 +34,6 @@ type work struct {
 	attempts int
 }
 
-// divisible reports whether the scheduler can cut the job: see package plan.
-func (w *work) divisible() bool {
-	if w.id.Call != feed.CallSIEM {
-		return false
-	}
-	_, _, ok := w.window.Halves()
-	return ok || len(w.set) > 1 || w.job.GetOverlap() > 0
-}
-
-// shortens reports whether the parts that the scheduler makes of the job are shorter than it.
-func (w *work) shortens() bool {
-	if w.job.GetOverlap() > 0 {
-		return w.window.End.Sub(w.unread()) >= window.MinSpan
-	}
-	_, _, ok := w.window.Halves()
-	return ok && w.divisible()
-}
-
 // handle runs one job. What its error means is decided here and in outcome.go.
 func (f *Fetcher) handle(ctx context.Context, d *bus.Delivery) error {
 	w, err := f.decode(d.Data())
@@ -96,13 +78,14 @@ func uncalled(err error) bool {
 
 // call does what a job says.
 func (f *Fetcher) call(ctx context.Context, w *work) error {
-	switch {
-	case w.id.Call == feed.CallSIEM:
-		return f.fetch(ctx, w)
-	case w.id.Call.PageSize() > 0:
-		return f.page(ctx, w)
+	switch w.id.Call.Kind() {
+	case feed.KindWindow:
+		return f.readWindow(ctx, w)
+	case feed.KindPage:
+		return f.readPage(ctx, w)
+	default:
+		return f.lookUp(ctx, w)
 	}
-	return f.expand(ctx, w)
 }
 
 // recorded reports whether LEDGER has the outcome of the job. An earlier run may have ended between
@@ -132,17 +115,17 @@ func (f *Fetcher) decode(data []byte) (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadJob, err)
 	}
-	if id.Call == feed.CallSIEM && !servable(id.Window) {
+	if id.Call.Kind() == feed.KindWindow && !servable(id.Window) {
 		return nil, fmt.Errorf("%w: window %s spans %s, and Proofpoint serves 30s to 1h", errBadJob, id.Window, id.Window.Span())
 	}
-	if id.Call == feed.CallSIEM && id.Pass > uint32(window.Lookback/time.Minute) {
+	if id.Call.Kind() == feed.KindWindow && id.Pass > uint32(window.Lookback/time.Minute) {
 		return nil, fmt.Errorf("%w: pass %d is of an age that Proofpoint no longer serves, %s", errBadJob, id.Pass, window.Lookback)
 	}
 	if _, err := job.Parse(order.GetId()); err != nil || id.String() != order.GetId() {
 		return nil, fmt.Errorf("%w: id %q does not say what the job is, %s", errBadJob, order.GetId(), id)
 	}
 	w := &work{job: order, id: id, set: id.Set, window: id.Window, endpoint: id.Set.Endpoint()}
-	if id.Call != feed.CallSIEM {
+	if id.Call.Kind() != feed.KindWindow {
 		w.endpoint = feed.Endpoint{Path: id.Call.Path(), Feeds: id.Set, Pool: id.Call.Pool()}
 	}
 	return w, nil
@@ -187,49 +170,6 @@ func (f *Fetcher) discard(c *collector) {
 	}
 }
 
-// fetch reads a window.
-func (f *Fetcher) fetch(ctx context.Context, w *work) error {
-	if held, err := f.deferEarly(ctx, w); held {
-		return err
-	}
-	if err := f.behind(w); err != nil {
-		return err
-	}
-	if f.ladder.TooLong(w.endpoint.Path, w.window.Span()) && w.shortens() {
-		return f.split(ctx, w, "the endpoint refuses windows of this length")
-	}
-	if crowded, err := f.crowded(ctx, w); err != nil {
-		return err
-	} else if crowded {
-		return f.split(ctx, w, "windows like this one bring more than an answer may have")
-	}
-	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {
-		return bus.RetryAfter(errSpent, f.scale(min(wait, longestWait)))
-	}
-	calls, wait := f.way(ctx, w)
-	if wait > 0 {
-		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
-	}
-	if wanted, err := f.wanted(ctx, w); !wanted || err != nil {
-		return err
-	}
-	c := f.collect(w)
-	defer f.discard(c)
-	got, err := f.read(ctx, w, calls, c)
-	if failure, ok := errors.AsType[*failed](err); ok {
-		if api, ok := errors.AsType[*proofpoint.APIError](err); ok {
-			f.learn(ctx, w, calls, c, failure.answer.Bytes, api)
-		}
-		return f.failedWindow(ctx, w, failure)
-	}
-	if err != nil {
-		return err
-	}
-	f.learn(ctx, w, calls, c, got.bytes, nil)
-	f.doubts.proven(w.endpoint.Path, calls[0].endpoint.Path != w.endpoint.Path)
-	return f.store(ctx, w, c, got)
-}
-
 // wanted reports whether a plan still has the job. One of a plan that is no more would be called for ever.
 func (f *Fetcher) wanted(ctx context.Context, w *work) (bool, error) {
 	wanted, err := plan.Wanted(ctx, f.state, w.job)
@@ -244,12 +184,4 @@ func (f *Fetcher) wanted(ctx context.Context, w *work) (bool, error) {
 func (f *Fetcher) measure(r proofpoint.Response) {
 	f.metrics.bytes.Add(float64(r.Bytes))
 	f.metrics.duration.Observe(r.Duration.Seconds())
-}
-
-// cut reports whether another process had the window cut during the call, in which this process may
-// have stood still. Its parts are read at this moment, perhaps, and would not know of what is
-// stored now.
-func (f *Fetcher) cut(ctx context.Context, w *work) (bool, error) {
-	known, err := f.ledger.Outcomes(ctx, w.job.GetId())
-	return known[w.job.GetId()].GetState() == taplinev1.WindowState_WINDOW_STATE_SPLIT, err
 }

@@ -141,7 +141,7 @@ func (w *work) key(endpoint string) pace.Key {
 	if w.id.Call.IsForensics() { // its levels are one queue
 		lane = forensics
 	}
-	if w.id.Call != feed.CallSIEM && w.id.Call.PageSize() == 0 { // two calls have one path
+	if w.id.Call.Kind() == feed.KindLookup { // two calls have one path
 		endpoint = string(w.id.Call)
 	}
 	return pace.Key{Lane: lane, Endpoint: endpoint}

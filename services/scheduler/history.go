@@ -124,7 +124,7 @@ func (s *Scheduler) doneWith(ctx context.Context, jobID string, swept bool) (boo
 	if err != nil {
 		return true, nil //nolint:nilerr // a marker of no job keeps nothing
 	}
-	if n := len(s.cfg.Sweeps); swept && n > 0 && id.Call == feed.CallSIEM && s.now().Sub(id.Window.End) < s.cfg.Sweeps[n-1]+window.MaxSpan+sweepSlack {
+	if n := len(s.cfg.Sweeps); swept && n > 0 && id.Call.Kind() == feed.KindWindow && s.now().Sub(id.Window.End) < s.cfg.Sweeps[n-1]+window.MaxSpan+sweepSlack {
 		return false, nil
 	}
 	known, err := s.ledger.Outcomes(ctx, jobID)

@@ -114,7 +114,7 @@ func (f *retryFlags) spans(ctx context.Context, r *overview.Reader, args []strin
 func spanOf(text, tenant string) (window.Window, feed.Set, error) {
 	if id, err := job.Parse(text); err == nil {
 		switch {
-		case id.Call != feed.CallSIEM:
+		case id.Call.Kind() != feed.KindWindow:
 			return window.Window{}, nil, config.Invalid("JOB", text, "is not about a window of SIEM records; lists are read again by themselves, and ids by tapctl dead retry")
 		case id.Tenant != tenant:
 			return window.Window{}, nil, config.Invalid("JOB", text, "is of tenant "+id.Tenant+": set TENANT")

@@ -34,10 +34,10 @@ type answered struct {
 // whenBusy is how long such a job waits; a dead owner's claim ends by itself.
 const whenBusy = 5 * time.Second
 
-// expand asks for the targets of a job. Those that have an answer are stored together; a
+// lookUp asks for the targets of a job. Those that have an answer are stored together; a
 // target of several that has none becomes a job of its own, and a single one is
 // asked for again until it has failed too often.
-func (f *Fetcher) expand(ctx context.Context, w *work) error {
+func (f *Fetcher) lookUp(ctx context.Context, w *work) error {
 	if wait := f.breakers.Wait(w.key(w.endpoint.Path)); wait > 0 {
 		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}

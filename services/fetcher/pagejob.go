@@ -13,9 +13,9 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
-// page reads one page of a list. A list that fails waits for itself, and its endpoint's breaker keeps the other lists of the endpoint
+// readPage reads one page of a list. A list that fails waits for itself, and its endpoint's breaker keeps the other lists of the endpoint
 // from spending the few calls of the pool in the same way.
-func (f *Fetcher) page(ctx context.Context, w *work) error {
+func (f *Fetcher) readPage(ctx context.Context, w *work) error {
 	own := w.key(w.endpoint.Path + "/" + w.id.Target)
 	if wait := max(f.breakers.Wait(own), f.breakers.Wait(w.key(w.endpoint.Path))); wait > 0 {
 		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
@@ -30,7 +30,7 @@ func (f *Fetcher) page(ctx context.Context, w *work) error {
 	}
 	asked := f.local()
 	envelope, r, err := f.api.List(ctx, proofpoint.Question{
-		Call: w.id.Call, Target: w.id.Target, Interval: w.window.Interval(), Page: int(w.id.Pass),
+		Call: w.id.Call, Target: w.id.Target, Interval: w.window.Interval(), Page: w.id.Page(),
 	}, func(r proofpoint.Record) error { return c.visit(ctx, r) })
 	f.measure(r)
 	if err != nil {
