@@ -37,7 +37,8 @@ type ListConfig struct {
 	Interval time.Duration // between two readings
 	Snapshot time.Duration // of people: unchanged ones are not sent twice within it
 	Spread   time.Duration // keeps the readings of several lists apart
-	Start    time.Time     // of campaigns: where collection begins, at the first start
+	Start    time.Time     // of campaigns: where collection begins
+	Text     string        // of the configured start time
 	Margin   time.Duration // how far behind Proofpoint's clock a window ends
 	Limit    int           // of the pool, shared by Lists lists
 	Lists    int
@@ -53,21 +54,16 @@ func (c ListConfig) Name() string {
 
 // ListOutput is what a step decided besides the state.
 type ListOutput struct {
-	New  *taplinev1.Job
-	Lost *Range
-	Note string // what an operator should know
+	New     *taplinev1.Job
+	Lost    *Range
+	Note    string // what an operator should know
+	Earlier string // that the start time is earlier than before
 }
 
 // StepList advances the state of one list, in place. One page is read at a time: outcome
 // is that of the outstanding page, nil while it is not known.
 func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *taplinev1.JobRecord) ListOutput {
-	var out ListOutput
-	if s.GetStart() == nil { // reading resumes from what was read, whatever the configuration says later
-		s.Start = timestamppb.New(c.Start)
-		if s.GetHead() != nil {
-			s.Start = timestamppb.New(earlier(c.Start, s.GetHead().AsTime()))
-		}
-	}
+	out := ListOutput{Earlier: c.begin(s, now)}
 	if j := s.GetOutstanding(); j != nil {
 		switch state := outcome.GetState(); {
 		case state == taplinev1.WindowState_WINDOW_STATE_FETCHED:
@@ -94,6 +90,31 @@ func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *tapl
 		}
 	}
 	return out
+}
+
+// begin takes in the configured start time. An earlier one than before has the list read from there once more, as far as
+// Proofpoint serves it; a later one changes nothing, as for windows. What was outstanding lies behind the new beginning.
+func (c ListConfig) begin(s *taplinev1.ListState, now time.Time) (note string) {
+	if s.GetStart() == nil {
+		s.Start = timestamppb.New(c.Start)
+		if s.GetHead() != nil {
+			s.Start = timestamppb.New(earlier(c.Start, s.GetHead().AsTime()))
+		}
+	}
+	before := s.GetStartTime()
+	if c.Call.IsPeople() || before == c.Text {
+		return ""
+	}
+	start, begin := s.GetStart().AsTime(), later(c.Start, Oldest(now))
+	switch {
+	case before == "": // the first start, or a version that did not note it
+		s.StartTime = c.Text
+	case begin.Before(start):
+		s.StartTime, s.Start = c.Text, timestamppb.New(begin)
+		s.Head, s.Outstanding, s.Due = nil, nil, nil
+		return fmt.Sprintf("TAP_START_TIME was %s and is %s: the list %s is read from %s, which was read from %s", before, c.Text, c.Name(), stamp(begin), stamp(start))
+	}
+	return ""
 }
 
 // outdated reports whether a page of people is still not read although the snapshot that it belongs to is over.

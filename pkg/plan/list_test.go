@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	"github.com/tapline/tapline/pkg/feed"
@@ -65,6 +66,57 @@ func TestCampaignsAreReadWithoutAGap(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(1, 40*60).Draw(t, "minutes")) * time.Minute)
 		}
 	})
+}
+
+// TestAnEarlierStartOfAList: the campaigns of the time between are read, as far as Proofpoint serves them, whatever was under way; a
+// later start, the same one and one of an earlier version change nothing.
+func TestAnEarlierStartOfAList(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before, text string
+		age          time.Duration
+		call         feed.Call
+		want         time.Duration // age of where reading goes on
+	}{
+		"earlier":          {"12h", "72h", 72 * time.Hour, feed.CallCampaignIDs, 72 * time.Hour},
+		"beyond the edge":  {"12h", "1 March", 200 * time.Hour, feed.CallCampaignIDs, epoch.Sub(plan.Oldest(epoch))},
+		"later":            {"12h", "1h", time.Hour, feed.CallCampaignIDs, 0},
+		"the same text":    {"12h", "12h", 72 * time.Hour, feed.CallCampaignIDs, 0},
+		"a version before": {"", "72h", 72 * time.Hour, feed.CallCampaignIDs, 0},
+		"people":           {"12h", "72h", 72 * time.Hour, feed.CallVAP, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := plan.ListConfig{
+				Tenant: "main", Call: c.call, Interval: time.Hour, Snapshot: 24 * time.Hour, Start: epoch.Add(-c.age), Text: c.text, Margin: 5 * time.Second, Limit: 50, Lists: 1,
+			}
+			under := &taplinev1.Job{Id: "under way", Window: window.New(epoch.Add(-time.Hour), epoch).Proto(), PlannedAt: timestamppb.New(epoch)}
+			state := &taplinev1.ListState{
+				Start: timestamppb.New(epoch.Add(-12 * time.Hour)), StartTime: c.before, Head: timestamppb.New(epoch.Add(-time.Hour)), Outstanding: under, Due: timestamppb.New(epoch),
+			}
+			out := plan.StepList(list, state, epoch, nil)
+			if c.want == 0 {
+				if out.New != nil || out.Earlier != "" || state.GetOutstanding().GetId() != under.GetId() {
+					t.Fatalf("%+v", out)
+				}
+				return
+			}
+			if out.New == nil || out.Earlier == "" {
+				t.Fatalf("%+v", out)
+			}
+			var covered []window.Window
+			for now := epoch; out.New != nil && len(covered) < 20; now = now.Add(time.Second) {
+				covered = append(covered, span(out.New))
+				out = plan.StepList(list, state, now, readPage(3, 0))
+				if out.New == nil {
+					out = plan.StepList(list, state, now, nil)
+				}
+			}
+			if open := window.New(epoch.Add(-c.want).Add(time.Second), epoch.Add(-time.Minute)).Missing(covered); len(open) > 0 || state.GetStartTime() != c.text {
+				t.Errorf("not read: %v of %v", open, covered)
+			}
+		})
+	}
 }
 
 func TestCampaignsStayWithinTheirCalls(t *testing.T) {

@@ -61,7 +61,7 @@ type listing struct {
 func (c Config) listings(start time.Time) []*listing {
 	var all []*listing
 	add := func(l plan.ListConfig) {
-		l.Tenant, l.Start, l.Margin, l.Snapshot = c.Tenant.Name, start, c.Margin, c.Lists.Snapshot
+		l.Tenant, l.Start, l.Text, l.Margin, l.Snapshot = c.Tenant.Name, start, c.Start.text, c.Margin, c.Lists.Snapshot
 		l.Limit = c.Quota.Limits()[l.Call.Pool()]
 		all = append(all, &listing{cfg: l, key: plan.ListKey(c.Tenant.Name, l.Name())})
 	}
@@ -122,6 +122,9 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		s.count(lost, nil)
 	}
 	step.At("scheduler.list")
+	if out.Earlier != "" {
+		s.log.Warn("the start time is another than before", slog.String("effect", out.Earlier))
+	}
 	if out.Note != "" {
 		s.log.Error("a list is not read to its end", slog.String("reason", out.Note))
 	}

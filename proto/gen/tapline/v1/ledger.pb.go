@@ -804,7 +804,9 @@ type ListState struct {
 	// Where collection of the list began.
 	Start *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start,proto3" json:"start,omitempty"`
 	// Times in a row that a reading failed.
-	Failures      uint32 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
+	Failures uint32 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
+	// TAP_START_TIME as it was configured for start; empty in states of earlier versions.
+	StartTime     string `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -893,6 +895,13 @@ func (x *ListState) GetFailures() uint32 {
 		return x.Failures
 	}
 	return 0
+}
+
+func (x *ListState) GetStartTime() string {
+	if x != nil {
+		return x.StartTime
+	}
+	return ""
 }
 
 // RangeRecord says that a span of time is lost or sealed.
@@ -1631,7 +1640,7 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x1a\n" +
 	"\bcampaign\x18\x02 \x01(\tR\bcampaign\x124\n" +
 	"\aupdated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xad\x02\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xcc\x02\n" +
 	"\tListState\x12.\n" +
 	"\x04head\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04head\x121\n" +
 	"\voutstanding\x18\x02 \x01(\v2\x0f.tapline.v1.JobR\voutstanding\x12\x14\n" +
@@ -1640,7 +1649,9 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\askew_ms\x18\x05 \x01(\x12R\x06skewMs\x12\x12\n" +
 	"\x04read\x18\x06 \x01(\x03R\x04read\x120\n" +
 	"\x05start\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x1a\n" +
-	"\bfailures\x18\b \x01(\rR\bfailures\"\xc2\x01\n" +
+	"\bfailures\x18\b \x01(\rR\bfailures\x12\x1d\n" +
+	"\n" +
+	"start_time\x18\t \x01(\tR\tstartTime\"\xc2\x01\n" +
 	"\vRangeRecord\x12*\n" +
 	"\x06window\x18\x01 \x01(\v2\x12.tapline.v1.WindowR\x06window\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x14\n" +
