@@ -10,6 +10,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 )
 
@@ -52,15 +53,20 @@ func (s *Scheduler) check(ctx context.Context) error {
 	return nil
 }
 
-// watchPools reports how many calls the pools have that are not planned with.
+// watchPools reports how many calls the pools have that are not planned with, and which pools have lost their memory.
 func (s *Scheduler) watchPools(ctx context.Context) error {
 	for _, pool := range feed.Pools() {
-		if pool == feed.PoolNone {
-			continue
-		}
 		st, err := s.quota.Look(ctx, pool)
 		if err != nil {
 			return err
+		}
+		if left := lostFor - s.now().Sub(st.Rebuilt).Abs(); left > 0 {
+			key := quota.Key(s.cfg.Tenant.Name, pool)
+			s.alarms.HoldCause(ctx, alarm.MemoryLost, "QUOTA "+key, fmt.Sprintf("the calls in %s of QUOTA were lost and rebuilt from LEDGER at %s: %d count as made",
+				key, st.Rebuilt.Format(time.RFC3339), st.Used), left)
+		}
+		if pool == feed.PoolNone {
+			continue
 		}
 		s.metrics.quotaLeft.WithLabelValues(st.Pool).Set(float64(st.Left()))
 		s.metrics.quotaExternal.WithLabelValues(st.Pool).Set(float64(st.External))

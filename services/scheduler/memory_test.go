@@ -8,6 +8,8 @@ import (
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/quota"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -40,6 +42,27 @@ func TestForgettingIsTold(t *testing.T) {
 				poll(t, func() bool { return strings.Contains(s.alarm(alarm.MemoryLost), name) })
 			}
 		})
+	}
+}
+
+// TestALostPoolIsTold: one key of QUOTA that is gone, or not readable, is an alarm that names it. Its calls are those of LEDGER.
+func TestALostPoolIsTold(t *testing.T) {
+	t.Parallel()
+	s := smallStreams(t)
+	units, err := s.b.Bucket(t.Context(), bus.BucketQuota)
+	s.must(err)
+	s.must(units.Put(t.Context(), quota.Key("main", feed.PoolPeopleVAP), []byte("\xff")))
+	siem, err := units.Get(t.Context(), quota.Key("main", feed.PoolSIEM))
+	s.must(err)
+	s.must(units.Delete(t.Context(), quota.Key("main", feed.PoolSIEM), siem.Revision))
+	start(t, s.b, still, "TAP_START_TIME=1h")
+	for _, pool := range []string{"main.siem", "main.people-vap"} {
+		poll(t, func() bool {
+			return strings.Contains(s.alarm(alarm.MemoryLost), "the calls in "+pool+" of QUOTA were lost and rebuilt")
+		})
+	}
+	if detail := s.alarm(alarm.MemoryLost); strings.Contains(detail, string(feed.PoolCampaignIDs)) {
+		t.Error(detail)
 	}
 }
 
