@@ -7,8 +7,10 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/tapline/tapline/pkg/feed"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
@@ -74,5 +76,32 @@ func TestDeadRecordsAreKeptWhole(t *testing.T) {
 	}
 	if reason := b.deadLetters(t)[1].GetReason(); !strings.Contains(reason, "part 2 is its bytes 4194304 to 8388608, and more follow") {
 		t.Errorf("reason %q", reason)
+	}
+}
+
+// TestAnIDThatIsAnsweredWithAnError and status 200 has no record: it is asked for again, and goes to DEAD with the words.
+func TestAnIDThatIsAnsweredWithAnError(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	var calls atomic.Int32
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/c1") {
+			calls.Add(1)
+			fmt.Fprint(w, `{"id":"c1","name":"a campaign","error":"backend partially unavailable"}`)
+			return
+		}
+		b.sim.ServeHTTP(w, r)
+	}))
+	t.Cleanup(api.Close)
+	b.url = api.URL
+	order := b.order(feed.CallCampaign, taplinev1.Lane_LANE_RETRY, 7, "c1")
+	b.plan(t, order)
+	b.start(t, quick...)
+	if f := b.record(t, order).GetFeeds()[0]; f.GetPublished() != 0 || f.GetDead() != 1 || calls.Load() != 3 {
+		t.Errorf("%v after %d calls", f, calls.Load())
+	}
+	letters := b.letters(t)
+	if len(letters) != 1 || string(letters[0].GetPayload()) != "c1" || !strings.Contains(letters[0].GetReason(), "backend partially unavailable") || letters[0].GetRetry() == nil {
+		t.Errorf("DEAD has %v", letters)
 	}
 }

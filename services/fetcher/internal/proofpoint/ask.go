@@ -56,13 +56,13 @@ func (c *Client) One(ctx context.Context, q Question) ([]byte, Response, error) 
 	return answer, call.response, err
 }
 
-// judge tells a body that ends early from one that is no JSON object.
+// judge tells a body that ends early from one that is no JSON object, and a record from an object that says error.
 func judge(answer []byte) error {
 	if len(answer) == 0 || answer[0] != '{' {
 		return fmt.Errorf("%w: %.20q where an object should be", errOdd, answer)
 	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(answer), lenient...)
-	err := d.SkipValue()
+	said, err := complaint(d)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", errTruncated, err)
@@ -70,8 +70,33 @@ func judge(answer []byte) error {
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	case d.InputOffset() != int64(len(answer)):
 		return fmt.Errorf("%w: more than one value", errOdd)
+	case said != "":
+		return fmt.Errorf("%w: it says error: %q", errOdd, said)
 	}
 	return nil
+}
+
+// complaint reads an object and gives its first member that says error, if there is one. What is deeper is the record's own.
+func complaint(d *jsontext.Decoder) (said string, err error) {
+	if _, err := d.ReadToken(); err != nil {
+		return "", err
+	}
+	for d.PeekKind() == '"' {
+		key, err := d.ReadToken()
+		if err != nil {
+			return "", err
+		}
+		name := key.String()
+		value, err := d.ReadValue()
+		if err != nil {
+			return "", err
+		}
+		if said == "" && says(name) && !saysNothing(value) {
+			said = words([]byte(name+": "+string(value[:min(len(value), maxWords)])), maxWords)
+		}
+	}
+	_, err = d.ReadToken()
+	return said, err
 }
 
 // List reads one page of a list and hands every entry to visit, as [Client.SIEM] does. The

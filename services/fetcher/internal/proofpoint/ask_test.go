@@ -54,12 +54,22 @@ func TestOneAnswerIsTakenAsItIs(t *testing.T) {
 		`[]`:                                              Odd,
 		`<html>`:                                          Odd,
 		`{"id":01}`:                                       Malformed,
+		`{"id":"t1","error":"unavailable"}`:               Odd,
+		`{"errorCode" : 7, "id":"t1"}`:                    Odd,
+		`{"id":"t1","Errors":[{"id":"t1"}]}`:              Odd,
+		`{"error":"unavailable"`:                          Truncated,
+		`{"id":"t1","error":null,"errors":[ ]}`:           "",
+		`{"id":"t1","evidence":[{"error":"a file"}]}`: "", // the record's own
+		`{"id":"t1",}`: Malformed,
 		`{"a":"` + strings.Repeat("x", 100_000) + `"}`: Malformed,
 	} {
 		c, address := serve(t, http.StatusOK, body)
 		got, r, err := c.One(t.Context(), Question{Call: feed.CallThreat, Target: "t1"})
 		if kindOf(err) != want || (want == "" && string(got) != strings.TrimSpace(strings.TrimPrefix(body, "\ufeff"))) {
 			t.Errorf("%.40q: %v, %q", body, err, got)
+		}
+		if strings.Contains(body, "unavailable\"}") && !strings.Contains(err.Error(), `error: \"unavailable\"`) {
+			t.Errorf("the words are missing: %v", err)
 		}
 		if *address != "/v2/threat/summary/t1" || (want == "" && r.Bytes != int64(len(strings.TrimPrefix(body, "\ufeff")))) {
 			t.Errorf("%s, %d bytes", *address, r.Bytes)
