@@ -31,6 +31,7 @@ type collector struct {
 	feeds  []*feedCollector
 	dead   *spool.Spool // dead letters
 	kept   keeping      // of malformed records in dead letters
+	buried []*taplinev1.DeadRecord
 	// digest names what was taken last that has no name of its own; follows what was before it if it is a piece.
 	digest, follows []byte
 
@@ -99,6 +100,7 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 		fc.result.Duplicate++
 		return nil
 	case r.Bad():
+		c.remember(fc.feed, &rec)
 		return c.deadLetter(fc, r)
 	case verdict == seen.Revision:
 		fc.result.Revision++

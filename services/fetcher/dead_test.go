@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/feed"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -103,5 +104,55 @@ func TestAnIDThatIsAnsweredWithAnError(t *testing.T) {
 	letters := b.letters(t)
 	if len(letters) != 1 || string(letters[0].GetPayload()) != "c1" || !strings.Contains(letters[0].GetReason(), "backend partially unavailable") || letters[0].GetRetry() == nil {
 		t.Errorf("DEAD has %v", letters)
+	}
+}
+
+// TestOneLetterForOneEntry, though SEEN could not be written or was lost after its window was stored: it is completed from what is.
+func TestOneLetterForOneEntry(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(t *testing.T, b *bench){
+		"not written": func(t *testing.T, b *bench) {
+			t.Helper()
+			forget(t, b.bus)
+			b.plan(t, b.job(b.window, 0)) // it is redelivered
+		},
+		"lost": func(t *testing.T, b *bench) {
+			t.Helper()
+			bustest.Publish(t, b.server, "$JS.API.STREAM.DELETE.KV_SEEN", nil)
+			if err := b.bus.Setup(t.Context(), bustest.Limits, nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, nil)
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/v2/siem/all" {
+					b.sim.ServeHTTP(w, r)
+					return
+				}
+				w.Header().Set("Date", b.now().UTC().Format(http.TimeFormat))
+				_, end, _ := strings.Cut(r.URL.Query().Get("interval"), "/")
+				fmt.Fprintf(w, `{"queryEndTime":%q,"clicksBlocked":[{"id":"1"},"no object",{"id":"2"}],"clicksPermitted":[7],"messagesBlocked":null,"messagesDelivered":[]}`, end)
+			}))
+			t.Cleanup(api.Close)
+			b.url = api.URL
+			stop := b.start(t)
+			first := b.job(b.window, 0)
+			b.plan(t, first)
+			b.record(t, first)
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			lose(t, b)
+			b.start(t)
+			next := b.job(b.window, 1)
+			b.plan(t, next)
+			feeds := b.record(t, next).GetFeeds()
+			if letters := b.letters(t); len(letters) != 2 || feeds[0].GetDuplicate() != 3 || feeds[1].GetDuplicate() != 1 {
+				t.Errorf("%d letters of two entries; %v", len(letters), feeds)
+			}
+		})
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tapline/tapline/pkg/batch"
+	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/identity"
+	"github.com/tapline/tapline/pkg/job"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
@@ -70,7 +72,23 @@ func (c *collector) sumUp(ctx context.Context, fc *feedCollector) error {
 		return nil
 	}
 	fc.result.Dead += e.records
+	c.remember(fc.feed, &batch.Record{ID: id.ID, Hash: id.Hash})
 	return c.addDead(c.newDeadLetter(proofpoint.Record{Feed: fc.feed, JSON: payload, Malformed: reason}))
+}
+
+// remember has the marker say what goes to DEAD: SEEN may have to be completed from what is stored.
+func (c *collector) remember(f feed.Feed, r *batch.Record) {
+	c.buried = append(c.buried, &taplinev1.DeadRecord{Feed: string(f), Id: r.ID, Hash: r.Hash})
+}
+
+// recall takes in what a job brought to DEAD.
+func recall(ctx context.Context, sets *seen.Sets, id job.ID, result *taplinev1.JobResult) error {
+	for _, r := range result.GetDead() {
+		if _, err := look(ctx, sets, feed.Feed(r.GetFeed()), id, &batch.Record{ID: r.GetId(), Hash: r.GetHash()}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func digest(follows, content []byte) []byte {

@@ -12,6 +12,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
+	"github.com/tapline/tapline/pkg/wire"
+	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/fetcher/internal/seen"
 )
 
@@ -101,9 +103,13 @@ func (f *Fetcher) seenFrom(ctx context.Context, raw bus.Usage) (records int, err
 	return records, nil
 }
 
-// seeBatch remembers the records of a message of RAW. A marker, and what cannot be decoded, has none; answers about ids are in KNOWN.
+// seeBatch remembers the records of a message of RAW, and what a marker says of DEAD. What cannot be decoded has none; answers about
+// ids are in KNOWN.
 func (f *Fetcher) seeBatch(ctx context.Context, sets *seen.Sets, stored bus.Stored, b *batch.Raw) (records int, err error) {
-	if !stored.IsRaw() || batch.DecodeRaw(stored.Data, b) != nil || b.Tenant != f.cfg.Tenant.Name {
+	if !stored.IsRaw() {
+		return f.seeMarker(ctx, sets, stored)
+	}
+	if batch.DecodeRaw(stored.Data, b) != nil || b.Tenant != f.cfg.Tenant.Name {
 		return 0, nil //nolint:nilerr // see above
 	}
 	id, err := job.Parse(b.JobID)
@@ -119,4 +125,17 @@ func (f *Fetcher) seeBatch(ctx context.Context, sets *seen.Sets, stored bus.Stor
 		}
 	}
 	return records, nil
+}
+
+// seeMarker remembers what a job brought to DEAD.
+func (f *Fetcher) seeMarker(ctx context.Context, sets *seen.Sets, stored bus.Stored) (records int, err error) {
+	result := &taplinev1.JobResult{}
+	if wire.Unmarshal(stored.Data, result) != nil || result.GetTenant() != f.cfg.Tenant.Name {
+		return 0, nil
+	}
+	id, err := job.Parse(result.GetJobId())
+	if err != nil {
+		return 0, nil //nolint:nilerr // of no job: nothing repeats it
+	}
+	return len(result.GetDead()), recall(ctx, sets, id, result)
 }

@@ -40,6 +40,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(got.status),
 		Bytes: got.bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
 		SkewMs: f.clock.Skew().Milliseconds(), ReadAt: got.readAt(), ReadEnd: got.upTo(), LagMs: max(got.lag, f.lag.Now(f.local())).Milliseconds(),
+		Dead: c.buried,
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
@@ -172,6 +173,9 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 		if err := f.remember(ctx, w, sets, &raw); err != nil {
 			return err
 		}
+	}
+	if err := recall(ctx, sets, w.id, result); err != nil {
+		return err
 	}
 	if err := sets.Commit(ctx); err != nil {
 		return err

@@ -49,7 +49,10 @@ type JobResult struct {
 	// Up to where the answer proves the window read, if not up to its end.
 	ReadEnd *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=read_end,json=readEnd,proto3" json:"read_end,omitempty"`
 	// How far behind its clock Proofpoint served, milliseconds, where the answer tells.
-	LagMs         int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	LagMs int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	// What went to DEAD, so that SEEN can be completed: RAW has only the other records. At most one dead letter more for each feed
+	// than are kept of one answer.
+	Dead          []*DeadRecord `protobuf:"bytes,17,rep,name=dead,proto3" json:"dead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -196,6 +199,74 @@ func (x *JobResult) GetLagMs() int64 {
 	return 0
 }
 
+func (x *JobResult) GetDead() []*DeadRecord {
+	if x != nil {
+		return x.Dead
+	}
+	return nil
+}
+
+// DeadRecord is a malformed record, as SEEN remembers it.
+type DeadRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Feed          string                 `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
+	Id            uint64                 `protobuf:"fixed64,2,opt,name=id,proto3" json:"id,omitempty"`
+	Hash          uint64                 `protobuf:"fixed64,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadRecord) Reset() {
+	*x = DeadRecord{}
+	mi := &file_tapline_v1_result_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadRecord) ProtoMessage() {}
+
+func (x *DeadRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tapline_v1_result_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadRecord.ProtoReflect.Descriptor instead.
+func (*DeadRecord) Descriptor() ([]byte, []int) {
+	return file_tapline_v1_result_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DeadRecord) GetFeed() string {
+	if x != nil {
+		return x.Feed
+	}
+	return ""
+}
+
+func (x *DeadRecord) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DeadRecord) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
 // FeedResult is one feed's part of a job. received = duplicate + published + dead.
 type FeedResult struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -219,7 +290,7 @@ type FeedResult struct {
 
 func (x *FeedResult) Reset() {
 	*x = FeedResult{}
-	mi := &file_tapline_v1_result_proto_msgTypes[1]
+	mi := &file_tapline_v1_result_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -231,7 +302,7 @@ func (x *FeedResult) String() string {
 func (*FeedResult) ProtoMessage() {}
 
 func (x *FeedResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tapline_v1_result_proto_msgTypes[1]
+	mi := &file_tapline_v1_result_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -244,7 +315,7 @@ func (x *FeedResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeedResult.ProtoReflect.Descriptor instead.
 func (*FeedResult) Descriptor() ([]byte, []int) {
-	return file_tapline_v1_result_proto_rawDescGZIP(), []int{1}
+	return file_tapline_v1_result_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *FeedResult) GetFeed() string {
@@ -322,7 +393,7 @@ var File_tapline_v1_result_proto protoreflect.FileDescriptor
 const file_tapline_v1_result_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/result.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\x9c\x04\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tapline/v1/window.proto\"\xc8\x04\n" +
 	"\tJobResult\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12*\n" +
@@ -341,7 +412,13 @@ const file_tapline_v1_result_proto_rawDesc = "" +
 	"\askew_ms\x18\r \x01(\x12R\x06skewMs\x123\n" +
 	"\aread_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x125\n" +
 	"\bread_end\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\areadEnd\x12\x15\n" +
-	"\x06lag_ms\x18\x10 \x01(\x03R\x05lagMs\"\x96\x02\n" +
+	"\x06lag_ms\x18\x10 \x01(\x03R\x05lagMs\x12*\n" +
+	"\x04dead\x18\x11 \x03(\v2\x16.tapline.v1.DeadRecordR\x04dead\"D\n" +
+	"\n" +
+	"DeadRecord\x12\x12\n" +
+	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x06R\x02id\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\x06R\x04hash\"\x96\x02\n" +
 	"\n" +
 	"FeedResult\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x1a\n" +
@@ -369,26 +446,28 @@ func file_tapline_v1_result_proto_rawDescGZIP() []byte {
 	return file_tapline_v1_result_proto_rawDescData
 }
 
-var file_tapline_v1_result_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tapline_v1_result_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_tapline_v1_result_proto_goTypes = []any{
 	(*JobResult)(nil),             // 0: tapline.v1.JobResult
-	(*FeedResult)(nil),            // 1: tapline.v1.FeedResult
-	(*Window)(nil),                // 2: tapline.v1.Window
-	(Lane)(0),                     // 3: tapline.v1.Lane
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*DeadRecord)(nil),            // 1: tapline.v1.DeadRecord
+	(*FeedResult)(nil),            // 2: tapline.v1.FeedResult
+	(*Window)(nil),                // 3: tapline.v1.Window
+	(Lane)(0),                     // 4: tapline.v1.Lane
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_tapline_v1_result_proto_depIdxs = []int32{
-	2, // 0: tapline.v1.JobResult.window:type_name -> tapline.v1.Window
-	3, // 1: tapline.v1.JobResult.lane:type_name -> tapline.v1.Lane
-	4, // 2: tapline.v1.JobResult.fetched_at:type_name -> google.protobuf.Timestamp
-	1, // 3: tapline.v1.JobResult.feeds:type_name -> tapline.v1.FeedResult
-	4, // 4: tapline.v1.JobResult.read_at:type_name -> google.protobuf.Timestamp
-	4, // 5: tapline.v1.JobResult.read_end:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	3, // 0: tapline.v1.JobResult.window:type_name -> tapline.v1.Window
+	4, // 1: tapline.v1.JobResult.lane:type_name -> tapline.v1.Lane
+	5, // 2: tapline.v1.JobResult.fetched_at:type_name -> google.protobuf.Timestamp
+	2, // 3: tapline.v1.JobResult.feeds:type_name -> tapline.v1.FeedResult
+	5, // 4: tapline.v1.JobResult.read_at:type_name -> google.protobuf.Timestamp
+	5, // 5: tapline.v1.JobResult.read_end:type_name -> google.protobuf.Timestamp
+	1, // 6: tapline.v1.JobResult.dead:type_name -> tapline.v1.DeadRecord
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_result_proto_init() }
@@ -403,7 +482,7 @@ func file_tapline_v1_result_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapline_v1_result_proto_rawDesc), len(file_tapline_v1_result_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
