@@ -22,6 +22,7 @@ import (
 	"github.com/tapline/tapline/pkg/jsonline"
 	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/window"
 	"github.com/tapline/tapline/pkg/wire"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
@@ -53,7 +54,8 @@ func (t *tool) retryLetter(ctx context.Context, c Config, b *bus.Bus, d deadLett
 		"only an id, a window of SIEM records, or a SIEM record with a raw control character can be tried once more; this is "+d.GetStage()+": "+d.GetReason())
 }
 
-// askAgain publishes the job about an id once more, under an id of its own.
+// askAgain publishes the job about an id once more, under an id of its own, which is the same however often that is done: a process
+// that ends before it drops the letter orders no second call.
 func (t *tool) askAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter) error {
 	bucket, err := b.Bucket(ctx, bus.BucketKnown)
 	if err != nil {
@@ -64,11 +66,16 @@ func (t *tool) askAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter)
 	if err := known.Open(bucket, c.Tenant.Name, known.Config{}, time.Now).Forget(ctx, call, target.GetId()); err != nil {
 		return err
 	}
-	now := time.Now().UTC().Truncate(time.Second)
+	step.At("dead.forgotten")
+	now := time.Now().UTC()
+	at := d.GetDiedAt().AsTime().Truncate(time.Second)
+	if at.After(now) || now.Sub(at) > window.Lookback { // the ledger has no page of that time any more
+		at = now.Truncate(24 * time.Hour)
+	}
 	if !call.IsForensics() {
 		j.Lane = taplinev1.Lane_LANE_RETRY
 	}
-	j.Window, j.Pass, j.PlannedAt = window.New(now, now.Add(time.Hour)).Proto(), uint32(d.stored.Sequence), timestamppb.New(now)
+	j.Window, j.Pass, j.PlannedAt = window.New(at, at.Add(time.Hour)).Proto(), uint32(d.stored.Sequence), timestamppb.New(now)
 	id, err := job.Of(j)
 	if err != nil {
 		return fmt.Errorf("dead letter %d: %w", d.stored.Sequence, err)
@@ -77,6 +84,7 @@ func (t *tool) askAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter)
 	if err := b.PublishJob(ctx, j); err != nil && !errors.Is(err, bus.ErrOutstanding) {
 		return err
 	}
+	step.At("dead.ordered")
 	if err := remove(ctx, b, d); err != nil {
 		return err
 	}
@@ -147,6 +155,7 @@ func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte
 	if err != nil {
 		return err
 	}
+	step.At("dead.stored")
 	pages, err := b.Bucket(ctx, bus.BucketLedger)
 	if err != nil {
 		return err
@@ -156,6 +165,7 @@ func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte
 	if err := ledger.New(pages).RecordJob(ctx, entry); err != nil {
 		return err
 	}
+	step.At("dead.noted")
 	if err := remove(ctx, b, d); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/plan"
+	"github.com/tapline/tapline/pkg/step"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -220,5 +221,6 @@ func (t *tool) readAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter
 	if err := t.orderAll(ctx, b, c.Tenant.Name, []retryResult{span}, false); err != nil {
 		return err
 	}
+	step.At("dead.planned")
 	return remove(ctx, b, d)
 }

@@ -57,10 +57,16 @@ func Steps(root string) ([]Step, error) {
 // backups are tapctl backup and tapctl restore, for which no stage runs: the matrix does not pass their steps, a test of their own does.
 const backups = "tapctl-backup"
 
+// letters is tapctl dead. It acts beside the stages, which a test of its own plays.
+const letters = "tapctl-dead"
+
 // programsOf are the programs that may pass the steps of a file.
 func programsOf(path string) []string {
 	if strings.HasPrefix(path, "services/tapctl/internal/backup/") {
 		return []string{backups}
+	}
+	if strings.HasPrefix(path, "services/tapctl/") {
+		return []string{letters}
 	}
 	if rest, ok := strings.CutPrefix(path, "services/"); ok {
 		stage, _, _ := strings.Cut(rest, "/")
