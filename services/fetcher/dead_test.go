@@ -101,7 +101,7 @@ func TestAnIDThatIsAnsweredWithAnError(t *testing.T) {
 	if f := b.record(t, order).GetFeeds()[0]; f.GetPublished() != 0 || f.GetDead() != 1 || calls.Load() != 3 {
 		t.Errorf("%v after %d calls", f, calls.Load())
 	}
-	letters := b.letters(t)
+	letters := b.deadLetters(t)
 	if len(letters) != 1 || string(letters[0].GetPayload()) != "c1" || !strings.Contains(letters[0].GetReason(), "backend partially unavailable") || letters[0].GetRetry() == nil {
 		t.Errorf("DEAD has %v", letters)
 	}
@@ -150,7 +150,7 @@ func TestOneLetterForOneEntry(t *testing.T) {
 			next := b.job(b.window, 1)
 			b.plan(t, next)
 			feeds := b.record(t, next).GetFeeds()
-			if letters := b.letters(t); len(letters) != 2 || feeds[0].GetDuplicate() != 3 || feeds[1].GetDuplicate() != 1 {
+			if letters := b.deadLetters(t); len(letters) != 2 || feeds[0].GetDuplicate() != 3 || feeds[1].GetDuplicate() != 1 {
 				t.Errorf("%d letters of two entries; %v", len(letters), feeds)
 			}
 		})
