@@ -122,12 +122,7 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		s.count(lost, nil)
 	}
 	step.At("scheduler.list")
-	if out.Earlier != "" {
-		s.log.Warn("the start time is another than before", slog.String("effect", out.Earlier))
-	}
-	if out.Note != "" {
-		s.log.Error("a list is not read to its end", slog.String("reason", out.Note))
-	}
+	s.tellList(out)
 	if out.New != nil {
 		s.metrics.planned.WithLabelValues("list").Inc()
 	}
@@ -135,6 +130,15 @@ func (s *Scheduler) advanceList(ctx context.Context, l *listing) error {
 		l.idle = state.GetDue().AsTime()
 	}
 	return s.offer(ctx, l, state.GetOutstanding())
+}
+
+func (s *Scheduler) tellList(out plan.ListOutput) {
+	if out.Earlier != "" {
+		s.log.Warn("the start time is another than before", slog.String("effect", out.Earlier))
+	}
+	if out.Note != "" {
+		s.log.Error("a list is not read to its end", slog.String("reason", out.Note))
+	}
 }
 
 // readList reads the state of a list, which is empty at first.
