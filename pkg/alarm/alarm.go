@@ -242,14 +242,14 @@ func (b *Board) lapse(name Name) {
 	}
 }
 
-// ended tells that an alarm is over.
+// ended reports that an alarm is cleared.
 func (b *Board) ended(a *taplinev1.Alarm) {
 	b.gauge.WithLabelValues(a.GetName()).Set(0)
 	b.log.Info("alarm cleared", slog.String("alarm", a.GetName()), slog.Duration("after", time.Since(a.GetSince().AsTime()).Round(time.Second)))
 }
 
-// write may fail: metric and log have said it. It is repeated as long as that matters, since an alarm that is held may
-// be told only once.
+// write may fail: metric and log have said it. It is repeated as long as that matters, since an
+// alarm that is held may be logged only once.
 func (b *Board) write(ctx context.Context, a *taplinev1.Alarm, until time.Time) {
 	b.mu.Lock()
 	b.latest[Name(a.GetName())] = a
@@ -276,7 +276,7 @@ func (b *Board) put(ctx context.Context, a *taplinev1.Alarm, until time.Time) er
 		err = b.store.Put(ctx, Key(b.tenant, name, b.stage), data)
 	}
 	if err != nil && time.Until(until) > again {
-		time.AfterFunc(again, func() { _ = b.put(ctx, a, until) }) // it is told already
+		time.AfterFunc(again, func() { _ = b.put(ctx, a, until) }) // it is logged already
 	}
 	return err
 }

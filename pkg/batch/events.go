@@ -21,7 +21,7 @@ type Events struct {
 	Generation                 uint32 // of the code that made the rows
 	Part                       uint32 // among the batches made from one RawBatch for the table
 	Extra                      int64  // rows beyond one for each record
-	ReprocessID                string // the order by which the rows were made again; empty for the first ones
+	ReprocessID                string // the order that reprocessed the rows; empty for the first ones
 	Events                     []Event
 
 	unpacked []byte // reused from one decoding to the next

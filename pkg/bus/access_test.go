@@ -22,7 +22,7 @@ import (
 
 const deployed = "../../deploy/nats"
 
-// guest is a raw connection of a user that notes what the server denies.
+// guest is a raw connection of a user that records what the server denies.
 type guest struct {
 	*nats.Conn
 

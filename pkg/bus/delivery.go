@@ -143,9 +143,10 @@ func (s *Subscription) Next(ctx context.Context) (*Delivery, error) {
 	return d, nil
 }
 
-// How long one wait of the client library lasts, at first and at most. When a message comes faster than the
-// library has noted that it asked for it (nats.go 1.55, pullSubscription.checkPending), it does not ask for the next one,
-// and would notice after two missing heartbeats, 30 seconds later. It looks again with each call.
+// How long one wait of the client library lasts, at first and at most. When a message comes faster
+// than the library has recorded that it asked for it (nats.go 1.55, pullSubscription.checkPending),
+// it does not ask for the next one, and would notice after two missing heartbeats, 30 seconds
+// later. It looks again with each call.
 const (
 	remindAfter = 5 * time.Millisecond
 	remindMost  = 2 * time.Second
@@ -174,7 +175,7 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 		s.quiet += time.Since(began)
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			s.broken = ctx.Err() == nil
-			return nil, err //nolint:wrapcheck // the caller tells them apart
+			return nil, err //nolint:wrapcheck // the caller distinguishes them
 		}
 	}
 }

@@ -8,7 +8,7 @@
 //	                     any stage ───▶ DEAD
 //	   key-value buckets: QUOTA, LEDGER, SEEN, KNOWN, STATE, REPLAY
 //
-// What the rest of Tapline may rely on:
+// What other packages may rely on:
 //
 //   - A nil error from a publish means the message is on disk (the server runs
 //     with sync_interval always).
@@ -16,13 +16,13 @@
 //     number of schedulers may plan the same work.
 //   - [Bus.StoreJob] stores all batches of a job and its marker, or nothing. A
 //     job whose marker exists answers [ErrAlreadyStored], for as long as RAW keeps
-//     it. After an unknown outcome the same call may be made again.
+//     it. After an unknown outcome the same call may be repeated.
 //   - [Bus.Consume] hands every message to the handler at least once. The handler's
 //     error decides what happens: nil acks; [Permanent] stores the message in DEAD
 //     and then ends it; [RetryAfter] waits; anything else waits longer each time.
 //     Acks are not durable for about 100 ms, so every handler is idempotent.
 //   - A lane never waits for ever while messages wait: a [Subscription] asks the server
-//     again in every slice of its wait, anew after ten seconds, and when it was told that
+//     again in every slice of its wait, anew after ten seconds, and when it was informed that
 //     the consumer is gone. When it can no longer ask, Consume ends with an error.
 //   - A list ([Bucket.Select], [Bucket.Keys], [Bus.Scan]) is whole, or there is an error. Reading makes no consumer. In a
 //     cluster a scan, a list of keys and an extent have what the leader had when they began; a single read ([Bucket.Get],

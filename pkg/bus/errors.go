@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// What a caller may want to tell apart.
+// What a caller may want to distinguish.
 var (
 	// ErrOutstanding: the same job is waiting or in work.
 	ErrOutstanding = errors.New("job is outstanding already")

@@ -45,8 +45,9 @@ func TestEveryMessageIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestAKilledServer: a server that is killed takes with it what it was about to answer. A client that is connected
-// to another server of the cluster is not told, and gets all of its messages all the same.
+// TestAKilledServer: a server that is killed takes with it what it was about to answer. A client
+// that is connected to another server of the cluster is not informed, and gets all of its messages
+// all the same.
 func TestAKilledServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

@@ -76,7 +76,7 @@ func TestExtent(t *testing.T) {
 	}
 }
 
-// TestReplayConsumer is made once, reads what it is to read, and goes when it is told to.
+// TestReplayConsumer is made once, reads what it is to read, and goes when it is ordered to.
 func TestReplayConsumer(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

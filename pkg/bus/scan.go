@@ -221,5 +221,5 @@ func (b *Bus) proceed(ctx context.Context, d *direct, ended error, r rest) (more
 	return false, err
 }
 
-// repeatable reports whether a request may be answered when it is made again.
+// repeatable reports whether a request may be answered when it is repeated.
 func repeatable(err error) bool { return transient(err) || errors.Is(err, ErrIncomplete) }

@@ -156,7 +156,7 @@ func next(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
 	return msg, why(ctx, err)
 }
 
-// why tells the end of a context by its cause.
+// why explains the end of a context by its cause.
 func why(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errLost) {
 		return errLost
@@ -195,7 +195,7 @@ func understand(data []byte, answer any) error {
 
 // Restoring says how a stream is made of a snapshot.
 type Restoring struct {
-	Limits Limits // how many copies it has; setup brings the rest up to date
+	Limits Limits // how many copies it has; setup brings the others up to date
 	Forget bool   // which names messages had that were published lately, so that others may have them
 }
 

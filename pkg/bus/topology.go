@@ -44,7 +44,7 @@ var (
 // ReplayConsumer reads what a replay sends again.
 func ReplayConsumer(id string) Consumer { return Consumer{Stream: StreamEvents, Name: "replay-" + id} }
 
-// ReprocessConsumer reads the records of which rows are made again.
+// ReprocessConsumer reads the records that are reprocessed.
 func ReprocessConsumer(id string) Consumer {
 	return Consumer{Stream: StreamRaw, Name: "reprocess-" + id}
 }

@@ -30,7 +30,7 @@ func (b *Bus) OnWrites(f func(stream string, problem error)) {
 	b.writes.watch = f
 }
 
-// wrote notes how a write ended.
+// wrote records how a write ended.
 func (w *writes) wrote(stream string, err error) {
 	if err != nil && !unwritable(err) {
 		return

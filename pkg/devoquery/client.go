@@ -25,7 +25,7 @@ import (
 const (
 	maxTries  = 4
 	maxWait   = time.Minute // however long Retry-After wants it
-	maxAnswer = 300         // bytes of a refusal that are told
+	maxAnswer = 300         // bytes of a refusal that are quoted
 	maxTime   = time.Hour   // for a query, its tries and its whole answer
 	progress  = 1 << 10     // bytes of an answer that have to arrive in each DEVO_QUERY_TIMEOUT
 )
@@ -38,7 +38,8 @@ var (
 	ErrRefused = errors.New("the query API refuses")
 	// ErrBusy says that it may answer the same query later.
 	ErrBusy = errors.New("the query API is not available")
-	// ErrBroken says that the answer is not whole. What was visited of it proves nothing about the rest.
+	// ErrBroken says that the answer is not whole. What was visited of it proves nothing about the
+	// others.
 	ErrBroken = errors.New("the answer of the query API is broken")
 )
 
@@ -77,9 +78,9 @@ type Query struct {
 	Holds    string    // if not empty, only rows whose text has this word in it
 }
 
-// Rows visits each row that Devo has, as it was sent. The row is valid during the call. Before the first row
-// comes, a query that Devo is too busy for is sent again a few times; with [ErrBroken] the caller
-// may ask again, and gets rows that it has seen.
+// Rows visits each row that Devo has, as it was sent. The row is valid during the call. Before the
+// first row comes, a query that Devo is too busy for is retried a few times; with [ErrBroken] the
+// caller may ask again, and gets rows that it has seen.
 func (c *Client) Rows(ctx context.Context, q Query, visit func(row []byte) error) error {
 	body, err := q.body()
 	if err != nil {

@@ -145,7 +145,8 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// TestRefusals: what may pass is tried again, what may not is told, and no answer makes the token show.
+// TestRefusals: what may pass is tried again, what may not is reported, and no answer makes the
+// token show.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64

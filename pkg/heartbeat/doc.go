@@ -1,4 +1,4 @@
-// Package heartbeat lets each program say in STATE that it runs, and tells which programs are silent.
+// Package heartbeat lets each program say in STATE that it runs, and which programs are silent.
 //
 // A program writes its heartbeat every 30 seconds under "heartbeat.<tenant>.<stage>.<instance>", with its
 // version and with what its probes say. The last one says that it ended as asked. A heartbeat that is a day

@@ -1,4 +1,4 @@
-// Package identity tells records apart: which record it is, and which content it has.
+// Package identity distinguishes records: which record it is, and which content it has.
 //
 // Identity. Proofpoint's own id names a click, and a message for one recipient;
 // it is compared within one feed. A message without an id is named by its GUID

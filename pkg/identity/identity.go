@@ -62,7 +62,7 @@ func (h *Hasher) First(f feed.Feed, text []byte) (id Identity, n int, err error)
 	return h.identity(f, sum), h.pos, nil
 }
 
-// first hashes the object that text begins with, and notes its members that identity needs.
+// first hashes the object that text begins with, and collects its members that identity needs.
 func (h *Hasher) first(text []byte) (sum uint64, err error) {
 	h.reset(text)
 	h.fields = fields{recipients: h.recipients[:0]}

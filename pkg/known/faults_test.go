@@ -238,7 +238,8 @@ func TestALostRaceIsRunAgain(t *testing.T) {
 	}
 }
 
-// TestAnAnswerWithoutContentLeavesTheHash: what was published last is compared with the next content, whatever is noted in between.
+// TestAnAnswerWithoutContentLeavesTheHash: what was published last is compared with the next
+// content, whatever is recorded in between.
 func TestAnAnswerWithoutContentLeavesTheHash(t *testing.T) {
 	t.Parallel()
 	m, clock := open(t)

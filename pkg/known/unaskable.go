@@ -16,7 +16,7 @@ func (m *Memory) DeadLettered(ctx context.Context, call feed.Call, id string) (b
 	return len(k.GetVersions()) > 0, err
 }
 
-// RecordDeadLetter notes that such an id has its dead letter. Store the letter first.
+// RecordDeadLetter records that such an id has its dead letter. Store the letter first.
 func (m *Memory) RecordDeadLetter(ctx context.Context, call feed.Call, id string) error {
 	return m.Complete(ctx, subject(call), id, 0, &taplinev1.Target{Id: id})
 }

@@ -91,7 +91,8 @@ func TestTheLastWordAboutAJob(t *testing.T) {
 	}
 }
 
-// TestARepetitionReplaces: counts are never added up, the time of the first note stays, and what is corrected is corrected.
+// TestARepetitionReplaces: counts are never added up, the time of the first record stays, and what
+// is corrected is corrected.
 func TestARepetitionReplaces(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))
@@ -220,8 +221,9 @@ func store(t *testing.T, b *bus.Bus, i int) {
 	}
 }
 
-// TestCallsOfVainTriesAreKept: each note of a window that was asked for in vain counts the calls since the one before, and a
-// note that comes twice counts once. Calls by single feeds may have been of the pool of permitted clicks.
+// TestCallsOfVainTriesAreKept: each record of a window that was asked for in vain counts the calls
+// since the one before, and a record that is repeated counts once. Calls by single feeds may have
+// been of the pool of permitted clicks.
 func TestCallsOfVainTriesAreKept(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))

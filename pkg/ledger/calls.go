@@ -16,9 +16,10 @@ import (
 // readable is how long after its hour a page may still be written to: what Proofpoint serves, and a day.
 const readable = 8 * 24 * time.Hour
 
-// Calls lists the calls of a pool in the day that begins with since, as the accounts of the jobs tell them: the memory of
-// last resort when QUOTA is lost. A note that does not say when it was made is listed at the end of the next day: later
-// is safer. [quota.ErrUnknown]: a page cannot be read. Calls of jobs that are not concluded are not known here.
+// Calls lists the calls of a pool in the day that begins with since, as the accounts of the jobs
+// tell them: the memory of last resort when QUOTA is lost. A record that does not say when it was
+// made is listed at the end of the next day: later is safer. [quota.ErrUnknown]: a page cannot be
+// read. Calls of jobs that are not concluded are not known here.
 func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since time.Time) ([]quota.Call, error) {
 	end := since.Add(2 * quota.Period)
 	report, err := l.Load(ctx, tenant, since.Add(-readable), end)
@@ -51,8 +52,9 @@ func (l *Ledger) Calls(ctx context.Context, tenant string, pool feed.Pool, since
 	return calls, nil
 }
 
-// unitsOf is how many of a job's calls count in a pool. It is not noted which of them asked the endpoints of single feeds, so
-// that all but the first may have been of the pool of permitted clicks, too.
+// unitsOf is how many of a job's calls count in a pool. It is not recorded which of them asked the
+// endpoints of single feeds, so that all but the first may have been of the pool of permitted
+// clicks, too.
 func unitsOf(id job.ID, pool feed.Pool, calls int) int {
 	own := id.Call.Pool()
 	if id.Call.Kind() == feed.KindWindow {
@@ -67,8 +69,8 @@ func unitsOf(id job.ID, pool feed.Pool, calls int) int {
 	return 0
 }
 
-// made is how many calls a job took. Versions that did not count them noted deliveries, which may have waited for
-// many things besides calls.
+// made is how many calls a job took. Versions that did not count them recorded deliveries, which
+// may have waited for many things besides calls.
 func made(w *taplinev1.JobRecord) int {
 	const plausible = 6
 	if w.GetCalls() > 0 || w.GetNotedAt() != nil {

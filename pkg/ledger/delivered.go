@@ -31,7 +31,7 @@ type delivered struct {
 type delivery struct {
 	event  uint64 // its sequence in EVENTS
 	rows   int64  // confirmed, or dead
-	at     int64  // when that was noted first, epoch milliseconds
+	at     int64  // when that was recorded first, epoch milliseconds
 	replay bool   // a replay brought it there, marked as such
 }
 
@@ -57,9 +57,9 @@ func (d *Deliveries) Has(ctx context.Context, e *batch.Events) (bool, error) {
 	return has, err
 }
 
-// Confirmed says when the ledger noted first that the sink has confirmed this very message of
+// Confirmed returns when the ledger recorded first that the sink has confirmed this very message of
 // EVENTS, by no replay; zero if it does not record that. A stream that was damaged and cut off
-// gives its sequences out again, for RAW as for EVENTS: what was noted before the message was
+// gives its sequences out again, for RAW as for EVENTS: what was recorded before the message was
 // stored is about another one, and so is another number of rows.
 func (d *Deliveries) Confirmed(ctx context.Context, e *batch.Events, sequence uint64, stored time.Time) (time.Time, error) {
 	have, has, err := d.find(ctx, e)

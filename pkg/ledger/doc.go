@@ -24,9 +24,9 @@
 //	rows made = rows confirmed + dead at the shipper   for each batch that was confirmed
 //	rows made again = rows confirmed + dead            for each batch that was confirmed
 //
-// Replays (package replay) stand beside these sums. Rows that one brings to the sink count as confirmed if they were
-// not confirmed before, and as sent again if they were, went elsewhere, or are not the whole batch. Rows that
-// reprocessing makes again have an account of their own.
+// Replays (package replay) stand beside these sums. Rows that one brings to the sink count as
+// confirmed if they were not confirmed before, and as resent if they were, went elsewhere, or are
+// not the whole batch. Rows that reprocessing makes again have an account of their own.
 //
 // Extra are the rows beyond one for each record: a forensic report makes many, a list of
 // campaigns makes none.

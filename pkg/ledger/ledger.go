@@ -43,7 +43,7 @@ func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, 
 		return nil, 0, fmt.Errorf("ledger: %w", err)
 	}
 	page, err := DecodePage(entry.Value)
-	if err != nil { // it tells no reader anything, [Ledger.Load] names it, and the next update takes its place
+	if err != nil { // it means nothing to a reader, [Ledger.Load] names it, and the next update takes its place
 		return &taplinev1.LedgerPage{}, entry.Revision, nil //nolint:nilerr // see above
 	}
 	return page, entry.Revision, nil
@@ -111,7 +111,7 @@ func (l *Ledger) RecordRemade(ctx context.Context, jobID string, batches ...*tap
 type Delivery struct {
 	JobID string
 	Batch *taplinev1.BatchRecord
-	// Remaker is the order by which the rows were made again; empty for those that were made first.
+	// Remaker is the order that reprocessed the rows; empty for those that were made first.
 	Remaker string
 	// Part says that these are not all rows of the batch, or that they went to another sink than all else.
 	Part bool

@@ -139,7 +139,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestRangesAreCutAtHours: no range leaves its page, and a repetition is no second note.
+// TestRangesAreCutAtHours: no range leaves its page, and a repetition is no second record.
 func TestRangesAreCutAtHours(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))

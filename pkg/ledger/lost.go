@@ -128,7 +128,8 @@ func (b *Report) lose(row *Row) {
 	})
 }
 
-// reached reports whether the rows of a batch that left EVENTS reached the sink all the same: late, or made again.
+// reached reports whether the rows of a batch that left EVENTS reached the sink all the same: late,
+// or reprocessed.
 func (b *Report) reached(l *taplinev1.BatchRecord) bool {
 	return has(b.sent, l) || slices.ContainsFunc(between(b.resent, l.GetRawSequence(), l.GetRawSequence()+1), func(s *taplinev1.BatchRecord) bool {
 		return s.GetRemade() && s.GetTable() == l.GetTable()

@@ -53,8 +53,8 @@ func DecodePage(data []byte) (*taplinev1.LedgerPage, error) {
 	return page, nil
 }
 
-// putJob notes what became of a job. A job that is stored stays stored, whatever a
-// straggler says. That a job was asked for in vain says less than any other outcome, and less than a later failure.
+// putJob enters the outcome of a job. A job that is stored stays stored, whatever a straggler says.
+// That a job was asked for in vain says less than any other outcome, and less than a later failure.
 func putJob(page *taplinev1.LedgerPage, w *taplinev1.JobRecord) {
 	for i, have := range page.GetWindows() {
 		if have.GetJobId() != w.GetJobId() {
@@ -74,8 +74,8 @@ func putJob(page *taplinev1.LedgerPage, w *taplinev1.JobRecord) {
 	page.Windows = append(page.Windows, w)
 }
 
-// calls is how many calls a job took when a note follows another: an unproven one counts those since the note before. The
-// same note may come twice.
+// calls is how many calls a job took when a record follows another: an unproven one counts those
+// since the record before. The same record may be repeated.
 func calls(have, w *taplinev1.JobRecord) uint32 {
 	vain := have.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN
 	if vain && (w.GetState() != have.GetState() || w.GetFailures() > have.GetFailures()) {
@@ -95,7 +95,7 @@ func outranked(have, w *taplinev1.JobRecord) bool {
 	}
 }
 
-// putBatch notes what became of a batch. The time of the first note stays.
+// putBatch enters the outcome of a batch. The time of the first record stays.
 func putBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev1.BatchRecord {
 	if i := findBatch(list, b); i >= 0 {
 		b.AtMs = list[i].GetAtMs()
@@ -114,7 +114,7 @@ func findBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
 	return -1
 }
 
-// putSent notes what became of a batch at a sink.
+// putSent enters the outcome of a batch at a sink.
 func putSent(page *taplinev1.LedgerPage, s Delivery) {
 	b := s.Batch
 	i := findBatch(page.GetSent(), b)
@@ -147,7 +147,7 @@ func findAgain(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
 	})
 }
 
-// putAgain notes rows that were sent or made once more. The time of the first note stays.
+// putAgain enters rows that were resent or reprocessed. The time of the first record stays.
 func putAgain(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev1.BatchRecord {
 	if i := findAgain(list, b); i >= 0 {
 		b.AtMs = list[i].GetAtMs()
@@ -181,7 +181,7 @@ func forget(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplinev
 	})
 }
 
-// putLookups notes what a batch asks to be expanded.
+// putLookups enters the lookups that a batch asks for.
 func putLookups(page *taplinev1.LedgerPage, w *taplinev1.LookupRecord) {
 	for i := len(page.GetWants()) - 1; i >= 0; i-- {
 		if page.GetWants()[i].GetRawSequence() == w.GetRawSequence() {
@@ -191,7 +191,7 @@ func putLookups(page *taplinev1.LedgerPage, w *taplinev1.LookupRecord) {
 	page.Wants = append(page.Wants, w)
 }
 
-// putRange notes a range. A repetition renews when it was lost: what is read later is not.
+// putRange enters a range. A repetition renews when it was lost: what is read later is not.
 func putRange(page *taplinev1.LedgerPage, r *taplinev1.RangeRecord) {
 	for _, have := range page.GetRanges() {
 		if have.GetState() == r.GetState() && proto.Equal(have.GetWindow(), r.GetWindow()) &&

@@ -109,7 +109,7 @@ func (r *rebuild) markers(ctx context.Context) error {
 	})
 }
 
-// silent notes the batches that make no rows: lists of campaigns. They leave nothing in EVENTS.
+// silent enters the batches that make no rows: lists of campaigns. They leave nothing in EVENTS.
 func (r *rebuild) silent(id job.ID, result *taplinev1.JobResult, marker uint64) {
 	if id.Call != feed.CallCampaignIDs {
 		return

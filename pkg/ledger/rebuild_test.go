@@ -66,8 +66,8 @@ func (s *streams) events(t *testing.T, sequence uint64, e *batch.Events, rows in
 	s.put(t, bus.Events("main"), sequence, batch.AppendEvents(nil, e))
 }
 
-// days is an hour of every kind of job: clicks of which some went to DEAD, a list of campaigns, and a report in two tables of which one
-// is in two parts. The clicks were made again once.
+// days is an hour of every kind of job: clicks of which some went to DEAD, a list of campaigns, and
+// a report in two tables of which one is in two parts. The clicks were reprocessed once.
 func days(t *testing.T) *streams {
 	t.Helper()
 	const (

@@ -63,7 +63,7 @@ func TestJobsThatAreNone(t *testing.T) {
 	}
 }
 
-// TestWhatIsMade: of this very batch, noted when it was stored or later.
+// TestWhatIsMade: of this very batch, recorded when it was stored or later.
 func TestWhatIsMade(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))
@@ -245,7 +245,8 @@ func (p *pages) Update(_ context.Context, key string, value []byte, revision uin
 func (p *pages) Select(context.Context, ...string) ([]bus.Pair, error) { return nil, nil }
 func (p *pages) Keys(context.Context, ...string) ([]string, error)     { return nil, nil }
 
-// TestPagesAreRememberedForAMoment: neither is a page read at each note, nor is every page kept for ever.
+// TestPagesAreRememberedForAMoment: neither is a page read at each record, nor is every page kept
+// for ever.
 func TestPagesAreRememberedForAMoment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -21,7 +21,7 @@ func by(order string, event uint64, b *taplinev1.BatchRecord) *taplinev1.BatchRe
 	return b
 }
 
-// TestWhatReplaysNote: each note may come twice, and the sums hold.
+// TestWhatReplaysNote: each record may be repeated, and the sums hold.
 func TestWhatReplaysNote(t *testing.T) {
 	t.Parallel()
 	lane, first := rows(0, 10, 0), rows(0, 10, 0)

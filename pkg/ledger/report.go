@@ -30,7 +30,7 @@ type Row struct {
 	Events, Extra, MadeDead                        int64 // at the enricher; extra rows are those beyond one for each record
 	Deferred, Known                                int64 // ids of a job that were left to other jobs, or needed no call
 	Confirmed, SentDead                            int64 // at the shipper
-	Remade, Redelivered                            int64 // rows made again by reprocessing; of those, confirmed
+	Remade, Redelivered                            int64 // rows reprocessed; of those, confirmed
 	Resent                                         int64 // rows that replays sent once more, to any sink
 	Lost                                           int64 // rows or records that left a stream undelivered
 	Made                                           bool  // all batches of the job went through the enricher
@@ -46,8 +46,9 @@ func (r *Row) Read() window.Window {
 	return w
 }
 
-// Pending is how many rows of published records are neither at the sink, nor in DEAD, nor lost. The shipper may note its rows
-// before the enricher does: nothing is less than nothing on its way, which would hide what others have on theirs.
+// Pending is how many rows of published records are neither at the sink, nor in DEAD, nor lost. The
+// shipper may record its rows before the enricher does: nothing is less than nothing on its way,
+// which would hide what others have on theirs.
 func (r *Row) Pending() int64 {
 	return max(r.Published+r.Extra-r.MadeDead-r.Confirmed-r.SentDead-r.Lost, 0)
 }
@@ -307,7 +308,7 @@ func (b *Report) addRepeats(row *Row) {
 	}
 }
 
-// checkResent compares what was confirmed of rows made again with what was made again.
+// checkResent compares what was confirmed of reprocessed rows with what was reprocessed.
 func (b *Report) checkResent() {
 	for _, s := range b.resent {
 		if !s.GetRemade() {

@@ -1,7 +1,6 @@
-// Package lifecycle runs the parts of a program together: it starts them in order,
-// ends all of them when one fails or the program is told to stop, and stops
-// them in reverse order, each waiting for the one before, so that what feeds a
-// pipe stops before what drains it.
+// Package lifecycle runs the parts of a program together: it starts them in order, ends all of them
+// when one fails or the program is to stop, and stops them in reverse order, each waiting for the
+// one before, so that what feeds a pipe stops before what drains it.
 package lifecycle
 
 import (
@@ -61,8 +60,8 @@ func Run(ctx context.Context, parts ...Part) error {
 	return errors.Join(problems...)
 }
 
-// Stopped turns the error of something that was interrupted because ctx ended
-// into nil: being told to stop is not a failure. Any other error stays.
+// Stopped turns the error of something that was interrupted because ctx ended into nil: a requested
+// stop is not a failure. Any other error stays.
 func Stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recorder makes parts that note when they end.
+// recorder makes parts that record when they end.
 type recorder struct {
 	mu    sync.Mutex
 	ended []string

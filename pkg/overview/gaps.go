@@ -99,7 +99,7 @@ func gaps(sets []set, sums *ledger.Report, from time.Time) []Gap {
 func (s set) gapsOf(f feed.Feed, whole window.Window, sums *ledger.Report) []Gap {
 	var gaps []Gap
 	rest := []window.Window{whole}
-	// take moves what o shares with the rest into the gaps.
+	// take moves what o shares with the others into the gaps.
 	take := func(o window.Window, state, reason string, since time.Time) {
 		var left []window.Window
 		for _, w := range rest {

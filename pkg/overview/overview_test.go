@@ -84,7 +84,7 @@ func order(minute int) *taplinev1.Job {
 	return &taplinev1.Job{Id: id.String(), Tenant: "main", Feeds: []string{string(blocked)}, Window: w.Proto(), Lane: id.Lane}
 }
 
-// read notes that a minute was read and brought ten records, one batch of them.
+// read records that a minute was read and brought ten records, one batch of them.
 func (t *tenant) read(minute int, change ...func(*taplinev1.JobRecord)) {
 	t.Helper()
 	w := &taplinev1.JobRecord{
@@ -99,7 +99,7 @@ func (t *tenant) read(minute int, change ...func(*taplinev1.JobRecord)) {
 	}
 }
 
-// deliver notes that the records of a minute became rows and that the sink confirmed those.
+// deliver records that the records of a minute became rows and that the sink confirmed those.
 func (t *tenant) deliver(minute int) {
 	t.Helper()
 	t.made(minute)

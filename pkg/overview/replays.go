@@ -18,7 +18,7 @@ type Replay struct {
 	Progress  float64   `json:"progress"` // 0 to 1
 	Settled   uint64    `json:"settled"`  // messages
 	Messages  uint64    `json:"messages"`
-	Rows      uint64    `json:"rows"` // sent again, or made again
+	Rows      uint64    `json:"rows"` // resent, or reprocessed
 	Reprocess bool      `json:"reprocess"`
 	Changed   time.Time `json:"changed"` // when the state changed
 }

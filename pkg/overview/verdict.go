@@ -89,7 +89,7 @@ func (s *Status) known(upTo time.Time) (ok bool, wanting string) {
 	return true, ""
 }
 
-// good is the rest of the sentence when nothing is wrong.
+// good is the end of the sentence when nothing is wrong.
 func (s *Status) good(upTo time.Time) string {
 	if len(s.Feeds) == 0 {
 		return "lists are read, and no SIEM feed is switched on"

@@ -72,13 +72,13 @@ func (s *Sums) add(r *ledger.Row) {
 	s.LostRecords += r.Lost - rows
 }
 
-// finish derives what follows from the rest.
+// finish derives what follows from the other fields.
 func (s *Sums) finish() {
 	s.Unmade = s.Records + s.Extra - s.Rowless - s.EnricherDead - s.LostRecords - s.Rows
 	s.Unconfirmed = s.Rows - s.ShipperDead - s.LostRows - s.Confirmed
 }
 
-// Remade is rows that were made again by reprocessing. They stand beside the others.
+// Remade is rows that were reprocessed. They stand beside the others.
 type Remade struct {
 	Rows      int64 `json:"rows"`
 	Confirmed int64 `json:"confirmed"`

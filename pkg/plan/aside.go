@@ -85,8 +85,9 @@ func (p *planner) likeAside(a *taplinev1.Aside, j *taplinev1.Job, retry time.Tim
 	return next
 }
 
-// fetched takes in what was read of a window. The rest of it is set aside. A window that had been set aside, or of which
-// nothing new is proven, was asked for in vain, although the answer brought something.
+// fetched takes in what was read of a window. The remainder is set aside. A window that had been
+// set aside, or of which nothing new is proven, was asked for in vain, although the answer brought
+// something.
 func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplinev1.JobRecord) []*taplinev1.Aside {
 	if p.s.GetFirstRead() == nil {
 		p.s.FirstRead = timestamppb.New(p.in.Now)

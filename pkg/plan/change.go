@@ -281,9 +281,9 @@ func (ch *change) off(f feed.Feed, w window.Window, reason string) {
 	ch.s.Offs = append(ch.s.Offs, &taplinev1.Off{Feed: string(f), Start: timestamppb.New(w.Start), End: timestamppb.New(w.End), Reason: reason})
 }
 
-// Begin takes in that the configured start time is another than before. An earlier one makes a backlog of what
-// Proofpoint still serves; a later one changes nothing, since no instant is dropped that was owed. The note is for an
-// operator.
+// Begin takes in that the configured start time is another than before. An earlier one makes a
+// backlog of what Proofpoint still serves; a later one changes nothing, since no instant is dropped
+// that was owed. The text is for an operator.
 func Begin(c Config, s *taplinev1.PlanState, configured string, now time.Time) (note string) {
 	before := s.GetStartTime()
 	s.StartTime = configured

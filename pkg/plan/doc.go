@@ -11,7 +11,7 @@
 // What holds after every step:
 //
 //   - Every instant between the start and the head is read, in an outstanding job, set aside, in a
-//     backlog, in the rest of backfill, lost, or listed as not collected ([Change]). [Unread] lists all that is to be
+//     backlog, in the remainder of backfill, lost, or listed as not collected ([Change]). [Unread] lists all that is to be
 //     read.
 //   - Only the passage of seven days makes a window lost, by each clock that may be right. No outcome of a
 //     job does. The reason says since when it waits, and the last answer.
@@ -19,12 +19,12 @@
 //     in the first day moves the start.
 //   - A window that no answer proves read is set aside (aside.go). It is retried with backoff, from a minute to an
 //     hour, and at most two such windows are on the bus. It counts in no limit of the others, and stays unread.
-//   - An answer that proves a part of a window leaves the rest aside.
+//   - An answer that proves a part of a window leaves the remainder aside.
 //   - Each hour is read again at each of the configured ages that it had not reached at its first
 //     reading, by Proofpoint's clock, whatever the planner's clock said when it was planned. The last of these sweeps is
 //     repeated until it finds nothing; then the hour is sealed. What could not be swept before Proofpoint
 //     ceased to serve it is lost, though it was read: late records of it may be missing. See sweep.go.
-//   - A sweep steps over what is not read yet (over.go). The rest of the hour is swept and sealed in time.
+//   - A sweep steps over what is not read yet (over.go). The remainder of the hour is swept and sealed in time.
 //   - Windows of one feed that are outstanding or set aside do not meet: two calls that return the same
 //     record at the same time could not know of each other.
 //   - A live window begins where the last one ended, or some minutes earlier where that has been read

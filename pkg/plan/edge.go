@@ -74,7 +74,7 @@ func (p *planner) clampJobs() {
 	p.s.Outstanding, p.s.Asides = jobs, asides
 }
 
-// cutOff gives up the part of a window that is no longer served, and makes a job of the rest.
+// cutOff gives up the part of a window that is no longer served, and makes a job of the remainder.
 func (p *planner) cutOff(j *taplinev1.Job, why string) *taplinev1.Job {
 	p.out.Done = append(p.out.Done, j)
 	w := own(j)

@@ -11,7 +11,7 @@ import (
 //
 //  1. one live call an hour, the sweeps, and what was asked for in vain: with these nothing is missed;
 //  2. backfill, spread over a day;
-//  3. live calls, as often as the rest allows, up to the configured poll interval;
+//  3. live calls, as often as the others allow, up to the configured poll interval;
 //  4. backfill at once, when live calls can keep their cadence for a day all the same.
 //
 // A part of the limit is kept for repetitions, for windows that are split, and for unplanned calls.

@@ -257,8 +257,8 @@ func (p *planner) backfill() {
 	}
 }
 
-// waiting counts the jobs of a lane that could be done. What was planned too early by a clock that was ahead must
-// not hold up the rest until it is time.
+// waiting counts the jobs of a lane that could be done. What was planned too early by a clock that
+// was ahead must not hold up the others until it is time.
 func (p *planner) waiting(lane taplinev1.Lane) (n int) {
 	for _, j := range p.s.GetOutstanding() {
 		age := max(time.Duration(j.GetPass())*time.Minute, time.Duration(j.GetMarginMs())*time.Millisecond)

@@ -147,8 +147,8 @@ func span(j *taplinev1.Job) window.Window {
 	return w
 }
 
-// complete checks that for each feed reads, losses, outstanding jobs and the rest of
-// backfill cover [start, head), and that outstanding jobs do not meet.
+// complete checks that for each feed reads, losses, outstanding jobs and the remainder of backfill
+// cover [start, head), and that outstanding jobs do not meet.
 func (m *model) complete(t *rapid.T) {
 	waiting := slices.Clone(m.s.GetOutstanding())
 	offered := 0

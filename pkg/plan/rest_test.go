@@ -11,8 +11,9 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestARestThatIsNeverProvenBacksOff: answers for one minute end some seconds early, whenever it is asked for. Its rest is asked for
-// seldom, counts as asked for in vain, and is read in the end.
+// TestARestThatIsNeverProvenBacksOff: answers for one minute end some seconds early, whenever it is
+// asked for. Its remainder is asked for seldom, counts as asked for in vain, and is read in the
+// end.
 func TestARestThatIsNeverProvenBacksOff(t *testing.T) {
 	t.Parallel()
 	for _, cut := range []time.Duration{3 * time.Second, 10 * time.Second, 29 * time.Second, 40 * time.Second} {

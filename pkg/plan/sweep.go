@@ -183,7 +183,7 @@ func upcoming(s *taplinev1.SweepState) window.Window {
 	return w
 }
 
-// skip notes that a first reading comes so late that it is as good as a sweep.
+// skip records that a first reading comes so late that it is as good as a sweep.
 func (p *planner) skip(w window.Window) {
 	for _, age := range p.c.Sweeps {
 		if p.in.Now.Sub(w.End) < age {
@@ -281,7 +281,8 @@ func leftOut(s *taplinev1.SweepState, w window.Window) (parts []window.Window) {
 	return parts
 }
 
-// whatIsRead visits the parts of a span that are read, feed by feed; the rest is decided when it is.
+// whatIsRead visits the parts of a span that are read, feed by feed; the others are decided when
+// they are.
 func (p *planner) whatIsRead(w window.Window, visit func(part window.Window, f string)) {
 	for _, f := range p.feeds() {
 		unread := p.withoutReading(f)

@@ -54,7 +54,7 @@ func (c Config) Limits() map[feed.Pool]int {
 // ErrExhausted is wrapped by every [ExhaustedError].
 var ErrExhausted = errors.New("no call is left")
 
-// ErrUnknown says that the calls of a day cannot be told: what lists them is damaged.
+// ErrUnknown says that the calls of a day are unknown: what lists them is damaged.
 var ErrUnknown = errors.New("the record of calls is damaged")
 
 // ExhaustedError says that a pool has no unit, and when it will have one.

@@ -15,8 +15,8 @@ import (
 // Period is the length of Proofpoint's rolling window.
 const Period = 24 * time.Hour
 
-// pauseAfterRefusal is how long a pool rests after a 429, so that a wrong guess
-// about other users of the credential does not become a storm.
+// pauseAfterRefusal is how long a pool pauses after a 429, so that a wrong guess about other users
+// of the credential does not become a storm.
 const pauseAfterRefusal = 5 * time.Minute
 
 // State is the memory of one pool. It is a value in time: a present before an earlier one is treated as the
@@ -24,7 +24,7 @@ const pauseAfterRefusal = 5 * time.Minute
 type State struct {
 	pb     *taplinev1.QuotaState
 	margin time.Duration
-	marked bool // something was noted that should be kept, though no unit was taken
+	marked bool // something was recorded that should be kept, though no unit was taken
 }
 
 // Decode reads a state; nothing is an empty one. The margin is added to the 24
@@ -85,7 +85,8 @@ func Rebuilt(now time.Time, limit int, margin time.Duration, calls []Call) *Stat
 }
 
 const (
-	// believable is how far a clock may be ahead of the last that was noted, to be believed at once.
+	// believable is how far a clock may be ahead of the last that was recorded, to be believed at
+	// once.
 	believable = 10 * time.Minute
 	// The clock of one replica that is wrong for a moment must not give back the units of a day. What is
 	// ahead by more is believed when it is seen again between these times later.
@@ -187,7 +188,7 @@ func (s *State) Reserve(now time.Time, limit int) (ok bool, free time.Time) {
 	return true, held
 }
 
-// Count notes calls whatever the limit.
+// Count records calls whatever the limit.
 func (s *State) Count(now time.Time, calls int) {
 	_, counted := s.advance(now)
 	s.bucket(counted.Unix() / 60).Used += uint32(calls)
@@ -211,8 +212,9 @@ func (s *State) free(now time.Time, limit int) time.Time {
 	return free
 }
 
-// Refused notes a 429: what is missing to the limit was used by another client. The pool is closed
-// until the server says, for a day at most, or for a few minutes; what closes it for longer stays.
+// Refused records a 429: what is missing to the limit was used by another client. The pool is
+// closed until the server says, for a day at most, or for a few minutes; what closes it for longer
+// stays.
 func (s *State) Refused(now time.Time, limit int, retryAfter time.Duration) (external int) {
 	_, counted := s.advance(now)
 	used, known := s.sum()

@@ -1,5 +1,5 @@
-// Package replay is how stored data is sent again, or made again: an order on the bus,
-// its state, and the loop that works on it inside the stages.
+// Package replay is how stored data is resent, or reprocessed: an order on the bus, its state, and
+// the loop that works on it inside the stages.
 //
 //	tapctl ──▶ REPLAY ◀──▶ shipper    rows of EVENTS to a sink
 //	               ◀──▶ enricher   records of RAW to rows of EVENTS
@@ -16,9 +16,9 @@
 //	   └──── release ────┘  ├──▶ done
 //	                        └──▶ refused
 //
-// All changes are compare-and-set ([Store.Change]) of pure functions (order.go). One
-// process owns a running order for [lease], and renews that while it works. When it dies, another takes
-// over; the owner before, should it wake up, finds that its note is refused and acknowledges nothing.
+// All changes are compare-and-set ([Store.Change]) of pure functions (order.go). One process owns a
+// running order for [lease], and renews that while it works. When it dies, another takes over; the
+// owner before, should it wake up, finds that its record is refused and acknowledges nothing.
 //
 // Guarantees: every message of the part is done at least once: its rows are confirmed by the sink, or
 // left out for a reason that is counted. Order of effects: output durable, ledger, progress in the

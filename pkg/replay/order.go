@@ -43,7 +43,7 @@ func Over(r *taplinev1.Replay) bool { return r.GetState() >= done }
 // Tally is what became of one message.
 type Tally struct {
 	Sequence  uint64
-	Rows      uint64 // confirmed by the sink, or made again
+	Rows      uint64 // confirmed by the sink, or reprocessed
 	Bytes     uint64 // of them
 	Delivered uint64 // rows left out: the ledger shows them as delivered, or they are on their way
 	Dead      uint64 // rows or records that cannot be sent
@@ -115,7 +115,7 @@ func claim(r *taplinev1.Replay, owner string, now time.Time) error {
 	return nil
 }
 
-// begin notes that the owner can do the order. The first time stays.
+// begin records that the owner can do the order. The first time stays.
 func begin(r *taplinev1.Replay, owner string, now time.Time) error {
 	if r.GetOwner() != owner {
 		return ErrNotMine

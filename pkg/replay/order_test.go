@@ -68,7 +68,7 @@ func (w *world) claim(t *rapid.T) {
 	}
 }
 
-// work has a process take a message, send it, note it, and acknowledge it, and die in between.
+// work has a process take a message, send it, record it, and acknowledge it, and die in between.
 func (w *world) work(t *rapid.T) {
 	p := w.process(t)
 	sequence := rapid.Uint64Range(1, w.first.GetLastSequence()).Draw(t, "sequence")

@@ -117,7 +117,7 @@ func (s *Store) List(ctx context.Context) ([]*taplinev1.Replay, error) {
 	var all []*taplinev1.Replay
 	for _, pair := range pairs {
 		e, err := decode(pair.Entry)
-		if err != nil { // it says nothing about the others; Get tells what is wrong with it
+		if err != nil { // it says nothing about the others; Get reports what is wrong with it
 			continue
 		}
 		all = append(all, e.replay)

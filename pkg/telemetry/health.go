@@ -49,7 +49,8 @@ func (h *Health) Connection(part string) func(connected bool) {
 	}
 }
 
-// Writes notes that something without which no progress can be made cannot be written, or with nil that it can.
+// Writes records that something without which no progress can be made cannot be written, or with
+// nil that it can.
 func (h *Health) Writes(place string, problem error) {
 	part := "write " + place
 	if problem == nil {

@@ -1,7 +1,7 @@
-// Package devosink is a stand-in for Devo's ingestion endpoint: syslog over mutual
-// TLS, read the way the engine behind Devo's load balancers is known to read it.
-// It serves for tests, for `tapline demo`, and for customers who want to rehearse
-// an outage: it can be told to fail in the ways a real endpoint fails.
+// Package devosink is a stand-in for Devo's ingestion endpoint: syslog over mutual TLS, read the
+// way the engine behind Devo's load balancers is known to read it. It serves for tests, for
+// `tapline demo`, and for customers who want to rehearse an outage: it can be set to fail in the
+// ways a real endpoint fails.
 //
 //	TLS ─▶ frames ─▶ header ─▶ store ─▶ queries
 //

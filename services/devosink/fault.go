@@ -20,7 +20,7 @@ const (
 	// the client learns it after it believes to be connected.
 	FaultRefuseCertificate FaultKind = "refuse-certificate"
 	// FaultReset breaks the connection (RST) after Fault.Bytes. With Fault.Delay it stops reading
-	// that long before, so that the client's kernel is told of bytes that are never read.
+	// that long before, so that the client's kernel is informed of bytes that are never read.
 	FaultReset FaultKind = "reset"
 	// FaultFIN ends the connection in an orderly way after Fault.Bytes.
 	FaultFIN FaultKind = "fin"

@@ -175,7 +175,7 @@ func (v *derivation) marks(target *taplinev1.Target) []flatten.Member {
 	return append(marks, v.e.marks(v.order, false)...)
 }
 
-// flush stores the message under construction and notes it.
+// flush stores the message under construction and records it.
 func (v *derivation) flush(ctx context.Context) error {
 	made := &taplinev1.BatchRecord{
 		RawSequence: v.d.Sequence(), Feed: v.raw.Feed, Table: v.table, Events: v.rows, Dead: v.dead,

@@ -22,17 +22,17 @@
 // serialized, so each lookup is requested once. A batch is acknowledged for its names when the jobs
 // are stored; their ids say which batch they come from, so a repetition orders nothing twice. A
 // name that is no id that can be asked for has one dead letter as long as DEAD keeps it, 30 days,
-// whatever batches name it: KNOWN remembers it, and it is told again only after that.
+// whatever batches name it: KNOWN remembers it, and it is reported again only after that.
 //
 // Orders to make rows again (reprocess.go, package replay) read RAW with a consumer of their own. Their rows go into
 // EVENTS like all others, beside those made first: under names of their own, with @tapline_reprocess_id and
 // @tapline_generation, and with an account of their own. What cannot be a row is in DEAD from the first time.
 //
 // Guarantees: a message of RAW is acknowledged only after its events are stored, and
-// then noted in the ledger.
-// The publication is named <RAW sequence>/<table>/<generation>[/<part>/<content>], so a repetition
-// within two hours is dropped by the bus. Later the ledger shows that the rows were made, or EVENTS, if the
-// enricher ended between storing and noting them.
+// then recorded in the ledger. The publication is named <RAW
+// sequence>/<table>/<generation>[/<part>/<content>], so a repetition within two hours is dropped by
+// the bus. Later the ledger shows that the rows were made, or EVENTS, if the enricher ended between
+// storing and recording them.
 //
 // Fails how: a message that cannot be decoded goes to DEAD whole; a record that
 // cannot be a row goes to DEAD alone, and its neighbours are stored. When EVENTS is full or the bus

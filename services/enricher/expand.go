@@ -59,7 +59,7 @@ func (w *lookup) key() string {
 	}, "|")
 }
 
-// handle orders what one batch names, then notes it.
+// handle orders what one batch names, then records it.
 func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 	var raw batch.Raw
 	if err := batch.DecodeRaw(d.Data(), &raw); err != nil {
@@ -102,8 +102,8 @@ func (x *expander) handle(ctx context.Context, d *bus.Delivery) error {
 	return nil
 }
 
-// remember notes what was ordered, and whose dead letters were stored. It comes last: a repetition would find all of it known, and its
-// account would say that it ordered nothing.
+// remember records what was ordered, and whose dead letters were stored. It comes last: a
+// repetition would find all of it known, and its account would say that it ordered nothing.
 func (x *expander) remember(ctx context.Context, lookups map[string]*lookup, letters map[string]*lookup) error {
 	for _, w := range letters {
 		if err := x.known.RecordDeadLetter(ctx, w.call, w.target.GetId()); err != nil {

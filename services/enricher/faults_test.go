@@ -268,7 +268,8 @@ func TestOneLetterForOneID(t *testing.T) {
 	}
 }
 
-// TestPeopleAreLearntInTheEnd: a list of those attacked most is acknowledged when it is noted, and a failure to read the notes orders nothing by a wrong level.
+// TestPeopleAreLearntInTheEnd: a list of those attacked most is acknowledged when it is recorded,
+// and a failure to read the records orders nothing by a wrong level.
 func TestPeopleAreLearntInTheEnd(t *testing.T) {
 	t.Parallel()
 	b, direct, faults := faulty(t)
@@ -288,7 +289,8 @@ func TestPeopleAreLearntInTheEnd(t *testing.T) {
 	}
 }
 
-// TestAnOrderSurvivesRefusals: rows that are made again are all there, once, though EVENTS refused some of them.
+// TestAnOrderSurvivesRefusals: reprocessed rows are all there, once, though EVENTS refused some of
+// them.
 func TestAnOrderSurvivesRefusals(t *testing.T) {
 	t.Parallel()
 	b, direct, faults := faulty(t)

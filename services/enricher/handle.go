@@ -126,8 +126,9 @@ func (e *Enricher) rows(ctx context.Context, d *bus.Delivery, ws *workspace, o o
 	return []*taplinev1.BatchRecord{made}, nil
 }
 
-// messageID names the rows of a batch, so that a repetition stores them once. A stream that was damaged and
-// cut off gives its sequences out again: the job and the moment of its call tell such a batch from the one before.
+// messageID names the rows of a batch, so that a repetition stores them once. A stream that was
+// damaged and cut off gives its sequences out again: the job and the moment of its call distinguish
+// such a batch from the one before.
 func messageID(sequence uint64, table string, raw *batch.Raw) string {
 	return fmt.Sprintf("%d/%s/%d/%s/%s", sequence, table, generation, raw.JobID, raw.PullID)
 }

@@ -48,7 +48,7 @@ func TestOneTurnAtATime(t *testing.T) {
 	}
 }
 
-// TestATurnIsNotAwaitedForEver: who is told to stop does, and the thing stays with who has it.
+// TestATurnIsNotAwaitedForEver: a waiter that is to stop does, and the thing stays with who has it.
 func TestATurnIsNotAwaitedForEver(t *testing.T) {
 	t.Parallel()
 	locks := newKeyedLock()

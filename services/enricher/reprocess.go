@@ -43,7 +43,8 @@ func (o order) name(first string) string {
 // table reports whether rows of a table are wanted.
 func (o order) table(name string) bool { return !o.reprocesses() || o.filter.Table(name) }
 
-// marks are the members that tell rows made again. Rows of other answers than SIEM have the generation anyway.
+// marks are the members that distinguish reprocessed rows. Rows of other answers than SIEM have the
+// generation anyway.
 func (e *Enricher) marks(o order, rules bool) []flatten.Member {
 	if !o.reprocesses() || !e.cfg.Identity.TaplineID {
 		return nil

@@ -258,8 +258,8 @@ func TestTooLongInOtherWords(t *testing.T) {
 	}
 }
 
-// TestAWindowThatWasSetAside is called once for each offer, and read when Proofpoint answers again. A note that is newer than the
-// offer counts.
+// TestAWindowThatWasSetAside is called once for each offer, and read when Proofpoint answers again.
+// A record that is newer than the offer counts.
 func TestAWindowThatWasSetAside(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)
@@ -340,7 +340,8 @@ func TestBehindItsClock(t *testing.T) {
 	}
 }
 
-// TestTooOldWindowIsLeftToThePlan: only the scheduler knows whether it was owed, so the fetcher neither notes nor tells a loss.
+// TestTooOldWindowIsLeftToThePlan: only the scheduler knows whether it was owed, so the fetcher
+// neither records nor reports a loss.
 func TestTooOldWindowIsLeftToThePlan(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

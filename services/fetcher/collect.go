@@ -19,8 +19,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/spool"
 )
 
-// collector takes the records of one response, drops what was seen and packs
-// the rest into batches. It is for one goroutine, but for take.
+// collector takes the records of one response, drops what was seen and packs the others into
+// batches. It is for one goroutine, but for take.
 type collector struct {
 	cfg    *Config
 	id     job.ID

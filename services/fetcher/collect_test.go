@@ -187,7 +187,7 @@ func TestAnAnswerOfAnEarlierVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := &taplinev1.Target{Id: id, Status: "active"}
-	poll(t, func() bool { // noted after the record
+	poll(t, func() bool { // written after the record
 		verdict, err := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, b.sim.Now).Covers(t.Context(), feed.CallThreat, target)
 		return err == nil && verdict == known.Covered
 	})

@@ -79,7 +79,7 @@ func TestDenseHoursCostOneCallInVain(t *testing.T) {
 		{minute: much, calls: 2, restart: true},
 		{minute: 3 * most, calls: 4 + 1},   // a half in vain, the other is cut before
 		{minute: 3 * most, calls: 4},       // quarters at once
-		{minute: most / 10, calls: 3},      // the first quarter tells that there is less
+		{minute: most / 10, calls: 3},      // the first quarter shows that there is less
 		{minute: most / 10, calls: 1},      // whole again
 		{minute: most * 19 / 20, calls: 1}, // just fits
 		{minute: much, calls: 2},           // so the next one was not asked for whole

@@ -18,7 +18,8 @@ type doubts struct {
 // strangers is how many different ids fail in a row until that is not taken for their own fault.
 const strangers = 5
 
-// strange notes an id that failed. It reports whether so many different ones did that the endpoint is the reason.
+// strange records an id that failed. It reports whether so many different ones did that the
+// endpoint is the reason.
 func (d *doubts) strange(call feed.Call, id string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,7 +32,7 @@ func (d *doubts) strange(call feed.Call, id string) bool {
 	return len(d.ids[call]) >= strangers
 }
 
-// answered notes that an id of the kind has an answer.
+// answered records that an id of the kind has an answer.
 func (d *doubts) answered(call feed.Call) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -42,7 +43,7 @@ func newDoubts() *doubts {
 	return &doubts{paths: make(map[string]bool), feeds: make(map[feed.Feed]bool), ids: make(map[feed.Call]map[string]bool)}
 }
 
-// missing notes feeds that an answer lacked.
+// missing records feeds that an answer lacked.
 func (d *doubts) missing(feeds []feed.Feed) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -51,7 +52,7 @@ func (d *doubts) missing(feeds []feed.Feed) {
 	}
 }
 
-// proven notes that windows are read by an endpoint, or by others instead of it.
+// proven records that windows are read by an endpoint, or by others instead of it.
 func (d *doubts) proven(path string, byOthers bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -63,7 +63,8 @@ func (w *work) age() time.Duration {
 	return min(max(time.Duration(w.job.GetMarginMs())*time.Millisecond-time.Second, 0), time.Hour)
 }
 
-// isSweep reports whether the window was read before. Elsewhere a pass only tells a job from an earlier one of the same window.
+// isSweep reports whether the window was read before. Elsewhere a pass only distinguishes a job
+// from an earlier one of the same window.
 func (w *work) isSweep() bool { return w.id.Lane == taplinev1.Lane_LANE_SWEEP }
 
 // deferEarly defers a job that is too early. A call would cost a unit and bring nothing, or would

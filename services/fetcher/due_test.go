@@ -113,8 +113,8 @@ func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.JobRecord) {
 	}
 }
 
-// TestAClockThatJumps: the answer tells that a sweep was called too early. It counts for nothing. The jump itself counts when
-// a second answer tells of it.
+// TestAClockThatJumps: the answer shows that a sweep was called too early. It counts for nothing.
+// The jump itself counts when a second answer shows it.
 func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

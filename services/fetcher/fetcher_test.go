@@ -138,14 +138,14 @@ func (b *bench) job(w window.Window, pass uint32) *taplinev1.Job {
 	}
 }
 
-// plan offers a job, as a scheduler does that has noted it in its plan.
+// plan offers a job, as a scheduler does that has entered it in its plan.
 func (b *bench) plan(t *testing.T, job *taplinev1.Job) {
 	t.Helper()
 	b.want(t, job)
 	poll(t, func() bool { return b.bus.PublishJob(t.Context(), job) == nil })
 }
 
-// want notes a job in a plan.
+// want enters a job in a plan.
 func (b *bench) want(t *testing.T, job *taplinev1.Job) {
 	t.Helper()
 	b.planned = append(b.planned, job)
@@ -347,7 +347,8 @@ func TestUnusableJobsGoToDead(t *testing.T) {
 	})
 }
 
-// TestRefusedCredentialRaisesItsAlarm: 401 and 403 are told apart, and one call is made, not a storm.
+// TestRefusedCredentialRaisesItsAlarm: 401 and 403 are distinguished, and one call is made, not a
+// storm.
 func TestRefusedCredentialRaisesItsAlarm(t *testing.T) {
 	t.Parallel()
 	for status, name := range map[int]alarm.Name{401: alarm.Refused, 403: alarm.Forbidden} {

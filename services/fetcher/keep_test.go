@@ -124,7 +124,8 @@ func TestEveryCallIsCounted(t *testing.T) {
 	b.record(t, job)
 }
 
-// TestANoteOfAnEarlierRun: the process ended between its note and its ack. To call now would read what the parts read.
+// TestANoteOfAnEarlierRun: the process ended between its record and its ack. To call now would read
+// what the parts read.
 func TestANoteOfAnEarlierRun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -190,8 +190,8 @@ func (f *Fetcher) without(ctx context.Context, w *work, c *collector, q *questio
 	return bus.RetryAfter(q.err, f.delay(w, q.err, failures))
 }
 
-// spare has the endpoint rest after an answer for one id. Many threats have no forensics: that is no trouble, until too many in a row
-// have none.
+// spare has the endpoint cool down after an answer for one id. Many threats have no forensics: that
+// is no trouble, until too many in a row have none.
 func (f *Fetcher) spare(w *work, err error) {
 	if kindOf(err) != proofpoint.NotFound {
 		f.tripLane(w, w.endpoint, err, 0)

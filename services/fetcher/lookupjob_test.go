@@ -175,7 +175,7 @@ func TestUnchangedAnswersArePublishedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	memory := known.Open(bucket, "main", known.Config{Refresh: time.Hour}, b.sim.Now)
-	poll(t, func() bool { // noted after the record
+	poll(t, func() bool { // written after the record
 		verdict, err := memory.Covers(t.Context(), feed.CallThreat, &taplinev1.Target{Id: id, Status: "active", Campaign: tapsim.RevisedCampaign})
 		return err == nil && verdict == known.Covered
 	})

@@ -212,7 +212,7 @@ func (f *Fetcher) lose(ctx context.Context, w *work, cause error) error {
 	return nil
 }
 
-// split tells the scheduler to plan the parts.
+// split has the scheduler plan the halves.
 func (f *Fetcher) split(ctx context.Context, w *work, reason string) error {
 	if !w.divisible() {
 		return f.setAside(ctx, w, int(w.job.GetFailures())+1, reason+" (it cannot be cut)")

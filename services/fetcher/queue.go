@@ -64,7 +64,7 @@ func (f *Fetcher) takeNext(ctx context.Context, call feed.Call, levels []bus.Con
 		taken, err := f.bus.Take(context.WithoutCancel(ctx), taking, f.handle)
 		if err != nil {
 			f.log.Debug("cannot take", slog.String("consumer", consumer.Name), slog.Any("error", err))
-			return false // what waits there may be more important than the rest
+			return false // what waits there may be more important than the others
 		}
 		if taken {
 			return true

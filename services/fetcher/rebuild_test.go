@@ -12,8 +12,9 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestSeenIsRebuiltFromRAW: a memory that was taken away, or emptied, is made again before anything is read, so that nothing is published
-// twice; and it is told. An empty RAW has nothing to rebuild from, and a restart nothing to do.
+// TestSeenIsRebuiltFromRAW: a memory that was taken away, or emptied, is made again before anything
+// is read, so that nothing is published twice; and it is reported. An empty RAW has nothing to
+// rebuild from, and a restart nothing to do.
 func TestSeenIsRebuiltFromRAW(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"DELETE", "PURGE"} {

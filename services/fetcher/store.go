@@ -183,7 +183,7 @@ func (f *Fetcher) complete(ctx context.Context, w *work, sequence uint64, marker
 	return f.record(ctx, w, result, sequence)
 }
 
-// remember notes that the records of a stored batch are published.
+// remember records that the records of a stored batch are published.
 func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *batch.Raw) error {
 	for i := range raw.Records {
 		r := &raw.Records[i]

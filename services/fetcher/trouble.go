@@ -153,8 +153,9 @@ func (f *Fetcher) accepted() {
 	f.health.OK(credential.Endpoint)
 }
 
-// credentials refuses calls with a refused credential. When it is time, one job probes, at an endpoint without a limit. If that does
-// not tell, the call of the job is the probe, and the others wait for what it finds.
+// credentials refuses calls with a refused credential. When it is time, one job probes, at an
+// endpoint without a limit. If that is inconclusive, the call of the job is the probe, and the
+// others wait for what it finds.
 func (f *Fetcher) credentials(ctx context.Context) (probing bool, err error) {
 	if !f.breakers.Open(credential) {
 		return false, nil
@@ -172,7 +173,8 @@ func (f *Fetcher) credentials(ctx context.Context) (probing bool, err error) {
 	return false, nil
 }
 
-// probe asks for nothing. It reports whether that told something. Who may not read it is known all the same.
+// probe asks for nothing. It reports whether that was conclusive. A credential that may not read it
+// is known all the same.
 func (f *Fetcher) probe(ctx context.Context) (conclusive bool) {
 	if err := f.quota.Count(ctx, 1); err != nil {
 		f.log.Debug("cannot count a call", slog.Any("error", err))

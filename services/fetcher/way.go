@@ -230,7 +230,7 @@ func (f *Fetcher) prove(ctx context.Context, w *work, c call, r proofpoint.Respo
 	return &unproven{c.endpoint.Path, flaw}
 }
 
-// proven notes that an endpoint served what it was asked for.
+// proven records that an endpoint served what it was asked for.
 func (f *Fetcher) proven(ctx context.Context, w *work, c call, r proofpoint.Response) {
 	if err := f.shapes.saw(ctx, r.Evidence); err != nil { // it is tried again with the next answer
 		f.log.Warn("cannot remember what answers look like", slog.Any("error", err))
@@ -245,7 +245,8 @@ func (f *Fetcher) proven(ctx context.Context, w *work, c call, r proofpoint.Resp
 	f.served(ctx, w.key(c.endpoint.Path), c.endpoint.Path)
 }
 
-// partly takes an answer that proves the beginning of a window: what came is real, and the rest is asked for later.
+// partly takes an answer that proves the beginning of a window: what came is real, and the
+// remainder is asked for later.
 func (f *Fetcher) partly(ctx context.Context, w *work, c call, flaw *proofpoint.Flaw, got *reading) {
 	if f.lags(w, c, flaw.ProvenEnd) {
 		got.lag = f.lag.Now(f.local())

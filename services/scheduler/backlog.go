@@ -9,8 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// watchBacklogs tells when something waits so long in a stream that it may become too
-// old for it. What has become too old undelivered is found by the audit of the ledger.
+// watchBacklogs reports when something waits so long in a stream that it may become too old for it.
+// What has become too old undelivered is found by the audit of the ledger.
 func (s *Scheduler) watchBacklogs(ctx context.Context) error {
 	worst, where := time.Duration(0), ""
 	for _, c := range []bus.Consumer{bus.ConsumerEnricher, bus.ConsumerShipper} {

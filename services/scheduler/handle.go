@@ -168,8 +168,8 @@ func (s *Scheduler) ranges(ctx context.Context, out plan.Output) error {
 	return nil
 }
 
-// count tells the metrics of ranges, once the state has forgotten them: until then any scheduler may find them
-// again, and writes them into the same place of the ledger.
+// count updates the metrics of ranges, once the state has forgotten them: until then any scheduler
+// may find them again, and writes them into the same place of the ledger.
 func (s *Scheduler) count(lost, sealed []plan.Range) {
 	for _, r := range lost {
 		s.metrics.lost.Add(r.Span().Seconds() * float64(len(r.Feeds)))

@@ -68,7 +68,8 @@ func (s *stages) must(err error) {
 	}
 }
 
-// fetch stores a job that ends before an instant, and records it unless told not to. It returns false when RAW is full.
+// fetch stores a job that ends before an instant, and records it unless asked not to. It returns
+// false when RAW is full.
 func (s *stages) fetch(end time.Time, recorded bool) bool {
 	s.t.Helper()
 	w := window.New(end.Add(-time.Duration(s.jobs+1)*time.Minute), end.Add(-time.Duration(s.jobs)*time.Minute))

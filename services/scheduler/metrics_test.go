@@ -29,8 +29,8 @@ func lostSeconds(t *testing.T, registries ...*prometheus.Registry) (sum float64)
 	return sum
 }
 
-// TestWhatIsLostIsCountedOnce: the plan cannot be written for a while, so that the same step is made again and again,
-// by several schedulers, of which one then writes it.
+// TestWhatIsLostIsCountedOnce: the plan cannot be written for a while, so that the same step is
+// repeated, by several schedulers, of which one then writes it.
 func TestWhatIsLostIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

@@ -60,7 +60,7 @@ func measured(t *testing.T, b *bus.Bus, r *prometheus.Registry, now func() time.
 	return stop
 }
 
-// worker does jobs of one lane, as a fetcher would, and notes their windows.
+// worker does jobs of one lane, as a fetcher would, and records their windows.
 type worker struct {
 	t       *testing.T
 	sub     *bus.Subscription

@@ -93,7 +93,7 @@ func (c breaking) Confirm(ctx context.Context) (n int, err error) {
 	return c.Conn.Confirm(ctx)
 }
 
-// TestARefusedRowIsCountedOnce also if the session ends after the refusal, and the batch is sent again.
+// TestARefusedRowIsCountedOnce also if the session ends after the refusal, and the batch is resent.
 func TestARefusedRowIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	_, environ := web(t, devosink.Fault{Kind: devosink.FaultRefuseText, Text: "poison"})

@@ -11,7 +11,7 @@ import (
 // certificateEvery is how often the certificate is looked at.
 const certificateEvery = 2 * time.Second
 
-// watchCertificate tells how long the certificate holds, and when it should be renewed.
+// watchCertificate reports how long the certificate holds, and when it should be renewed.
 func (s *Shipper) watchCertificate(ctx context.Context) {
 	ticker := time.NewTicker(certificateEvery)
 	defer ticker.Stop()

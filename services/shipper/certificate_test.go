@@ -31,8 +31,8 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
-// TestCertificatesAreReplacedWithoutARestart: files that cannot be used are told and change nothing; good ones
-// are taken by the next connection, which is made at once.
+// TestCertificatesAreReplacedWithoutARestart: files that cannot be used are reported and change
+// nothing; good ones are taken by the next connection, which is made at once.
 func TestCertificatesAreReplacedWithoutARestart(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -32,7 +32,7 @@ type trial struct {
 	loses bool
 	// doubles: the sink keeps rows twice.
 	doubles bool
-	// harmless: nothing is told, as nothing is lost or broken.
+	// harmless: nothing is logged, as nothing is lost or broken.
 	harmless bool
 }
 

@@ -20,7 +20,7 @@ type inflight struct {
 	rows  int // to be sent
 	bytes int64
 	dead  int64 // rows that went to DEAD
-	// fit and unfit are rows and dead before the sink refused any: what is sent again is counted anew.
+	// fit and unfit are rows and dead before the sink refused any: what is resent is counted anew.
 	fit      int
 	unfit    int64
 	partial  bool // of a replay: not all rows of the message, or to another sink

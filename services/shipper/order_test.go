@@ -49,8 +49,8 @@ func order(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Replay
 	return r
 }
 
-// TestOrders: what is sent again is what the order wants, marked; what is delivered is left out unless all is wanted, and another sink
-// gets copies.
+// TestOrders: what is resent is what the order wants, marked; what is delivered is left out unless
+// all is wanted, and another sink gets copies.
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	const jobID = "main/all/20260311T080000Z/20260311T090000Z/live/0"

@@ -31,7 +31,7 @@ type outage struct {
 	logged time.Time
 }
 
-// recordFailure notes that a connection could not be opened or was lost.
+// recordFailure records that a connection could not be opened or was lost.
 func (o *outage) recordFailure(ctx context.Context, err error) {
 	o.alarms.Raise(ctx, alarm.Sink, err.Error())
 	o.mu.Lock()
@@ -49,7 +49,7 @@ func (o *outage) recordFailure(ctx context.Context, err error) {
 		slog.Any("error", err), slog.Duration("for", now.Sub(o.since).Round(time.Second)))
 }
 
-// recordSuccess notes that the sink has confirmed something.
+// recordSuccess records that the sink has confirmed something.
 func (o *outage) recordSuccess(ctx context.Context) {
 	o.alarms.Clear(ctx, alarm.Sink)
 	o.mu.Lock()

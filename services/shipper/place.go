@@ -23,8 +23,8 @@ const (
 
 // place is how far EVENTS was given to this process. The server's consumer knows what is confirmed,
 // and may forget it: it is made anew, or its file is lost. Messages that may have been delivered
-// before are looked up in LEDGER, and those that it shows as confirmed are not sent again. It is
-// safe for concurrent use.
+// before are looked up in LEDGER, and those that it shows as confirmed are not resent. It is safe
+// for concurrent use.
 type place struct {
 	mu      sync.Mutex
 	waiting uint64 // messages that waited at the start and were not given yet

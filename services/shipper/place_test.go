@@ -60,8 +60,8 @@ func book(tb testing.TB, b *bus.Bus) *ledger.Ledger {
 	return ledger.New(pages)
 }
 
-// TestALostPlaceIsRebuilt from the ledger: the consumer of EVENTS is made anew, and what the ledger shows as confirmed is
-// not sent again, while what is not is. That is told.
+// TestALostPlaceIsRebuilt from the ledger: the consumer of EVENTS is made anew, and what the ledger
+// shows as confirmed is not resent, while what is not is. That is logged.
 func TestALostPlaceIsRebuilt(t *testing.T) {
 	t.Parallel()
 	for name, runs := range map[string]bool{"while nothing runs": false, "while it runs": true} {

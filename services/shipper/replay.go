@@ -274,7 +274,7 @@ func (w *resending) flush(ctx context.Context) {
 	}
 }
 
-// finish notes the progress of the order, then acknowledges.
+// finish records the progress of the order, then acknowledges.
 func (w *resending) finish(ctx context.Context, counted []skip) {
 	tallies := make([]replay.Tally, len(counted))
 	for i := range counted {

@@ -8,7 +8,7 @@ import (
 )
 
 // TestRotationSendsNothingTwice: rows wait to be sent while a connection is being ended, and that
-// must not end it before the peer has told that it has read everything.
+// must not end it before the peer has shown that it has read everything.
 func TestRotationSendsNothingTwice(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

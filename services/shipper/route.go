@@ -21,7 +21,7 @@ type route struct {
 	ack func(ctx context.Context, batches []*inflight)
 	// delay is how long nothing may be pulled.
 	delay func() time.Duration
-	// recordFailure and works are told how the sink is.
+	// recordFailure and recordSuccess report the state of the sink.
 	recordFailure func(ctx context.Context, err error)
 	recordSuccess func(ctx context.Context)
 }

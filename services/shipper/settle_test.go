@@ -37,8 +37,8 @@ func confirmed(t *testing.T, b *bus.Bus) (rows int64) {
 	return rows
 }
 
-// TestNotedBeforeAcknowledged: when a message is done the ledger has it, whatever failed before. A message that is done is
-// not noted any more, so it must be done last.
+// TestNotedBeforeAcknowledged: when a message is done the ledger has it, whatever failed before. A
+// message that is done is not recorded any more, so it must be done last.
 func TestNotedBeforeAcknowledged(t *testing.T) {
 	t.Parallel()
 	for name, trial := range map[string]struct {

@@ -143,7 +143,8 @@ func (t *tool) checkSettings(stores []string) error {
 	return nil
 }
 
-// warnOfRoom tells when RAW and EVENTS may outgrow the file system of a server's store. That is no error: they may never.
+// warnOfRoom warns when RAW and EVENTS may outgrow the file system of a server's store. That is no
+// error: they may never.
 func (t *tool) warnOfRoom(dir string, limits bus.Limits) error {
 	free, err := embedded.Free(dir)
 	if err != nil {

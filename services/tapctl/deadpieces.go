@@ -60,8 +60,8 @@ type tail struct{ pieces, bytes int }
 // pieces knows the tails that were met, by what each of them follows.
 type pieces struct{ tails map[string]tail }
 
-// join takes the letters, the newest first. It gives what follows a letter, and whether it begins a record: other
-// pieces are told with the first.
+// join takes the letters, the newest first. It gives what follows a letter, and whether it begins a
+// record: other pieces are shown with the first.
 func (p *pieces) join(l *taplinev1.DeadLetter) (t tail, first bool) {
 	if l.GetMore() {
 		key := through(l)

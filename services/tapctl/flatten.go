@@ -98,7 +98,7 @@ func (t *tool) rows(text []byte, members bool) error {
 	return nil
 }
 
-// eachOf prints the elements of one array of a response; users with the rest of it around them.
+// eachOf prints the elements of one array of a response; users with the other members around them.
 func eachOf(own []flatten.Member, key string, line func([]byte)) error {
 	var outer []flatten.Member
 	var array []byte

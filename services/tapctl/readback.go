@@ -100,8 +100,8 @@ type readBackAnswer struct {
 	Asked  *time.Time `json:"asked_from,omitempty"` // if EVENTS has not everything from there on
 }
 
-// stored is from when on EVENTS has everything, if that is later. What left it, by age or to make room, can neither be compared nor
-// sent again.
+// stored is from when on EVENTS has everything, if that is later. What left it, by age or to make
+// room, can neither be compared nor resent.
 func stored(ctx context.Context, b *bus.Bus, from time.Time) (time.Time, error) {
 	usage, err := b.Usage(ctx, bus.StreamEvents)
 	if err != nil || usage.First <= 1 || usage.Messages == 0 || !from.Before(usage.Oldest) {
@@ -110,7 +110,7 @@ func stored(ctx context.Context, b *bus.Bus, from time.Time) (time.Time, error) 
 	return usage.Oldest.UTC(), nil
 }
 
-// maxNamed is how many missing rows of a table are sent again by name; more of them by time.
+// maxNamed is how many missing rows of a table are resent by name; more of them by time.
 const maxNamed = 10
 
 // repairs says how to send again what is missing.

@@ -18,7 +18,7 @@ import (
 
 const (
 	lookEvery = 500 * time.Millisecond
-	// printEvery is how often progress is told where no bar can be drawn.
+	// printEvery is how often progress is printed where no bar can be drawn.
 	printEvery = 10 * time.Second
 	// unclaimedAfter is how long an order waits before that is worth a word.
 	unclaimedAfter = 10 * time.Second
@@ -34,7 +34,7 @@ type replayView struct {
 	Progress  float64    `json:"progress"` // 0 to 1
 	Messages  uint64     `json:"messages"`
 	Settled   uint64     `json:"settled"` // messages
-	Rows      uint64     `json:"rows"`    // sent again, or made again
+	Rows      uint64     `json:"rows"`    // resent, or reprocessed
 	Bytes     uint64     `json:"bytes"`
 	Delivered uint64     `json:"delivered"` // rows left out: delivered before, or on their way
 	Dead      uint64     `json:"dead"`

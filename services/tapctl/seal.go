@@ -102,7 +102,7 @@ const noKey = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 func markOf(dir string) string { return filepath.Join(dir, "key.mark") }
 
-// writeMark tells deploy/nats/start.sh which key a store has.
+// writeMark shows deploy/nats/start.sh which key a store has.
 func writeMark(dir, mark string) error {
 	if have, err := os.ReadFile(markOf(dir)); err == nil && string(have) == mark+"\n" {
 		return nil

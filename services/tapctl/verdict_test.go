@@ -42,7 +42,7 @@ func (c console) put(b *bus.Bus, key string, m proto.Message) {
 	}
 }
 
-// read notes that windows were read that had no records.
+// read records that windows were read that had no records.
 func (c console) read(b *bus.Bus, windows ...window.Window) {
 	c.t.Helper()
 	pages, err := b.Bucket(c.t.Context(), bus.BucketLedger)

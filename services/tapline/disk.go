@@ -19,8 +19,8 @@ const (
 	diskReserve = 1 << 30
 )
 
-// disk watches the file system of the streams. An external NATS server does not tell how large its disk is, so
-// only the process that runs the server can.
+// disk watches the file system of the streams. An external NATS server does not report how large
+// its disk is, so only the process that runs the server can.
 type disk struct {
 	dir     string
 	streams interface {

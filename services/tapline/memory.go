@@ -21,9 +21,9 @@ const (
 	quietLooks = 32 // without a collection of the runtime's own: eight seconds
 )
 
-// thrifty keeps the memory of the process small until stop is called, unless the user tells
-// Go how much there is. It changes two things: during a backlog the collector starts earlier, and after it memory goes
-// back to the system within a minute and not within several.
+// thrifty keeps the memory of the process small until stop is called, unless the user sets Go's own
+// limit. It changes two things: during a backlog the collector starts earlier, and after it memory
+// goes back to the system within a minute and not within several.
 func thrifty(environ []string) (stop func()) {
 	for _, v := range environ {
 		if strings.HasPrefix(v, "GOGC=") || strings.HasPrefix(v, "GOMEMLIMIT=") {
@@ -86,7 +86,7 @@ func (k *keeper) quiet(cycles uint64) bool {
 	return !k.done && k.looks%quietLooks == 0
 }
 
-// gave tells how much memory the process held before and after.
+// gave reports how much memory the process held before and after.
 func (k *keeper) gave(before, after uint64) { k.done = after+trifle > before }
 
 // memory is what the runtime says of itself.

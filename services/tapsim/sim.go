@@ -60,8 +60,8 @@ func (s *Sim) limit(p feed.Pool) int {
 	}[p]
 }
 
-// admit notes a call in the sliding log of its pool. When the log is full it
-// says when the oldest call leaves it.
+// admit records a call in the sliding log of its pool. When the log is full it says when the oldest
+// call leaves it.
 func (s *Sim) admit(p feed.Pool, now time.Time) (ok bool, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +86,7 @@ func recent(log []time.Time, now time.Time) []time.Time {
 	return log
 }
 
-// attempt notes a call of a pool, whatever will be answered.
+// attempt records a call of a pool, whatever will be answered.
 func (s *Sim) attempt(r *http.Request, now time.Time) {
 	p := poolOf(r)
 	s.mu.Lock()

@@ -157,7 +157,7 @@ func (r *rows) take(e devosink.Event) error {
 	return nil
 }
 
-// keep notes that a row is there.
+// keep records that a row is there.
 func (r *rows) keep(e devosink.Event, h *head) {
 	name := nameOf(e.Tag, h.TaplineID)
 	if r.stored[name].IsZero() {

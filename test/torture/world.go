@@ -251,7 +251,7 @@ func (w *world) start(names []string) error {
 	return nil
 }
 
-// wrong notes what must not be and what the oracle does not look at.
+// wrong records what must not be and what the oracle does not look at.
 func (w *world) wrong(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -15,7 +15,8 @@ import (
 // direct is where a message of a stream is asked for; its answers are no JSON.
 const direct = "$JS.API.DIRECT.GET."
 
-// wire speaks NATS's protocol between a client and its server, and passes on what it is not told to fail.
+// wire speaks NATS's protocol between a client and its server, and passes on what it is not set to
+// fail.
 type wire struct {
 	client, server net.Conn
 	meet           func(subject, header string, body []byte) *Fault

@@ -12,8 +12,8 @@ type complaints struct {
 	first, repair string
 }
 
-// repairs tells whether a server says that it makes the summary of a stream anew from its blocks, which are ahead of it: the
-// store was not shut down.
+// repairs reports whether a server says that it makes the summary of a stream anew from its blocks,
+// which are ahead of it: the store was not shut down.
 func repairs(said string) bool {
 	return strings.Contains(said, "Stream state outdated") || strings.HasSuffix(said, "from index errored: prior state file")
 }

@@ -82,7 +82,7 @@ func gone(err error) error {
 	return err
 }
 
-// exist tells what is there, and keeps the first error.
+// exist reports what is there, and keeps the first error.
 type exist struct{ err error }
 
 func (e *exist) is(path string) bool {

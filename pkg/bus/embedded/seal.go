@@ -69,8 +69,8 @@ func judge(dir string, k Keys) (store, error) {
 		len(found[current])+len(found[older]), len(files)-len(found[absent]), dir, strings.TrimPrefix(closed[0].path, dir+string(filepath.Separator))))
 }
 
-// CheckStore tells whether a NATS server with these keys would find what is in its store_dir. It changes nothing; the
-// server may run.
+// CheckStore reports whether a NATS server with these keys would find what is in its store_dir. It
+// changes nothing; the server may run.
 func CheckStore(dir string, k Keys) error {
 	for _, left := range []string{workOf(dir), clearOf(dir)} {
 		if _, err := os.Stat(left); err == nil {
@@ -229,8 +229,9 @@ func finish(dir string) error {
 	return errors.Join(os.RemoveAll(workOf(dir)), os.RemoveAll(clearOf(dir)))
 }
 
-// states tells where every stream and every consumer of a store is, as a server with a key finds them. What the server
-// complains of is an error: it says there, and nowhere else, that it leaves something out.
+// states reports where every stream and every consumer of a store is, as a server with a key finds
+// them. What the server complains of is an error: it says there, and nowhere else, that it leaves
+// something out.
 func states(dir string, k Keys) (map[string]uint64, error) {
 	heard := &complaints{}
 	ns, err := server.NewServer(options(Options{Dir: dir, Keys: k}))

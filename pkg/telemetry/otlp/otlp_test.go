@@ -68,7 +68,7 @@ func TestTracesAreDroppedWithoutACollector(t *testing.T) {
 	}
 }
 
-// TestNoEndpointNoTraces, and a wrong one is told with its variable.
+// TestNoEndpointNoTraces, and a wrong one is reported with its variable.
 func TestNoEndpointNoTraces(t *testing.T) {
 	t.Parallel()
 	provider, stop, err := otlp.Traces(t.Context(), telemetry.TraceConfig{}, "fetcher", "v1", slog.New(slog.DiscardHandler))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Settings of rsyslog's queue. The one in memory is what it has by default; the one on disk is synced at each write, and so is
-// the note of how far it was read.
+// Settings of rsyslog's queue. The one in memory is what it has by default; the one on disk is
+// synced at each write, and so is the record of how far it was read.
 const (
 	rsyslogMemory = ``
 	rsyslogDisk   = `queue.type="Disk" queue.filename="rows" queue.syncqueuefiles="on" queue.checkpointinterval="1"`

@@ -57,7 +57,7 @@ type place struct {
 	dir    string
 	store  string
 	log    *slog.Logger
-	book   *ledger.Ledger // for what a fetcher would note; of the server before a restart
+	book   *ledger.Ledger // for what a fetcher would record; of the server before a restart
 }
 
 func newPlace(tb testing.TB) *place {

@@ -49,7 +49,8 @@ func TestKilledInMidReplay(t *testing.T) {
 	if !maps.Equal(distinct(got), distinct(first)) {
 		t.Errorf("%d different rows, want %d", len(got), len(first))
 	}
-	// What a killed process had sent and not noted comes once more: a message or two, not the replay.
+	// What a killed process had sent and not recorded is repeated: a message or two, not the
+	// replay.
 	if doubles := len(again) - len(first); doubles > 3*2*20 {
 		t.Errorf("%d rows twice", doubles)
 	}
@@ -88,7 +89,7 @@ func TestTwoShippersOneOrder(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	again := count(rows(t, p.fileOf(v.ID)))
-	if !maps.Equal(again, first) { // who stops in an orderly way leaves nothing behind that is not noted
+	if !maps.Equal(again, first) { // who stops in an orderly way leaves nothing behind that is not recorded
 		t.Errorf("%d different rows, want each of %d once", len(again), len(first))
 	}
 	if value(t, shippers[1-busy].metrics, "tapline_replay_rows_total") == 0 {

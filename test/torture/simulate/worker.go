@@ -253,7 +253,7 @@ func (w *World) setAside(o *order, reason string) {
 	})
 }
 
-// conclude notes what became of a job.
+// conclude records the outcome of a job.
 func (w *World) conclude(o *order, r *taplinev1.JobRecord) {
 	r.JobId, r.SkewMs = o.job.GetId(), w.Skew.Milliseconds()
 	w.outcomes[r.GetJobId()] = r

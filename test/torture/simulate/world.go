@@ -217,7 +217,7 @@ func (w *World) note(book map[feed.Feed][]window.Window, ranges []plan.Range) {
 	}
 }
 
-// lose notes what is given up. What is still served is not lost, whatever was answered.
+// lose records what is given up. What is still served is not lost, whatever was answered.
 func (w *World) lose(f feed.Feed, span window.Window) {
 	const early = 30 * time.Minute // the planner stays away from the edge
 	w.Lost[f] = append(w.Lost[f], span)

@@ -37,7 +37,7 @@ type EventBatch struct {
 	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
 	// Rows of this batch beyond one for each record.
 	Extra int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
-	// The order by which the rows were made again; empty for those that were made first.
+	// The order that reprocessed the rows; empty for those that were made first.
 	ReprocessId string `protobuf:"bytes,10,opt,name=reprocess_id,json=reprocessId,proto3" json:"reprocess_id,omitempty"`
 	// The fields above, compressed as one block of S2. What stands beside it is added.
 	Packed        []byte `protobuf:"bytes,15,opt,name=packed,proto3" json:"packed,omitempty"`

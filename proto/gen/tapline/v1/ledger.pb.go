@@ -105,10 +105,10 @@ type LedgerPage struct {
 	Ranges []*RangeRecord `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// By the enricher: one entry for each RAW batch whose records name threats or campaigns.
 	Wants []*LookupRecord `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
-	// By the enricher: one entry for each EVENTS batch that was made again.
+	// By the enricher: one entry for each EVENTS batch that was reprocessed.
 	Remade []*BatchRecord `protobuf:"bytes,6,rep,name=remade,proto3" json:"remade,omitempty"`
-	// By the shipper: one entry for each EVENTS batch that a replay sent once more, and
-	// for each that was made again and the sink confirmed.
+	// By the shipper: one entry for each EVENTS batch that a replay sent once more, and for each that
+	// was reprocessed and the sink confirmed.
 	Resent []*BatchRecord `protobuf:"bytes,7,rep,name=resent,proto3" json:"resent,omitempty"`
 	// By the scheduler: rows that left EVENTS before the sink had them, and, with event_sequence 0, records of a job that left
 	// RAW before rows were made of them. An entry counts until the rows are made or confirmed all the same.
@@ -227,10 +227,11 @@ type JobRecord struct {
 	ReadAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
 	// Of an unproven window: times in a row that it was asked for in vain.
 	Failures uint32 `protobuf:"varint,14,opt,name=failures,proto3" json:"failures,omitempty"`
-	// Up to where the answer proves the window read, if not up to its end. The rest is to be planned.
+	// Up to where the answer proves the window read, if not up to its end. The remainder is to be
+	// planned.
 	ReadEnd *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=read_end,json=readEnd,proto3" json:"read_end,omitempty"`
-	// How far behind its clock Proofpoint served at the call, milliseconds, where the answer tells: a window
-	// that ended later was refused as still current, or was answered only up to there.
+	// How far behind its clock Proofpoint served at the call, milliseconds, where the answer shows
+	// it: a window that ended later was refused as still current, or was answered only up to there.
 	LagMs int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
 	// Calls of Proofpoint that were made for the job, as far as its writer knows.
 	Calls uint32 `protobuf:"varint,17,opt,name=calls,proto3" json:"calls,omitempty"`
@@ -415,13 +416,13 @@ type BatchRecord struct {
 	Part uint32 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
 	// Rows beyond one for each record; negative when records make no rows.
 	Extra int64 `protobuf:"zigzag64,9,opt,name=extra,proto3" json:"extra,omitempty"`
-	// The order that the rows were sent or made again by; empty if none.
+	// The order that the rows were resent or reprocessed by; empty if none.
 	ReplayId string `protobuf:"bytes,10,opt,name=replay_id,json=replayId,proto3" json:"replay_id,omitempty"`
 	// Where a replay sent the rows, if not to the sink that everything goes to.
 	Sink string `protobuf:"bytes,11,opt,name=sink,proto3" json:"sink,omitempty"`
-	// The rows are among those that the order made again.
+	// The rows are among those that the order reprocessed.
 	Remade bool `protobuf:"varint,12,opt,name=remade,proto3" json:"remade,omitempty"`
-	// Of rows made again that a replay brought to the sink first: the replay.
+	// Of reprocessed rows that a replay brought to the sink first: the replay.
 	CarrierId     string `protobuf:"bytes,13,opt,name=carrier_id,json=carrierId,proto3" json:"carrier_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -647,7 +648,7 @@ type Known struct {
 	// The job that asks at the moment, and until when no other should.
 	Owner      string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	OwnerUntil *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=owner_until,json=ownerUntil,proto3" json:"owner_until,omitempty"`
-	// Times in a row that asking failed for a reason of its own.
+	// Times in a row that the lookup failed for a reason of its own.
 	Failures      uint32 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1005,8 +1006,8 @@ type PlanState struct {
 	// How far behind its clock Proofpoint serves, milliseconds, as learned from its answers, and when.
 	LagMs int64                  `protobuf:"varint,10,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
 	LagAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lag_at,json=lagAt,proto3" json:"lag_at,omitempty"`
-	// What is read besides the rest of backfill: a feed that was switched on again, an earlier start, or what an
-	// operator wants read once more. Oldest first.
+	// What is read besides the other backfill: a feed that was switched on again, an earlier start,
+	// or what an operator wants read once more. Oldest first.
 	Backlogs []*Backlog `protobuf:"bytes,12,rep,name=backlogs,proto3" json:"backlogs,omitempty"`
 	// What is not collected because a feed is switched off, or was.
 	Offs []*Off `protobuf:"bytes,13,rep,name=offs,proto3" json:"offs,omitempty"`
@@ -1364,7 +1365,7 @@ func (x *Retry) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// Aside is a window that was asked for in vain and is asked for again, with growing waits.
+// Aside is a window that was asked for in vain and is retried with backoff.
 type Aside struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Job      *Job                   `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`

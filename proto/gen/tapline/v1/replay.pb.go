@@ -360,7 +360,7 @@ type ReplayProgress struct {
 	Beyond []uint64 `protobuf:"varint,2,rep,packed,name=beyond,proto3" json:"beyond,omitempty"`
 	// Messages settled, for whatever reason.
 	Messages uint64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
-	// Rows confirmed by the sink, or made again, and their bytes.
+	// Rows confirmed by the sink, or reprocessed, and their bytes.
 	Rows  uint64 `protobuf:"varint,4,opt,name=rows,proto3" json:"rows,omitempty"`
 	Bytes uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Rows left out because the ledger shows them as delivered, or because they are on their way anyway.

@@ -23,7 +23,7 @@ type Lag struct {
 	mu    sync.Mutex
 	value time.Duration
 	at    time.Time     // when it was learned
-	cut   time.Duration // by how much the answer that told it ended early
+	cut   time.Duration // by how much the answer that showed it ended early
 	// steps is how many answers in a row told a lag that grew, since one was whole.
 	steps int
 	// front is the latest end of a window that was served whole, as of frontAt. Who has served it is not behind it.

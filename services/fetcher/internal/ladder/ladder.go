@@ -140,8 +140,8 @@ func (l *Ladder) ByOthers(id string, carried int) bool {
 	return j.others >= enough && j.others%2 == 1
 }
 
-// Lacks notes that an answer from a path lacks something. It reports whether an answer for the same job from another
-// path lacked it, too.
+// Lacks records that an answer from a path lacks something. It reports whether an answer for the
+// same job from another path lacked it, too.
 func (l *Ladder) Lacks(id, path, what string) (twice bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

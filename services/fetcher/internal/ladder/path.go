@@ -54,7 +54,7 @@ func (p *path) believes(class Class, span time.Duration, now time.Time) Class {
 	return class
 }
 
-// refuse notes a length that is too long.
+// refuse records a length that is too long.
 func (p *path) refuse(span time.Duration, now time.Time) {
 	if !p.tooLong.known(now) || span < p.tooLong.span {
 		p.tooLong = length{span, now}
@@ -67,7 +67,7 @@ func (p *path) tries(w window.Window, now time.Time) bool {
 	return p.trial.Empty() || now.Sub(p.trialAt) > holds || within(w, p.suspect)
 }
 
-// cut notes that a window is planned in parts.
+// cut records that a window is planned in parts.
 func (p *path) cut(w window.Window, now time.Time) {
 	p.suspect = w
 	if p.tries(w, now) && !within(w, p.trial) {
@@ -79,7 +79,7 @@ func within(w, outer window.Window) bool {
 	return !w.Start.Before(outer.Start) && !w.End.After(outer.End)
 }
 
-// Served notes that an endpoint has served a window.
+// Served records that an endpoint has served a window.
 func (l *Ladder) Served(name string, w window.Window) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

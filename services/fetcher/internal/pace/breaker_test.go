@@ -47,8 +47,8 @@ func TestOneFailureIsNoTrouble(t *testing.T) {
 	}
 }
 
-// TestLeaveKeepsTheRest: what another call in hand finds, still current, 429 or canceled, opens no breaker that is to rest. It ends the
-// probing that it began.
+// TestLeaveKeepsTheRest: what another call in hand finds, still current, 429 or canceled, opens no
+// breaker. It ends the probing that it began.
 func TestLeaveKeepsTheRest(t *testing.T) {
 	t.Parallel()
 	var now time.Time

@@ -77,7 +77,7 @@ func TestHowManyCallsFail(t *testing.T) {
 	}
 }
 
-// TestTroubles tells what is open, and forgets what nothing asks for any more.
+// TestTroubles reports what is open, and forgets what nothing asks for any more.
 func TestTroubles(t *testing.T) {
 	t.Parallel()
 	b, now := stand()

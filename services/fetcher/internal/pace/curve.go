@@ -95,7 +95,7 @@ func (s *Share) of(pool string) *rate.Limiter {
 	return l
 }
 
-// Spent notes a call that failed. The debt is bounded: it is paid off in half an hour.
+// Spent records a call that failed. The debt is bounded: it is paid off in half an hour.
 func (s *Share) Spent(pool string, now time.Time) {
 	if l := s.of(pool); l.TokensAt(now) > -float64(l.Burst()) {
 		l.ReserveN(now, 1)

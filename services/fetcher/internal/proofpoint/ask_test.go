@@ -16,7 +16,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// serve answers every call with one status and body, and notes the address.
+// serve answers every call with one status and body, and records the address.
 func serve(t *testing.T, status int, body string) (*Client, *string) {
 	t.Helper()
 	var address string

@@ -253,7 +253,7 @@ func fresh(resp *http.Response) bool {
 	return age == "" || age == "0"
 }
 
-// readError tells the body's failures from those of visit.
+// readError distinguishes the body's failures from those of visit.
 func (c *call) readError(ctx context.Context, b *body, err error) error {
 	var visited *visitError
 	switch {

@@ -82,7 +82,7 @@ func TestRequestIsExplicit(t *testing.T) {
 	}
 }
 
-// TestEveryRefusalHasAName, is tried once, and is told in one line without the secret.
+// TestEveryRefusalHasAName, is tried once, and is reported in one line without the secret.
 func TestEveryRefusalHasAName(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -12,8 +12,8 @@ import (
 // Kind says what a failed call means.
 type Kind string
 
-// The kinds. Those of status 400 are told apart by the sentence in the body, which may come from a proxy:
-// a kind says what the sentence says and proves nothing about the window.
+// The kinds. Those of status 400 are distinguished by the sentence in the body, which may come from
+// a proxy: a kind says what the sentence says and proves nothing about the window.
 const (
 	BadCredentials  Kind = "bad-credentials"   // 401
 	Forbidden       Kind = "forbidden"         // 403: not entitled to this customer's data

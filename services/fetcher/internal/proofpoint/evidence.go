@@ -170,7 +170,7 @@ func (e *Evidence) other(key string) {
 	}
 }
 
-// finish tells which arrays are missing.
+// finish reports which arrays are missing.
 func (e *Evidence) finish(asked map[string]feed.Feed) {
 	for _, f := range asked {
 		if !slices.Contains(e.Present, f) {

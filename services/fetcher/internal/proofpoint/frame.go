@@ -180,7 +180,7 @@ func (f *framer) feed(p []byte) (n int, done bool, err error) {
 	return len(p), false, nil
 }
 
-// open notes that a closing bracket is due.
+// open records that a closing bracket is due.
 func (f *framer) open(closing byte) {
 	if len(f.nesting) == bound.Depth {
 		f.deeper++

@@ -21,9 +21,8 @@ type visitError struct{ err error }
 
 func (e *visitError) Error() string { return e.err.Error() }
 
-// splitter frames the elements of the envelope's arrays. Framing needs only
-// strings and brackets, so an element that is not valid JSON inside can still
-// be told from its neighbours.
+// splitter frames the elements of the envelope's arrays. Framing needs only strings and brackets,
+// so an element that is not valid JSON inside can still be distinguished from its neighbours.
 type splitter struct {
 	stream
 	arrays   arrays

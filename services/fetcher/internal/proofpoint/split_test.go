@@ -128,7 +128,7 @@ func TestLargeRecordsComeWholeInParts(t *testing.T) {
 	}
 }
 
-// TestEndlessRecordIsBounded: what is not kept is told, with its bytes.
+// TestEndlessRecordIsBounded: what is not kept is reported, with its bytes.
 func TestEndlessRecordIsBounded(t *testing.T) {
 	t.Parallel()
 	const limit, size = 1000, 100*1000 + 10

@@ -198,7 +198,7 @@ func TestAHalfReadListIsNone(t *testing.T) {
 	}
 }
 
-// TestSlowRacesGiveUp: who is told to stop while others are faster does.
+// TestSlowRacesGiveUp: a writer that is to stop while others are faster does.
 func TestSlowRacesGiveUp(t *testing.T) {
 	t.Parallel()
 	for _, records := range []int{1, 3} { // written alone, and in a batch

@@ -1,5 +1,5 @@
-// Package canary looks up a sample of the rows that the sink has confirmed at Devo, by queries,
-// and tells when one is not there: what an acknowledgement proves ends at Devo's balancer.
+// Package canary looks up a sample of the rows that the sink has confirmed at Devo, by queries, and
+// reports when one is not there: what an acknowledgement proves ends at Devo's balancer.
 //
 //	confirmed rows ─▶ one of each table and interval ─▶ query ─▶ found, or missing after a while
 //
@@ -83,7 +83,7 @@ type Canary struct {
 	mu       sync.Mutex
 	picked   map[string]row // by table, since the last look
 	batches  map[string]int // that the row was picked from
-	nameless bool           // whether rows without @tapline_id were told
+	nameless bool           // whether rows without @tapline_id were logged
 
 	// For Run.
 	open    []row
@@ -198,7 +198,7 @@ func (c *Canary) find(ctx context.Context, r *row) (found bool, err error) {
 	return true, nil
 }
 
-// miss notes that a row was not found, and reports whether it is given up.
+// miss records that a row was not found, and reports whether it is given up.
 func (c *Canary) miss(r *row) (over bool) {
 	now := time.Now()
 	age := now.Sub(r.confirmed)

@@ -43,14 +43,14 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush writes what is kept and tells how many bytes that makes so far.
+// flush writes what is kept and returns how many bytes that makes so far.
 func (c *countedConn) flush() (count int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.count, c.write()
 }
 
-// given tells how many bytes it was given so far.
+// given returns how many bytes it was given so far.
 func (c *countedConn) given() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,8 +10,8 @@
 // down, and what happens behind it, are beyond this proof; the stronger mode "rotate" ends the
 // stream and waits until the peer has read all of it and ended its own.
 //
-// A connection is finished at the first sign of trouble: a failed write, an end
-// of stream, a reset, a TLS alert (with TLS 1.3 a refused certificate shows only
-// so), or no acknowledged byte for a while although some are due. Everything
-// unconfirmed is then sent again on the next one, from a record boundary.
+// A connection is finished at the first sign of trouble: a failed write, an end of stream, a reset,
+// a TLS alert (with TLS 1.3 a refused certificate shows only so), or no acknowledged byte for a
+// while although some are due. Everything unconfirmed is then resent on the next one, from a record
+// boundary.
 package devo

@@ -9,7 +9,7 @@ var ErrRotated = errors.New("connection ended to confirm what it carried")
 var (
 	errStalled = errors.New("nothing was acknowledged for too long")
 	errEnded   = errors.New("the peer closed the connection")
-	// errNoProof: this system does not tell what was acknowledged.
+	// errNoProof: this system does not report what was acknowledged.
 	errNoProof = errors.New("DEVO_CONFIRM=acked needs Linux: use DEVO_CONFIRM=rotate here")
 	errUnheard = errors.New("the peer ended before it had read everything")
 )

@@ -152,7 +152,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// kernel is what a connection is told instead of what its own says.
+// kernel is what a connection sees instead of what its own says.
 type kernel struct {
 	mu   sync.Mutex
 	said said

@@ -23,7 +23,7 @@ import (
 
 const (
 	maxPause  = 5 * time.Minute // however long Retry-After wants it
-	maxAnswer = 300             // bytes of a refusal that are told
+	maxAnswer = 300             // bytes of a refusal that are quoted
 	maxHeader = 64 << 10        // bytes of the headers of an answer
 	maxBody   = 32 << 20        // Devo's limit on a request; taken for the size before compression
 )
@@ -108,7 +108,7 @@ type Conn struct {
 	err  error // why; set before lost is closed
 
 	mu        sync.Mutex
-	done      int           // batches confirmed and not yet told
+	done      int           // batches confirmed and not yet reported
 	confirmed chan struct{} // gets a value when there are some
 }
 

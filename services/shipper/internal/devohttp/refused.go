@@ -147,7 +147,7 @@ func (d *Dialer) fresh() (client *http.Client, end func()) {
 	return &c, c.CloseIdleConnections
 }
 
-// take notes that rows of a table were taken.
+// take records that rows of a table were taken.
 func (d *Dialer) take(table string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

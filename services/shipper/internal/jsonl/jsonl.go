@@ -96,7 +96,7 @@ func (s *Sink) Open(context.Context) (*Conn, error) {
 	return &Conn{sink: s, epoch: s.epoch}, nil
 }
 
-// noted keeps in mind that rows of all connections are gone. The caller holds the lock.
+// noted remembers that rows of all connections are gone. The caller holds the lock.
 func (s *Sink) noted(err error) error {
 	if errors.Is(err, errNotDurable) {
 		s.epoch++

@@ -87,7 +87,8 @@ type source interface {
 	ServerVersion() string
 }
 
-// Take writes a backup into a folder that is empty or does not exist. tell is called for each part.
+// Take writes a backup into a folder that is empty or does not exist. tell is called for each
+// section.
 func Take(ctx context.Context, b source, dir string, lock Lock, tell func(Part)) (*Manifest, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("backup: %w", err)

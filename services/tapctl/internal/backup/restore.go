@@ -139,7 +139,8 @@ func rewind(ctx context.Context, b *bus.Bus, floors []bus.Floor) error {
 	shipper, err := b.Backlog(ctx, bus.ConsumerShipper)
 	switch {
 	case err == nil:
-		// What was confirmed out of turn may stand in no account; the rest is entered by its place below the floor.
+		// What was confirmed out of turn may stand in no account; the others are entered by their
+		// place below the floor.
 		floors = append(slices.Clone(floors), bus.Floor{Stream: bus.StreamEvents, Consumer: shipper.Consumer, Done: shipper.Done})
 	case !errors.Is(err, bus.ErrNotSetUp):
 		return err
