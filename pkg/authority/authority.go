@@ -1,5 +1,6 @@
 // Package authority makes certificates: an authority, and what it signs. [Folder] keeps those of a
-// deployment's NATS servers in files, renews them and exchanges the authority. All keys are Ed25519.
+// deployment's NATS servers in files, renews them and exchanges the authority. All keys are
+// Ed25519.
 package authority
 
 import (

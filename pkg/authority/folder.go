@@ -64,7 +64,8 @@ func (f Folder) Make() (Report, error) { return f.run(false, false) }
 func (f Folder) RenewServer() (Report, error) { return f.run(false, true) }
 
 // RenewAuthority makes another authority and adds it to what is trusted. The servers keep their
-// certificate until RenewServer, so that every client and server can learn to trust the new one before.
+// certificate until RenewServer, so that every client and server can learn to trust the new one
+// before.
 func (f Folder) RenewAuthority() (Report, error) { return f.run(true, false) }
 
 func (f Folder) run(newAuthority, newServer bool) (Report, error) {
@@ -109,7 +110,8 @@ func (f Folder) run(newAuthority, newServer bool) (Report, error) {
 
 func (f Folder) ends(cert *x509.Certificate) bool { return cert.NotAfter.Before(f.Now.Add(Soon)) }
 
-// foreign reports whether the certificates come from an authority that is kept elsewhere. They are left alone.
+// foreign reports whether the certificates come from an authority that is kept elsewhere. They are
+// left alone.
 func (f Folder) foreign() bool {
 	_, own := os.Stat(f.path("ca.pem"))
 	_, trusted := os.Stat(f.path("ca/ca.crt"))
@@ -143,8 +145,8 @@ func (f Folder) authority() (*Authority, error) {
 // ownName begins the names of authorities that are made here.
 const ownName = "Tapline NATS "
 
-// trust writes which authorities are trusted: the one that signs, one of ours before it, and whatever else an operator has put
-// into a file.
+// trust writes which authorities are trusted: the one that signs, one of ours before it, and
+// whatever else an operator has put into a file.
 func (f Folder) trust(now, before *Authority) (all []*x509.Certificate, err error) {
 	ours := []*x509.Certificate{now.cert}
 	if before != nil {
@@ -194,7 +196,8 @@ func (f Folder) list(name string, certs []*x509.Certificate) error {
 	return f.replace(name, text)
 }
 
-// server reads the certificate of the servers, if there is one, and whether a client would believe it.
+// server reads the certificate of the servers, if there is one, and whether a client would believe
+// it.
 func (f Folder) server(trusted []*x509.Certificate) (cert *x509.Certificate, good bool) {
 	data, err := os.ReadFile(f.path("tls/server.pem"))
 	if err != nil {

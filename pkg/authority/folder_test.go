@@ -52,7 +52,8 @@ func believed(t *testing.T, dir, ca, host string, now time.Time) error {
 	return err
 }
 
-// TestAnOperatorsAuthoritiesStay: a bundle in ca.crt is kept as a whole by every run, beside at most two authorities of ours.
+// TestAnOperatorsAuthoritiesStay: a bundle in ca.crt is kept as a whole by every run, beside at
+// most two authorities of ours.
 func TestAnOperatorsAuthoritiesStay(t *testing.T) {
 	t.Parallel()
 	f := authority.Folder{Dir: t.TempDir(), Now: start}
@@ -87,7 +88,8 @@ func TestAnOperatorsAuthoritiesStay(t *testing.T) {
 	}
 }
 
-// TestMakeIsDoneOnce: a second run changes nothing, a missing name or a near end renews the server's certificate only.
+// TestMakeIsDoneOnce: a second run changes nothing, a missing name or a near end renews the
+// server's certificate only.
 func TestMakeIsDoneOnce(t *testing.T) {
 	t.Parallel()
 	f := authority.Folder{Dir: t.TempDir(), Now: start}

@@ -72,8 +72,8 @@ func sizeText(s []byte) int {
 	return 1 + protowire.SizeBytes(len(s))
 }
 
-// DecodeEvents fills dst from a marshalled EventBatch, packed or not, reusing what dst has. The events
-// are valid until the next decoding.
+// DecodeEvents fills dst from a marshalled EventBatch, packed or not, reusing what dst has. The
+// events are valid until the next decoding.
 func DecodeEvents(data []byte, dst *Events) error {
 	*dst = Events{Events: dst.Events[:0], unpacked: dst.unpacked[:0]}
 	if err := dst.decode(data); err != nil {

@@ -12,8 +12,8 @@ const (
 	packedField = 15
 	// recordsField is the number of the field "records" of one, "events" of the other.
 	recordsField = 7
-	// maxUnpacked bounds what a message may claim to hold, bytes. A batch ends at 2 MiB, and then one record of at
-	// most 4 MiB may stand in it with what the enricher adds.
+	// maxUnpacked bounds what a message may claim to hold, bytes. A batch ends at 2 MiB, and then
+	// one record of at most 4 MiB may stand in it with what the enricher adds.
 	maxUnpacked = 16 << 20
 	// MaxRecords bounds the records or rows of one message: BATCH_RECORDS allows 10 000.
 	MaxRecords = 16_384
@@ -85,8 +85,9 @@ func inside(buf *[]byte, block []byte, decode func([]byte) error) error {
 	return decode(data)
 }
 
-// Unpack returns a batch with nothing compressed in it, for readers that know the
-// messages only by their generated code, with no more records than may be. A batch that is not packed is returned as it is.
+// Unpack returns a batch with nothing compressed in it, for readers that know the messages only by
+// their generated code, with no more records than may be. A batch that is not packed is returned as
+// it is.
 func Unpack(data []byte) ([]byte, error) {
 	var whole, beside []byte
 	packed := false

@@ -16,8 +16,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestPackingChangesNothing: a packed batch decodes like the batch, with what stands beside it, and so
-// does one that was not worth packing; readers with the generated code unpack it first.
+// TestPackingChangesNothing: a packed batch decodes like the batch, with what stands beside it, and
+// so does one that was not worth packing; readers with the generated code unpack it first.
 func TestPackingChangesNothing(t *testing.T) {
 	t.Parallel()
 	var reused batch.Raw // the fields of an earlier batch must not show
@@ -74,7 +74,8 @@ func TestBadPacksAreMalformed(t *testing.T) {
 	}
 }
 
-// TestASmallMessageStaysSmall: what unfolds to many records, or claims to hold much, is refused before it takes memory.
+// TestASmallMessageStaysSmall: what unfolds to many records, or claims to hold much, is refused
+// before it takes memory.
 func TestASmallMessageStaysSmall(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	head := batch.AppendRawHeader(nil, &batch.Raw{Tenant: "main", Feed: "f"})
 	empty := []byte{7<<3 | 2, 0} // a record, and a row, without anything in it

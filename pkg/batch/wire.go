@@ -51,8 +51,8 @@ func fields(data []byte, visit func(field) error) error {
 // maxName bounds the words of a header, bytes: a job id is the longest of them.
 const maxName = 512
 
-// text reads a word of a header. It becomes part of subjects, ids of messages, keys and rows: it must neither be long nor
-// have anything in it that would end those.
+// text reads a word of a header. It becomes part of subjects, ids of messages, keys and rows: it
+// must neither be long nor have anything in it that would end those.
 func (f field) text(dst *string) error {
 	if len(f.bytes) > maxName {
 		return fmt.Errorf("%w: field %d has %d bytes, at most %d are taken", ErrMalformed, f.number, len(f.bytes), maxName)

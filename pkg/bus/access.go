@@ -8,8 +8,9 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 )
 
-// Right is one thing that a user may do: subjects on which it may publish. Wherever such a request may name a subject
-// for the answer, [UsersConf] sees to it that the answer reaches the user and nothing else.
+// Right is one thing that a user may do: subjects on which it may publish. Wherever such a request
+// may name a subject for the answer, [UsersConf] sees to it that the answer reaches the user and
+// nothing else.
 type Right struct {
 	Does     string // verb and object, for the table of docs/security.md
 	Subjects []string
@@ -58,8 +59,9 @@ func Users() []User {
 	}
 }
 
-// service makes the user of a stage. The sums of the account are in it because of the server: an account that does not import
-// them gets an import of the whole API from it, which then answers beside ours that there are no streams.
+// service makes the user of a stage. The sums of the account are in it because of the server: an
+// account that does not import them gets an import of the whole API from it, which then answers
+// beside ours that there are no streams.
 func service(name string, rights ...Right) User {
 	return User{name, append(rights, publish("see how much all streams take", "$JS.API.INFO"))}
 }
@@ -73,7 +75,8 @@ func (u User) Publish() []string {
 	return subjects
 }
 
-// Subscribe lists the subjects to which a user may listen: its own answers. No other user can listen to them.
+// Subscribe lists the subjects to which a user may listen: its own answers. No other user can
+// listen to them.
 func (u User) Subscribe() []string {
 	if u.Name == UserAdmin {
 		return []string{">"}
@@ -85,7 +88,8 @@ func publish(does string, subjects ...string) Right { return Right{Does: does, S
 
 func lanes(names ...string) []string { return around("job.*.", names, ".>") }
 
-// tables are those of the product. A row for another one would reach a table of the customer that Tapline has no business with.
+// tables are those of the product. A row for another one would reach a table of the customer that
+// Tapline has no business with.
 func tables() []string {
 	var names []string
 	for _, f := range feed.All() {
@@ -118,8 +122,8 @@ func read(streams ...string) Right {
 	}
 }
 
-// giveUp lets a user remove the history of streams. The server cannot bound how much: [Bus.GiveUp] does, so one user has
-// this right and no other.
+// giveUp lets a user remove the history of streams. The server cannot bound how much: [Bus.GiveUp]
+// does, so one user has this right and no other.
 func giveUp(streams ...string) Right {
 	return Right{Does: "purge " + strings.Join(streams, ", "), Subjects: around("$JS.API.STREAM.PURGE.", streams, "")}
 }
@@ -130,8 +134,9 @@ func lookAtConsumers(consumers ...Consumer) Right {
 	return Right{Does: "look at consumers " + strings.Join(names, ", "), Subjects: around("$JS.API.CONSUMER.INFO.", names, "")}
 }
 
-// acks begin the subjects of acks: today's, and those of servers to come, which name domain and account before the stream. No
-// wildcard may stand before the stream: $JS.ACK.*.*.EVENTS.> is also an ack of any other stream.
+// acks begin the subjects of acks: today's, and those of servers to come, which name domain and
+// account before the stream. No wildcard may stand before the stream: $JS.ACK.*.*.EVENTS.> is also
+// an ack of any other stream.
 func acks(names []string) []string {
 	return append(around("$JS.ACK.", names, ".>"), around("$JS.ACK._."+accountHash+".", names, ".>")...)
 }
@@ -145,7 +150,8 @@ func consume(consumers ...Consumer) Right {
 	}
 }
 
-// consumeAll lets a user take messages from every consumer of a stream that is its alone: orders to replay have one each.
+// consumeAll lets a user take messages from every consumer of a stream that is its alone: orders to
+// replay have one each.
 func consumeAll(stream string) Right { return consume(Consumer{Stream: stream, Name: "*"}) }
 
 // write lets a user write those keys of a bucket that filters select.

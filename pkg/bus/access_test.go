@@ -86,7 +86,8 @@ func mastery() []string {
 	return append(subjects, "$JS.API.STREAM.CREATE.x", "$JS.API.STREAM.LIST", "$JS.API.ACCOUNT.PURGE.x", "anything.else", "$SYS.REQ.SERVER.PING")
 }
 
-// TestUsersMayDoTheirWorkOnly tries everything that any user may do, and what only the admin may do, as each of them.
+// TestUsersMayDoTheirWorkOnly tries everything that any user may do, and what only the admin may
+// do, as each of them.
 func TestUsersMayDoTheirWorkOnly(t *testing.T) {
 	t.Parallel()
 	server := bustest.StartGuarded(t, deployed)
@@ -233,7 +234,8 @@ func as(tb testing.TB, server *bustest.Guarded, user, name string) *bus.Bus {
 	return b
 }
 
-// TestSetupSaysWhatIsDenied: a server that does not allow something is not one that will answer later.
+// TestSetupSaysWhatIsDenied: a server that does not allow something is not one that will answer
+// later.
 func TestSetupSaysWhatIsDenied(t *testing.T) {
 	t.Parallel()
 	b := as(t, bustest.StartGuarded(t, deployed), "fetcher", "fetcher")
@@ -243,7 +245,8 @@ func TestSetupSaysWhatIsDenied(t *testing.T) {
 	}
 }
 
-// TestConfiguredAsEmbedded: what holds for the server inside of tapline holds for that of docker-compose.yml.
+// TestConfiguredAsEmbedded: what holds for the server inside of tapline holds for that of
+// docker-compose.yml.
 func TestConfiguredAsEmbedded(t *testing.T) {
 	t.Parallel()
 	o := bustest.StartGuarded(t, deployed).Options

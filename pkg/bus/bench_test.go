@@ -65,8 +65,8 @@ func BenchmarkPublishWindow(b *testing.B) {
 	}
 }
 
-// BenchmarkThroughAccounts stores a batch of rows, takes and acknowledges it, as the users of enricher and shipper: with an account
-// for each of them, and with one for all as it was before.
+// BenchmarkThroughAccounts stores a batch of rows, takes and acknowledges it, as the users of
+// enricher and shipper: with an account for each of them, and with one for all as it was before.
 func BenchmarkThroughAccounts(b *testing.B) {
 	for name, folder := range map[string]string{"shared": oneAccount, "own": deployed} {
 		b.Run(name, func(b *testing.B) {

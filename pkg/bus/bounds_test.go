@@ -17,8 +17,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestEverythingOnTheDiskIsBounded: every stream and bucket has a bound of bytes and one of a message, and takes nothing in the place of
-// what it has.
+// TestEverythingOnTheDiskIsBounded: every stream and bucket has a bound of bytes and one of a
+// message, and takes nothing in the place of what it has.
 func TestEverythingOnTheDiskIsBounded(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)
@@ -52,7 +52,8 @@ func rawStreams(t *testing.T, server nats.InProcessConnProvider) jetstream.JetSt
 	return js
 }
 
-// TestBoundsComeToWhatIsStored: an installation without bounds gets them, but not below what it has; later it gets those of the setting.
+// TestBoundsComeToWhatIsStored: an installation without bounds gets them, but not below what it
+// has; later it gets those of the setting.
 func TestBoundsComeToWhatIsStored(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)
@@ -92,8 +93,8 @@ func TestBoundsComeToWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestWhatIsFullRefuses: a full stream or bucket is an error of its own, loses nothing that it has, lets the others alone, and takes
-// everything once it has room.
+// TestWhatIsFullRefuses: a full stream or bucket is an error of its own, loses nothing that it has,
+// lets the others alone, and takes everything once it has room.
 func TestWhatIsFullRefuses(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

@@ -101,7 +101,8 @@ func TestWindowIsStoredOnceWithItsMarker(t *testing.T) {
 	}
 }
 
-// TestEmptyWindowIsOneMessage, and no less stored once than others: also after a run that had batches, and before one.
+// TestEmptyWindowIsOneMessage, and no less stored once than others: also after a run that had
+// batches, and before one.
 func TestEmptyWindowIsOneMessage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
@@ -297,7 +298,8 @@ func until(t *testing.T, check func() error) {
 	}
 }
 
-// TestAListIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is not.
+// TestAListIsWholeOrAnError: whenever its reader's time ends, a list is not taken for whole that is
+// not.
 func TestAListIsWholeOrAnError(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

@@ -11,8 +11,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestRacesInACluster: replicas answer reads, are behind, and name a lost race differently from a single server. Every
-// writer gets its turn all the same, and none is overwritten.
+// TestRacesInACluster: replicas answer reads, are behind, and name a lost race differently from a
+// single server. Every writer gets its turn all the same, and none is overwritten.
 func TestRacesInACluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")
@@ -115,8 +115,8 @@ func TestAllChangesOrNone(t *testing.T) {
 	}
 }
 
-// TestAReaderInAClusterIsNotBehind: replicas answer reads and may be behind; a scan, a list of keys and an extent have
-// what was stored before they began, wherever they ask.
+// TestAReaderInAClusterIsNotBehind: replicas answer reads and may be behind; a scan, a list of keys
+// and an extent have what was stored before they began, wherever they ask.
 func TestAReaderInAClusterIsNotBehind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

@@ -15,7 +15,8 @@ type Config struct {
 	URL      string        `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" usage:"address of the NATS server; those of a cluster with commas"`
 	User     string        `env:"NATS_USER" usage:"user of this service"`
 	Password config.Secret `env:"NATS_PASSWORD" usage:"password of NATS_USER"`
-	// PasswordFile is read again at each connection, so that a password can be changed while a service runs.
+	// PasswordFile is read again at each connection, so that a password can be changed while a
+	// service runs.
 	PasswordFile string `env:"NATS_PASSWORD_FILE" usage:"file that holds the password; read again at each connection"`
 	CredsFile    string `env:"NATS_CREDS_FILE" usage:"credentials file, instead of user and password"`
 	CAFile       string `env:"NATS_CA_FILE" usage:"PEM file of the authority that signed the server's certificate"`
@@ -50,7 +51,8 @@ func (c Config) password() string {
 type Limits struct {
 	RawMaxBytes    int64 `env:"STREAM_RAW_MAX_BYTES" envDefault:"21474836480" usage:"bytes that RAW may take on disk"`
 	EventsMaxBytes int64 `env:"STREAM_EVENTS_MAX_BYTES" envDefault:"21474836480" usage:"bytes that EVENTS may take on disk"`
-	// The others are far above what a healthy system has: they keep a fault or an attacker from filling the disk.
+	// The others are far above what a healthy system has: they keep a fault or an attacker from
+	// filling the disk.
 	JobsMaxBytes   int64 `env:"STREAM_JOBS_MAX_BYTES" envDefault:"1073741824" usage:"bytes that JOBS may take on disk"`
 	DeadMaxBytes   int64 `env:"STREAM_DEAD_MAX_BYTES" envDefault:"4294967296" usage:"bytes that DEAD may take on disk"`
 	BucketMaxBytes int64 `env:"STREAM_BUCKET_MAX_BYTES" envDefault:"4294967296" usage:"bytes that each of the buckets LEDGER, SEEN and KNOWN may take on disk; QUOTA, REPLAY and STATE an eighth"`

@@ -24,7 +24,8 @@ type Consumption struct {
 	Workers  int           // messages in work at once
 	Grace    time.Duration // for work in hand after the end of taking; 0 means 10 s
 	Log      *slog.Logger
-	// Turn, if set, is called whenever a worker is alive, at least every few seconds while it works or waits.
+	// Turn, if set, is called whenever a worker is alive, at least every few seconds while it works
+	// or waits.
 	Turn func()
 }
 

@@ -19,7 +19,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// Bounds of a dead letter. What it keeps is foreign, and so may be every word about it: an error quotes what it is about.
+// Bounds of a dead letter. What it keeps is foreign, and so may be every word about it: an error
+// quotes what it is about.
 const (
 	maxReason = 2 << 10 // bytes
 	maxName   = 256     // bytes of tenant, stage, feed, table and source
@@ -27,7 +28,8 @@ const (
 	maxRetry  = 64 << 10
 )
 
-// NewDeadLetter is the dead letter of a message or of something in it. The caller adds the feed and the table, if there is one.
+// NewDeadLetter is the dead letter of a message or of something in it. The caller adds the feed and
+// the table, if there is one.
 func (d *Delivery) NewDeadLetter(tenant, stage string, reason error, payload []byte) *taplinev1.DeadLetter {
 	return &taplinev1.DeadLetter{
 		Tenant: tenant, Stage: stage, Reason: reason.Error(), Payload: payload, Source: d.Source(),
@@ -35,8 +37,8 @@ func (d *Delivery) NewDeadLetter(tenant, stage string, reason error, payload []b
 	}
 }
 
-// DeadID is the id of that letter: the message, and the place of a record or row inside it, for which no index means all of it.
-// A redelivered message gives the same ids.
+// DeadID is the id of that letter: the message, and the place of a record or row inside it, for
+// which no index means all of it. A redelivered message gives the same ids.
 func (d *Delivery) DeadID(place ...int) string {
 	id := d.Source()
 	for _, index := range place {
@@ -45,9 +47,10 @@ func (d *Delivery) DeadID(place ...int) string {
 	return id
 }
 
-// PublishDead stores a dead letter. The id says where its content comes from; a second publish
-// of the same from there is dropped while DEAD has the first. Every letter can be stored: words are cut to what a
-// message may have, and a payload that is larger than a message may be is stored in pieces.
+// PublishDead stores a dead letter. The id says where its content comes from; a second publish of
+// the same from there is dropped while DEAD has the first. Every letter can be stored: words are
+// cut to what a message may have, and a payload that is larger than a message may be is stored in
+// pieces.
 func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) (err error) {
 	defer func() { b.writes.wrote(StreamDead, err) }()
 	tidy(letter)
@@ -70,8 +73,9 @@ func (b *Bus) PublishDead(ctx context.Context, letter *taplinev1.DeadLetter, id 
 	return nil
 }
 
-// publishDead gives the letter a subject of its own, which takes one message. A message id would be shorter, but a stream
-// knows the ids of all writers alike: a stage could use up the id of another one's letter, which would then be dropped.
+// publishDead gives the letter a subject of its own, which takes one message. A message id would be
+// shorter, but a stream knows the ids of all writers alike: a stage could use up the id of another
+// one's letter, which would then be dropped.
 func (b *Bus) publishDead(ctx context.Context, letter *taplinev1.DeadLetter, id string) error {
 	data, err := proto.Marshal(letter)
 	if err != nil {
@@ -88,7 +92,8 @@ func (b *Bus) publishDead(ctx context.Context, letter *taplinev1.DeadLetter, id 
 		case isFull(err):
 			err = fmt.Errorf("%w: %w", ErrFull, err)
 		case hasCode(err, jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-			// Another writer's message of the subject is under way, and may fail yet. That is no proof that it is stored.
+			// Another writer's message of the subject is under way, and may fail yet. That is no
+			// proof that it is stored.
 			err = errors.Join(ErrConflict, err)
 		}
 		return fmt.Errorf("publish dead letter %s: %w", id, err)

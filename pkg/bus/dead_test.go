@@ -38,7 +38,8 @@ func deadLetters(t *testing.T, b *bus.Bus) (letters []*taplinev1.DeadLetter) {
 	return letters
 }
 
-// TestEveryLetterCanBeStored: the words of a letter are foreign, and a letter that cannot be stored would keep its message for ever.
+// TestEveryLetterCanBeStored: the words of a letter are foreign, and a letter that cannot be stored
+// would keep its message for ever.
 func TestEveryLetterCanBeStored(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
@@ -63,7 +64,8 @@ func TestEveryLetterCanBeStored(t *testing.T) {
 	}
 }
 
-// TestALargePayloadIsKeptWhole: a message as large as the server takes goes to DEAD in pieces, once, and is never delivered again.
+// TestALargePayloadIsKeptWhole: a message as large as the server takes goes to DEAD in pieces,
+// once, and is never delivered again.
 func TestALargePayloadIsKeptWhole(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)
@@ -113,7 +115,8 @@ func TestALargePayloadIsKeptWhole(t *testing.T) {
 	}
 }
 
-// TestALetterUnderWayIsNotStored: the server refuses a letter while another one of its subject is under way, which may fail yet.
+// TestALetterUnderWayIsNotStored: the server refuses a letter while another one of its subject is
+// under way, which may fail yet.
 func TestALetterUnderWayIsNotStored(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)

@@ -8,7 +8,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestDeadLetterOfADelivery: programs of two versions must name the same thing alike, or it is in DEAD twice after an upgrade.
+// TestDeadLetterOfADelivery: programs of two versions must name the same thing alike, or it is in
+// DEAD twice after an upgrade.
 func TestDeadLetterOfADelivery(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -32,8 +32,8 @@ func (d *Delivery) Data() []byte { return d.msg.Data() }
 // Subject is where the message was published.
 func (d *Delivery) Subject() string { return d.msg.Subject() }
 
-// Orders reports whether the message stands on the subject of a job. The server lets a user publish on the subjects of the jobs
-// that it may order, and looks at no content.
+// Orders reports whether the message stands on the subject of a job. The server lets a user publish
+// on the subjects of the jobs that it may order, and looks at no content.
 func (d *Delivery) Orders(id job.ID, aside bool) bool {
 	return d.msg.Subject() == jobSubject(id, aside)
 }
@@ -180,8 +180,9 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 	}
 }
 
-// renew asks anew when nothing has come for a while, and when the server has ended what there was, as for a consumer
-// that was deleted and may be there again. What the old request still brings is given back.
+// renew asks anew when nothing has come for a while, and when the server has ended what there was,
+// as for a consumer that was deleted and may be there again. What the old request still brings is
+// given back.
 func (s *Subscription) renew() error {
 	if s.stopped || !s.broken && s.quiet < renewAfter || !s.bus.nc.IsConnected() {
 		return nil

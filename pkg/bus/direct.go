@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Bounds of one answer. The server keeps a whole answer in memory until the client has it, and no write reaches the
-// stream meanwhile.
+// Bounds of one answer. The server keeps a whole answer in memory until the client has it, and no
+// write reaches the stream meanwhile.
 const (
 	pageMessages = 4096
 	pageBytes    = 8 << 20 // and one message more
@@ -23,17 +23,18 @@ const (
 const (
 	// answerWait bounds the wait for one message of an answer.
 	answerWait = 10 * time.Second
-	// answerSlice is how soon a reader notices that the server denied its request, or that it is no longer wanted.
+	// answerSlice is how soon a reader notices that the server denied its request, or that it is no
+	// longer wanted.
 	answerSlice = 250 * time.Millisecond
-	// lagPatience bounds how long a reader repeats its request without progress: until a replica that is behind has
-	// what the leader has, or a server that restarts is back.
+	// lagPatience bounds how long a reader repeats its request without progress: until a replica
+	// that is behind has what the leader has, or a server that restarts is back.
 	lagPatience = 20 * time.Second
 	lagPause    = 20 * time.Millisecond
 )
 
-// direct reads one stream with requests that leave nothing behind on the server: no consumer, no snapshot. Any server
-// with a copy of the stream answers, so an answer may lack what the leader has stored a moment ago. It is not safe for
-// concurrent use.
+// direct reads one stream with requests that leave nothing behind on the server: no consumer, no
+// snapshot. Any server with a copy of the stream answers, so an answer may lack what the leader has
+// stored a moment ago. It is not safe for concurrent use.
 type direct struct {
 	b      *Bus
 	stream string
@@ -71,8 +72,9 @@ func (b *Bus) direct(stream string) (*direct, error) {
 
 func (d *direct) end() { _ = d.sub.Unsubscribe() } // fails when the connection has ended
 
-// ask gives the messages of one answer. It ends with an error unless the answer is whole: each message names the one
-// before it, and the last word counts what is pending. [ErrNotFound]: the server has nothing of the kind.
+// ask gives the messages of one answer. It ends with an error unless the answer is whole: each
+// message names the one before it, and the last word counts what is pending. [ErrNotFound]: the
+// server has nothing of the kind.
 func (d *direct) ask(ctx context.Context, r directRequest) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		d.asked++
@@ -170,8 +172,9 @@ func understood(msg *nats.Msg) (found, error) {
 	return m, nil
 }
 
-// leaderNext asks the leader of a stream for the first message of a filter that has a sequence or a later one, or was
-// stored at an instant or later. The leader has all that is stored. [ErrNotFound]: there is none.
+// leaderNext asks the leader of a stream for the first message of a filter that has a sequence or a
+// later one, or was stored at an instant or later. The leader has all that is stored.
+// [ErrNotFound]: there is none.
 func (b *Bus) leaderNext(ctx context.Context, stream, filter string, sequence uint64, at time.Time) (uint64, error) {
 	request := map[string]any{"next_by_subj": filter}
 	if at.IsZero() {

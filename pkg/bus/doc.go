@@ -24,9 +24,10 @@
 //   - A lane never waits for ever while messages wait: a [Subscription] asks the server
 //     again in every slice of its wait, anew after ten seconds, and when it was informed that
 //     the consumer is gone. When it can no longer ask, Consume ends with an error.
-//   - A list ([Bucket.Select], [Bucket.Keys], [Bus.Scan]) is whole, or there is an error. Reading makes no consumer. In a
-//     cluster a scan, a list of keys and an extent have what the leader had when they began; a single read ([Bucket.Get],
-//     [Bucket.Select], [Bus.Message]) may be that of a replica that is a moment behind.
+//   - A list ([Bucket.Select], [Bucket.Keys], [Bus.Scan]) is whole, or there is an error. Reading
+//     makes no consumer. In a cluster a scan, a list of keys and an extent have what the leader had
+//     when they began; a single read ([Bucket.Get], [Bucket.Select], [Bus.Message]) may be that of
+//     a replica that is a moment behind.
 //   - An order to replay has a durable consumer of its own ([ReplayConsumer],
 //     [ReprocessConsumer]), which tools make and remove; stages only pull from it.
 //   - Two contexts: the one given to Consume stops taking messages; the one a handler

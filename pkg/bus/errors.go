@@ -60,7 +60,8 @@ func hasCode(err error, code jetstream.ErrorCode) bool {
 	return errors.As(err, &api) && api.ErrorCode == code
 }
 
-// isFull reports whether a stream refused a message for its limit of bytes: the server has one code for all limits.
+// isFull reports whether a stream refused a message for its limit of bytes: the server has one code
+// for all limits.
 func isFull(err error) bool {
 	return hasCode(err, codeStoreFailed) && strings.Contains(err.Error(), "maximum bytes exceeded")
 }
@@ -98,7 +99,8 @@ func transient(err error) bool {
 		errors.Is(err, jetstream.ErrNoStreamResponse) || hasCode(err, codeNoPeers) || hasCode(err, codeNotAvailable) || hasCode(err, codeNotLeader)
 }
 
-// IsTooLarge reports whether a message was not published since it is larger than the server or the stream takes.
+// IsTooLarge reports whether a message was not published since it is larger than the server or the
+// stream takes.
 func IsTooLarge(err error) bool {
 	return errors.Is(err, nats.ErrMaxPayload) || hasCode(err, codeMessageSize)
 }

@@ -19,8 +19,8 @@ func readers(stream string) []Consumer {
 	return nil
 }
 
-// Confirmed is the sequence up to which every stage that reads the stream has acknowledged everything. It is 0 for
-// a stream that no stage of that kind reads.
+// Confirmed is the sequence up to which every stage that reads the stream has acknowledged
+// everything. It is 0 for a stream that no stage of that kind reads.
 func (b *Bus) Confirmed(ctx context.Context, stream string) (uint64, error) {
 	var done uint64
 	for i, c := range readers(stream) {
@@ -35,8 +35,9 @@ func (b *Bus) Confirmed(ctx context.Context, stream string) (uint64, error) {
 	return done, nil
 }
 
-// GiveUp removes the messages of RAW or EVENTS whose sequence is below before. It never removes what a stage has not
-// acknowledged: it looks anew, and stops there. It returns the sequence below which nothing is left.
+// GiveUp removes the messages of RAW or EVENTS whose sequence is below before. It never removes
+// what a stage has not acknowledged: it looks anew, and stops there. It returns the sequence below
+// which nothing is left.
 //
 // Only the scheduler calls it: it also knows from ledger and replays what has to stay.
 func (b *Bus) GiveUp(ctx context.Context, stream string, before uint64) (uint64, error) {
@@ -59,8 +60,8 @@ func (b *Bus) GiveUp(ctx context.Context, stream string, before uint64) (uint64,
 	return before, nil
 }
 
-// Next finds the first message of a selection that has this sequence or a later one. [ErrNotFound]: there is none. The
-// selection must have one filter.
+// Next finds the first message of a selection that has this sequence or a later one. [ErrNotFound]:
+// there is none. The selection must have one filter.
 func (b *Bus) Next(ctx context.Context, s Selection, from uint64) (Stored, error) {
 	stream, err := b.js.Stream(ctx, s.stream)
 	if err != nil {

@@ -29,7 +29,8 @@ type Bucket struct {
 	writes *writes // is told how each one ends
 }
 
-// Bucket opens a bucket that setup made. A question that a server took down with it is asked again, for some twenty seconds.
+// Bucket opens a bucket that setup made. A question that a server took down with it is asked again,
+// for some twenty seconds.
 func (b *Bus) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	var kv jetstream.KeyValue
 	err := b.patiently(ctx, startPatience, func() (err error) {
@@ -140,9 +141,9 @@ func (k *Bucket) Delete(ctx context.Context, key string, revision uint64) error 
 	return nil
 }
 
-// Keys lists the keys that match any of the filters, at most 100000 for each, as the leader of the bucket has them. The
-// list is whole, or there is an error. Only keys of STATE are ever deleted; in other buckets a key that a foreign tool
-// deleted is listed until it expires.
+// Keys lists the keys that match any of the filters, at most 100000 for each, as the leader of the
+// bucket has them. The list is whole, or there is an error. Only keys of STATE are ever deleted; in
+// other buckets a key that a foreign tool deleted is listed until it expires.
 func (k *Bucket) Keys(ctx context.Context, filters ...string) ([]string, error) {
 	keys := map[string]bool{}
 	for _, filter := range filters {
@@ -226,9 +227,9 @@ type Pair struct {
 // selectKeys is how many keys one request may read; the server's own limit is 1024.
 const selectKeys = 1000
 
-// Select reads all keys that match any of the filters (wildcards as in subjects, together at most 1000 keys) in one
-// request. It gives all of them, or an error. In a cluster any replica answers: the values, and which keys there are,
-// may be those of a moment ago.
+// Select reads all keys that match any of the filters (wildcards as in subjects, together at most
+// 1000 keys) in one request. It gives all of them, or an error. In a cluster any replica answers:
+// the values, and which keys there are, may be those of a moment ago.
 func (k *Bucket) Select(ctx context.Context, filters ...string) (pairs []Pair, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

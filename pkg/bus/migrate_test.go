@@ -12,8 +12,8 @@ import (
 // oneAccount is how the server was configured when all users shared an account.
 const oneAccount = "attack/testdata/one-account"
 
-// TestUsersGetAccountsOfTheirOwn: one restart of the server takes a deployment to them. Streams and consumers are as they
-// were, and stages that run meanwhile lose nothing.
+// TestUsersGetAccountsOfTheirOwn: one restart of the server takes a deployment to them. Streams and
+// consumers are as they were, and stages that run meanwhile lose nothing.
 func TestUsersGetAccountsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	server := bustest.StartGuarded(t, oneAccount)

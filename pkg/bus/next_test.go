@@ -13,8 +13,9 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestEveryMessageIsAskedFor: the client library forgets to ask for the next message when the last one came faster than its own
-// bookkeeping, and would notice only when heartbeats are missing, 30 seconds later.
+// TestEveryMessageIsAskedFor: the client library forgets to ask for the next message when the last
+// one came faster than its own bookkeeping, and would notice only when heartbeats are missing, 30
+// seconds later.
 func TestEveryMessageIsAskedFor(t *testing.T) {
 	t.Parallel()
 	const messages = 6_000
@@ -89,7 +90,8 @@ func TestAKilledServer(t *testing.T) {
 	}
 }
 
-// TestAConsumerThatWasMadeAgain: a server that says the consumer is deleted ends what waits for its messages, but not the lane.
+// TestAConsumerThatWasMadeAgain: a server that says the consumer is deleted ends what waits for its
+// messages, but not the lane.
 func TestAConsumerThatWasMadeAgain(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

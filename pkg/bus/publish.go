@@ -61,7 +61,8 @@ type JobOutput struct {
 const ackEvery = 16
 
 // StoreJob stores all batches and the marker in one atomic batch, or nothing, and returns the
-// sequence of the marker. Without batches the marker is an ordinary message. [ErrAlreadyStored]: an earlier call stored this job.
+// sequence of the marker. Without batches the marker is an ordinary message. [ErrAlreadyStored]: an
+// earlier call stored this job.
 // [ErrTooLarge]: more batches than the server takes. Any other error leaves
 // the outcome unknown; the same call may be repeated.
 func (b *Bus) StoreJob(ctx context.Context, w JobOutput) (sequence uint64, err error) {

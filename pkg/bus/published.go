@@ -15,8 +15,9 @@ const (
 	lookBytes = 8 << 20
 )
 
-// PublishedEvents looks through what a table's subject took since an instant for a batch of a name, and gives its sequence;
-// 0 if there is none. [Bus.PublishEvents] recognizes a repetition for two hours only; this one takes as long as there is to read.
+// PublishedEvents looks through what a table's subject took since an instant for a batch of a name,
+// and gives its sequence; 0 if there is none. [Bus.PublishEvents] recognizes a repetition for two
+// hours only; this one takes as long as there is to read.
 func (b *Bus) PublishedEvents(ctx context.Context, m EventMeta, since time.Time) (sequence uint64, err error) {
 	from := jetstreamext.GetBatchStartTime(since)
 	for {
@@ -37,7 +38,8 @@ func (b *Bus) PublishedEvents(ctx context.Context, m EventMeta, since time.Time)
 	}
 }
 
-// lookFor reads one page. found is 0 if the name is not in it; last is the sequence of its last message.
+// lookFor reads one page. found is 0 if the name is not in it; last is the sequence of its last
+// message.
 func (b *Bus) lookFor(ctx context.Context, m EventMeta, from jetstreamext.GetBatchOpt) (found, last uint64, err error) {
 	messages, err := jetstreamext.GetBatch(ctx, b.js, StreamEvents, lookBatch,
 		jetstreamext.GetBatchSubject(eventSubject(m.Tenant, m.Table)), jetstreamext.GetBatchMaxBytes(lookBytes), from)

@@ -45,7 +45,8 @@ func (b *Bus) Pulled(ctx context.Context, stream string) (consumer string, err e
 	}
 }
 
-// consumers asks for the consumers behind the first so many. The server itself waits four seconds for the others.
+// consumers asks for the consumers behind the first so many. The server itself waits four seconds
+// for the others.
 func (b *Bus) consumers(ctx context.Context, stream string, offset int) (consumerPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()

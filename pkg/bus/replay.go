@@ -24,9 +24,9 @@ type Extent struct{ First, Last, Messages uint64 }
 // Empty reports whether nothing of the selection lies in the part.
 func (e Extent) Empty() bool { return e.Messages == 0 }
 
-// Extent measures what of a selection was stored from an instant on and before another;
-// zero instants stand for the beginning of the stream and for what is stored now. A
-// bounded selection bounds the extent, too. What is stored or deleted meanwhile makes the number of messages inexact;
+// Extent measures what of a selection was stored from an instant on and before another; zero
+// instants stand for the beginning of the stream and for what is stored now. A bounded selection
+// bounds the extent, too. What is stored or deleted meanwhile makes the number of messages inexact;
 // it is never 0 while there is something.
 func (b *Bus) Extent(ctx context.Context, s Selection, from, to time.Time) (Extent, error) {
 	usage, err := b.Usage(ctx, s.stream)
@@ -58,8 +58,8 @@ func (b *Bus) Extent(ctx context.Context, s Selection, from, to time.Time) (Exte
 	return e, err
 }
 
-// SequenceAt is where the first message lies that was stored at an instant or later; where the next will lie if there is
-// none. The leader of the stream answers.
+// SequenceAt is where the first message lies that was stored at an instant or later; where the next
+// will lie if there is none. The leader of the stream answers.
 func (b *Bus) SequenceAt(ctx context.Context, stream string, at time.Time) (uint64, error) {
 	usage, err := b.Usage(ctx, stream) // before: what is stored in between is later
 	if err != nil {
@@ -72,8 +72,9 @@ func (b *Bus) SequenceAt(ctx context.Context, stream string, at time.Time) (uint
 	return sequence, err
 }
 
-// count asks twice for what lies after the part and once for what lies from its beginning on: when the two agree, the
-// stream did not grow in between. A replica that is behind counts less, but that there is nothing is the leader's word.
+// count asks twice for what lies after the part and once for what lies from its beginning on: when
+// the two agree, the stream did not grow in between. A replica that is behind counts less, but that
+// there is nothing is the leader's word.
 func (b *Bus) count(ctx context.Context, s Selection, e Extent) (n uint64, err error) {
 	d, err := b.direct(s.stream)
 	if err != nil {

@@ -32,7 +32,8 @@ func (s Selection) After(sequence uint64) Selection {
 	return s
 }
 
-// Between bounds the selection by sequences, both included; 0 is no bound. It takes the place of [Selection.Since].
+// Between bounds the selection by sequences, both included; 0 is no bound. It takes the place of
+// [Selection.Since].
 func (s Selection) Between(first, last uint64) Selection {
 	s.first, s.last = first, last
 	return s
@@ -82,9 +83,9 @@ func selected(stream, filter string) Selection {
 // DeadLetters selects the dead letters of all tenants and stages.
 func DeadLetters() Selection { return selected(StreamDead, deadPrefix+">") }
 
-// Scan visits what is stored, oldest first, until visit returns false. It visits all that the leader of the stream
-// had when the scan began, or ends with an error: a replica that is behind is asked again until it has that much. What
-// is stored later is not visited.
+// Scan visits what is stored, oldest first, until visit returns false. It visits all that the
+// leader of the stream had when the scan began, or ends with an error: a replica that is behind is
+// asked again until it has that much. What is stored later is not visited.
 func (b *Bus) Scan(ctx context.Context, s Selection, visit func(Stored) (bool, error)) error {
 	usage, err := b.Usage(ctx, s.stream)
 	if err != nil {
@@ -157,8 +158,8 @@ func inOrder(sources []iter.Seq2[Stored, error]) iter.Seq2[Stored, error] {
 	}
 }
 
-// messages gives those of a filter from one sequence to another, both included, as the leader of the stream had them
-// when it was called.
+// messages gives those of a filter from one sequence to another, both included, as the leader of
+// the stream had them when it was called.
 func (b *Bus) messages(ctx context.Context, stream, filter string, first, last uint64) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
 		d, err := b.direct(stream)

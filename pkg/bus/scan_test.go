@@ -53,7 +53,8 @@ func TestAScanIsWholeOrAnError(t *testing.T) {
 	}
 }
 
-// TestAScanOfManyAnswers: more bytes than one holds, of one filter and of several, whose messages come in the order of the stream.
+// TestAScanOfManyAnswers: more bytes than one holds, of one filter and of several, whose messages
+// come in the order of the stream.
 func TestAScanOfManyAnswers(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

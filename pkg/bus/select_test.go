@@ -9,8 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestMoreThanOneAnswer: a server that has sent so much at once ends its answer as if it were whole. That is an error, and no
-// shorter list.
+// TestMoreThanOneAnswer: a server that has sent so much at once ends its answer as if it were
+// whole. That is an error, and no shorter list.
 func TestMoreThanOneAnswer(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 10

@@ -17,8 +17,9 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// filled is a bus with something of two tenants in each stream. Of each tenant there are: in RAW a batch of feed one, one of feed two and
-// a marker; in EVENTS a batch of table a.one and one of a.two; in DEAD a letter of two stages.
+// filled is a bus with something of two tenants in each stream. Of each tenant there are: in RAW a
+// batch of feed one, one of feed two and a marker; in EVENTS a batch of table a.one and one of
+// a.two; in DEAD a letter of two stages.
 func filled(t *testing.T) *bus.Bus {
 	t.Helper()
 	b := bustest.Start(t)
@@ -103,7 +104,8 @@ func TestTheNextMessage(t *testing.T) {
 	}
 }
 
-// TestABatchIsFoundByItsName: however many lie before it, of its table only, and no answer is an error.
+// TestABatchIsFoundByItsName: however many lie before it, of its table only, and no answer is an
+// error.
 func TestABatchIsFoundByItsName(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)
@@ -195,7 +197,8 @@ func (w *broken) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestASnapshotIsRestored: the messages, and what consumers have acknowledged; into nothing only, and only a whole one.
+// TestASnapshotIsRestored: the messages, and what consumers have acknowledged; into nothing only,
+// and only a whole one.
 func TestASnapshotIsRestored(t *testing.T) {
 	t.Parallel()
 	b := filled(t)

@@ -36,10 +36,10 @@ type Seed struct {
 	Value       []byte
 }
 
-// Setup makes every stream, consumer and bucket, or brings those that exist up
-// to date. Running it again changes nothing. Seeds are written only when there
-// are no streams at all yet; a seed that is missing later stays missing. Servers that
-// have just been started elect their leaders first; it waits a minute for them. [ErrRestoring]: see [Bus.Fence].
+// Setup makes every stream, consumer and bucket, or brings those that exist up to date. Running it
+// again changes nothing. Seeds are written only when there are no streams at all yet; a seed that
+// is missing later stays missing. Servers that have just been started elect their leaders first; it
+// waits a minute for them. [ErrRestoring]: see [Bus.Fence].
 func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := supported(b.nc.ConnectedServerVersion()); err != nil {
 		return err
@@ -47,7 +47,8 @@ func (b *Bus) Setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	return b.patiently(ctx, setupPatience, func() error { return b.setup(ctx, limits, seeds) })
 }
 
-// patiently repeats what may be repeated as long as servers start, or have taken a question down with them.
+// patiently repeats what may be repeated as long as servers start, or have taken a question down
+// with them.
 func (b *Bus) patiently(ctx context.Context, patience time.Duration, work func() error) error {
 	began, before := time.Now(), b.denial.Load()
 	for told := false; ; told = true {
@@ -74,8 +75,8 @@ func (b *Bus) setup(ctx context.Context, limits Limits, seeds []Seed) error {
 	if err := b.unfenced(ctx); err != nil {
 		return err
 	}
-	// The trial stays until the others are made: a server that deletes its only stream removes the folder in which
-	// it may be making the next one.
+	// The trial stays until the others are made: a server that deletes its only stream removes the
+	// folder in which it may be making the next one.
 	over, err := b.try(ctx, limits.Replicas)
 	defer over()
 	if err != nil {
@@ -287,8 +288,8 @@ func (b *Bus) Backlog(ctx context.Context, c Consumer) (Backlog, error) {
 // Waiting is the oldest message that a consumer has not acknowledged.
 type Waiting struct {
 	Since time.Time // when it was stored; zero if nothing waits
-	// Gone counts messages before it that became too old for the stream unacknowledged, those included that the
-	// consumer does not read.
+	// Gone counts messages before it that became too old for the stream unacknowledged, those
+	// included that the consumer does not read.
 	Gone uint64
 }
 

@@ -161,8 +161,8 @@ func TestStateOfAConnection(t *testing.T) {
 	}
 }
 
-// TestSetupTriesTheServer: one that takes no batch with a marker is refused before anything is made, by its version and what it
-// cannot do; a fit one keeps nothing of the trial.
+// TestSetupTriesTheServer: one that takes no batch with a marker is refused before anything is
+// made, by its version and what it cannot do; a fit one keeps nothing of the trial.
 func TestSetupTriesTheServer(t *testing.T) {
 	t.Parallel()
 	server, err := embedded.Start(embedded.Options{Dir: bustest.Dir(t), NoSync: true, Log: slog.New(slog.DiscardHandler), MaxBatch: 2})
@@ -197,7 +197,8 @@ func TestSetupTriesTheServer(t *testing.T) {
 	}
 }
 
-// TestNothingEmptiesABucket: a value that takes the place of all others is refused, also in a bucket that an older version made.
+// TestNothingEmptiesABucket: a value that takes the place of all others is refused, also in a
+// bucket that an older version made.
 func TestNothingEmptiesABucket(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

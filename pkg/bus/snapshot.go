@@ -28,9 +28,10 @@ var (
 	ErrExists = errors.New("stream exists")
 )
 
-// Parts lists the streams in the order in which a backup of a running system takes them; a bucket is the stream that
-// holds it. Effects come after their cause at work, and before it in a backup: what a later snapshot has
-// acknowledged, no earlier one lacks, but for the consumers that [Floors] lists. docs/adr says why for each.
+// Parts lists the streams in the order in which a backup of a running system takes them; a bucket
+// is the stream that holds it. Effects come after their cause at work, and before it in a backup:
+// what a later snapshot has acknowledged, no earlier one lacks, but for the consumers that [Floors]
+// lists. docs/adr says why for each.
 func Parts() []string {
 	return []string{
 		bucketStream(BucketState), bucketStream(BucketKnown), bucketStream(BucketReplay), StreamJobs, bucketStream(BucketSeen), bucketStream(BucketLedger),
@@ -85,8 +86,8 @@ type apiError struct {
 // errLost says that the connection ended while the server was about to answer.
 var errLost = errors.New("NATS connection lost")
 
-// unbroken gives a context that ends when the connection does: what was about to come then never comes, and a
-// snapshot whose middle is lost is none.
+// unbroken gives a context that ends when the connection does: what was about to come then never
+// comes, and a snapshot whose middle is lost is none.
 func (b *Bus) unbroken(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancelCause(ctx)
 	lost := b.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
@@ -103,8 +104,8 @@ func (b *Bus) unbroken(ctx context.Context) (context.Context, context.CancelFunc
 	}
 }
 
-// Snapshot writes a stream as it is at a moment, with its consumers and what they have acknowledged, in the server's form.
-// The server checks its messages first.
+// Snapshot writes a stream as it is at a moment, with its consumers and what they have
+// acknowledged, in the server's form. The server checks its messages first.
 func (b *Bus) Snapshot(ctx context.Context, stream string, w io.Writer) (Snapshot, error) {
 	ctx, end := b.unbroken(ctx)
 	defer end()
@@ -199,7 +200,8 @@ type Restoring struct {
 	Forget bool   // which names messages had that were published lately, so that others may have them
 }
 
-// Restore makes a stream of a snapshot, with its consumers. The stream must not exist ([ErrExists]).
+// Restore makes a stream of a snapshot, with its consumers. The stream must not exist
+// ([ErrExists]).
 func (b *Bus) Restore(ctx context.Context, s Snapshot, o Restoring, r io.Reader) error {
 	ctx, end := b.unbroken(ctx)
 	defer end()
@@ -237,7 +239,8 @@ const (
 	codeStreamExists  jetstream.ErrorCode = 10058
 )
 
-// send hands a snapshot over, chunk by chunk. An empty one ends it and is answered when the stream is in place.
+// send hands a snapshot over, chunk by chunk. An empty one ends it and is answered when the stream
+// is in place.
 func (b *Bus) send(ctx context.Context, subject string, r io.Reader) error {
 	chunk := make([]byte, chunkSize)
 	for {
@@ -270,7 +273,8 @@ func (b *Bus) hand(ctx context.Context, subject string, chunk []byte, wait time.
 	return msg.Data, nil
 }
 
-// Remove takes a stream away with all that is in it: before a restore. One that does not exist is none to remove.
+// Remove takes a stream away with all that is in it: before a restore. One that does not exist is
+// none to remove.
 func (b *Bus) Remove(ctx context.Context, stream string) error {
 	if err := b.js.DeleteStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("remove %s: %w", stream, err)

@@ -8,7 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Bounds of one message with its headers, bytes. Decoders rely on the first, also where a server of somebody else takes more.
+// Bounds of one message with its headers, bytes. Decoders rely on the first, also where a server of
+// somebody else takes more.
 const (
 	maxMessage = 8 << 20
 	maxJob     = 1 << 20
@@ -20,7 +21,8 @@ const (
 	jobsMaxBytes   = 1 << 30
 	deadMaxBytes   = 4 << 30
 	bucketMaxBytes = 4 << 30
-	// fewBytes divides the bound for buckets whose size does not depend on the records: QUOTA, REPLAY and STATE.
+	// fewBytes divides the bound for buckets whose size does not depend on the records: QUOTA,
+	// REPLAY and STATE.
 	fewBytes = 8
 )
 
@@ -75,8 +77,9 @@ func buckets(l Limits) []jetstream.StreamConfig {
 	}
 }
 
-// spare keeps a bound that comes to a stream from being below what the stream has: what is stored stays, and some more finds room. RAW and
-// EVENTS may be given less, as delivered history makes room there.
+// spare keeps a bound that comes to a stream from being below what the stream has: what is stored
+// stays, and some more finds room. RAW and EVENTS may be given less, as delivered history makes
+// room there.
 func (b *Bus) spare(want *jetstream.StreamConfig, stored uint64) {
 	if want.Name == StreamRaw || want.Name == StreamEvents {
 		return

@@ -18,9 +18,10 @@ const (
 	trialLeft = time.Hour
 )
 
-// try does with a stream of its own what every window takes, as RAW has it done: one atomic batch with a marker, a read of
-// the marker, and a second batch that is refused because of it. A server that says the right version may still not be able to.
-// The caller removes the stream with over, whatever the error.
+// try does with a stream of its own what every window takes, as RAW has it done: one atomic batch
+// with a marker, a read of the marker, and a second batch that is refused because of it. A server
+// that says the right version may still not be able to. The caller removes the stream with over,
+// whatever the error.
 func (b *Bus) try(ctx context.Context, replicas int) (over func(), err error) {
 	if err := b.sweepTrials(ctx); err != nil {
 		return func() {}, err

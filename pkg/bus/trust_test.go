@@ -132,7 +132,8 @@ func TestCertificatesRotate(t *testing.T) {
 	}
 }
 
-// TestDistrustIsExplained: a server that cannot be believed is not, and the error names why and what to do.
+// TestDistrustIsExplained: a server that cannot be believed is not, and the error names why and
+// what to do.
 func TestDistrustIsExplained(t *testing.T) {
 	t.Parallel()
 	good, old, other := made(t, time.Now()), made(t, time.Now().AddDate(-2, 0, 0)), made(t, time.Now())
@@ -173,7 +174,8 @@ func TestDistrustIsExplained(t *testing.T) {
 	}
 }
 
-// elsewhere has a certificate for a server of another name, from an authority that is kept elsewhere.
+// elsewhere has a certificate for a server of another name, from an authority that is kept
+// elsewhere.
 func elsewhere(t *testing.T) authority.Folder {
 	t.Helper()
 	a, err := authority.New(authority.Options{Name: "another", Valid: 90 * 24 * time.Hour, Now: time.Now()})
@@ -206,8 +208,9 @@ func TestPlainClientsAreRefused(t *testing.T) {
 	}
 }
 
-// TestServersVerifyEachOther: a server whose certificate another authority signed does not join, though it
-// knows the password of routes; certificates are exchanged while the others stay together.
+// TestServersVerifyEachOther: a server whose certificate another authority signed does not join,
+// though it knows the password of routes; certificates are exchanged while the others stay
+// together.
 func TestServersVerifyEachOther(t *testing.T) {
 	t.Parallel()
 	f, foreign := made(t, time.Now()), made(t, time.Now())

@@ -11,8 +11,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestAWorkerTurns at least once a minute: while it waits for hours, and while one message takes minutes, however patient
-// the server is with it.
+// TestAWorkerTurns at least once a minute: while it waits for hours, and while one message takes
+// minutes, however patient the server is with it.
 func TestAWorkerTurns(t *testing.T) {
 	t.Parallel()
 	bustest.Bubble(t, func(t *testing.T, b *bus.Bus) {

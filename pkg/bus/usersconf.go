@@ -7,23 +7,24 @@ import (
 	"strings"
 )
 
-// account is where the streams are. The server names folders after it: another name is another, empty store.
+// account is where the streams are. The server names folders after it: another name is another,
+// empty store.
 const account = "TAPLINE"
 
-// accountHash is how a server spells the account in the subject of an ack, from the format on that its feature flag
-// js_ack_fc_v2 turns on.
+// accountHash is how a server spells the account in the subject of an ack, from the format on that
+// its feature flag js_ack_fc_v2 turns on.
 const accountHash = "MPQSSCvO"
 
 // ownAccount is the account of a user that may not do everything.
 func ownAccount(user string) string { return strings.ToUpper(user) }
 
-// UsersConf is the part of a NATS server's configuration that makes the users. Passwords come from passwords.conf beside
-// it, one line PASSWORD_<USER> = "..." for each user and for sys.
+// UsersConf is the part of a NATS server's configuration that makes the users. Passwords come from
+// passwords.conf beside it, one line PASSWORD_<USER> = "..." for each user and for sys.
 //
-// A server checks on which subject a client publishes, and not the subject that it names for the answer: JetStream would
-// publish there on its behalf. So each user has an account of its own, in which there is nothing. Requests that its work
-// takes are imported from the account that has the streams, one by one; their answers come back to the user's account,
-// wherever they were wanted.
+// A server checks on which subject a client publishes, and not the subject that it names for the
+// answer: JetStream would publish there on its behalf. So each user has an account of its own, in
+// which there is nothing. Requests that its work takes are imported from the account that has the
+// streams, one by one; their answers come back to the user's account, wherever they were wanted.
 func UsersConf() string {
 	var b strings.Builder
 	b.WriteString(`# Who may do what. Made by "tapctl users" from pkg/bus/access.go: change it there.
@@ -57,7 +58,8 @@ accounts {
 	return b.String()
 }
 
-// login is the user of an account. Its permissions say the same as the imports, so that the server says what it denies.
+// login is the user of an account. Its permissions say the same as the imports, so that the server
+// says what it denies.
 func login(b *strings.Builder, u User) {
 	fmt.Fprintf(b, "    users = [ {\n      user: %s, password: $PASSWORD_%s\n      permissions {\n", u.Name, strings.ToUpper(u.Name))
 	list(b, "publish", u.Publish())

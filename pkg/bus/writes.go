@@ -14,16 +14,18 @@ import (
 // another process does it.
 const stale = 10 * time.Minute
 
-// writes knows which streams, buckets included, could not be written when that was tried last. To be connected is not
-// enough: a server with a full disk, without a leader or without JetStream answers to pings. It is safe for concurrent use.
+// writes knows which streams, buckets included, could not be written when that was tried last. To
+// be connected is not enough: a server with a full disk, without a leader or without JetStream
+// answers to pings. It is safe for concurrent use.
 type writes struct {
 	mu      sync.Mutex
 	failing map[string]*time.Timer // by stream
 	watch   func(stream string, problem error)
 }
 
-// OnWrites calls f with the reason when a stream or a bucket cannot be written, and with nil when it has taken something
-// again. What the server refuses for a reason of its content is no such reason: a conflict, a repetition, a full stream.
+// OnWrites calls f with the reason when a stream or a bucket cannot be written, and with nil when
+// it has taken something again. What the server refuses for a reason of its content is no such
+// reason: a conflict, a repetition, a full stream.
 func (b *Bus) OnWrites(f func(stream string, problem error)) {
 	b.writes.mu.Lock()
 	defer b.writes.mu.Unlock()
@@ -56,8 +58,8 @@ func (w *writes) wrote(stream string, err error) {
 	}
 }
 
-// unwritable reports whether an error is the server's inability to store, and not its answer to what was to be stored, nor
-// the caller's end.
+// unwritable reports whether an error is the server's inability to store, and not its answer to
+// what was to be stored, nor the caller's end.
 func unwritable(err error) bool {
 	for _, answer := range []error{ErrOutstanding, ErrAlreadyStored, ErrConflict, ErrFull, ErrTooLarge, ErrNotFound, context.Canceled} {
 		if errors.Is(err, answer) {

@@ -57,8 +57,8 @@ func readiness(t *testing.T, h *telemetry.Health) (status int, body string) {
 	return w.Code, w.Body.String()
 }
 
-// TestReadyIsWritable: a place that takes nothing makes a process unready that is connected all the same, until that place
-// takes something again; no other place does.
+// TestReadyIsWritable: a place that takes nothing makes a process unready that is connected all the
+// same, until that place takes something again; no other place does.
 func TestReadyIsWritable(t *testing.T) {
 	t.Parallel()
 	for _, place := range []string{bus.StreamRaw, bus.StreamEvents, bus.StreamDead, bus.BucketLedger, bus.BucketState} {
@@ -105,8 +105,8 @@ func TestReadyIsWritable(t *testing.T) {
 	}
 }
 
-// TestAnAnswerIsNoFailure: conflicts, repetitions, full streams and callers that end leave a process ready. An answer that
-// does not come does not.
+// TestAnAnswerIsNoFailure: conflicts, repetitions, full streams and callers that end leave a
+// process ready. An answer that does not come does not.
 func TestAnAnswerIsNoFailure(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Address reads the base of an HTTP service. want says what would be right. No part of it can be a secret: what is wrong with
-// an address, and what cannot be reached, is printed.
+// Address reads the base of an HTTP service. want says what would be right. No part of it can be a
+// secret: what is wrong with an address, and what cannot be reached, is printed.
 func Address(variable, value, want string) (*url.URL, error) {
 	u, err := url.Parse(value)
 	switch {

@@ -18,8 +18,8 @@ type ProblemError struct {
 	ID       int    // Devo's number for this kind of error (100, 101, 300, 301), 0 for none
 }
 
-// Error is one line: the variable, its value and what would be right. What may be a secret is printed neither in the value nor
-// in the reason: see [RedactAddress].
+// Error is one line: the variable, its value and what would be right. What may be a secret is
+// printed neither in the value nor in the reason: see [RedactAddress].
 func (p *ProblemError) Error() string {
 	prefix := ""
 	if p.ID != 0 {

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// Proxy is the way out for HTTP. net/http would take a proxy that cannot be read for none, and connect directly.
+// Proxy is the way out for HTTP. net/http would take a proxy that cannot be read for none, and
+// connect directly.
 type Proxy struct {
 	HTTPS string `env:"HTTPS_PROXY" usage:"proxy for https, such as http://proxy:3128, or socks5://proxy:1080; https_proxy is read, too"`
 	HTTP  string `env:"HTTP_PROXY" usage:"proxy for plain http; http_proxy is read, too"`

@@ -11,7 +11,8 @@ import (
 
 type client struct{ Proxy config.Proxy }
 
-// TestMalformedProxyIsNoDirectConnection: net/http would take each of these for no proxy, or for another one.
+// TestMalformedProxyIsNoDirectConnection: net/http would take each of these for no proxy, or for
+// another one.
 func TestMalformedProxyIsNoDirectConnection(t *testing.T) {
 	t.Parallel()
 	for _, set := range []string{

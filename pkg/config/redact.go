@@ -13,7 +13,8 @@ var (
 	userinfo = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*:/*|//)?.*@`)
 	query    = regexp.MustCompile(`[?#].*`)
 	port     = regexp.MustCompile(`(//[^/\[\]]*|//\[[^\]]*\]):([0-9]*[^0-9/,\]][^/,]*)|^([^:/\[\]]+):([^0-9/:][^/,]*)`)
-	// token is what chance makes: long, of letters and digits in one piece, as keys and tokens are and words are not.
+	// token is what chance makes: long, of letters and digits in one piece, as keys and tokens are
+	// and words are not.
 	token = regexp.MustCompile(`[A-Za-z0-9+_=~!-]{16,}`)
 	run   = regexp.MustCompile(`[A-Za-z0-9]{16,}`)
 	named = regexp.MustCompile(`[/\\]|\.[A-Za-z]{2,5}$`)
@@ -27,7 +28,8 @@ func RedactAddress(value string) string {
 	return redactTokens(value)
 }
 
-// redactTokens hides what looks as if chance had made it: a token that was put into the wrong variable, or into a path.
+// redactTokens hides what looks as if chance had made it: a token that was put into the wrong
+// variable, or into a path.
 func redactTokens(value string) string {
 	return token.ReplaceAllStringFunc(value, func(found string) string {
 		piece := run.FindString(found)
@@ -38,7 +40,8 @@ func redactTokens(value string) string {
 	})
 }
 
-// shown is a value as it may be printed. A file's name that looks like none is a secret in its place.
+// shown is a value as it may be printed. A file's name that looks like none is a secret in its
+// place.
 func shown(variable, value string) string {
 	if strings.HasSuffix(variable, "_FILE") && !named.MatchString(value) {
 		return Redacted
@@ -46,7 +49,8 @@ func shown(variable, value string) string {
 	return RedactAddress(value)
 }
 
-// shownIn hides in a reason what is hidden in the value it is about. Reasons quote the value, one of a list, or a part.
+// shownIn hides in a reason what is hidden in the value it is about. Reasons quote the value, one
+// of a list, or a part.
 func shownIn(reason, variable, value string) string {
 	for _, piece := range append([]string{value}, strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })...) {
 		safe := shown(variable, piece)

@@ -58,7 +58,8 @@ var (
 	errNothing = errors.New("the file is empty: it must hold the secret")
 )
 
-// ReadSecret reads a file that holds one secret. A mark at its beginning and blanks around it are none of it.
+// ReadSecret reads a file that holds one secret. A mark at its beginning and blanks around it are
+// none of it.
 func ReadSecret(path string) (string, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {

@@ -41,8 +41,9 @@ type answer struct {
 }
 
 // read visits the rows of an answer. Our facts name the modes of answers and not their shapes. It
-// takes one object for each row (what json/simple is said to be), arrays of values, and either inside one object around
-// the whole. An answer says that it failed with a member "error" or "e", or a "status" other than 0; all of that is a guess.
+// takes one object for each row (what json/simple is said to be), arrays of values, and either
+// inside one object around the whole. An answer says that it failed with a member "error" or "e",
+// or a "status" other than 0; all of that is a guess.
 func read(r io.Reader, visit func(row []byte) error) error {
 	m := &metered{Reader: r}
 	a := &answer{dec: jsontext.NewDecoder(jsonline.SkipMark(m), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)), limit: m, visit: visit}

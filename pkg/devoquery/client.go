@@ -101,7 +101,8 @@ func (c *Client) Rows(ctx context.Context, q Query, visit func(row []byte) error
 // column has the row as it was sent; it must be asked for by name.
 const column = "rawMessage"
 
-// body makes the request. A table and a word are put between the words of the query and must not end them.
+// body makes the request. A table and a word are put between the words of the query and must not
+// end them.
 func (q Query) body() ([]byte, error) {
 	if !plain(q.Table, "._") || q.Table == "" || !plain(q.Holds, "-._") {
 		return nil, fmt.Errorf("%w: no query for table %q and word %q: want letters, digits, . and _", ErrRefused, q.Table, q.Holds)
@@ -183,7 +184,8 @@ func (c *Client) sign(req *http.Request, body []byte) {
 	req.Header.Set("x-logtrust-sign", Sign(c.cfg.Secret.Reveal(), c.cfg.Key.Reveal(), body, at))
 }
 
-// Sign is the signature of a request: the hexadecimal HMAC-SHA256 of key, body and timestamp (epoch milliseconds).
+// Sign is the signature of a request: the hexadecimal HMAC-SHA256 of key, body and timestamp (epoch
+// milliseconds).
 func Sign(secret, key string, body []byte, at string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	for _, part := range [][]byte{[]byte(key), body, []byte(at)} {

@@ -200,7 +200,8 @@ func TestSilenceEnds(t *testing.T) {
 	}
 }
 
-// TestTricklesEnd: an answer that hardly gets on holds a caller no longer than one that stops, and one that has no end is bounded as a whole.
+// TestTricklesEnd: an answer that hardly gets on holds a caller no longer than one that stops, and
+// one that has no end is bounded as a whole.
 func TestTricklesEnd(t *testing.T) {
 	t.Parallel()
 	trickle := func(size int) http.HandlerFunc {

@@ -17,12 +17,13 @@ var (
 	ErrNotObject = errors.New("not a JSON object")
 	// ErrTooLarge says that a row is larger than allowed.
 	ErrTooLarge = errors.New("row is too large")
-	// ErrTooMany says that an object has more parts, or makes more rows, than allowed. There is no row of it then.
+	// ErrTooMany says that an object has more parts, or makes more rows, than allowed. There is no
+	// row of it then.
 	ErrTooMany = errors.New("too many parts")
 )
 
-// maxParts bounds the members and elements that one text is taken apart to: each takes many times the memory of its text. Real reports
-// have some hundreds.
+// maxParts bounds the members and elements that one text is taken apart to: each takes many times
+// the memory of its text. Real reports have some hundreds.
 const maxParts = 100_000
 
 // Options of flattening. The zero value allows rows of any size and number.

@@ -240,7 +240,8 @@ func BenchmarkReport(b *testing.B) {
 	}
 }
 
-// BenchmarkBareReport is the ceiling of BenchmarkReport: jsontext reads the same pieces of evidence.
+// BenchmarkBareReport is the ceiling of BenchmarkReport: jsontext reads the same pieces of
+// evidence.
 func BenchmarkBareReport(b *testing.B) {
 	for _, size := range []int{2 << 10, 60 << 10, 4 << 20} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {

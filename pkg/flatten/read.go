@@ -38,8 +38,9 @@ func read(text []byte, opening jsontext.Kind, walk func(reader) error) error {
 	return nil
 }
 
-// tokenError says what is wrong with a text as jsontext does that reads token by token: the words that are the reason
-// in dead letters do not depend on how deep the mistake is. It is nil for a text that is valid.
+// tokenError says what is wrong with a text as jsontext does that reads token by token: the words
+// that are the reason in dead letters do not depend on how deep the mistake is. It is nil for a
+// text that is valid.
 func tokenError(text []byte) error {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), lenient...).SkipValue()
 }
@@ -87,8 +88,8 @@ func (r reader) each(element func() error) error {
 	return err
 }
 
-// members appends those of the object that is next. The value of each member named key is read by special;
-// at is the place of the last of them in the list, or -1.
+// members appends those of the object that is next. The value of each member named key is read by
+// special; at is the place of the last of them in the list, or -1.
 func (r reader) members(list []Member, key string, special func() error) (all []Member, at int, err error) {
 	if _, err := r.d.ReadToken(); err != nil {
 		return nil, 0, err

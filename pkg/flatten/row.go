@@ -54,8 +54,8 @@ func (w *writer) rows(own divided, outer []Member, emit func(Row) error) error {
 	return nil
 }
 
-// around writes what stands before each element of an object, and what stands behind it up to its index.
-// fixed counts the bytes of both that are members around the array.
+// around writes what stands before each element of an object, and what stands behind it up to its
+// index. fixed counts the bytes of both that are members around the array.
 func (w *writer) around(own divided, outer []Member, found int) (head, tail []byte, fixed int, err error) {
 	members, err := prefixed(own.around, w.added)
 	if err == nil {
@@ -75,7 +75,8 @@ func (w *writer) around(own divided, outer []Member, found int) (head, tail []by
 	return w.text[:at], w.text[at:], fixed, nil
 }
 
-// maxAlike bounds how often a name is prefixed: each member of one name has a longer one than that before.
+// maxAlike bounds how often a name is prefixed: each member of one name has a longer one than that
+// before.
 const maxAlike = 16
 
 // prefixed renames the members whose names others have, or one before them.
@@ -103,8 +104,9 @@ func prefixed(list []Member, others ...[]Member) ([]Member, error) {
 	return out, nil
 }
 
-// distinct reports whether no name of the list is there twice or in one of the others, which is the rule. It says so of
-// short lists only, where comparing each with each takes less time than remembering them.
+// distinct reports whether no name of the list is there twice or in one of the others, which is the
+// rule. It says so of short lists only, where comparing each with each takes less time than
+// remembering them.
 func distinct(list []Member, others [][]Member) bool {
 	const short = 512
 	pairs := len(list) * len(list)

@@ -107,7 +107,8 @@ func anyText(t *rapid.T, depth int) string {
 	return space() + "[" + strings.Join(list, ",") + space() + "]" + space()
 }
 
-// TestRowsAreThoseOfTheSlowWay: whatever the text is, rows and errors are, to the byte, those that were stored before.
+// TestRowsAreThoseOfTheSlowWay: whatever the text is, rows and errors are, to the byte, those that
+// were stored before.
 func TestRowsAreThoseOfTheSlowWay(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

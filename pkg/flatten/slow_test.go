@@ -10,8 +10,8 @@ import (
 	"github.com/tapline/tapline/pkg/flatten"
 )
 
-// This is how rows of generation 1 were made at first: the text is validated, then taken apart in five passes. It stays
-// to compare the faster way with: see TestRowsAreThoseOfTheSlowWay.
+// This is how rows of generation 1 were made at first: the text is validated, then taken apart in
+// five passes. It stays to compare the faster way with: see TestRowsAreThoseOfTheSlowWay.
 
 var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 

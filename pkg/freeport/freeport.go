@@ -1,5 +1,5 @@
-// Package freeport finds ports for servers of tests and benchmarks that have to be named before they listen, and that listen on
-// the same port again after a restart.
+// Package freeport finds ports for servers of tests and benchmarks that have to be named before
+// they listen, and that listen on the same port again after a restart.
 package freeport
 
 import (

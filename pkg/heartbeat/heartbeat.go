@@ -80,7 +80,8 @@ type keeper struct {
 	failed bool
 }
 
-// Start keeps heartbeats of the stages of this process until the function that it returns is called; that one writes the last.
+// Start keeps heartbeats of the stages of this process until the function that it returns is
+// called; that one writes the last.
 func Start(ctx context.Context, open opener, rt program.Runtime, stages ...Stage) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it beats while the process ends its work
 	var running sync.WaitGroup

@@ -69,7 +69,8 @@ func poll(t *testing.T, check func() bool) {
 	}
 }
 
-// TestEachStageThatShouldRunHasALine: also one that never ran; and a heartbeat carries what the probes say.
+// TestEachStageThatShouldRunHasALine: also one that never ran; and a heartbeat carries what the
+// probes say.
 func TestEachStageThatShouldRunHasALine(t *testing.T) {
 	t.Parallel()
 	b, bucket := state(t)
@@ -97,7 +98,8 @@ func TestEachStageThatShouldRunHasALine(t *testing.T) {
 	}
 }
 
-// TestSilenceIsAnAlarm: of the stage that is silent, not right after a start, and until it is heard.
+// TestSilenceIsAnAlarm: of the stage that is silent, not right after a start, and until it is
+// heard.
 func TestSilenceIsAnAlarm(t *testing.T) {
 	t.Parallel()
 	b, bucket := state(t)
@@ -148,7 +150,8 @@ var errAway = errors.New("away")
 
 func (away) Bucket(context.Context, string) (*bus.Bucket, error) { return nil, errAway }
 
-// TestNotReadyWhileTheBusCannotBeWritten: nothing else that the program says would be stored either.
+// TestNotReadyWhileTheBusCannotBeWritten: nothing else that the program says would be stored
+// either.
 func TestNotReadyWhileTheBusCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	rt := runtime()

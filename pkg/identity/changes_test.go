@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/identity"
 )
 
-// TestARecordWithoutAName: neither the order of its members nor white space make another record of it; its content, its time
-// and its feed do.
+// TestARecordWithoutAName: neither the order of its members nor white space make another record of
+// it; its content, its time and its feed do.
 func TestARecordWithoutAName(t *testing.T) {
 	t.Parallel()
 	const click = `{"url":"http://x.example/","clickTime":"2022-03-30T10:51:53.000Z","threatID":"t1","recipient":"a@corp.example"}`

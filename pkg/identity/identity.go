@@ -52,8 +52,8 @@ func (h *Hasher) SIEM(f feed.Feed, record []byte) (Identity, error) {
 	return h.identity(f, sum), nil
 }
 
-// First is [Hasher.SIEM] for the record that text begins with; n is where it ends. Both tell the same of it, so that
-// a reader need not look for the end of a record before.
+// First is [Hasher.SIEM] for the record that text begins with; n is where it ends. Both tell the
+// same of it, so that a reader need not look for the end of a record before.
 func (h *Hasher) First(f feed.Feed, text []byte) (id Identity, n int, err error) {
 	sum, err := h.first(text)
 	if err != nil {
@@ -81,7 +81,8 @@ func (h *Hasher) identity(f feed.Feed, sum uint64) Identity {
 	return id
 }
 
-// when is the text of the record's own time. A record that has both is placed by the one of its feed, whatever the order of its members.
+// when is the text of the record's own time. A record that has both is placed by the one of its
+// feed, whatever the order of its members.
 func (h *Hasher) when(f feed.Feed) []byte {
 	own, other := h.messageTime, h.clickTime
 	if f.IsClick() {
@@ -149,8 +150,9 @@ func (h *Hasher) Content(record []byte, without ...string) (uint64, error) {
 	return sum, nil
 }
 
-// Former makes hash, one of the hasher's own functions, give the content hash that earlier versions gave: then there were fewer
-// bags, and a number was hashed as it is written. What they have stored is compared by it.
+// Former makes hash, one of the hasher's own functions, give the content hash that earlier versions
+// gave: then there were fewer bags, and a number was hashed as it is written. What they have stored
+// is compared by it.
 func (h *Hasher) Former(hash func() (uint64, error)) (uint64, error) {
 	h.former = true
 	defer func() { h.former = false }()
@@ -201,8 +203,8 @@ func AppendTaplineID(dst []byte, id, hash uint64) []byte {
 
 var taplineIDKey = []byte(`"@tapline_id":"`)
 
-// FindTaplineID finds the @tapline_id of a row. It stands near the row's end; inside a value of the record its quotes
-// would be escaped.
+// FindTaplineID finds the @tapline_id of a row. It stands near the row's end; inside a value of the
+// record its quotes would be escaped.
 func FindTaplineID(row []byte) (id []byte, ok bool) {
 	i := bytes.LastIndex(row, taplineIDKey)
 	if i < 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/identity"
 )
 
-// FuzzMemory repeats a piece of a record, as one who wants to use up memory does. All that is allocated is at most 1 MiB and 64 times
-// the record.
+// FuzzMemory repeats a piece of a record, as one who wants to use up memory does. All that is
+// allocated is at most 1 MiB and 64 times the record.
 func FuzzMemory(f *testing.F) {
 	for begin, piece := range map[string]string{
 		`{"GUID":"a","recipient":[`: `"",`, `{"a":`: `[`, `{"a": `: `{"a":`, `{"actors":[`: `"\u0061",`, `{"`: `\n`, `{"a":"`: "a", `{"a":1`: "0", `{"a":1e`: "9", "": "{",

@@ -15,7 +15,8 @@ const (
 	exponentDigits = 100
 )
 
-// scalar gives the text of null, true, false or a number that stands for all of its spellings. False: it is none of them.
+// scalar gives the text of null, true, false or a number that stands for all of its spellings.
+// False: it is none of them.
 func (s *scanner) scalar(text []byte) ([]byte, bool) {
 	if len(text) == 0 {
 		return nil, false
@@ -43,7 +44,8 @@ type numeral struct {
 	whole, fraction, exponent []byte // the exponent with its sign
 }
 
-// plain reports whether a number is spelled as it is hashed: an integer that is not longer than most.
+// plain reports whether a number is spelled as it is hashed: an integer that is not longer than
+// most.
 func (n *numeral) plain() bool {
 	return len(n.fraction)+len(n.exponent) == 0 && len(n.whole) <= plainDigits && (!n.negative || n.whole[0] != '0')
 }
@@ -78,7 +80,8 @@ func parse(text []byte) (n numeral, ok bool) {
 	return n, len(text) == 0
 }
 
-// spell writes a number in the one way that is hashed, exactly. Its text stays valid for this record.
+// spell writes a number in the one way that is hashed, exactly. Its text stays valid for this
+// record.
 func (s *scanner) spell(n numeral, text []byte) []byte {
 	if len(n.exponent) == 0 && len(n.whole) <= plainDigits && len(bytes.TrimRight(n.fraction, "0")) == 0 { // 0.0 is in each message
 		if n.whole[0] == '0' || !n.negative {

@@ -154,8 +154,8 @@ func (s *scanner) member(key []byte, depth int) (uint64, error) {
 	return s.value(depth)
 }
 
-// isBag reports whether the order of a list is not content. A list of rows is none, though Proofpoint may turn it round: the place
-// of a row in it is part of the row's @tapline_id.
+// isBag reports whether the order of a list is not content. A list of rows is none, though
+// Proofpoint may turn it round: the place of a row in it is part of the row's @tapline_id.
 func isBag(key []byte) bool {
 	switch string(key) {
 	case "messageParts", "threatsInfoMap", "modulesRun", "policyRoutes", "recipient",
@@ -166,7 +166,8 @@ func isBag(key []byte) bool {
 	return false
 }
 
-// array hashes an array whose bracket is next. A bag ignores the order, and one element that is no list is as good as a bag of it.
+// array hashes an array whose bracket is next. A bag ignores the order, and one element that is no
+// list is as good as a bag of it.
 func (s *scanner) array(bag bool, depth int, element func() (uint64, error)) (uint64, error) {
 	if depth > maxDepth {
 		return 0, fmt.Errorf("%w: nested deeper than %d", ErrNotJSON, maxDepth)
@@ -238,7 +239,8 @@ func (s *scanner) str() ([]byte, error) {
 			case run == start+1:
 				return s.text[run:i], nil
 			case long || !utf8.Valid(s.text[start:i]):
-				// An error means bytes that are not UTF-8; they were replaced, which is deterministic.
+				// An error means bytes that are not UTF-8; they were replaced, which is
+				// deterministic.
 				s.scratch, _ = jsontext.AppendUnquote(s.scratch[:mark], s.text[start:s.pos])
 			default:
 				s.scratch = append(s.scratch, s.text[run:i]...)

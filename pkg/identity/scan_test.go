@@ -9,8 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// unquoted is the text of a string that hashes have been made of from the beginning: as it is written if nothing
-// in it is escaped, otherwise as jsontext unquotes it, which replaces bytes that are not UTF-8.
+// unquoted is the text of a string that hashes have been made of from the beginning: as it is
+// written if nothing in it is escaped, otherwise as jsontext unquotes it, which replaces bytes that
+// are not UTF-8.
 func unquoted(quoted []byte) []byte {
 	if !bytes.Contains(quoted, []byte{'\\'}) {
 		return quoted[1 : len(quoted)-1]

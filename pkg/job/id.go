@@ -57,7 +57,8 @@ type ID struct {
 	Set    feed.Set // of a call other than SIEM: the one feed that the answer belongs to
 	Window window.Window
 	Lane   taplinev1.Lane
-	// Pass is Job.pass: the age of a sweep in minutes, the number of a page, or, elsewhere, what tells a job from others of its window.
+	// Pass is Job.pass: the age of a sweep in minutes, the number of a page, or, elsewhere, what
+	// tells a job from others of its window.
 	Pass   uint32
 	Target string // of a job that asks about a single id or list; empty for several ids
 }

@@ -2,9 +2,10 @@ package jsonline
 
 import "fmt"
 
-// AppendEscaped appends JSON text whose strings hold raw control characters, which JSON does not allow, with those
-// escaped. All other bytes stay as they are, so that valid JSON does not change. What is behind a backslash stays, too:
-// an escape that begins with a control character says nothing, and the text stays invalid.
+// AppendEscaped appends JSON text whose strings hold raw control characters, which JSON does not
+// allow, with those escaped. All other bytes stay as they are, so that valid JSON does not change.
+// What is behind a backslash stays, too: an escape that begins with a control character says
+// nothing, and the text stays invalid.
 func AppendEscaped(dst, text []byte) []byte {
 	inside := false
 	for len(text) > 0 {

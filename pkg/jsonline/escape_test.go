@@ -27,8 +27,8 @@ func TestControlCharactersInStringsAreEscaped(t *testing.T) {
 	}
 }
 
-// FuzzAppendEscaped holds the outcome against jsontext: valid text stays as it is, and text that is valid but for
-// one control character in a string says the same string, with the character in it.
+// FuzzAppendEscaped holds the outcome against jsontext: valid text stays as it is, and text that is
+// valid but for one control character in a string says the same string, with the character in it.
 func FuzzAppendEscaped(f *testing.F) {
 	for _, seed := range []string{`{"a":"b\"c\\","d":[1,"é\u00e9"]}`, `"x"`, "[\n\"\",\t{}]", `"\`} {
 		f.Add([]byte(seed), byte('\n'), 7)

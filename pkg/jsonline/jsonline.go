@@ -59,8 +59,9 @@ func Special(text []byte) int {
 	for ; i+8 <= len(text); i += 8 {
 		word := binary.LittleEndian.Uint64(text[i:])
 		quote, slash := word^'"'*ones, word^'\\'*ones
-		// As in HasControl; the lowest of the marked bytes is exact, those above it may be marked by a borrow. All
-		// three have the top bits of word, as those of a quote and a backslash are clear.
+		// As in HasControl; the lowest of the marked bytes is exact, those above it may be marked
+		// by a borrow. All three have the top bits of word, as those of a quote and a backslash are
+		// clear.
 		if found := ((word - ' '*ones) | (quote - ones) | (slash - ones)) &^ word & high; found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}

@@ -12,5 +12,6 @@
 // so a fetcher that dies delays others for no longer than [Lease]. To lose the memory costs calls
 // to endpoints without a limit, and rows that carry the same @tapline_id; it never costs a row.
 //
-// It also remembers which ids that cannot be asked for have their dead letter ([Memory.DeadLettered]).
+// It also remembers which ids that cannot be asked for have their dead letter
+// ([Memory.DeadLettered]).
 package known

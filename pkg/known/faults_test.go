@@ -67,7 +67,8 @@ func TestWhatTheBusRefusesIsAnError(t *testing.T) {
 	}
 }
 
-// TestAClaimEnds with the answer, with a failure and when it is given up; only then may another ask.
+// TestAClaimEnds with the answer, with a failure and when it is given up; only then may another
+// ask.
 func TestAClaimEnds(t *testing.T) {
 	t.Parallel()
 	m, c := open(t)
@@ -152,7 +153,8 @@ func TestWhatIsUnreadableIsAsLost(t *testing.T) {
 	}
 }
 
-// TestIDsThatCannotBeAskedFor have a key each, one for a threat and its forensics, whatever is in them.
+// TestIDsThatCannotBeAskedFor have a key each, one for a threat and its forensics, whatever is in
+// them.
 func TestIDsThatCannotBeAskedFor(t *testing.T) {
 	t.Parallel()
 	m, c := open(t)
@@ -306,7 +308,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestWhatIsForgottenIsNew: it is asked for as at first, and so is what is as old as the refresh period.
+// TestWhatIsForgottenIsNew: it is asked for as at first, and so is what is as old as the refresh
+// period.
 func TestWhatIsForgottenIsNew(t *testing.T) {
 	t.Parallel()
 	m, clock := open(t)

@@ -53,7 +53,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Open opens the memory. What was asked longer than the refresh period ago, by the clock now, is asked again.
+// Open opens the memory. What was asked longer than the refresh period ago, by the clock now, is
+// asked again.
 func Open(s store, tenant string, c Config, now func() time.Time) *Memory {
 	return &Memory{s, tenant, c.Refresh, now}
 }

@@ -148,8 +148,8 @@ func TestOneAsksAtATime(t *testing.T) {
 	}
 }
 
-// TestMemoryAgainstAModel: whatever is asked, answered, or given up, in any order, a target is covered
-// exactly when one of the latest eight answers was about it within the refresh period.
+// TestMemoryAgainstAModel: whatever is asked, answered, or given up, in any order, a target is
+// covered exactly when one of the latest eight answers was about it within the refresh period.
 func TestMemoryAgainstAModel(t *testing.T) {
 	t.Parallel()
 	m, c := open(t)
@@ -194,7 +194,8 @@ func TestMemoryAgainstAModel(t *testing.T) {
 	})
 }
 
-// TestAnEntryKeepsTheLatestAnswers: a threat that changes for ever has an entry of bounded size, with the latest answers.
+// TestAnEntryKeepsTheLatestAnswers: a threat that changes for ever has an entry of bounded size,
+// with the latest answers.
 func TestAnEntryKeepsTheLatestAnswers(t *testing.T) {
 	t.Parallel()
 	m, _ := open(t)
@@ -212,7 +213,8 @@ func TestAnEntryKeepsTheLatestAnswers(t *testing.T) {
 	}
 }
 
-// TestAClaimSaysTheLatestCampaign that its target is known to belong to, whatever is known of it beside.
+// TestAClaimSaysTheLatestCampaign that its target is known to belong to, whatever is known of it
+// beside.
 func TestAClaimSaysTheLatestCampaign(t *testing.T) {
 	t.Parallel()
 	m, _ := open(t)

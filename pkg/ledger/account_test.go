@@ -58,8 +58,8 @@ func TestAWritingThatFails(t *testing.T) {
 	}
 }
 
-// TestTheLastWordAboutAJob: what is stored stays stored whatever a straggler says; anything else is replaced by what
-// comes later, with its attempts when the later does not know them.
+// TestTheLastWordAboutAJob: what is stored stays stored whatever a straggler says; anything else is
+// replaced by what comes later, with its attempts when the later does not know them.
 func TestTheLastWordAboutAJob(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))
@@ -122,7 +122,8 @@ func TestARepetitionReplaces(t *testing.T) {
 	}
 }
 
-// TestNeighboursInRAW: what became of a batch counts for the job it belongs to, not for the one whose marker lies beside.
+// TestNeighboursInRAW: what became of a batch counts for the job it belongs to, not for the one
+// whose marker lies beside.
 func TestNeighboursInRAW(t *testing.T) {
 	t.Parallel()
 	first, second := entry(0), entry(1)
@@ -153,8 +154,8 @@ func TestNeighboursInRAW(t *testing.T) {
 	}
 }
 
-// TestRebuildWithABacklog: what waits for the shipper is not confirmed, what it has acknowledged is, and what went to
-// DEAD is neither.
+// TestRebuildWithABacklog: what waits for the shipper is not confirmed, what it has acknowledged
+// is, and what went to DEAD is neither.
 func TestRebuildWithABacklog(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

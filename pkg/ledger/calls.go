@@ -13,7 +13,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// readable is how long after its hour a page may still be written to: what Proofpoint serves, and a day.
+// readable is how long after its hour a page may still be written to: what Proofpoint serves, and a
+// day.
 const readable = 8 * 24 * time.Hour
 
 // Calls lists the calls of a pool in the day that begins with since, as the accounts of the jobs

@@ -113,7 +113,8 @@ type Delivery struct {
 	Batch *taplinev1.BatchRecord
 	// Remaker is the order that reprocessed the rows; empty for those that were made first.
 	Remaker string
-	// Part says that these are not all rows of the batch, or that they went to another sink than all else.
+	// Part says that these are not all rows of the batch, or that they went to another sink than
+	// all else.
 	Part bool
 }
 

@@ -226,7 +226,8 @@ func BenchmarkRecordRows(b *testing.B) {
 	}
 }
 
-// TestCallsThatTheLedgerKnows: each in its own pool, at its own time, and none that is older than a day.
+// TestCallsThatTheLedgerKnows: each in its own pool, at its own time, and none that is older than a
+// day.
 func TestCallsThatTheLedgerKnows(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))

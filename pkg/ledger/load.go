@@ -10,8 +10,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// Bounds of what [Ledger.Load] reads of one part, bytes. The account of an hour has some ten KiB; at a million records an hour and a
-// thousand lookups it has 300.
+// Bounds of what [Ledger.Load] reads of one part, bytes. The account of an hour has some ten KiB;
+// at a million records an hour and a thousand lookups it has 300.
 const (
 	loadLeast   = 16 << 20
 	loadPerHour = 512 << 10
@@ -20,8 +20,9 @@ const (
 // pagePatience bounds the requests for single pages, when one request for many does not succeed.
 const pagePatience = 2 * time.Second
 
-// Load reads all pages of the hours that meet [from, to), and of the hour before, whose windows may reach into it. A page that
-// cannot be read, or that is more than a part may have, is a violation with its key. The others count all the same.
+// Load reads all pages of the hours that meet [from, to), and of the hour before, whose windows may
+// reach into it. A page that cannot be read, or that is more than a part may have, is a violation
+// with its key. The others count all the same.
 func (l *Ledger) Load(ctx context.Context, tenant string, from, to time.Time) (*Report, error) {
 	first := from.UTC().Truncate(time.Hour).Add(-time.Hour)
 	r := &loading{Report: newReport(), store: l.store, tenant: tenant, taken: make(map[string]int)}
@@ -50,8 +51,8 @@ type loading struct {
 	taken  map[string]int // bytes, by part
 }
 
-// hours reads the pages of hours by their names, as keys that no stage of ours makes are not read. Pages that are too large for one
-// answer are read one by one.
+// hours reads the pages of hours by their names, as keys that no stage of ours makes are not read.
+// Pages that are too large for one answer are read one by one.
 func (r *loading) hours(ctx context.Context, hours []string) error {
 	filters := make([]string, len(hours))
 	for i, hour := range hours {

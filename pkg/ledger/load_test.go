@@ -12,8 +12,9 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestPagesWithoutEnd: a part of which a stage writes more than is read is named, page by page, and so are pages that do not come in one
-// answer; the other parts count. Keys that are of no hour are not read.
+// TestPagesWithoutEnd: a part of which a stage writes more than is read is named, page by page, and
+// so are pages that do not come in one answer; the other parts count. Keys that are of no hour are
+// not read.
 func TestPagesWithoutEnd(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -18,7 +18,8 @@ import (
 // Kept is what a stream still has: sequences from First to Last, both included.
 type Kept struct{ First, Last uint64 }
 
-// gone reports whether a message that was stored is no longer there. Nothing is known of a stream that was never looked at.
+// gone reports whether a message that was stored is no longer there. Nothing is known of a stream
+// that was never looked at.
 func (k Kept) gone(sequence uint64) bool {
 	return sequence > 0 && (sequence < k.First || sequence > k.Last)
 }
@@ -38,9 +39,9 @@ func (l Loss) String() string {
 	return fmt.Sprintf("%d of %s for %s (%s)", l.Batch.GetEvents(), l.Batch.GetFeed(), l.Job.Window.Interval(), where)
 }
 
-// Losses finds what has left RAW or EVENTS undelivered and is not recorded as lost yet. The streams must be looked at
-// twice: for the first sequences before the book was loaded, for the last ones after it. Whatever left a
-// stream delivered was recorded before it left.
+// Losses finds what has left RAW or EVENTS undelivered and is not recorded as lost yet. The streams
+// must be looked at twice: for the first sequences before the book was loaded, for the last ones
+// after it. Whatever left a stream delivered was recorded before it left.
 func (b *Report) Losses(raw, events Kept) []Loss {
 	var losses []Loss
 	for i := range b.Rows {
@@ -67,8 +68,8 @@ func has(sorted []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) bool {
 	return ok
 }
 
-// Undelivered is the lowest sequence in EVENTS, from a given one on, of rows that the sink has not confirmed. It is 0 when
-// there are none.
+// Undelivered is the lowest sequence in EVENTS, from a given one on, of rows that the sink has not
+// confirmed. It is 0 when there are none.
 func (b *Report) Undelivered(from uint64) uint64 {
 	var lowest uint64
 	for _, made := range b.made {
@@ -136,8 +137,9 @@ func (b *Report) reached(l *taplinev1.BatchRecord) bool {
 	})
 }
 
-// Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read afterwards is not lost, but
-// for rows that left a stream: the records are known, so another reading does not bring them back.
+// Lost lists what of a feed was given up: ranges, and windows of single jobs. What was read
+// afterwards is not lost, but for rows that left a stream: the records are known, so another
+// reading does not bring them back.
 func (b *Report) Lost(f feed.Feed) []Range {
 	var lost []Range
 	add := func(r Range, since time.Time) {

@@ -52,8 +52,8 @@ func TestAVainTrySaysLeast(t *testing.T) {
 	}
 }
 
-// TestWhatIsReadAfterwardsIsNotLost: an operator has it read once more. What was read before it was given up is lost all the
-// same, and so is what an answer did not prove read.
+// TestWhatIsReadAfterwardsIsNotLost: an operator has it read once more. What was read before it was
+// given up is lost all the same, and so is what an answer did not prove read.
 func TestWhatIsReadAfterwardsIsNotLost(t *testing.T) {
 	t.Parallel()
 	given := hour.Add(2 * time.Hour)

@@ -194,7 +194,8 @@ func TestWhatCannotBeReadIsNotRebuilt(t *testing.T) {
 	}
 }
 
-// TestForgedMessagesAreNotRebuilt: markers and letters that say nothing are counted, and all else is rebuilt.
+// TestForgedMessagesAreNotRebuilt: markers and letters that say nothing are counted, and all else
+// is rebuilt.
 func TestForgedMessagesAreNotRebuilt(t *testing.T) {
 	t.Parallel()
 	honest, _ := rebuilt(t, days(t))

@@ -103,7 +103,8 @@ func asks(l *ledger.Ledger, b *bus.Bus) map[string]func(context.Context) error {
 	}
 }
 
-// TestABucketThatRefuses: each caller hears of it, whatever it wanted to write or to know. An answer without a page would say that nothing is there.
+// TestABucketThatRefuses: each caller hears of it, whatever it wanted to write or to know. An
+// answer without a page would say that nothing is there.
 func TestABucketThatRefuses(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t)
@@ -144,7 +145,8 @@ func TestABucketThatRefuses(t *testing.T) {
 	}
 }
 
-// TestADamagedPage is named by [ledger.Ledger.Load] beside all others, and the next update of its stage takes its place.
+// TestADamagedPage is named by [ledger.Ledger.Load] beside all others, and the next update of its
+// stage takes its place.
 func TestADamagedPage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -37,7 +37,8 @@ type Row struct {
 	Delivered                                      time.Time
 }
 
-// Read is the part of the window that the state is about: the answer may prove less than the window read.
+// Read is the part of the window that the state is about: the answer may prove less than the window
+// read.
 func (r *Row) Read() window.Window {
 	w := r.Job.Window
 	if !r.ReadEnd.IsZero() && r.ReadEnd.Before(w.End) {

@@ -45,7 +45,8 @@ func (b *Report) Delivered(f feed.Feed) (done []window.Window, pending int64) {
 	return left, pending
 }
 
-// own is what a reading read first: not what it reaches back over, up to the end of the one before it.
+// own is what a reading read first: not what it reaches back over, up to the end of the one before
+// it.
 func own(w window.Window, sorted []window.Window) window.Window {
 	i, _ := slices.BinarySearchFunc(sorted, w.End, func(o window.Window, end time.Time) int { return o.End.Compare(end) })
 	if i > 0 && sorted[i-1].End.After(w.Start) {

@@ -11,8 +11,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestKnownIsNotConfirmed: rows that are on their way are not confirmed because the next windows, which reach back, or a sweep found
-// their records known.
+// TestKnownIsNotConfirmed: rows that are on their way are not confirmed because the next windows,
+// which reach back, or a sweep found their records known.
 func TestKnownIsNotConfirmed(t *testing.T) {
 	t.Parallel()
 	set, f := feed.Set{feed.ClicksBlocked}, feed.ClicksBlocked

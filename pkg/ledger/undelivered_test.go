@@ -21,8 +21,8 @@ func stored(event uint64, b *taplinev1.BatchRecord) *taplinev1.BatchRecord {
 	return b
 }
 
-// TestWhatLeftAStream: lost is what is neither in its stream nor at the sink nor in DEAD, and each batch once. The job's batch is RAW 1,
-// its marker RAW 2, and its ten rows are EVENTS 5.
+// TestWhatLeftAStream: lost is what is neither in its stream nor at the sink nor in DEAD, and each
+// batch once. The job's batch is RAW 1, its marker RAW 2, and its ten rows are EVENTS 5.
 func TestWhatLeftAStream(t *testing.T) {
 	t.Parallel()
 	all := ledger.Kept{First: 1, Last: 9}
@@ -78,7 +78,8 @@ func twoBatches() *taplinev1.JobRecord {
 	return w
 }
 
-// TestLossesAreRecordedOnce: with the time of the first record; what reaches the sink all the same is not lost.
+// TestLossesAreRecordedOnce: with the time of the first record; what reaches the sink all the same
+// is not lost.
 func TestLossesAreRecordedOnce(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))
@@ -115,7 +116,8 @@ func TestLossesAreRecordedOnce(t *testing.T) {
 	if losses[0].Batch.GetAtMs() != made.GetAtMs() {
 		t.Error("the caller's record was changed")
 	}
-	// The rows of the second job are made all the same, and those of the first are made anew and delivered.
+	// The rows of the second job are made all the same, and those of the first are made anew and
+	// delivered.
 	again := by("r", 7, made)
 	again.Remade = true
 	for _, err := range []error{
@@ -130,7 +132,8 @@ func TestLossesAreRecordedOnce(t *testing.T) {
 	}
 }
 
-// TestOnlyItsOwnRowsAreReplaced: those of another table, or only sent once more, bring nothing back.
+// TestOnlyItsOwnRowsAreReplaced: those of another table, or only sent once more, bring nothing
+// back.
 func TestOnlyItsOwnRowsAreReplaced(t *testing.T) {
 	t.Parallel()
 	made := stored(5, rows(0, 10, 0))
@@ -168,7 +171,8 @@ func TestUndelivered(t *testing.T) {
 	}
 }
 
-// TestWhichMessageIsConfirmed: this very one, whole, by the shipper itself, and not before it was stored.
+// TestWhichMessageIsConfirmed: this very one, whole, by the shipper itself, and not before it was
+// stored.
 func TestWhichMessageIsConfirmed(t *testing.T) {
 	t.Parallel()
 	l := open(t, bustest.Start(t))

@@ -19,7 +19,8 @@ type Gap struct {
 	To     time.Time `json:"to"`
 	State  string    `json:"state"` // lost, missing, unproven, waiting or off
 	Reason string    `json:"reason,omitempty"`
-	// Undelivered says that it was read, and is lost since rows left a stream before the sink had them.
+	// Undelivered says that it was read, and is lost since rows left a stream before the sink had
+	// them.
 	Undelivered bool `json:"undelivered,omitempty"`
 
 	Since time.Time `json:"since,omitzero"` // of what is unproven: when it was asked for in vain first
@@ -45,14 +46,16 @@ func worst(state string) int {
 const (
 	// kept is how far back the ledger is looked at; it keeps 90 days.
 	kept = 89 * 24 * time.Hour
-	// lately is how far back a status looks: what Proofpoint serves can still change, older time cannot.
+	// lately is how far back a status looks: what Proofpoint serves can still change, older time
+	// cannot.
 	lately = 9 * 24 * time.Hour
 )
 
-// Gaps lists what was not read from the first window to the head of live reading: what is lost first, then
-// what is missing, unproven, or waits; each by feed and time.
+// Gaps lists what was not read from the first window to the head of live reading: what is lost
+// first, then what is missing, unproven, or waits; each by feed and time.
 //
-// looked reports whether there is a plan to compare the ledger with: without one nothing can be missing.
+// looked reports whether there is a plan to compare the ledger with: without one nothing can be
+// missing.
 func (r *Reader) Gaps(ctx context.Context) (found []Gap, looked bool, err error) {
 	sets, err := r.sets(ctx)
 	if err != nil {

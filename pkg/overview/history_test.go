@@ -6,8 +6,8 @@ import (
 	"github.com/tapline/tapline/pkg/heartbeat"
 )
 
-// TestHistoryBeforeTheFirstLiveWindow: what backfill has read and the sink has confirmed is read and confirmed, though live
-// reading has not begun.
+// TestHistoryBeforeTheFirstLiveWindow: what backfill has read and the sink has confirmed is read
+// and confirmed, though live reading has not begun.
 func TestHistoryBeforeTheFirstLiveWindow(t *testing.T) {
 	t.Parallel()
 	tt := newTenant(t)

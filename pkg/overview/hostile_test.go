@@ -17,8 +17,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestAHostileKeyHidesNoOther: what a stage that was taken over writes beside the keys of others, be it garbage or what unfolds to
-// gigabytes, does not keep others from being read.
+// TestAHostileKeyHidesNoOther: what a stage that was taken over writes beside the keys of others,
+// be it garbage or what unfolds to gigabytes, does not keep others from being read.
 func TestAHostileKeyHidesNoOther(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

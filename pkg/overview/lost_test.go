@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/overview"
 )
 
-// TestRowsThatLeftAStreamAreLost: they are no longer on their way, and the sums say where they went.
+// TestRowsThatLeftAStreamAreLost: they are no longer on their way, and the sums say where they
+// went.
 func TestRowsThatLeftAStreamAreLost(t *testing.T) {
 	t.Parallel()
 	tt := newTenant(t)

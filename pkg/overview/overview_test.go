@@ -241,8 +241,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// TestUnproven: a window that was asked for in vain is listed everywhere, is not taken for read, and does not hide what is
-// confirmed behind it.
+// TestUnproven: a window that was asked for in vain is listed everywhere, is not taken for read,
+// and does not hide what is confirmed behind it.
 func TestUnproven(t *testing.T) {
 	t.Parallel()
 	tt := newTenant(t)
@@ -294,8 +294,8 @@ func TestUnproven(t *testing.T) {
 	}
 }
 
-// TestGapsOfOrdersAndOfFeedsThatAreOff: what was lost and is asked for once more waits, and what is not collected is
-// neither lost nor missing.
+// TestGapsOfOrdersAndOfFeedsThatAreOff: what was lost and is asked for once more waits, and what is
+// not collected is neither lost nor missing.
 func TestGapsOfOrdersAndOfFeedsThatAreOff(t *testing.T) {
 	t.Parallel()
 	tt := newTenant(t)
@@ -337,7 +337,8 @@ func sameGaps(a, b []overview.Gap) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(g overview.Gap) bool { return !slices.Contains(b, g) })
 }
 
-// TestVerifyExplainsItsSums: from what was received to what is confirmed nothing is left to guess at.
+// TestVerifyExplainsItsSums: from what was received to what is confirmed nothing is left to guess
+// at.
 func TestVerifyExplainsItsSums(t *testing.T) {
 	t.Parallel()
 	tt := newTenant(t)

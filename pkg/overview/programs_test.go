@@ -10,7 +10,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestPrograms: each that should run has a line, and one that does not run, or cannot make progress, needs a person.
+// TestPrograms: each that should run has a line, and one that does not run, or cannot make
+// progress, needs a person.
 func TestPrograms(t *testing.T) {
 	t.Parallel()
 	tt := newTenant(t)

@@ -23,8 +23,8 @@ type Replay struct {
 	Changed   time.Time `json:"changed"` // when the state changed
 }
 
-// replays lists those that are not over. A bus that was set up by a version without replays has no bucket
-// of them, and is worth a look all the same.
+// replays lists those that are not over. A bus that was set up by a version without replays has no
+// bucket of them, and is worth a look all the same.
 func (r *Reader) replays(ctx context.Context, s *Status, _ []set) error {
 	bucket, err := r.src.Bucket(ctx, bus.BucketReplay)
 	if errors.Is(err, bus.ErrNotFound) {

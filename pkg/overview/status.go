@@ -38,7 +38,8 @@ type Status struct {
 	Alarms   []Alarm    `json:"alarms"`
 	// Violations is in how many places the account of the last nine days does not add up.
 	Violations int `json:"violations"`
-	// Unreadable names keys of STATE and LEDGER that cannot be read, with the reason. All else is shown without them.
+	// Unreadable names keys of STATE and LEDGER that cannot be read, with the reason. All else is
+	// shown without them.
 	Unreadable []string `json:"unreadable"`
 }
 
@@ -161,8 +162,8 @@ func lastRead(f feed.Feed, sums *ledger.Report) (at time.Time) {
 	return at
 }
 
-// confirmed is up to when everything of live reading is confirmed, but for what is lost or unproven: those are listed.
-// pending is how many records are on their way.
+// confirmed is up to when everything of live reading is confirmed, but for what is lost or
+// unproven: those are listed. pending is how many records are on their way.
 func (s set) confirmed(f feed.Feed, live window.Window, sums *ledger.Report) (upTo time.Time, pending int64) {
 	done, pending := sums.Delivered(f)
 	listed := append(sums.Covered(f, taplinev1.WindowState_WINDOW_STATE_LOST), s.unread(f)...)

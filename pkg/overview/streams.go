@@ -20,7 +20,8 @@ type Stream struct {
 	Oldest   time.Time `json:"oldest"`    // how far back it reaches: rows of EVENTS can be replayed from there, records of RAW reprocessed
 	// Rate is bytes in an hour, as of the last hour; 0 for a stream that keeps nothing for long.
 	Rate float64 `json:"bytes_per_hour"`
-	// FullIn is hours until it is full at this rate; 0 if it never is, since what is older than eight days goes.
+	// FullIn is hours until it is full at this rate; 0 if it never is, since what is older than
+	// eight days goes.
 	FullIn float64 `json:"full_in_hours"`
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/overview"
 )
 
-// TestForecast: a stream is full when the room divided by the rate is over, and never if eight days at this rate fit into it.
+// TestForecast: a stream is full when the room divided by the rate is over, and never if eight days
+// at this rate fit into it.
 func TestForecast(t *testing.T) {
 	t.Parallel()
 	now := began

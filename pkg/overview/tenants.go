@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// Tenants lists the tenants of which something is known: a plan, a list, or a program that ran for them.
+// Tenants lists the tenants of which something is known: a plan, a list, or a program that ran for
+// them.
 func (r *Reader) Tenants(ctx context.Context) ([]string, error) {
 	keys, err := r.state.Keys(ctx, "*.*", "list.*.*", "heartbeat.>")
 	if err != nil {

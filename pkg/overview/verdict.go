@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	// unprovenFor is how long a window may be unproven before a person is needed: mostly the next try reads it.
+	// unprovenFor is how long a window may be unproven before a person is needed: mostly the next
+	// try reads it.
 	unprovenFor = 10 * time.Minute
-	// staleAfter is when live delivery is stale whatever else is said: windows are at most an hour long, and an API that
-	// is behind may be behind by an hour.
+	// staleAfter is when live delivery is stale whatever else is said: windows are at most an hour
+	// long, and an API that is behind may be behind by an hour.
 	staleAfter = 3 * time.Hour
 )
 
@@ -21,7 +22,8 @@ type Verdict struct {
 	Text string `json:"text"` // one sentence
 	// Needs says what needs a person, one phrase for each thing.
 	Needs []string `json:"needs"`
-	// UpTo is the instant up to which everything of live reading is confirmed, dead, lost or listed as unproven; zero if none is.
+	// UpTo is the instant up to which everything of live reading is confirmed, dead, lost or listed
+	// as unproven; zero if none is.
 	UpTo time.Time `json:"confirmed_up_to,omitzero"`
 }
 

@@ -18,7 +18,8 @@ type Report struct {
 	From    time.Time `json:"from"`
 	To      time.Time `json:"to"`
 	Windows int       `json:"windows"` // entries looked at, one for each job and feed
-	// Compared is how many of the entries are of something that was read: without one nothing was compared.
+	// Compared is how many of the entries are of something that was read: without one nothing was
+	// compared.
 	Compared int `json:"compared"`
 	Lost     int `json:"lost"`     // ranges among the gaps that are lost
 	Unproven int `json:"unproven"` // ranges among the gaps that are unproven

@@ -14,19 +14,22 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// A window that was asked for in vain leaves the outstanding jobs, so that it takes no place from others: it is set
-// aside. It is unread all the same, and it is offered again with backoff until it is read or no longer served.
+// A window that was asked for in vain leaves the outstanding jobs, so that it takes no place from
+// others: it is set aside. It is unread all the same, and it is offered again with backoff until it
+// is read or no longer served.
 const (
 	// maxOffered bounds the windows that are offered again at once.
 	maxOffered = 2
-	// maxAsides bounds what is set aside: beyond it, neighbors become one window, and nothing is cut into parts.
+	// maxAsides bounds what is set aside: beyond it, neighbors become one window, and nothing is
+	// cut into parts.
 	maxAsides = 300
 	// Backoff of a window: from a minute after its third failure to an hour.
 	firstBackoff, lastBackoff = time.Minute, time.Hour
 	inLane                    = 3 // failures before a fetcher gives a window back
 )
 
-// Offered lists the jobs that belong on the bus: the outstanding ones, and those set aside that are due.
+// Offered lists the jobs that belong on the bus: the outstanding ones, and those set aside that are
+// due.
 func Offered(s *taplinev1.PlanState) []*taplinev1.Job {
 	jobs := slices.Clone(s.GetOutstanding())
 	for _, a := range s.GetAsides() {
@@ -126,7 +129,8 @@ func (p *planner) fetched(j *taplinev1.Job, was *taplinev1.Aside, record *taplin
 	return []*taplinev1.Aside{a}
 }
 
-// givenUp takes in that a fetcher gave a window up. What is served still is not lost, whatever an answer said.
+// givenUp takes in that a fetcher gave a window up. What is served still is not lost, whatever an
+// answer said.
 func (p *planner) givenUp(j *taplinev1.Job, record *taplinev1.JobRecord) []*taplinev1.Aside {
 	w := own(j)
 	switch {

@@ -19,8 +19,8 @@ import (
 // calls counts what is asked for, by lane or "aside".
 type calls map[string]int
 
-// ladder answers as a fetcher does whose Proofpoint never answers for one instant: a window with it is cut while it can be, and
-// then asked for in vain.
+// ladder answers as a fetcher does whose Proofpoint never answers for one instant: a window with it
+// is cut while it can be, and then asked for in vain.
 func (s *system) ladder(poison time.Time, made calls) func(*taplinev1.Job) *taplinev1.JobRecord {
 	return func(j *taplinev1.Job) *taplinev1.JobRecord {
 		name := j.GetLane().String()
@@ -39,8 +39,9 @@ func (s *system) ladder(poison time.Time, made calls) func(*taplinev1.Job) *tapl
 	}
 }
 
-// TestOneInstantThatIsNeverAnswered costs its own half a minute and some calls a day, and nothing else: live reading, and every
-// sweep of every other instant, take place in time. After seven days that half a minute is lost, and says why.
+// TestOneInstantThatIsNeverAnswered costs its own half a minute and some calls a day, and nothing
+// else: live reading, and every sweep of every other instant, take place in time. After seven days
+// that half a minute is lost, and says why.
 func TestOneInstantThatIsNeverAnswered(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t.Fatalf, feed.SIEM(), time.Hour)
@@ -90,8 +91,8 @@ func TestOneInstantThatIsNeverAnswered(t *testing.T) {
 	}
 }
 
-// TestWindowsSetAsideTakeNoPlaceFromOthers: when everything is answered oddly they wait, two at a time are offered, longer each
-// time; when that is over all is read.
+// TestWindowsSetAsideTakeNoPlaceFromOthers: when everything is answered oddly they wait, two at a
+// time are offered, longer each time; when that is over all is read.
 func TestWindowsSetAsideTakeNoPlaceFromOthers(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t.Fatalf, feed.SIEM(), 6*time.Hour)
@@ -232,8 +233,8 @@ func TestWhatIsLostSaysSinceWhenAndWhy(t *testing.T) {
 	}
 }
 
-// TestLagIsLearned: when Proofpoint serves ten minutes behind its clock, few windows are asked for that are not served; when that
-// is over, live reading comes back to the present.
+// TestLagIsLearned: when Proofpoint serves ten minutes behind its clock, few windows are asked for
+// that are not served; when that is over, live reading comes back to the present.
 func TestLagIsLearned(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t.Fatalf, feed.SIEM(), time.Hour)
@@ -286,7 +287,8 @@ func TestNothingIsLostByAClock(t *testing.T) {
 	}
 }
 
-// TestAsidesAreInTheBudget: what is asked for in vain is paid by live calls becoming fewer, not by the limit.
+// TestAsidesAreInTheBudget: what is asked for in vain is paid by live calls becoming fewer, not by
+// the limit.
 func TestAsidesAreInTheBudget(t *testing.T) {
 	t.Parallel()
 	cadence := func(asides int) (plan.Output, *system) {
@@ -320,7 +322,8 @@ func TestAsidesAreInTheBudget(t *testing.T) {
 	}
 }
 
-// TestAnOrderIsReadOnceMore: under new ids, once, and as far as it is served. What was asked for in vain comes at once.
+// TestAnOrderIsReadOnceMore: under new ids, once, and as far as it is served. What was asked for in
+// vain comes at once.
 func TestAnOrderIsReadOnceMore(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t.Fatalf, feed.SIEM(), 7*day)

@@ -22,7 +22,8 @@ func (p *planner) backlog() (first *taplinev1.Backlog) {
 	return first
 }
 
-// head is the window of a backlog's next job. It may reach back into what was read, since there are no shorter ones.
+// head is the window of a backlog's next job. It may reach back into what was read, since there are
+// no shorter ones.
 func head(b *taplinev1.Backlog) window.Window {
 	all := of(b.GetWindow())
 	w := window.New(all.Start, earlier(all.Start.Truncate(time.Hour).Add(time.Hour), all.End))
@@ -86,8 +87,8 @@ func owe(s *taplinev1.PlanState, b *taplinev1.Backlog) {
 	}
 }
 
-// Retry takes an operator's order into a plan: what of it Proofpoint still serves is read once more, and what waits
-// after failures is offered at once.
+// Retry takes an operator's order into a plan: what of it Proofpoint still serves is read once
+// more, and what waits after failures is offered at once.
 func Retry(c Config, s *taplinev1.PlanState, now time.Time, order *taplinev1.Retry) {
 	w := of(order.GetWindow())
 	served := w.Within(window.New(later(Oldest(now), s.GetStart().AsTime()), s.GetLiveHead().AsTime()))

@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// offKept is how long a span that was not collected is listed: as long as the ledger keeps pages.
+	// offKept is how long a span that was not collected is listed: as long as the ledger keeps
+	// pages.
 	offKept = 90 * 24 * time.Hour
-	// joinAfter is how far inside what is served the history of a feed begins that was never collected before.
+	// joinAfter is how far inside what is served the history of a feed begins that was never
+	// collected before.
 	joinAfter = time.Hour
 	// beganLater is why a feed has nothing of a span that no plan ever owed.
 	beganLater = "collection of the feed began later"
@@ -42,9 +44,10 @@ func InForce(plans []Old) (current []Old) {
 	return current
 }
 
-// Change makes the plan for a changed set of feeds, from those in force. No instant that was owed is forgotten: what
-// the feeds of the new plan had not read becomes a backlog; what the others had not read, and what comes after it, is
-// listed as not collected until they are switched on again. The set may be empty.
+// Change makes the plan for a changed set of feeds, from those in force. No instant that was owed
+// is forgotten: what the feeds of the new plan had not read becomes a backlog; what the others had
+// not read, and what comes after it, is listed as not collected until they are switched on again.
+// The set may be empty.
 func Change(c Config, old []Old, now time.Time) *taplinev1.PlanState {
 	ch := &change{c: c, old: old, now: now, base: old[0]}
 	for _, o := range old {
@@ -176,7 +179,8 @@ func owed(s *taplinev1.PlanState, f feed.Feed) []window.Window {
 	return append(spans, unreadOf(s, string(f))...)
 }
 
-// offsOf is where a feed was not collected that had been before, and since when it is not; zero if it is.
+// offsOf is where a feed was not collected that had been before, and since when it is not; zero if
+// it is.
 func offsOf(s *taplinev1.PlanState, f feed.Feed) (closed []window.Window, open time.Time) {
 	for _, o := range s.GetOffs() {
 		switch {
@@ -190,7 +194,8 @@ func offsOf(s *taplinev1.PlanState, f feed.Feed) (closed []window.Window, open t
 	return closed, open
 }
 
-// goOn makes a backlog of what a feed has not read. What was not collected and is no longer served stays listed.
+// goOn makes a backlog of what a feed has not read. What was not collected and is no longer served
+// stays listed.
 func (ch *change) goOn(f feed.Feed) {
 	whole := window.New(ch.s.GetStart().AsTime(), ch.s.GetLiveHead().AsTime())
 	var off []window.Window
@@ -227,8 +232,8 @@ func (ch *change) join(f feed.Feed) {
 	}
 }
 
-// leave lists what a feed has not read, and that nothing follows. When it is switched on again, what still waited for
-// a sweep is read once more, too.
+// leave lists what a feed has not read, and that nothing follows. When it is switched on again,
+// what still waited for a sweep is read once more, too.
 func (ch *change) leave(f feed.Feed) {
 	reason := fmt.Sprintf("the feed is switched off since %s", stamp(ch.now))
 	var open time.Time

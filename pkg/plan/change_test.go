@@ -16,8 +16,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestNoChangeForgetsAnInstant: with random changes of the feeds, the start time and the sweeps, and pauses of any
-// length between, in which nothing runs.
+// TestNoChangeForgetsAnInstant: with random changes of the feeds, the start time and the sweeps,
+// and pauses of any length between, in which nothing runs.
 func TestNoChangeForgetsAnInstant(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -63,8 +63,9 @@ func TestNoChangeForgetsAnInstant(t *testing.T) {
 	})
 }
 
-// TestTableOfChanges: every pair of settings that a running system may meet at its next start, and what must happen.
-// Before the change the system ran for two days with all feeds and a start time of twelve hours.
+// TestTableOfChanges: every pair of settings that a running system may meet at its next start, and
+// what must happen. Before the change the system ran for two days with all feeds and a start time
+// of twelve hours.
 func TestTableOfChanges(t *testing.T) {
 	t.Parallel()
 	two := feed.Set{feed.ClicksBlocked, feed.MessagesBlocked}
@@ -260,8 +261,9 @@ func TestLearnedThingsSurviveAChange(t *testing.T) {
 	}
 }
 
-// TestAnUpgradeDropsNothingThatWasOwed: a plan of a version before 2 does not say when its first window was read. What it owed for
-// days and cannot be read any more is lost, and said so; collection does not silently begin later.
+// TestAnUpgradeDropsNothingThatWasOwed: a plan of a version before 2 does not say when its first
+// window was read. What it owed for days and cannot be read any more is lost, and said so;
+// collection does not silently begin later.
 func TestAnUpgradeDropsNothingThatWasOwed(t *testing.T) {
 	t.Parallel()
 	c := config()

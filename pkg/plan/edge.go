@@ -14,7 +14,8 @@ import (
 
 const (
 	tooOld = "older than the seven days that Proofpoint serves"
-	// firstDay is how long after the first reading a plan may take for its history before it owes it.
+	// firstDay is how long after the first reading a plan may take for its history before it owes
+	// it.
 	firstDay = 24 * time.Hour
 )
 
@@ -102,8 +103,8 @@ func (p *planner) lose(w window.Window, feeds []string, reason string) {
 	}
 }
 
-// drop lets collection begin later, if the window is of the time before the first start and there was no time yet
-// to read it: only what an earlier run owed can be lost.
+// drop lets collection begin later, if the window is of the time before the first start and there
+// was no time yet to read it: only what an earlier run owed can be lost.
 func (p *planner) drop(w window.Window) bool {
 	first := p.s.GetFirstRead()
 	if w.End.After(p.s.GetBackfillEnd().AsTime()) || p.s.GetGeneration() > 0 || first != nil && p.in.Now.Sub(first.AsTime()) > firstDay {
@@ -140,8 +141,8 @@ type Debt struct {
 	Job    *taplinev1.Job   // nil for what is not planned yet
 }
 
-// Unread lists what of the time up to the live head is not known to be read, what was asked for in vain first. Sweeps
-// are not in it: what they are about was read.
+// Unread lists what of the time up to the live head is not known to be read, what was asked for in
+// vain first. Sweeps are not in it: what they are about was read.
 func Unread(s *taplinev1.PlanState) (debts []Debt) {
 	for _, a := range s.GetAsides() {
 		if j := a.GetJob(); firstReading(j) {

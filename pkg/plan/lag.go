@@ -8,8 +8,9 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// Proofpoint may serve some time behind its clock. Its answers say how far, and live windows then end so far
-// behind the present. From time to time a little less is tried, so that what was learned is not kept for ever.
+// Proofpoint may serve some time behind its clock. Its answers say how far, and live windows then
+// end so far behind the present. From time to time a little less is tried, so that what was learned
+// is not kept for ever.
 const (
 	maxLag   = time.Hour
 	lagSlack = 5 * time.Second
@@ -34,8 +35,8 @@ func (p *planner) setLag(lag time.Duration) {
 	p.s.LagMs, p.s.LagAt = min(lag, maxLag).Milliseconds(), timestamppb.New(p.in.Now)
 }
 
-// learn takes what an outcome says of how far behind Proofpoint serves. A window that was read whole shows that
-// it is not further behind than the window was old.
+// learn takes what an outcome says of how far behind Proofpoint serves. A window that was read
+// whole shows that it is not further behind than the window was old.
 func (p *planner) learn(j *taplinev1.Job, record *taplinev1.JobRecord) {
 	if record == nil || record.GetFailures() > 0 && record.GetFailures() <= j.GetFailures() {
 		return // known before

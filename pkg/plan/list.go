@@ -23,7 +23,8 @@ const (
 	listShare = 80
 	// maxPages ends a reading of a list that has no end.
 	maxPages = 500
-	// listRetry is how long a reading that a fetcher gave up waits, so that a pool of 50 calls a day is not spent on it.
+	// listRetry is how long a reading that a fetcher gave up waits, so that a pool of 50 calls a
+	// day is not spent on it.
 	listRetry = 6 * time.Hour
 	// stale is how old a page of people has to be to be left to a reading of the next snapshot.
 	stale = 2 * time.Hour
@@ -92,8 +93,9 @@ func StepList(c ListConfig, s *taplinev1.ListState, now time.Time, outcome *tapl
 	return out
 }
 
-// begin takes in the configured start time. An earlier one than before has the list read from there once more, as far as
-// Proofpoint serves it; a later one changes nothing, as for windows. What was outstanding lies behind the new beginning.
+// begin takes in the configured start time. An earlier one than before has the list read from there
+// once more, as far as Proofpoint serves it; a later one changes nothing, as for windows. What was
+// outstanding lies behind the new beginning.
 func (c ListConfig) begin(s *taplinev1.ListState, now time.Time) (note string) {
 	if s.GetStart() == nil {
 		s.Start = timestamppb.New(c.Start)
@@ -117,7 +119,8 @@ func (c ListConfig) begin(s *taplinev1.ListState, now time.Time) (note string) {
 	return ""
 }
 
-// outdated reports whether a page of people is still not read although the snapshot that it belongs to is over.
+// outdated reports whether a page of people is still not read although the snapshot that it belongs
+// to is over.
 func (c ListConfig) outdated(j *taplinev1.Job, now time.Time) bool {
 	return c.Call.IsPeople() && span(j).Start.Before(now.Truncate(c.Snapshot)) && now.Sub(j.GetPlannedAt().AsTime()) > stale
 }
@@ -179,7 +182,8 @@ func (c ListConfig) next(s *taplinev1.ListState, now time.Time) window.Window {
 	if head := s.GetHead(); head != nil {
 		start = later(start, head.AsTime().Add(-listOverlap))
 	}
-	// A window that was given up is asked for in another length, since its outcome stays what it is.
+	// A window that was given up is asked for in another length, since its outcome stays what it
+	// is.
 	whole := max(listSpan-time.Duration(s.GetFailures())*time.Minute, 2*listOverlap)
 	start, first = start.UTC().Truncate(time.Second), first.UTC().Truncate(time.Second)
 	if end.Sub(start) > whole {

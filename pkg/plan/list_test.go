@@ -68,8 +68,9 @@ func TestCampaignsAreReadWithoutAGap(t *testing.T) {
 	})
 }
 
-// TestAnEarlierStartOfAList: the campaigns of the time between are read, as far as Proofpoint serves them, whatever was under way; a
-// later start, the same one and one of an earlier version change nothing.
+// TestAnEarlierStartOfAList: the campaigns of the time between are read, as far as Proofpoint
+// serves them, whatever was under way; a later start, the same one and one of an earlier version
+// change nothing.
 func TestAnEarlierStartOfAList(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -153,7 +154,8 @@ func TestCampaignsStayWithinTheirCalls(t *testing.T) {
 	}
 }
 
-// TestPeopleAreReadToTheEnd: with a total, up to it; without one, up to an empty page; never for ever.
+// TestPeopleAreReadToTheEnd: with a total, up to it; without one, up to an empty page; never for
+// ever.
 func TestPeopleAreReadToTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -198,7 +200,8 @@ func TestAListWithoutEndIsEnded(t *testing.T) {
 	}
 }
 
-// TestNoAnswerEndsAList: a page that a fetcher gave up is read later, in another length, until seven days are over.
+// TestNoAnswerEndsAList: a page that a fetcher gave up is read later, in another length, until
+// seven days are over.
 func TestNoAnswerEndsAList(t *testing.T) {
 	t.Parallel()
 	lost := &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_LOST, Reason: "too far into the past"}
@@ -260,7 +263,8 @@ func TestAListGoesOnFromWhatWasRead(t *testing.T) {
 	}
 }
 
-// TestPeopleOfYesterday: a page that waits for a whole snapshot is left for a reading of the next one.
+// TestPeopleOfYesterday: a page that waits for a whole snapshot is left for a reading of the next
+// one.
 func TestPeopleOfYesterday(t *testing.T) {
 	t.Parallel()
 	c := plan.ListConfig{Tenant: "main", Call: feed.CallVAP, Days: "14", Interval: 8 * time.Hour, Snapshot: 24 * time.Hour, Limit: 50, Lists: 3}

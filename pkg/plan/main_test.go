@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// checks is how many cases a property draws unless -rapid.checks says so: each lives through days, and the race detector finds
-// nothing in a pure package.
+// checks is how many cases a property draws unless -rapid.checks says so: each lives through days,
+// and the race detector finds nothing in a pure package.
 const checks, checksShort = "25", "3"
 
 func TestMain(m *testing.M) {

@@ -13,11 +13,13 @@ func dueAt(w window.Window, pass uint32) time.Time {
 	return w.End.Add(time.Duration(pass) * time.Minute)
 }
 
-// patience is how long a due sweep waits for an outstanding first reading in its hour before it steps over it.
+// patience is how long a due sweep waits for an outstanding first reading in its hour before it
+// steps over it.
 const patience = 10 * time.Minute
 
-// due is what a pass sweeps now: the next hour, or its part up to something that is in the way. A pass steps
-// over what is not read yet. When that is read, it is older than the pass demands, or is swept besides: see first.
+// due is what a pass sweeps now: the next hour, or its part up to something that is in the way. A
+// pass steps over what is not read yet. When that is read, it is older than the pass demands, or is
+// swept besides: see first.
 func (p *planner) due(s *taplinev1.SweepState) (window.Window, bool) {
 	for {
 		w := upcoming(s)
@@ -37,8 +39,8 @@ func (p *planner) due(s *taplinev1.SweepState) (window.Window, bool) {
 	}
 }
 
-// obstacle is the first thing in the way of a sweep; it is empty if there is none. ok is false when the sweep had better
-// wait.
+// obstacle is the first thing in the way of a sweep; it is empty if there is none. ok is false when
+// the sweep had better wait.
 func (p *planner) obstacle(w window.Window, pass uint32) (first window.Window, ok bool) {
 	stuck := func(j *taplinev1.Job) bool {
 		return firstReading(j) && p.in.Now.Sub(later(dueAt(w, pass), j.GetPlannedAt().AsTime())) > patience
@@ -64,8 +66,8 @@ func (p *planner) obstacle(w window.Window, pass uint32) (first window.Window, o
 	return first, true
 }
 
-// stepOver moves a pass behind an obstacle at the beginning of its window. What is read beside it and is too short
-// for a sweep, and what waits for another sweep, is swept later.
+// stepOver moves a pass behind an obstacle at the beginning of its window. What is read beside it
+// and is too short for a sweep, and what waits for another sweep, is swept later.
 func (p *planner) stepOver(s *taplinev1.SweepState, w, o window.Window) {
 	to := earlier(o.End, w.End)
 	if w.End.Sub(to) < window.MinSpan {

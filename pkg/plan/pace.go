@@ -9,7 +9,8 @@ import (
 
 // How calls are shared. In this order, each from what the earlier ones leave:
 //
-//  1. one live call an hour, the sweeps, and what was asked for in vain: with these nothing is missed;
+//  1. one live call an hour, the sweeps, and what was asked for in vain: with these nothing is
+//     missed;
 //  2. backfill, spread over a day;
 //  3. live calls, as often as the others allow, up to the configured poll interval;
 //  4. backfill at once, when live calls can keep their cadence for a day all the same.
@@ -95,7 +96,8 @@ func (p *planner) spare() bool {
 	return ok
 }
 
-// sweepCalls is how many sweeps fall due in the time to come, and how many calls go to what was asked for in vain.
+// sweepCalls is how many sweeps fall due in the time to come, and how many calls go to what was
+// asked for in vain.
 func (p *planner) sweepCalls(after time.Duration) float64 {
 	vain := min(len(p.s.GetAsides()), asideShare)
 	return float64(len(p.c.Sweeps)+vain)*after.Hours() + float64(len(p.s.GetExtras()))*min(after.Hours()/24, 1)

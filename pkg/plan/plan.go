@@ -37,8 +37,8 @@ type Config struct {
 // Input is what one step looks at.
 type Input struct {
 	Now time.Time // by Proofpoint's clock
-	// Earliest is the present by the clock that is furthest behind; zero means Now. Nothing is given up
-	// as too old before it is too old by this clock, too.
+	// Earliest is the present by the clock that is furthest behind; zero means Now. Nothing is
+	// given up as too old before it is too old by this clock, too.
 	Earliest time.Time
 	// Outcomes of outstanding jobs and of windows set aside that are known, by job id.
 	Outcomes map[string]*taplinev1.JobRecord
@@ -65,8 +65,8 @@ type Range struct {
 	Reason string
 }
 
-// Start is the first state: what Proofpoint still serves from the configured start to the present is
-// backfill, everything after it is live.
+// Start is the first state: what Proofpoint still serves from the configured start to the present
+// is backfill, everything after it is live.
 func Start(c Config, now time.Time) *taplinev1.PlanState {
 	head := now.Add(-c.Margin).Truncate(time.Minute)
 	start := earlier(later(c.Start.UTC().Truncate(time.Minute), Oldest(now)), head)
@@ -128,8 +128,8 @@ func (p *planner) complete() {
 	p.gather()
 }
 
-// outcome is what takes the place of a job, which may be set aside: itself while its outcome is not known, nothing
-// when it is done.
+// outcome is what takes the place of a job, which may be set aside: itself while its outcome is not
+// known, nothing when it is done.
 func (p *planner) outcome(j *taplinev1.Job, a *taplinev1.Aside) ([]*taplinev1.Job, []*taplinev1.Aside) {
 	record := p.in.Outcomes[j.GetId()]
 	p.learn(j, record)
@@ -288,8 +288,8 @@ func (p *planner) like(j *taplinev1.Job, w window.Window, feeds []string) *tapli
 	return j
 }
 
-// anew makes a job whose id no earlier outcome is about, although its window may be that of j: a first reading gets
-// the age of the window for its pass, and a sweep the next one.
+// anew makes a job whose id no earlier outcome is about, although its window may be that of j: a
+// first reading gets the age of the window for its pass, and a sweep the next one.
 func (p *planner) anew(j *taplinev1.Job, w window.Window) *taplinev1.Job {
 	next := &taplinev1.Job{Lane: j.GetLane(), Pass: j.GetPass()}
 	if w == span(j) {

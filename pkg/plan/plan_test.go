@@ -36,9 +36,9 @@ func split() *taplinev1.JobRecord {
 	return &taplinev1.JobRecord{State: taplinev1.WindowState_WINDOW_STATE_SPLIT}
 }
 
-// model is a run of the planner against a fetcher that answers as dice decide,
-// with restarts (the state goes through its bytes), pauses of any length and a clock of the planner
-// that may be wrong. The fetcher knows the time: it reads what has ended, and sweeps what is old enough.
+// model is a run of the planner against a fetcher that answers as dice decide, with restarts (the
+// state goes through its bytes), pauses of any length and a clock of the planner that may be wrong.
+// The fetcher knows the time: it reads what has ended, and sweeps what is old enough.
 type model struct {
 	c        plan.Config
 	s        *taplinev1.PlanState
@@ -216,8 +216,8 @@ func (m *model) answer(t *rapid.T) {
 	}
 }
 
-// open reports whether a fetcher would ask for a job: it has no outcome, or was asked for in vain and is offered again,
-// and its time has come.
+// open reports whether a fetcher would ask for a job: it has no outcome, or was asked for in vain
+// and is offered again, and its time has come.
 func (m *model) open(j *taplinev1.Job) bool {
 	known := m.outcomes[j.GetId()]
 	again := j.GetAside() && known.GetState() == taplinev1.WindowState_WINDOW_STATE_UNPROVEN && known.GetFailures() <= j.GetFailures()

@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/window"
 )
 
-// Settings are what an operator decides about windows: for the scheduler, and for the imagined one of tapctl what-if.
+// Settings are what an operator decides about windows: for the scheduler, and for the imagined one
+// of tapctl what-if.
 type Settings struct {
 	Margin  time.Duration `env:"TAP_HEAD_MARGIN" envDefault:"5s" usage:"how far live windows end behind Proofpoint's clock"`
 	Overlap time.Duration `env:"TAP_OVERLAP" envDefault:"5m" usage:"how much of what was read a live window reads again, for records that become visible late; costs no call"`

@@ -96,8 +96,8 @@ func Wanted(ctx context.Context, state selector, j *taplinev1.Job) (bool, error)
 	}), nil
 }
 
-// RequestRetry has the scheduler read a span of time of some feeds once more, as far as Proofpoint still serves it.
-// No feeds means all.
+// RequestRetry has the scheduler read a span of time of some feeds once more, as far as Proofpoint
+// still serves it. No feeds means all.
 func RequestRetry(ctx context.Context, state putter, tenant string, now time.Time, order *taplinev1.Retry) error {
 	w, err := window.FromProto(order.GetWindow())
 	if err != nil {

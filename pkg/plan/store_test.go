@@ -44,7 +44,8 @@ func pair(t *testing.T, key string, m proto.Message) bus.Pair {
 	return bus.Pair{Key: key, Entry: bus.Entry{Value: data}}
 }
 
-// TestWhichJobsAreWanted: those that a plan in force lists, or all when there is no plan. What cannot be read wants nothing: it is an error.
+// TestWhichJobsAreWanted: those that a plan in force lists, or all when there is no plan. What
+// cannot be read wants nothing: it is an error.
 func TestWhichJobsAreWanted(t *testing.T) {
 	t.Parallel()
 	outstanding, due, waiting := &taplinev1.Job{Id: "outstanding"}, &taplinev1.Job{Id: "due", Aside: true}, &taplinev1.Job{Id: "waiting"}
@@ -87,7 +88,8 @@ func TestWhichJobsAreWanted(t *testing.T) {
 	}
 }
 
-// TestWhichOrdersAreTaken: those about a time of which Proofpoint serves something. The others are an error that says what it serves.
+// TestWhichOrdersAreTaken: those about a time of which Proofpoint serves something. The others are
+// an error that says what it serves.
 func TestWhichOrdersAreTaken(t *testing.T) {
 	t.Parallel()
 	now := epoch.Add(10 * day)

@@ -55,7 +55,8 @@ func (p *planner) passes() {
 	})
 }
 
-// postpone has windows that are in a sweep which was the final one swept by the pass that is the final one now.
+// postpone has windows that are in a sweep which was the final one swept by the pass that is the
+// final one now.
 func (p *planner) postpone(was uint32) {
 	for _, x := range p.s.GetExtras() {
 		if x.GetPass() >= was {
@@ -96,8 +97,9 @@ func (p *planner) frontier() time.Time {
 // Proofpoint makes some records visible long after their creation. What was
 // published before is recognised and dropped by the fetcher.
 //
-// What is due first comes first, whatever its pass. By a clock that is ahead sweeps are planned before their time, and each
-// keeps a place until then: if one pass always went before another, its places would never be free for the other.
+// What is due first comes first, whatever its pass. By a clock that is ahead sweeps are planned
+// before their time, and each keeps a place until then: if one pass always went before another, its
+// places would never be free for the other.
 func (p *planner) sweep() {
 	p.expire()
 	for p.maySweep() && p.sweepNext() {
@@ -159,7 +161,8 @@ func (p *planner) sweepNext() bool {
 			offer(w, state.GetPass(), p.feeds(), func() { state.Next = timestamppb.New(w.End) })
 		}
 	}
-	// Windows that are swept besides: their last sweep still found something, or a pass left them out wrongly.
+	// Windows that are swept besides: their last sweep still found something, or a pass left them
+	// out wrongly.
 	for i, x := range p.s.GetExtras() {
 		w := of(x.GetWindow())
 		offer(w, x.GetPass(), x.GetFeeds(), func() { p.s.Extras = slices.Delete(p.s.GetExtras(), i, i+1) })

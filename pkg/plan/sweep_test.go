@@ -207,7 +207,8 @@ func TestSweepSkipsWhatIsNoLongerServed(t *testing.T) {
 	}
 }
 
-// TestASweepIsNoFirstReading: what is swept was read, so it is not unread while the sweep waits or is set aside.
+// TestASweepIsNoFirstReading: what is swept was read, so it is not unread while the sweep waits or
+// is set aside.
 func TestASweepIsNoFirstReading(t *testing.T) {
 	t.Parallel()
 	for lane, unread := range map[taplinev1.Lane]int{taplinev1.Lane_LANE_SWEEP: 0, taplinev1.Lane_LANE_LIVE: 2, taplinev1.Lane_LANE_BACKFILL: 2} {
@@ -219,7 +220,8 @@ func TestASweepIsNoFirstReading(t *testing.T) {
 	}
 }
 
-// TestWhatIsServedNoMoreAtTheFirstStart: when a fetcher gives up the oldest window of the first backfill, collection begins behind it.
+// TestWhatIsServedNoMoreAtTheFirstStart: when a fetcher gives up the oldest window of the first
+// backfill, collection begins behind it.
 func TestWhatIsServedNoMoreAtTheFirstStart(t *testing.T) {
 	t.Parallel()
 	c := config()
@@ -240,7 +242,8 @@ func TestWhatIsServedNoMoreAtTheFirstStart(t *testing.T) {
 	}
 }
 
-// TestASweepThatIsTooLateIsSaid: of the last pass only, and of what was read. An earlier one was one of several looks.
+// TestASweepThatIsTooLateIsSaid: of the last pass only, and of what was read. An earlier one was
+// one of several looks.
 func TestASweepThatIsTooLateIsSaid(t *testing.T) {
 	t.Parallel()
 	const late = "its last sweep did not take place in time"
@@ -274,8 +277,8 @@ func TestASweepThatIsTooLateIsSaid(t *testing.T) {
 	}
 }
 
-// TestAClockThatIsAhead: a planner that is two hours ahead takes windows for older than they are when they are read. Each
-// is swept all the same.
+// TestAClockThatIsAhead: a planner that is two hours ahead takes windows for older than they are
+// when they are read. Each is swept all the same.
 func TestAClockThatIsAhead(t *testing.T) {
 	t.Parallel()
 	for name, wrong := range map[string]window.Window{
@@ -319,8 +322,8 @@ func TestAClockThatIsAhead(t *testing.T) {
 	}
 }
 
-// TestAClockThatStaysAhead: sweeps are planned before their time for good, and wait for it. No pass keeps another from
-// its turn.
+// TestAClockThatStaysAhead: sweeps are planned before their time for good, and wait for it. No pass
+// keeps another from its turn.
 func TestAClockThatStaysAhead(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{2 * time.Hour, 30 * time.Hour} {

@@ -152,7 +152,8 @@ func (s *system) unread(f feed.Feed) (spans []window.Window) {
 	return spans
 }
 
-// check finds instants since the first start that are neither read, nor to be read, nor lost, nor listed as not collected.
+// check finds instants since the first start that are neither read, nor to be read, nor lost, nor
+// listed as not collected.
 func (s *system) check() {
 	if len(s.plans) == 0 {
 		return

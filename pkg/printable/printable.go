@@ -1,10 +1,13 @@
-// Package printable keeps foreign text from acting on a terminal. Mail subjects, certificates, answers of a peer and file names may hold
-// control sequences, marks that turn the direction of text, or bytes that are no text. Here they become visible escapes.
+// Package printable keeps foreign text from acting on a terminal. Mail subjects, certificates,
+// answers of a peer and file names may hold control sequences, marks that turn the direction of
+// text, or bytes that are no text. Here they become visible escapes.
 //
-// A program writes to the terminal through a [Writer]: whatever a command prints passes it. Line breaks and tabs pass a Writer, so
-// single values go through [Line] or [Fprintf], in which they are escaped as well: a value cannot forge a line or a column.
+// A program writes to the terminal through a [Writer]: whatever a command prints passes it. Line
+// breaks and tabs pass a Writer, so single values go through [Line] or [Fprintf], in which they are
+// escaped as well: a value cannot forge a line or a column.
 //
-// An escape has the form of JSON (\u001b), and bytes that are not UTF-8 become \ufffd. JSON that passes stays the same JSON.
+// An escape has the form of JSON (\u001b), and bytes that are not UTF-8 become \ufffd. JSON that
+// passes stays the same JSON.
 package printable
 
 import (
@@ -27,7 +30,8 @@ func Line(s string) string {
 	return string(appendText(nil, s, ""))
 }
 
-// acts reports whether a character does something else than appear. Invalid UTF-8 is seen as utf8.RuneError.
+// acts reports whether a character does something else than appear. Invalid UTF-8 is seen as
+// utf8.RuneError.
 func acts(r rune) bool { return !unicode.IsGraphic(r) || r == utf8.RuneError }
 
 // appendText appends s with all escaped that acts, but for the characters in pass.
@@ -122,7 +126,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Raw gives the writer below a [Writer], for those few that draw on a terminal. test/repo/arch lists them.
+// Raw gives the writer below a [Writer], for those few that draw on a terminal. test/repo/arch
+// lists them.
 func Raw(w io.Writer) io.Writer {
 	if safe, ok := w.(*Writer); ok {
 		return safe.raw

@@ -46,7 +46,8 @@ func harmless(text, pass string) bool {
 	})
 }
 
-// TestNothingThatActsPassesAWriter: whatever is written and however it is cut, a terminal only shows it, and JSON means the same.
+// TestNothingThatActsPassesAWriter: whatever is written and however it is cut, a terminal only
+// shows it, and JSON means the same.
 func TestNothingThatActsPassesAWriter(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -52,7 +52,8 @@ type Program[C any] struct {
 	Summary string // one sentence for --help
 	// Telemetry gives the part of the configuration that this package itself uses.
 	Telemetry func(C) telemetry.Config
-	// Traces makes the provider of spans, and stop to send the last of them; nil for a program without: see package otlp.
+	// Traces makes the provider of spans, and stop to send the last of them; nil for a program
+	// without: see package otlp.
 	Traces func(ctx context.Context, c telemetry.TraceConfig, service, version string, log *slog.Logger) (trace.TracerProvider, func(), error)
 	// Run works until ctx ends or it fails.
 	Run func(ctx context.Context, cfg C, rt Runtime) error

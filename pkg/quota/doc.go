@@ -11,12 +11,13 @@
 //     next read shows it; no call is made either way.
 //   - Proofpoint counts a call when *it* receives it, later than we wrote it down. So a
 //     bucket leaves the sum only when its end is older than 24 hours and a margin.
-//   - Time never steps back inside the value, whatever a replica's clock says. A clock that is more than
-//     ten minutes ahead of it gives no unit back until it was seen twice, two minutes apart: one replica
-//     that is wrong for a moment frees nothing.
-//   - A key that is missing after the first start means lost memory, not a fresh budget. The pool is
-//     rebuilt from the calls that the ledger knows, and some for those it does not ([Rebuilt]). Without a ledger it
-//     starts closed for 24 hours, or until an operator opens it. Readers write nothing.
+//   - Time never steps back inside the value, whatever a replica's clock says. A clock that is more
+//     than ten minutes ahead of it gives no unit back until it was seen twice, two minutes apart:
+//     one replica that is wrong for a moment frees nothing.
+//   - A key that is missing after the first start means lost memory, not a fresh budget. The pool
+//     is rebuilt from the calls that the ledger knows, and some for those it does not ([Rebuilt]).
+//     Without a ledger it starts closed for 24 hours, or until an operator opens it. Readers write
+//     nothing.
 //   - What closes a pool is never shortened by a 429, and a 429 closes it for a day at most.
 //   - A 429 in spite of budget means that another client uses the credential. The
 //     units that must be theirs are written down as external, spread over the

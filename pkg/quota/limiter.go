@@ -100,7 +100,8 @@ func NewLimiter(s store, tenant string, c Config, now func() time.Time) *Limiter
 	return &Limiter{store: s, tenant: tenant, limits: c.Limits(), margin: c.Margin, now: now}
 }
 
-// RebuildFrom makes a pool whose key is missing start with the calls that m knows, not closed for a day.
+// RebuildFrom makes a pool whose key is missing start with the calls that m knows, not closed for a
+// day.
 func (l *Limiter) RebuildFrom(m memory) *Limiter {
 	l.memory = m
 	return l

@@ -91,7 +91,8 @@ func (c calls) Calls(_ context.Context, _ string, _ feed.Pool, since time.Time) 
 	return c, nil
 }
 
-// TestLostMemoryIsRebuilt: from what the ledger knows, with something for what it does not know, once for all replicas.
+// TestLostMemoryIsRebuilt: from what the ledger knows, with something for what it does not know,
+// once for all replicas.
 func TestLostMemoryIsRebuilt(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t) // no seeds: as if the bucket had been lost
@@ -155,8 +156,8 @@ func (a away) Update(ctx context.Context, key string, value []byte, revision uin
 	return 0, errAway
 }
 
-// TestAWritingThatFailsIsNoUnit: a unit whose writing failed is not had, whether it was applied or not, and one that
-// was applied counts.
+// TestAWritingThatFailsIsNoUnit: a unit whose writing failed is not had, whether it was applied or
+// not, and one that was applied counts.
 func TestAWritingThatFailsIsNoUnit(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
@@ -187,8 +188,8 @@ func TestUnreadableStateIsClosed(t *testing.T) {
 	}
 }
 
-// TestTimeAdvancesWithoutAUnit: refused replicas keep the present in the bucket, so that a unit comes back at its
-// time and not when a clock has been seen twice.
+// TestTimeAdvancesWithoutAUnit: refused replicas keep the present in the bucket, so that a unit
+// comes back at its time and not when a clock has been seen twice.
 func TestTimeAdvancesWithoutAUnit(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)
@@ -250,7 +251,8 @@ func TestForgottenCallsCloseThePool(t *testing.T) {
 	}
 }
 
-// TestTheLoserOfARaceDecidesAgain: from what is stored then, which may allow what was refused before.
+// TestTheLoserOfARaceDecidesAgain: from what is stored then, which may allow what was refused
+// before.
 func TestTheLoserOfARaceDecidesAgain(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)

@@ -19,8 +19,9 @@ const Period = 24 * time.Hour
 // of the credential does not become a storm.
 const pauseAfterRefusal = 5 * time.Minute
 
-// State is the memory of one pool. It is a value in time: a present before an earlier one is treated as the
-// earlier one, and one far ahead of it gives no unit back before it has been seen twice: see advance.
+// State is the memory of one pool. It is a value in time: a present before an earlier one is
+// treated as the earlier one, and one far ahead of it gives no unit back before it has been seen
+// twice: see advance.
 type State struct {
 	pb     *taplinev1.QuotaState
 	margin time.Duration
@@ -65,8 +66,8 @@ type Call struct {
 // that were not recorded, because they failed or their job was not done when the memory was lost.
 const unremembered = 5
 
-// Rebuilt is the state of a pool whose memory was lost, made anew from calls that are known elsewhere. A call that
-// was made later than the present counts as made now.
+// Rebuilt is the state of a pool whose memory was lost, made anew from calls that are known
+// elsewhere. A call that was made later than the present counts as made now.
 func Rebuilt(now time.Time, limit int, margin time.Duration, calls []Call) *State {
 	s := &State{pb: &taplinev1.QuotaState{RebuiltAt: timestamppb.New(now)}, margin: margin}
 	s.present(now)
@@ -88,16 +89,17 @@ const (
 	// believable is how far a clock may be ahead of the last that was recorded, to be believed at
 	// once.
 	believable = 10 * time.Minute
-	// The clock of one replica that is wrong for a moment must not give back the units of a day. What is
-	// ahead by more is believed when it is seen again between these times later.
+	// The clock of one replica that is wrong for a moment must not give back the units of a day.
+	// What is ahead by more is believed when it is seen again between these times later.
 	believeAfter  = 2 * time.Minute
 	believeWithin = 15 * time.Minute
 	// noted is how far the stored last time may lag behind when no unit is taken.
 	noted = time.Minute
 )
 
-// advance moves the state to the present, as far as it is believed, and returns the time that holds and the
-// minute that a call made now is counted in. A call is never counted earlier than either clock says.
+// advance moves the state to the present, as far as it is believed, and returns the time that holds
+// and the minute that a call made now is counted in. A call is never counted earlier than either
+// clock says.
 func (s *State) advance(now time.Time) (held, counted time.Time) {
 	last := s.pb.GetLast()
 	if last == nil {
@@ -130,7 +132,8 @@ func (s *State) advance(now time.Time) (held, counted time.Time) {
 
 func within(d, least, most time.Duration) bool { return d >= least && d <= most }
 
-// present prunes what no longer counts and returns the time that holds. It believes any clock: for a look.
+// present prunes what no longer counts and returns the time that holds. It believes any clock: for
+// a look.
 func (s *State) present(now time.Time) time.Time {
 	if last := s.pb.GetLast(); last != nil && last.AsTime().After(now) {
 		now = last.AsTime()

@@ -19,7 +19,8 @@ func fresh(t interface{ Fatal(...any) }) *quota.State {
 	return s
 }
 
-// walk moves a state to an instant in steps that are believed, as replicas that look now and then do.
+// walk moves a state to an instant in steps that are believed, as replicas that look now and then
+// do.
 func walk(s *quota.State, from, to time.Time) time.Time {
 	for at := from; at.Before(to); at = at.Add(5 * time.Minute) {
 		s.Count(at, 0)
@@ -144,7 +145,8 @@ func TestUnlimitedPoolIsCounted(t *testing.T) {
 	}
 }
 
-// TestForget: a pool whose memory is too old stays closed until no call counts that may be forgotten, and what closes it for longer stays.
+// TestForget: a pool whose memory is too old stays closed until no call counts that may be
+// forgotten, and what closes it for longer stays.
 func TestForget(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
@@ -175,8 +177,9 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestOneClockThatIsWrongForAMoment: calls arrive at a server that counts by its own clock, made by replicas of which
-// one is hours or days off now and then, for less than the time that it takes to be believed.
+// TestOneClockThatIsWrongForAMoment: calls arrive at a server that counts by its own clock, made by
+// replicas of which one is hours or days off now and then, for less than the time that it takes to
+// be believed.
 func TestOneClockThatIsWrongForAMoment(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -213,7 +216,8 @@ func TestOneClockThatIsWrongForAMoment(t *testing.T) {
 	})
 }
 
-// TestADayOffForAMoment is the case that was met: with one replica 25 hours ahead, a full pool gave all its calls again.
+// TestADayOffForAMoment is the case that was met: with one replica 25 hours ahead, a full pool gave
+// all its calls again.
 func TestADayOffForAMoment(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
@@ -259,7 +263,8 @@ func TestAClockSetBack(t *testing.T) {
 	}
 }
 
-// TestARefusalShortensNothing: a 429 that names a short wait, or none, leaves a longer block as it is.
+// TestARefusalShortensNothing: a 429 that names a short wait, or none, leaves a longer block as it
+// is.
 func TestARefusalShortensNothing(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
@@ -329,8 +334,8 @@ func TestWhatARebuiltMemoryHolds(t *testing.T) {
 	}
 }
 
-// TestAWrongClockThatIsContradicted: what one replica saw is forgotten when another shows that it was wrong, also when the
-// wrong one comes back after the time in which it would be believed.
+// TestAWrongClockThatIsContradicted: what one replica saw is forgotten when another shows that it
+// was wrong, also when the wrong one comes back after the time in which it would be believed.
 func TestAWrongClockThatIsContradicted(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
@@ -362,7 +367,8 @@ func TestAWrongClockThatIsContradicted(t *testing.T) {
 	}
 }
 
-// TestARefusalKeepsTheTime: a refusal is written down when it says something about the time, and else not.
+// TestARefusalKeepsTheTime: a refusal is written down when it says something about the time, and
+// else not.
 func TestARefusalKeepsTheTime(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)

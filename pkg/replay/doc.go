@@ -20,16 +20,16 @@
 // running order for [lease], and renews that while it works. When it dies, another takes over; the
 // owner before, should it wake up, finds that its record is refused and acknowledges nothing.
 //
-// Guarantees: every message of the part is done at least once: its rows are confirmed by the sink, or
-// left out for a reason that is counted. Order of effects: output durable, ledger, progress in the
-// key ([Run.Count]), ack. A message that is redelivered after its progress is recorded is known
+// Guarantees: every message of the part is done at least once: its rows are confirmed by the sink,
+// or left out for a reason that is counted. Order of effects: output durable, ledger, progress in
+// the key ([Run.Count]), ack. A message that is redelivered after its progress is recorded is known
 // ([Run.Counted]) and only acknowledged, so it is counted once and sent once; what was sent and not
 // recorded when a process died is resent, with the same ids.
 //
 // A consumer has no end. An order is done when its consumer has delivered everything up to the
 // last sequence and all of it is acknowledged; what comes beyond is acknowledged unseen.
 //
-// Fails how: a stage that cannot do the order (a sink that is not configured) refuses it, with the reason. A consumer
-// that is gone pauses the order; resume recreates it from where the progress is. Without the bus
-// nothing moves, and everything resumes when it is back.
+// Fails how: a stage that cannot do the order (a sink that is not configured) refuses it, with the
+// reason. A consumer that is gone pauses the order; resume recreates it from where the progress is.
+// Without the bus nothing moves, and everything resumes when it is back.
 package replay

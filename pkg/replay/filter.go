@@ -38,7 +38,8 @@ func (f *Filter) Batch(feedName, jobID string) bool {
 	return len(f.order.GetJobs()) == 0 || MatchesJob(f.order.GetJobs(), jobID)
 }
 
-// MatchesJob reports whether a job is one of those named, by id or by its beginning up to the window.
+// MatchesJob reports whether a job is one of those named, by id or by its beginning up to the
+// window.
 func MatchesJob(names []string, jobID string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		return jobID == name || strings.HasPrefix(jobID, name+"/")

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// maxOrders is below what one request may select; the bucket forgets orders a month after their last change.
+	// maxOrders is below what one request may select; the bucket forgets orders a month after their
+	// last change.
 	maxOrders = 900
 )
 

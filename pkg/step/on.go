@@ -64,8 +64,8 @@ func (p *plan) note(name string) {
 // rereadAfter is how long a reading of the clock's file holds.
 const rereadAfter = 50 * time.Millisecond
 
-// rate is the content of the clock's file: "<real> <shown> <factor>". At the real instant the clock shows
-// the other one, and goes factor times as fast; both instants are Unix nanoseconds.
+// rate is the content of the clock's file: "<real> <shown> <factor>". At the real instant the clock
+// shows the other one, and goes factor times as fast; both instants are Unix nanoseconds.
 type rate struct {
 	real, shown int64
 	factor      float64

@@ -96,8 +96,8 @@ func (h *Health) Turn(name string, within time.Duration) {
 	h.loops[name] = &loop{turned: h.now(), within: within}
 }
 
-// Wait takes a loop's promise back while it waits for something outside whose time is not bounded: that is no sign of being
-// stuck. The function it returns gives the promise again.
+// Wait takes a loop's promise back while it waits for something outside whose time is not bounded:
+// that is no sign of being stuck. The function it returns gives the promise again.
 func (h *Health) Wait(name string, within time.Duration) (done func()) {
 	h.Turn(name, 0)
 	return func() { h.Turn(name, within) }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Limits of every HTTP server of Tapline. A client that is slow, silent or long-winded loses its connection.
+// Limits of every HTTP server of Tapline. A client that is slow, silent or long-winded loses its
+// connection.
 const (
 	// HeaderTimeout bounds how long the header of a request takes.
 	HeaderTimeout = 5 * time.Second
@@ -22,7 +23,8 @@ const (
 	MaxConnections = 256
 )
 
-// NewServer is an HTTP server with limits on what a client sends. Its answers may take as long as they do.
+// NewServer is an HTTP server with limits on what a client sends. Its answers may take as long as
+// they do.
 func NewServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: HeaderTimeout, ReadTimeout: ReadTimeout, IdleTimeout: IdleTimeout, MaxHeaderBytes: MaxHeaderBytes,

@@ -58,7 +58,8 @@ func serving(t *testing.T, max int, handler http.HandlerFunc, test func(p *pipes
 
 func ok(http.ResponseWriter, *http.Request) {}
 
-// ended is how long the server keeps a connection to a client that has sent some text and waits; what it answers is read.
+// ended is how long the server keeps a connection to a client that has sent some text and waits;
+// what it answers is read.
 func ended(t *testing.T, p *pipes, text string) (after time.Duration, answer string) {
 	t.Helper()
 	c := p.dial()
@@ -123,7 +124,8 @@ func TestLongHeadersAreRefused(t *testing.T) {
 	})
 }
 
-// TestLongAnswersAreNotCut: a handler that takes longer than a request may take is left alone, and so is its context.
+// TestLongAnswersAreNotCut: a handler that takes longer than a request may take is left alone, and
+// so is its context.
 func TestLongAnswersAreNotCut(t *testing.T) {
 	t.Parallel()
 	handler := func(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +142,8 @@ func TestLongAnswersAreNotCut(t *testing.T) {
 	})
 }
 
-// TestOldestConnectionMakesRoom: with all connections taken a new one is served, and no more stay open.
+// TestOldestConnectionMakesRoom: with all connections taken a new one is served, and no more stay
+// open.
 func TestOldestConnectionMakesRoom(t *testing.T) {
 	t.Parallel()
 	const most = 4

@@ -12,8 +12,8 @@ import (
 	"github.com/tapline/tapline/pkg/printable"
 )
 
-// NewLogger writes to w as the configuration says: colored text on a terminal, JSON otherwise, unless LOG_FORMAT decides.
-// Text from outside is escaped in both: JSON is read on terminals, too.
+// NewLogger writes to w as the configuration says: colored text on a terminal, JSON otherwise,
+// unless LOG_FORMAT decides. Text from outside is escaped in both: JSON is read on terminals, too.
 func NewLogger(w io.Writer, c Config) *slog.Logger {
 	terminal := printable.Terminal(w)
 	if c.LogFormat == "text" || (c.LogFormat != "json" && terminal) {

@@ -15,7 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/telemetry"
 )
 
-// hostile is what a peer may put into its words: control sequences of both kinds, raw and spelt out, direction, bytes that are no text.
+// hostile is what a peer may put into its words: control sequences of both kinds, raw and spelt
+// out, direction, bytes that are no text.
 const hostile = "x \x1b]0;owned\a\x1b[31m \u009b2J \u202egpj \\x1b[8m \\\\x1b[8m \x9b \r\nforged=1"
 
 // ownColors are the sequences with which the text handler colors levels, keys and values.

@@ -1,8 +1,9 @@
 // Package wire decodes messages of protobuf that others wrote, within bounds.
 //
-// Two bytes of input can be one part of a message, which takes some hundred bytes decoded: 8 MiB, which the bus takes, would be
-// more than a program may have. So the parts are counted before anything is decoded. All programs decode through here
-// (test/repo/arch sees to it); batches of records and rows have a codec and bounds of their own, in package batch.
+// Two bytes of input can be one part of a message, which takes some hundred bytes decoded: 8 MiB,
+// which the bus takes, would be more than a program may have. So the parts are counted before
+// anything is decoded. All programs decode through here (test/repo/arch sees to it); batches of
+// records and rows have a codec and bounds of their own, in package batch.
 package wire
 
 import (
@@ -23,16 +24,19 @@ var ErrTooMany = errors.New("message has too many parts")
 const (
 	// small messages are decoded without counting: they cannot take more than two MiB.
 	small = 16 << 10
-	// most is what the parts of a message may take decoded, beside its bytes. A page of LEDGER of 8 MiB, as versions until November
-	// 2026 could write, takes 37 MiB at most, with the shortest ids: 59 000 windows of one feed, or 35 000 of four.
+	// most is what the parts of a message may take decoded, beside its bytes. A page of LEDGER of 8
+	// MiB, as versions until November 2026 could write, takes 37 MiB at most, with the shortest
+	// ids: 59 000 windows of one feed, or 35 000 of four.
 	most = 48 << 20
-	// What a part takes, about. A message takes its size and the pointer to it; costMessage if it is none of ours.
+	// What a part takes, about. A message takes its size and the pointer to it; costMessage if it
+	// is none of ours.
 	costMessage = 256
 	costElement = 24
 	costNumber  = 8
 )
 
-// Unmarshal decodes as [proto.Unmarshal] does. It takes at most 64 MiB and three times the bytes of data.
+// Unmarshal decodes as [proto.Unmarshal] does. It takes at most 64 MiB and three times the bytes of
+// data.
 func Unmarshal(data []byte, m proto.Message) error {
 	if len(data) > small {
 		c := counter{}

@@ -106,7 +106,8 @@ func TestLargePagesAreRead(t *testing.T) {
 	}
 }
 
-// TestFullPagesAreRead: versions before could write pages of all that the bus takes, whose windows are the smallest that there are.
+// TestFullPagesAreRead: versions before could write pages of all that the bus takes, whose windows
+// are the smallest that there are.
 func TestFullPagesAreRead(t *testing.T) {
 	t.Parallel()
 	at := timestamppb.New(time.Unix(1773216000, 5))

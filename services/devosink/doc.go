@@ -10,6 +10,6 @@
 // left when a connection ends becomes an event too, marked as partial, since that is how a cut
 // record shows up in Devo. Nothing is ever rejected, and nothing is ever written back.
 //
-// Devo's HTTP ingestion is there, too ([Sink.Ingest]), and answers; and as much of its query API ([Sink.Query]) as
-// reading back needs.
+// Devo's HTTP ingestion is there, too ([Sink.Ingest]), and answers; and as much of its query API
+// ([Sink.Query]) as reading back needs.
 package devosink

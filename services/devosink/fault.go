@@ -44,17 +44,23 @@ const (
 	FaultDrop FaultKind = "drop"
 	// FaultNoClose does not answer the end of the client's stream.
 	FaultNoClose FaultKind = "no-close"
-	// FaultStatus answers an HTTP request with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
+	// FaultStatus answers an HTTP request with status Fault.Bytes, and with Retry-After if there is
+	// a Fault.Delay.
 	FaultStatus FaultKind = "status"
-	// FaultLost stores the events of an HTTP request and breaks the connection instead of answering.
+	// FaultLost stores the events of an HTTP request and breaks the connection instead of
+	// answering.
 	FaultLost FaultKind = "lost-answer"
-	// FaultRefuseLong answers 413 to an HTTP request with an event that is longer than Fault.Bytes, and stores nothing of it.
+	// FaultRefuseLong answers 413 to an HTTP request with an event that is longer than Fault.Bytes,
+	// and stores nothing of it.
 	FaultRefuseLong FaultKind = "refuse-long"
-	// FaultRefuseText answers 400 to an HTTP request with an event that has Fault.Text in it, and stores nothing of it.
+	// FaultRefuseText answers 400 to an HTTP request with an event that has Fault.Text in it, and
+	// stores nothing of it.
 	FaultRefuseText FaultKind = "refuse-text"
-	// FaultEndless answers an HTTP request with status Fault.Bytes and a body without end, a byte each Fault.Delay if there is one.
+	// FaultEndless answers an HTTP request with status Fault.Bytes and a body without end, a byte
+	// each Fault.Delay if there is one.
 	FaultEndless FaultKind = "endless-answer"
-	// FaultQueryStatus answers a query with status Fault.Bytes, and with Retry-After if there is a Fault.Delay.
+	// FaultQueryStatus answers a query with status Fault.Bytes, and with Retry-After if there is a
+	// Fault.Delay.
 	FaultQueryStatus FaultKind = "query-status"
 	// FaultQueryCut breaks the connection after Fault.Bytes rows of the answer to a query.
 	FaultQueryCut FaultKind = "query-cut"

@@ -32,8 +32,9 @@ type QueryConfig struct {
 //
 //	POST /search/query {"query": "from T where has(rawMessage, \"word\") select rawMessage", "from": 1, "to": 2, "mode": {"type": "json/simple"}}
 //
-// It knows one table, one condition, and either rawMessage or count() after select, in mode json/simple. That a query does not
-// find at once what was stored is how Devo is; the shape of answers and what broken requests get are guesses.
+// It knows one table, one condition, and either rawMessage or count() after select, in mode
+// json/simple. That a query does not find at once what was stored is how Devo is; the shape of
+// answers and what broken requests get are guesses.
 func (s *Sink) Query(c QueryConfig) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /search/query", func(w http.ResponseWriter, r *http.Request) {

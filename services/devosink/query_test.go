@@ -65,7 +65,8 @@ func TestIngestLies(t *testing.T) {
 	}
 }
 
-// TestQuery: a query finds what a table was sent, not before the delay is over, and only for who may ask.
+// TestQuery: a query finds what a table was sent, not before the delay is over, and only for who
+// may ask.
 func TestQuery(t *testing.T) {
 	t.Parallel()
 	sink, err := devosink.New(devosink.Config{})

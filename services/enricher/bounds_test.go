@@ -18,7 +18,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// heapMost is what the live heap may rise to over hostile messages, embedded server included: compose gives the enricher 400 MiB.
+// heapMost is what the live heap may rise to over hostile messages, embedded server included:
+// compose gives the enricher 400 MiB.
 const heapMost = 150 << 20
 
 // forensics makes a batch of answers about one campaign.
@@ -35,7 +36,8 @@ func forensics(records ...string) []byte {
 // packed is a batch that claims to hold more than it is.
 func packed(inner []byte) []byte { return batch.Pack(nil, inner) }
 
-// TestHostileMessagesHarmNoNeighbor: each of them goes to DEAD once and takes no memory to speak of; the good one behind them arrives.
+// TestHostileMessagesHarmNoNeighbor: each of them goes to DEAD once and takes no memory to speak
+// of; the good one behind them arrives.
 func TestHostileMessagesHarmNoNeighbor(t *testing.T) { //nolint:paralleltest // it measures the process
 	server := bustest.Server(t)
 	b := bustest.Connect(t, server)
@@ -89,8 +91,8 @@ func TestHostileMessagesHarmNoNeighbor(t *testing.T) { //nolint:paralleltest // 
 	}
 }
 
-// TestARecordOrdersNoMoreThanItMay: a record that names very many threats costs as many calls as the bound says; its row, and the
-// threats of its neighbour, are as ever.
+// TestARecordOrdersNoMoreThanItMay: a record that names very many threats costs as many calls as
+// the bound says; its row, and the threats of its neighbour, are as ever.
 func TestARecordOrdersNoMoreThanItMay(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -23,7 +23,8 @@ const (
 	maxBytes = 512 << 10
 )
 
-// Bounds of what one record makes: in a report of forensics all that stands around an array stands in each of its rows.
+// Bounds of what one record makes: in a report of forensics all that stands around an array stands
+// in each of its rows.
 const (
 	recordRows  = 20_000
 	recordBytes = 64 << 20
@@ -186,8 +187,8 @@ func (v *derivation) flush(ctx context.Context) error {
 	}
 	if v.rows > 0 {
 		message := batch.AppendExtra(v.out, made.GetExtra())
-		// The content is part of the name: with other settings a repetition cuts the rows at other places, and the
-		// bus must not take such a message for one it has.
+		// The content is part of the name: with other settings a repetition cuts the rows at other
+		// places, and the bus must not take such a message for one it has.
 		msgID := fmt.Sprintf("%d/%s/%d/%d/%016x", v.d.Sequence(), v.table, flatten.Generation, len(v.made), identity.Named(string(message)))
 		var err error
 		made.EventSequence, err = v.e.publish(ctx, v.d, batch.Pack(nil, message), bus.EventMeta{

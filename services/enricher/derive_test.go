@@ -102,7 +102,8 @@ func TestPeopleHaveTheFiguresOfTheirList(t *testing.T) {
 	}
 }
 
-// TestAReportOfThousandsOfRows: the rows go into several messages, the same ones for every run, with one account.
+// TestAReportOfThousandsOfRows: the rows go into several messages, the same ones for every run,
+// with one account.
 func TestAReportOfThousandsOfRows(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -200,7 +200,8 @@ func TestRepetitionMakesNoSecondBatch(t *testing.T) {
 	}
 }
 
-// TestSequencesThatComeAgain: a damaged stream was cut off, and a sequence stands for another batch now.
+// TestSequencesThatComeAgain: a damaged stream was cut off, and a sequence stands for another batch
+// now.
 func TestSequencesThatComeAgain(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -118,7 +118,8 @@ func (x *expander) remember(ctx context.Context, lookups map[string]*lookup, let
 	return nil
 }
 
-// lock waits until no other batch orders what this one may have to order. Give back what it took, also after an error.
+// lock waits until no other batch orders what this one may have to order. Give back what it took,
+// also after an error.
 func (x *expander) lock(ctx context.Context, lookups map[string]*lookup) (taken []string, err error) {
 	for _, key := range slices.Sorted(maps.Keys(lookups)) {
 		if x.recent.has(key, x.now()) {
@@ -193,7 +194,8 @@ func (x *expander) verdict(ctx context.Context, key string, w *lookup) (known.Ve
 	return verdict, nil
 }
 
-// publish stores one job. Its id names the batch it comes from, so a repetition orders nothing twice.
+// publish stores one job. Its id names the batch it comes from, so a repetition orders nothing
+// twice.
 func (x *expander) publish(ctx context.Context, d *bus.Delivery, raw *batch.Raw, j *taplinev1.Job) error {
 	hour := raw.FetchedAt.Truncate(time.Hour)
 	j.Tenant, j.Feeds, j.Window = raw.Tenant, []string{string(feed.Call(j.GetCall()).Feed())}, window.New(hour, hour.Add(time.Hour)).Proto()

@@ -24,7 +24,8 @@ func faulty(t *testing.T) (b, direct *bus.Bus, faults *bustest.Faults) {
 	return b, bustest.Connect(t, faults.Server), faults
 }
 
-// done consumers have acknowledged the n-th batch that was published, and those before. (A marker follows each.)
+// done consumers have acknowledged the n-th batch that was published, and those before. (A marker
+// follows each.)
 func done(n int) func(bus.Backlog) bool {
 	return func(left bus.Backlog) bool { return left.Done >= uint64(2*n-1) }
 }
@@ -50,8 +51,8 @@ func named(t *testing.T, b *bus.Bus) *taplinev1.LookupRecord {
 	return report.Lookups()
 }
 
-// TestRowsThatAreNotStoredAreMadeAgain: whatever refuses them, and whether it stored them or not, the batch is given back and not
-// acknowledged, and its rows are in EVENTS once, with one account.
+// TestRowsThatAreNotStoredAreMadeAgain: whatever refuses them, and whether it stored them or not,
+// the batch is given back and not acknowledged, and its rows are in EVENTS once, with one account.
 func TestRowsThatAreNotStoredAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]bustest.Fault{"before": {}, "after": {After: true}} {
@@ -87,7 +88,8 @@ func TestRowsThatAreNotStoredAreMadeAgain(t *testing.T) {
 	}
 }
 
-// TestAFullStreamIsNoSuccess: while EVENTS takes nothing a batch is given back; nothing is acknowledged, and nothing is in the account.
+// TestAFullStreamIsNoSuccess: while EVENTS takes nothing a batch is given back; nothing is
+// acknowledged, and nothing is in the account.
 func TestAFullStreamIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string][]byte{
@@ -113,8 +115,8 @@ func TestAFullStreamIsNoSuccess(t *testing.T) {
 	}
 }
 
-// TestAcknowledgedLast: when a batch is acknowledged its rows are in EVENTS and its account is in LEDGER, and when its names are acknowledged
-// the jobs are in JOBS.
+// TestAcknowledgedLast: when a batch is acknowledged its rows are in EVENTS and its account is in
+// LEDGER, and when its names are acknowledged the jobs are in JOBS.
 func TestAcknowledgedLast(t *testing.T) {
 	t.Parallel()
 	b, direct, faults := faulty(t)
@@ -136,7 +138,8 @@ func TestAcknowledgedLast(t *testing.T) {
 	names.Await(t, 1)
 }
 
-// TestRowsOfManyMessages: of an answer that makes many messages any may be refused; all rows are there in the end, each once.
+// TestRowsOfManyMessages: of an answer that makes many messages any may be refused; all rows are
+// there in the end, each once.
 func TestRowsOfManyMessages(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -190,7 +193,8 @@ func rowsOfManyMessages(t *testing.T, call bustest.Call, fault bustest.Fault) {
 	}
 }
 
-// TestWhatCannotBeOrderedIsOrderedAgain: whichever call of an expansion fails, and whether it had its effect, each thing is ordered once in the end.
+// TestWhatCannotBeOrderedIsOrderedAgain: whichever call of an expansion fails, and whether it had
+// its effect, each thing is ordered once in the end.
 func TestWhatCannotBeOrderedIsOrderedAgain(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]bustest.Fault{"before": {}, "after": {After: true}} {

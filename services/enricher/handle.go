@@ -59,10 +59,12 @@ func (e *Enricher) handle(ctx context.Context, d *bus.Delivery) error {
 	return e.record(ctx, ws.raw.JobID, made...)
 }
 
-// recognized is for how long the bus surely takes a repetition for one: two hours less what clocks may differ.
+// recognized is for how long the bus surely takes a repetition for one: two hours less what clocks
+// may differ.
 const recognized = 100 * time.Minute
 
-// old reports whether rows of a message may have been stored so long ago that the bus would store them again.
+// old reports whether rows of a message may have been stored so long ago that the bus would store
+// them again.
 func old(d *bus.Delivery) bool { return time.Since(d.Stored()) > recognized }
 
 // publish stores rows, unless an earlier delivery of their message has: it ended before it could be
@@ -80,7 +82,8 @@ func (e *Enricher) publish(ctx context.Context, d *bus.Delivery, rows []byte, m 
 	return sequence, unlessFull(err)
 }
 
-// longestRow bounds a row, bytes: a record of 4 MiB fits with its added keys. What is no UTF-8 grows to three times its length.
+// longestRow bounds a row, bytes: a record of 4 MiB fits with its added keys. What is no UTF-8
+// grows to three times its length.
 const longestRow = 6 << 20
 
 // decode reads a message of RAW. Its errors are permanent.
@@ -181,7 +184,8 @@ func (e *Enricher) convert(ws *workspace, sequence uint64, table string, o order
 	return events
 }
 
-// deadLetter stores the records that cannot be rows. Those of an order were stored when rows were made first.
+// deadLetter stores the records that cannot be rows. Those of an order were stored when rows were
+// made first.
 func (e *Enricher) deadLetter(ctx context.Context, ws *workspace, d *bus.Delivery, o order) error {
 	if o.reprocesses() {
 		return nil

@@ -11,7 +11,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// TestOneTurnAtATime: batches that want overlapping things all get them, each thing one batch at a time.
+// TestOneTurnAtATime: batches that want overlapping things all get them, each thing one batch at a
+// time.
 func TestOneTurnAtATime(t *testing.T) {
 	t.Parallel()
 	locks, known := newKeyedLock(), newRecent()
@@ -66,7 +67,8 @@ func TestATurnIsNotAwaitedForEver(t *testing.T) {
 	}
 }
 
-// TestALinkIsNotRemembered: that a campaign names a threat does not say that the threat was looked up for its own sake.
+// TestALinkIsNotRemembered: that a campaign names a threat does not say that the threat was looked
+// up for its own sake.
 func TestALinkIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	x, _ := searcher(feed.Selection{})

@@ -79,7 +79,8 @@ func TestThePullOfARow(t *testing.T) {
 	}
 }
 
-// TestARowThatIsTooLong is dead, and its neighbors are rows. Bytes that are no text are three each in a row.
+// TestARowThatIsTooLong is dead, and its neighbors are rows. Bytes that are no text are three each
+// in a row.
 func TestARowThatIsTooLong(t *testing.T) {
 	t.Parallel()
 	long := []byte(`{"a":"` + strings.Repeat("\xff", longestRow/3) + `"}`)

@@ -80,7 +80,8 @@ func found(t *testing.T, x *expander, call feed.Call, f feed.Feed, records ...st
 	return strings.Join(text, ", ")
 }
 
-// TestWhatRecordsName: by what is collected; each thing once, with the most important of its levels.
+// TestWhatRecordsName: by what is collected; each thing once, with the most important of its
+// levels.
 func TestWhatRecordsName(t *testing.T) {
 	t.Parallel()
 	const (
@@ -121,7 +122,8 @@ func TestWhatRecordsName(t *testing.T) {
 	}
 }
 
-// TestReportsOfVAPsComeFirst: as the lists of the last days say, read now and then; a list that cannot be read is an error.
+// TestReportsOfVAPsComeFirst: as the lists of the last days say, read now and then; a list that
+// cannot be read is an error.
 func TestReportsOfVAPsComeFirst(t *testing.T) {
 	t.Parallel()
 	x, store := searcher(feed.Selection{Names: []feed.Feed{feed.Threats}, Forensics: true})
@@ -180,7 +182,8 @@ func TestReportsOfVAPsComeFirst(t *testing.T) {
 	}
 }
 
-// TestRecent: what was added is known for one to two spans, and there is room for no more than two generations.
+// TestRecent: what was added is known for one to two spans, and there is room for no more than two
+// generations.
 func TestRecent(t *testing.T) {
 	t.Parallel()
 	r := newRecent()
@@ -274,7 +277,8 @@ func (a answers) Update(_ context.Context, key string, value []byte, revision ui
 	return revision + 1, nil
 }
 
-// TestWhichLookupsAreCovered: by an answer that is young enough and about just this; a report is asked for once, unless its campaign has changed.
+// TestWhichLookupsAreCovered: by an answer that is young enough and about just this; a report is
+// asked for once, unless its campaign has changed.
 func TestWhichLookupsAreCovered(t *testing.T) {
 	t.Parallel()
 	early, late := timestamppb.New(noon.Add(-30*time.Hour)), timestamppb.New(noon.Add(-20*time.Hour))

@@ -60,8 +60,9 @@ func (r *recent) add(key string, at time.Time) {
 	}
 }
 
-// keyedLock let one batch at a time order a thing, so that batches side by side which name the same new threat
-// order it once: the others find it in recent. Each takes its things in one order of all, so that no two wait for each other.
+// keyedLock let one batch at a time order a thing, so that batches side by side which name the same
+// new threat order it once: the others find it in recent. Each takes its things in one order of
+// all, so that no two wait for each other.
 type keyedLock struct {
 	mu   sync.Mutex
 	held map[string]chan struct{} // closed when the thing is given back
@@ -151,7 +152,8 @@ func (a *vaps) learn(ctx context.Context, sequence uint64, raw *batch.Raw) error
 	return nil
 }
 
-// key is where a list is kept. Its day is in it: the lists of a month are more than one request may read.
+// key is where a list is kept. Its day is in it: the lists of a month are more than one request may
+// read.
 func (a *vaps) key(fetched time.Time, list string) string {
 	return a.tenant + ".attacked." + fetched.UTC().Format("20060102") + "." + list
 }

@@ -48,8 +48,8 @@ func reprocess(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Re
 	return nil
 }
 
-// TestReportsMadeAgain: the same rows with the same ids, marked, and only for the tables that are wanted; what went to
-// DEAD does not go there twice.
+// TestReportsMadeAgain: the same rows with the same ids, marked, and only for the tables that are
+// wanted; what went to DEAD does not go there twice.
 func TestReportsMadeAgain(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
@@ -109,7 +109,8 @@ func byID(t *testing.T, messages []batch.Events, order string) map[string]string
 	return rows
 }
 
-// TestMarksCanBeSwitchedOff with the other keys, and what is malformed is counted and stays where it is.
+// TestMarksCanBeSwitchedOff with the other keys, and what is malformed is counted and stays where
+// it is.
 func TestMarksCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// TestAMonthOfLists: the lists of people of a month are more keys than one request may read. They hold up nothing, and
-// who is on those of today comes first.
+// TestAMonthOfLists: the lists of people of a month are more keys than one request may read. They
+// hold up nothing, and who is on those of today comes first.
 func TestAMonthOfLists(t *testing.T) {
 	t.Parallel()
 	const (

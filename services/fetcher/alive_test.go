@@ -34,7 +34,8 @@ func (l longCalls) Take(_ context.Context, c bus.Consumption, _ bus.Handler) (bo
 	return true, nil
 }
 
-// TestNothingToDoIsNoStandstill: no job for an hour, Proofpoint away, and calls that take minutes before that.
+// TestNothingToDoIsNoStandstill: no job for an hour, Proofpoint away, and calls that take minutes
+// before that.
 func TestNothingToDoIsNoStandstill(t *testing.T) {
 	t.Parallel()
 	bustest.Bubble(t, func(t *testing.T, b *bus.Bus) {

@@ -12,7 +12,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
-// TestWhatAnEntryIsNamedBy: a person by the list and the GUID, a campaign by its id and its update, and what has no name by its content.
+// TestWhatAnEntryIsNamedBy: a person by the list and the GUID, a campaign by its id and its update,
+// and what has no name by its content.
 func TestWhatAnEntryIsNamedBy(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 3, 11, 12, 0, 0, 0, time.UTC)

@@ -76,8 +76,9 @@ func (b *bench) raised(t *testing.T, name alarm.Name) string {
 	return ""
 }
 
-// TestWhatAnAnswerProves: what a window's account says when Proofpoint answers oddly, on one path or on all, for once or for good.
-// A window is read on evidence, asked for another way without it, and no answer ends it.
+// TestWhatAnAnswerProves: what a window's account says when Proofpoint answers oddly, on one path
+// or on all, for once or for good. A window is read on evidence, asked for another way without it,
+// and no answer ends it.
 func TestWhatAnAnswerProves(t *testing.T) {
 	t.Parallel()
 	const all = "/v2/siem/all"
@@ -136,7 +137,8 @@ func TestWhatAnAnswerProves(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatEndsEarly proves the beginning of its window. What came is stored, and the account says up to where it is read.
+// TestAnAnswerThatEndsEarly proves the beginning of its window. What came is stored, and the
+// account says up to where it is read.
 func TestAnAnswerThatEndsEarly(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)
@@ -158,8 +160,8 @@ func TestAnAnswerThatEndsEarly(t *testing.T) {
 	}
 }
 
-// TestWhatIsLearned: what answers never had, by two ways of asking, is how this API speaks. What was there before and is missing now
-// is not.
+// TestWhatIsLearned: what answers never had, by two ways of asking, is how this API speaks. What
+// was there before and is missing now is not.
 func TestWhatIsLearned(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -311,7 +313,8 @@ func TestAJobOfNoPlan(t *testing.T) {
 	}
 }
 
-// TestBehindItsClock: Proofpoint does not serve the last three minutes. That costs few calls, and the account says it.
+// TestBehindItsClock: Proofpoint does not serve the last three minutes. That costs few calls, and
+// the account says it.
 func TestBehindItsClock(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)
@@ -324,7 +327,8 @@ func TestBehindItsClock(t *testing.T) {
 		now, before := b.now(), b.calls()
 		job := b.job(window.New(now.Add(-2*time.Minute), now.Add(-5*time.Second)), 0)
 		b.plan(t, job)
-		// At first it is refused, at the age of some seconds; later it is not even asked for. The next in the lane comes behind it.
+		// At first it is refused, at the age of some seconds; later it is not even asked for. The
+		// next in the lane comes behind it.
 		next := b.job(window.New(b.window.Start.Add(-time.Duration(i+1)*time.Minute), b.window.Start), 0)
 		b.plan(t, next)
 		b.record(t, next)

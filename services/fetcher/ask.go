@@ -107,7 +107,8 @@ func (f *Fetcher) ask(ctx context.Context, w *work, c *collector, q *question) {
 	}
 }
 
-// outage is a failure that is not one target's: Proofpoint does not answer anything else either, or nothing of the kind.
+// outage is a failure that is not one target's: Proofpoint does not answer anything else either, or
+// nothing of the kind.
 type outage struct{ error }
 
 // Unwrap gives the failure.

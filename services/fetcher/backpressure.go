@@ -20,7 +20,8 @@ const (
 	fullAt = 98
 	// whenFull is how long nothing is fetched after RAW refused something.
 	whenFull = 30 * time.Second
-	// storeFor is how long what was fetched is kept while it cannot be stored. The call would cost another unit.
+	// storeFor is how long what was fetched is kept while it cannot be stored. The call would cost
+	// another unit.
 	storeFor = 10 * time.Minute
 )
 
@@ -66,7 +67,8 @@ func (r *backpressure) refused() {
 	r.full = time.Now()
 }
 
-// patiently repeats what stores an answer until it succeeds, is refused for good, or has taken too long.
+// patiently repeats what stores an answer until it succeeds, is refused for good, or has taken too
+// long.
 func (f *Fetcher) patiently(ctx context.Context, w *work, store func() error) error {
 	began := time.Now()
 	for tries := 1; ; tries++ {

@@ -17,11 +17,12 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// mostLive is how far the live heap may rise while an answer is taken: that of the fetcher, the bus and the simulator together.
+// mostLive is how far the live heap may rise while an answer is taken: that of the fetcher, the bus
+// and the simulator together.
 const mostLive = 64 << 20
 
-// TestHostileAnswersAreBounded: whatever is answered about one window, memory stays, the window says what was wrong with it, and another
-// window is read meanwhile.
+// TestHostileAnswersAreBounded: whatever is answered about one window, memory stays, the window
+// says what was wrong with it, and another window is read meanwhile.
 //
 //nolint:paralleltest // it measures the process
 func TestHostileAnswersAreBounded(t *testing.T) {
@@ -84,8 +85,9 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// TestExcessIsCutWhileItCan: a window with more malformed entries than are kept of one answer is cut, as far as the share of calls
-// for windows that fail goes. What is left is summed up, and so is the excess of a window that cannot be cut.
+// TestExcessIsCutWhileItCan: a window with more malformed entries than are kept of one answer is
+// cut, as far as the share of calls for windows that fail goes. What is left is summed up, and so
+// is the excess of a window that cannot be cut.
 func TestExcessIsCutWhileItCan(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

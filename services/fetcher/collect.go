@@ -32,7 +32,8 @@ type collector struct {
 	dead   *spool.Spool // dead letters
 	kept   keeping      // of malformed records in dead letters
 	buried []*taplinev1.DeadRecord
-	// digest names what was taken last that has no name of its own; follows what was before it if it is a piece.
+	// digest names what was taken last that has no name of its own; follows what was before it if
+	// it is a piece.
 	digest, follows []byte
 
 	envelope []byte // of a list
@@ -109,8 +110,9 @@ func (c *collector) visit(ctx context.Context, r proofpoint.Record) error {
 	return c.pack(fc, &rec)
 }
 
-// look asks what a record is to those published before, and remembers it. People are
-// remembered with the snapshot they belong to, a record whose time is far from its window as one without a time.
+// look asks what a record is to those published before, and remembers it. People are remembered
+// with the snapshot they belong to, a record whose time is far from its window as one without a
+// time.
 func look(ctx context.Context, sets *seen.Sets, f feed.Feed, id job.ID, r *batch.Record) (seen.Verdict, error) {
 	switch {
 	case id.Call.IsPeople():
@@ -121,12 +123,14 @@ func look(ctx context.Context, sets *seen.Sets, f feed.Feed, id job.ID, r *batch
 	return sets.Add(ctx, f, r.TimeMS, r.ID, r.Hash)
 }
 
-// near reports whether a record is remembered by its own time. Otherwise an answer could touch any number of hours.
+// near reports whether a record is remembered by its own time. Otherwise an answer could touch any
+// number of hours.
 func near(timeMS int64, w window.Window) bool {
 	return timeMS > w.Start.Add(-bound.Before).UnixMilli() && timeMS < w.End.Add(bound.After).UnixMilli()
 }
 
-// unlessFormer judges a revision: it is a duplicate when an earlier version published this content, of which it made another hash.
+// unlessFormer judges a revision: it is a duplicate when an earlier version published this content,
+// of which it made another hash.
 func (c *collector) unlessFormer(ctx context.Context, f feed.Feed, r *batch.Record) (seen.Verdict, error) {
 	if c.id.Call.Kind() != feed.KindWindow || !near(r.TimeMS, c.id.Window) {
 		return seen.Revision, nil
@@ -190,7 +194,8 @@ func (c *collector) entry(r proofpoint.Record) (batch.Record, error) {
 	return rec, nil
 }
 
-// byContent names a record by its bytes; a piece of one by all bytes so far, since two pieces may look alike.
+// byContent names a record by its bytes; a piece of one by all bytes so far, since two pieces may
+// look alike.
 func (c *collector) byContent(r proofpoint.Record) identity.Identity {
 	if c.follows = c.digest; r.Part <= 1 {
 		c.follows = nil

@@ -99,7 +99,8 @@ func TestARecordWithoutANameComesOnce(t *testing.T) {
 	}
 }
 
-// TestARecordWithoutATimeComesOnce from any window that may return it: those begin in the hour of the first, or in one next to it.
+// TestARecordWithoutATimeComesOnce from any window that may return it: those begin in the hour of
+// the first, or in one next to it.
 func TestARecordWithoutATimeComesOnce(t *testing.T) {
 	t.Parallel()
 	b, s := scripted(t)
@@ -124,8 +125,8 @@ func TestARecordWithoutATimeComesOnce(t *testing.T) {
 	}
 }
 
-// TestRecordsOfAnEarlierVersion are not published once more, though it made other hashes of their content and kept less
-// of them; what has changed is.
+// TestRecordsOfAnEarlierVersion are not published once more, though it made other hashes of their
+// content and kept less of them; what has changed is.
 func TestRecordsOfAnEarlierVersion(t *testing.T) {
 	t.Parallel()
 	b, s := scripted(t)
@@ -168,7 +169,8 @@ func TestRecordsOfAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// TestAnAnswerOfAnEarlierVersion that has not changed makes no record, though the hash that is known of it is another one.
+// TestAnAnswerOfAnEarlierVersion that has not changed makes no record, though the hash that is
+// known of it is another one.
 func TestAnAnswerOfAnEarlierVersion(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -212,7 +214,8 @@ func TestAnAnswerOfAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// TestARecordFarFromItsWindowComesOnce, too: it is remembered with the window, so that no answer touches any number of hours.
+// TestARecordFarFromItsWindowComesOnce, too: it is remembered with the window, so that no answer
+// touches any number of hours.
 func TestARecordFarFromItsWindowComesOnce(t *testing.T) {
 	t.Parallel()
 	b, s := scripted(t)

@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher"
 )
 
-// TestEverySettingHasItsBounds: the first and the last value are taken; beyond them is one problem, which names the variable.
+// TestEverySettingHasItsBounds: the first and the last value are taken; beyond them is one problem,
+// which names the variable.
 func TestEverySettingHasItsBounds(t *testing.T) {
 	t.Parallel()
 	load := func(name, value string) error {

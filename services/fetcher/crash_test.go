@@ -61,8 +61,8 @@ func forget(t *testing.T, b *bus.Bus) {
 	}
 }
 
-// TestAWindowThatWasCutDuringTheCall: this process stood still in the call, and another took the window for one that
-// cannot be read. What the parts read, it must not bring once more.
+// TestAWindowThatWasCutDuringTheCall: this process stood still in the call, and another took the
+// window for one that cannot be read. What the parts read, it must not bring once more.
 func TestAWindowThatWasCutDuringTheCall(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -42,8 +42,8 @@ func reassemble(t *testing.T, letters []*taplinev1.DeadLetter) (records []string
 	return records
 }
 
-// TestDeadRecordsAreKeptWhole, byte for byte: one above 4 MiB in parts, two of which look alike, one with a raw control
-// character. A sweep that reads them again stores nothing.
+// TestDeadRecordsAreKeptWhole, byte for byte: one above 4 MiB in parts, two of which look alike,
+// one with a raw control character. A sweep that reads them again stores nothing.
 func TestDeadRecordsAreKeptWhole(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -80,7 +80,8 @@ func TestDeadRecordsAreKeptWhole(t *testing.T) {
 	}
 }
 
-// TestAnIDThatIsAnsweredWithAnError and status 200 has no record: it is asked for again, and goes to DEAD with the words.
+// TestAnIDThatIsAnsweredWithAnError and status 200 has no record: it is asked for again, and goes
+// to DEAD with the words.
 func TestAnIDThatIsAnsweredWithAnError(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -107,7 +108,8 @@ func TestAnIDThatIsAnsweredWithAnError(t *testing.T) {
 	}
 }
 
-// TestOneLetterForOneEntry, though SEEN could not be written or was lost after its window was stored: it is completed from what is.
+// TestOneLetterForOneEntry, though SEEN could not be written or was lost after its window was
+// stored: it is completed from what is.
 func TestOneLetterForOneEntry(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, b *bench){

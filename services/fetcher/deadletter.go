@@ -25,8 +25,8 @@ import (
 // keeping counts the malformed records of a job that go to DEAD as they are, or went there before.
 type keeping struct{ records, bytes int }
 
-// takes reports whether one more is within the bounds. Which ones are does not depend on what is in DEAD already: a window that is
-// read again keeps the same.
+// takes reports whether one more is within the bounds. Which ones are does not depend on what is in
+// DEAD already: a window that is read again keeps the same.
 func (k *keeping) takes(size int) bool {
 	if k.records >= bound.Letters || k.bytes+size > bound.LetterBytes {
 		return false
@@ -36,7 +36,8 @@ func (k *keeping) takes(size int) bool {
 	return true
 }
 
-// excess are the malformed records of one feed that are beyond the bounds. sum does not depend on their order.
+// excess are the malformed records of one feed that are beyond the bounds. sum does not depend on
+// their order.
 type excess struct {
 	records, bytes int64
 	sum            uint64

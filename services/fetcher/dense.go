@@ -15,14 +15,15 @@ import (
 )
 
 const (
-	// dense is the share of the largest answer, in thousandths, above which a window is not asked for whole. The
-	// hour after the one that was measured may bring some more.
+	// dense is the share of the largest answer, in thousandths, above which a window is not asked
+	// for whole. The hour after the one that was measured may bring some more.
 	dense = 900
 	// telling is the shortest window that tells what an hour brings. A burst fills a shorter one.
 	telling = 10 * time.Minute
 )
 
-// permille is what an hour brings if a window brought so much, in thousandths of the largest answer.
+// permille is what an hour brings if a window brought so much, in thousandths of the largest
+// answer.
 func permille(records, size int64, span time.Duration) uint32 {
 	share := max(float64(records)/bound.Records, float64(size)/bound.Body)
 	return uint32(min(1000*share*window.MaxSpan.Seconds()/span.Seconds(), 1e9))
@@ -33,7 +34,8 @@ func fills(permille uint32, span time.Duration) float64 {
 	return float64(permille) * span.Seconds() / window.MaxSpan.Seconds()
 }
 
-// crowded reports whether the window is known to bring more than one answer may have: the call would be in vain.
+// crowded reports whether the window is known to bring more than one answer may have: the call
+// would be in vain.
 func (f *Fetcher) crowded(ctx context.Context, w *work) (bool, error) {
 	if !w.shortens() {
 		return false, nil
@@ -56,7 +58,8 @@ func (w *work) like(d *taplinev1.Density) bool {
 	return d.GetLane() == key.Lane && d.GetPath() == key.Endpoint
 }
 
-// learn remembers how much an hour brings. Of an answer that failed, only that the window was too large says something.
+// learn remembers how much an hour brings. Of an answer that failed, only that the window was too
+// large says something.
 func (f *Fetcher) learn(ctx context.Context, w *work, calls []call, c *collector, size int64, failure *proofpoint.APIError) {
 	span, brought := w.window.Span(), permille(c.received(), size, w.window.Span())
 	huge := failure != nil && failure.Kind == proofpoint.TooLarge && fills(brought, span) >= dense

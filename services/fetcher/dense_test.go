@@ -41,7 +41,8 @@ func newCrowd(t *testing.T) *crowd {
 	return c
 }
 
-// read has a window read as the scheduler would: what is cut in halves. It reports the calls that this took.
+// read has a window read as the scheduler would: what is cut in halves. It reports the calls that
+// this took.
 func (c *crowd) read(t *testing.T, w window.Window) int64 {
 	t.Helper()
 	before := c.calls.Load()
@@ -59,8 +60,9 @@ func (c *crowd) read(t *testing.T, w window.Window) int64 {
 	return c.calls.Load() - before
 }
 
-// TestDenseHoursCostOneCallInVain: hours that bring more than an answer may have are cut before the call, once one was too large, also
-// after a restart. When they bring less, they are read whole again.
+// TestDenseHoursCostOneCallInVain: hours that bring more than an answer may have are cut before the
+// call, once one was too large, also after a restart. When they bring less, they are read whole
+// again.
 func TestDenseHoursCostOneCallInVain(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)

@@ -6,8 +6,8 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 )
 
-// doubts remembers which endpoints answer oddly while others prove the same, which feeds answers lack, and which ids failed. It is safe
-// for concurrent use.
+// doubts remembers which endpoints answer oddly while others prove the same, which feeds answers
+// lack, and which ids failed. It is safe for concurrent use.
 type doubts struct {
 	mu    sync.Mutex
 	paths map[string]bool

@@ -20,7 +20,8 @@ const coarse = 5 * time.Minute
 // when the wall clock was set.
 func (f *Fetcher) local() time.Time { return f.now().Round(0) }
 
-// observe takes what an answer says about Proofpoint's clock. A skew that no good clocks have needs a person.
+// observe takes what an answer says about Proofpoint's clock. A skew that no good clocks have needs
+// a person.
 func (f *Fetcher) observe(ctx context.Context, local time.Time, skew time.Duration) {
 	if !f.clock.Observe(local, skew) {
 		return
@@ -33,15 +34,16 @@ func (f *Fetcher) observe(ctx context.Context, local time.Time, skew time.Durati
 	f.alarms.ClearCause(ctx, alarm.ClockSkew, "Proofpoint")
 }
 
-// skewHolds is how long the alarm about a clock stays without another answer: the clock is measured every five minutes. A process
-// that ends leaves it for so long.
+// skewHolds is how long the alarm about a clock stays without another answer: the clock is measured
+// every five minutes. A process that ends leaves it for so long.
 const skewHolds = 6 * time.Minute
 
 // lies reports whether a Date header is older than what the same answer served.
 func lies(date time.Time, w window.Window) bool { return date.Before(w.End.Add(-clock.Near)) }
 
-// readAt is when a call was made, by Proofpoint's clock. Of what is believed and what the answer says the earlier counts: a window that
-// seems younger is only read once more. It is never after the local present.
+// readAt is when a call was made, by Proofpoint's clock. Of what is believed and what the answer
+// says the earlier counts: a window that seems younger is only read once more. It is never after
+// the local present.
 func (f *Fetcher) readAt(asked time.Time, r proofpoint.Response, w window.Window) time.Time {
 	at := f.clock.Earliest(asked)
 	if !r.ServerTime.IsZero() && r.AskedAt.Before(at) && !lies(r.ServerTime, w) {
@@ -50,7 +52,8 @@ func (f *Fetcher) readAt(asked time.Time, r proofpoint.Response, w window.Window
 	return at
 }
 
-// due is when a job may be done, by Proofpoint's clock. A scheduler whose clock is ahead plans it earlier.
+// due is when a job may be done, by Proofpoint's clock. A scheduler whose clock is ahead plans it
+// earlier.
 func (w *work) due() time.Time { return w.window.End.Add(w.age()) }
 
 // age is how old a window is when it is read: as its sweep says or, the first time, the head
@@ -103,7 +106,8 @@ func (f *Fetcher) behind(w *work) error {
 	return nil
 }
 
-// young reports whether a window may be at the head of what is read. Only such a one can tell how far behind Proofpoint is.
+// young reports whether a window may be at the head of what is read. Only such a one can tell how
+// far behind Proofpoint is.
 func (w *work) young() bool { return !w.isSweep() && !w.job.GetAside() }
 
 // lags reports whether Proofpoint is behind: an answer proves its window up to this instant only.
@@ -121,10 +125,12 @@ func (w *work) unread() time.Time {
 	return w.window.Start.Add(time.Duration(w.job.GetOverlap()) * time.Second)
 }
 
-// tooEarly refuses the answer to a call that turned out to be too early, when the clock was not known before. Only
-// Proofpoint's clock can tell: by the local one every answer might be early, and would be called for again without end. A
-// Date that is older than what the answer proves is no clock, nor is one that proves nothing and is far from what is believed. One
-// answer in a row is refused for a job: a second one that tells the same makes the clock known, or else it is a Date that lies.
+// tooEarly refuses the answer to a call that turned out to be too early, when the clock was not
+// known before. Only Proofpoint's clock can tell: by the local one every answer might be early, and
+// would be called for again without end. A Date that is older than what the answer proves is no
+// clock, nor is one that proves nothing and is far from what is believed. One answer in a row is
+// refused for a job: a second one that tells the same makes the clock known, or else it is a Date
+// that lies.
 func (f *Fetcher) tooEarly(w *work, r proofpoint.Response, proven bool) error {
 	wait, local := w.due().Sub(r.ServerTime), f.local()
 	skew := r.Skew.Truncate(time.Second)

@@ -54,8 +54,8 @@ func (b *bench) sweep(w window.Window) *taplinev1.Job {
 	return j
 }
 
-// TestWhatIsNotDueIsNotCalled: a scheduler whose clock is ahead plans too early. That costs no calls, and a
-// sweep is one of the age it says.
+// TestWhatIsNotDueIsNotCalled: a scheduler whose clock is ahead plans too early. That costs no
+// calls, and a sweep is one of the age it says.
 func TestWhatIsNotDueIsNotCalled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -103,8 +103,8 @@ func TestAWindowThatHasBegunIsCut(t *testing.T) {
 	}
 }
 
-// measuredTwoHours fails unless the clock of a call is known to have been two hours ahead. How long a busy machine
-// takes from one line to the next does not count.
+// measuredTwoHours fails unless the clock of a call is known to have been two hours ahead. How long
+// a busy machine takes from one line to the next does not count.
 func (b *bench) measuredTwoHours(t *testing.T, r *taplinev1.JobRecord) {
 	t.Helper()
 	skew, off := time.Duration(r.GetSkewMs())*time.Millisecond, r.GetReadAt().AsTime().Sub(b.sim.Now())
@@ -166,8 +166,8 @@ func (b *bench) withhold(t *testing.T, prefix string) {
 	b.url = server.URL
 }
 
-// TestAnswersThatDoNotTellTheTime: the local clock, which is behind, is no reason to refuse them; each would be called
-// for again and again.
+// TestAnswersThatDoNotTellTheTime: the local clock, which is behind, is no reason to refuse them;
+// each would be called for again and again.
 func TestAnswersThatDoNotTellTheTime(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -186,8 +186,8 @@ func TestAnswersThatDoNotTellTheTime(t *testing.T) {
 	}
 }
 
-// TestAClockThatWasMeasuredBefore: an answer that does not tell the time does not say that the local clock is right. The
-// scheduler would plan ahead.
+// TestAClockThatWasMeasuredBefore: an answer that does not tell the time does not say that the
+// local clock is right. The scheduler would plan ahead.
 func TestAClockThatWasMeasuredBefore(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -208,7 +208,8 @@ func TestAClockThatWasMeasuredBefore(t *testing.T) {
 	}
 }
 
-// TestADateThatLies: ten days ahead, two days behind, or absent, on one answer or on all. Windows are read as if nothing were.
+// TestADateThatLies: ten days ahead, two days behind, or absent, on one answer or on all. Windows
+// are read as if nothing were.
 func TestADateThatLies(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []tapsim.Fault{

@@ -14,8 +14,9 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// TestEachPlaceMayFail: whichever stream or bucket does not answer for a while, before its effect or after it, a window's records and dead
-// letters are stored once, its account is complete, and a second reading finds the records known.
+// TestEachPlaceMayFail: whichever stream or bucket does not answer for a while, before its effect
+// or after it, a window's records and dead letters are stored once, its account is complete, and a
+// second reading finds the records known.
 func TestEachPlaceMayFail(t *testing.T) {
 	t.Parallel()
 	for name, call := range map[string]bustest.Call{

@@ -170,7 +170,8 @@ func (f *Fetcher) discard(c *collector) {
 	}
 }
 
-// wanted reports whether a plan still has the job. One of a plan that is no more would be called for ever.
+// wanted reports whether a plan still has the job. One of a plan that is no more would be called
+// for ever.
 func (f *Fetcher) wanted(ctx context.Context, w *work) (bool, error) {
 	wanted, err := plan.Wanted(ctx, f.state, w.job)
 	if err == nil && !wanted {

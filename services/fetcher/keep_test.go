@@ -31,8 +31,9 @@ func faulty(t *testing.T) (*bench, *bustest.Faults) {
 	return b, faults
 }
 
-// TestWhatWasFetchedIsKept while it cannot be stored: one call for a window, and its records once, whether the store fails before or
-// after its effect, says that it is full, or cannot take a dead letter.
+// TestWhatWasFetchedIsKept while it cannot be stored: one call for a window, and its records once,
+// whether the store fails before or after its effect, says that it is full, or cannot take a dead
+// letter.
 func TestWhatWasFetchedIsKept(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]bustest.Fault{
@@ -154,7 +155,8 @@ func TestANoteOfAnEarlierRun(t *testing.T) {
 	}
 }
 
-// TestAFasterRun: another fetcher stores the job during the call. The account is that of what is stored.
+// TestAFasterRun: another fetcher stores the job during the call. The account is that of what is
+// stored.
 func TestAFasterRun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -113,7 +113,8 @@ func (f *Fetcher) hopeless(ctx context.Context, w *work, questions []*question) 
 	return cause
 }
 
-// take packs one answer, unless the same was published before. It may be called by several goroutines.
+// take packs one answer, unless the same was published before. It may be called by several
+// goroutines.
 func (c *collector) take(q *question, answer []byte) error {
 	c.taking.Lock()
 	defer c.taking.Unlock()
@@ -126,7 +127,8 @@ func (c *collector) take(q *question, answer []byte) error {
 	if rec.Target, err = proto.Marshal(q.target); err != nil {
 		return fmt.Errorf("encode target %s: %w", q.target.GetId(), err)
 	}
-	// The last is what was asked, which may know a campaign that no record does. It stays even when there are too many.
+	// The last is what was asked, which may know a campaign that no record does. It stays even when
+	// there are too many.
 	c.answers = append(c.answers, answered{append(slices.Clone(q.same), q.target), rec.Hash})
 	same := rec.Hash == q.hash
 	if !same && q.hash != 0 { // an earlier version made another hash of it
@@ -144,7 +146,8 @@ func (c *collector) take(q *question, answer []byte) error {
 	return c.broken
 }
 
-// about is the hash of the row that an answer makes. The row says the campaign of the question, so it is content, too.
+// about is the hash of the row that an answer makes. The row says the campaign of the question, so
+// it is content, too.
 func (q *question) about(answer []byte, content func() (uint64, error)) uint64 {
 	hash, err := content()
 	if err != nil { // valid, and yet more than is understood: it is what it is
@@ -201,10 +204,12 @@ func (f *Fetcher) spare(w *work, err error) {
 	f.breakers.Failed(w.key(w.endpoint.Path), pace.Failure{Curve: curve, Odd: true, Quiet: true, Words: err.Error()})
 }
 
-// whenFewCalls is how long an id waits that is answered oddly, and whose pool has few calls: it is asked for once more.
+// whenFewCalls is how long an id waits that is answered oddly, and whose pool has few calls: it is
+// asked for once more.
 const whenFewCalls = 4 * time.Hour
 
-// fewCalls reports whether a failure is an answer that one more of few calls should confirm, and no more than one.
+// fewCalls reports whether a failure is an answer that one more of few calls should confirm, and no
+// more than one.
 func (f *Fetcher) fewCalls(w *work, err error) bool {
 	return own(err) && odd(err) && f.scarce(w.endpoint.Pool)
 }

@@ -269,8 +269,8 @@ func TestListOfPeopleIsReadPageByPage(t *testing.T) {
 	}
 }
 
-// TestOneCallForOneID: records of one batch may differ in what they say of a threat; it is asked for once,
-// and the row says the campaign.
+// TestOneCallForOneID: records of one batch may differ in what they say of a threat; it is asked
+// for once, and the row says the campaign.
 func TestOneCallForOneID(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -333,7 +333,8 @@ func (b *bench) waiting(t *testing.T) map[string]float64 {
 	return lanes
 }
 
-// TestAnIDThatCannotBeAskedForHasOneLetter, whatever jobs name it, for the threat and for its forensics.
+// TestAnIDThatCannotBeAskedForHasOneLetter, whatever jobs name it, for the threat and for its
+// forensics.
 func TestAnIDThatCannotBeAskedForHasOneLetter(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	// probeCredential is the time between calls with a credential that is refused, or may not read something.
+	// probeCredential is the time between calls with a credential that is refused, or may not read
+	// something.
 	probeCredential = 5 * time.Minute
 	// untilPast is how long a window waits at least when its end is not yet in the server's past.
 	untilPast = 10 * time.Second
@@ -35,8 +36,9 @@ const (
 	oddFor = 3 * time.Minute
 )
 
-// classes says what a failed call for a window may be about. What is not listed says nothing about it, or has a case of its own
-// in [Fetcher.failedWindow]. No answer ends a window: see package ladder.
+// classes says what a failed call for a window may be about. What is not listed says nothing about
+// it, or has a case of its own in [Fetcher.failedWindow]. No answer ends a window: see package
+// ladder.
 var classes = map[proofpoint.Kind]ladder.Class{
 	proofpoint.Network:     ladder.Size,
 	proofpoint.ServerError: ladder.Size,
@@ -108,8 +110,9 @@ func (f *Fetcher) coolDown(w *work, e feed.Endpoint, cause error, least time.Dur
 	return bus.RetryAfter(cause, min(f.tripLane(w, e, cause, least), longestWait))
 }
 
-// climb has the ladder decide about a window that failed. For one that is set aside, the scheduler raises the alarm: it knows of it
-// until it is read, whichever fetcher reads it, and in whatever parts.
+// climb has the ladder decide about a window that failed. For one that is set aside, the scheduler
+// raises the alarm: it knows of it until it is read, whichever fetcher reads it, and in whatever
+// parts.
 func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class ladder.Class) error {
 	pool, now := string(failure.endpoint.Pool), f.now()
 	divisible := w.divisible()
@@ -138,8 +141,9 @@ func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class lad
 	return bus.RetryAfter(failure.err, min(wait, longestWait))
 }
 
-// coolFor opens the breaker of an endpoint that failed for a window, and reports how long the window waits. While the endpoint serves
-// others, the window waits for the share of those that fail, and its lane hardly does: the next one may be a good one.
+// coolFor opens the breaker of an endpoint that failed for a window, and reports how long the
+// window waits. While the endpoint serves others, the window waits for the share of those that
+// fail, and its lane hardly does: the next one may be a good one.
 func (f *Fetcher) coolFor(w *work, failure *failed, serving bool) time.Duration {
 	if !serving {
 		return f.tripLane(w, failure.endpoint, failure.err, 0)
@@ -153,8 +157,9 @@ func (f *Fetcher) coolFor(w *work, failure *failed, serving bool) time.Duration 
 // firstOther is how long a window waits before it is asked for another way.
 const firstOther = 2 * time.Second
 
-// current has a window wait that is still current: it is planned early, or Proofpoint is behind. It reports false when
-// neither explains the answer. Such an answer is about the clock, so its Date tells the time as that of a served one.
+// current has a window wait that is still current: it is planned early, or Proofpoint is behind. It
+// reports false when neither explains the answer. Such an answer is about the clock, so its Date
+// tells the time as that of a served one.
 func (f *Fetcher) current(ctx context.Context, w *work, failure *failed) (explained bool, err error) {
 	local, date := f.local(), failure.answer.ServerTime
 	now := f.clock.Earliest(local)
@@ -188,8 +193,9 @@ func (f *Fetcher) limited(ctx context.Context, pool feed.Pool, api *proofpoint.A
 	return bus.RetryAfter(api, longestWait)
 }
 
-// tooOld handles what Proofpoint no longer serves. The second half of a window may still be served, so the window is cut first.
-// What is too old by our clock as well is set aside at once: whether that is a loss the scheduler says, who knows what was owed.
+// tooOld handles what Proofpoint no longer serves. The second half of a window may still be served,
+// so the window is cut first. What is too old by our clock as well is set aside at once: whether
+// that is a loss the scheduler says, who knows what was owed.
 func (f *Fetcher) tooOld(ctx context.Context, w *work, failure *failed, ours bool) error {
 	f.breakers.Leave(w.key(failure.endpoint.Path))
 	if _, _, ok := w.window.Halves(); ok || w.job.GetOverlap() > 0 {

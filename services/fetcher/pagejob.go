@@ -13,8 +13,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/proofpoint"
 )
 
-// readPage reads one page of a list. A list that fails waits for itself, and its endpoint's breaker keeps the other lists of the endpoint
-// from spending the few calls of the pool in the same way.
+// readPage reads one page of a list. A list that fails waits for itself, and its endpoint's breaker
+// keeps the other lists of the endpoint from spending the few calls of the pool in the same way.
 func (f *Fetcher) readPage(ctx context.Context, w *work) error {
 	own := w.key(w.endpoint.Path + "/" + w.id.Target)
 	if wait := max(f.breakers.Wait(own), f.breakers.Wait(w.key(w.endpoint.Path))); wait > 0 {
@@ -43,8 +43,8 @@ func (f *Fetcher) readPage(ctx context.Context, w *work) error {
 	return f.store(ctx, w, c, &reading{status: r.Status, bytes: r.Bytes, at: f.clock.Earliest(asked)})
 }
 
-// failedPage has a page wait. No answer ends a list: a list of campaigns is lost when Proofpoint has forgotten its time, and a list of
-// people, which is of the present, never.
+// failedPage has a page wait. No answer ends a list: a list of campaigns is lost when Proofpoint
+// has forgotten its time, and a list of people, which is of the present, never.
 func (f *Fetcher) failedPage(ctx context.Context, w *work, own pace.Key, r proofpoint.Response, err error) error {
 	api, ok := errors.AsType[*proofpoint.APIError](err)
 	if !ok { // SEEN, the spool: nothing is wrong with the call

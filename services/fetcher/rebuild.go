@@ -18,13 +18,15 @@ import (
 )
 
 const (
-	// rebuildBatches is how many batches of RAW are remembered together: what a crash repeats, and what memory it takes.
+	// rebuildBatches is how many batches of RAW are remembered together: what a crash repeats, and
+	// what memory it takes.
 	rebuildBatches = 100
 	rebuiltHeld    = 24 * time.Hour
 )
 
-// rebuildSeen makes the memory of published records again when it was lost: RAW has the records, as far back as it reaches. Until that
-// is done nothing is read, since it would be published twice. Any number of fetchers may do it at once.
+// rebuildSeen makes the memory of published records again when it was lost: RAW has the records, as
+// far back as it reaches. Until that is done nothing is read, since it would be published twice.
+// Any number of fetchers may do it at once.
 func (f *Fetcher) rebuildSeen(ctx context.Context) error {
 	memory, err := f.bus.Usage(ctx, "KV_"+bus.BucketSeen)
 	if err != nil {
@@ -34,8 +36,9 @@ func (f *Fetcher) rebuildSeen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at what was seen: %w", err)
 	}
-	// Setup makes SEEN before RAW, so SEEN is the younger one only when it was made anew. What is in SEEN stays there for as long as
-	// its records stay in RAW, so it is empty after all only when it was emptied.
+	// Setup makes SEEN before RAW, so SEEN is the younger one only when it was made anew. What is
+	// in SEEN stays there for as long as its records stay in RAW, so it is empty after all only
+	// when it was emptied.
 	if raw.Messages == 0 || !memory.Created.After(raw.Oldest) && (memory.Messages > 0 || memory.Last == 0) {
 		return nil
 	}
@@ -103,8 +106,8 @@ func (f *Fetcher) seenFrom(ctx context.Context, raw bus.Usage) (records int, err
 	return records, nil
 }
 
-// seeBatch remembers the records of a message of RAW, and what a marker says of DEAD. What cannot be decoded has none; answers about
-// ids are in KNOWN.
+// seeBatch remembers the records of a message of RAW, and what a marker says of DEAD. What cannot
+// be decoded has none; answers about ids are in KNOWN.
 func (f *Fetcher) seeBatch(ctx context.Context, sets *seen.Sets, stored bus.Stored, b *batch.Raw) (records int, err error) {
 	if !stored.IsRaw() {
 		return f.seeMarker(ctx, sets, stored)

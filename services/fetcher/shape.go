@@ -22,8 +22,9 @@ import (
 // queryEnd is what an answer without queryEndTime lacks.
 const queryEnd = "queryEndTime"
 
-// shapes knows what the answers of this API look like. What an answer had once may never be missing; what none ever had,
-// and answers of two endpoints lack, is not part of this API's language.
+// shapes knows what the answers of this API look like. What an answer had once may never be
+// missing; what none ever had, and answers of two endpoints lack, is not part of this API's
+// language.
 type shapes struct {
 	bucket *bus.Bucket // STATE
 	key    string
@@ -77,7 +78,8 @@ func (s *shapes) change(ctx context.Context, alter func(*taplinev1.Shapes)) (*ta
 	return known, nil
 }
 
-// saw remembers what an answer has, before the answer is stored: it takes a write once for each piece.
+// saw remembers what an answer has, before the answer is stored: it takes a write once for each
+// piece.
 func (s *shapes) saw(ctx context.Context, e proofpoint.Evidence) error {
 	have := feed.Names(e.Present)
 	if !e.QueryEnd.IsZero() {
@@ -126,7 +128,8 @@ func lacks(e proofpoint.Evidence, flaw *proofpoint.Flaw) []string {
 	return nil
 }
 
-// flaw is why an answer does not prove that a window was read, apart from what is learned; nil if it does.
+// flaw is why an answer does not prove that a window was read, apart from what is learned; nil if
+// it does.
 func (f *Fetcher) flaw(ctx context.Context, w *work, c call, e proofpoint.Evidence) (*proofpoint.Flaw, error) {
 	for {
 		flaw := e.Flaw(c.window)
@@ -150,7 +153,8 @@ func (f *Fetcher) flaw(ctx context.Context, w *work, c call, e proofpoint.Eviden
 	}
 }
 
-// normal reports whether this API never gives a piece of evidence. It is learned from two endpoints.
+// normal reports whether this API never gives a piece of evidence. It is learned from two
+// endpoints.
 func (f *Fetcher) normal(ctx context.Context, w *work, c call, piece string) (bool, error) {
 	twice := f.ladder.Lacks(w.job.GetId(), c.endpoint.Path, piece)
 	learned, now := false, false

@@ -78,8 +78,9 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 	return f.record(ctx, w, result, sequence)
 }
 
-// cutExcess has a window cut whose answer has more malformed entries than go to DEAD: those of its parts do, or of theirs. It costs
-// calls of the share of windows that fail; without any left the excess is summed up.
+// cutExcess has a window cut whose answer has more malformed entries than go to DEAD: those of its
+// parts do, or of theirs. It costs calls of the share of windows that fail; without any left the
+// excess is summed up.
 func (f *Fetcher) cutExcess(ctx context.Context, w *work) error {
 	sequence, marker, err := f.bus.Marker(ctx, f.cfg.Tenant.Name, w.job.GetId())
 	if err == nil { // another run was faster
@@ -204,7 +205,8 @@ func (f *Fetcher) remember(ctx context.Context, w *work, sets *seen.Sets, raw *b
 	return nil
 }
 
-// record writes the account of a fetched window into the ledger. marker is the sequence of its result.
+// record writes the account of a fetched window into the ledger. marker is the sequence of its
+// result.
 func (f *Fetcher) record(ctx context.Context, w *work, result *taplinev1.JobResult, marker uint64) error {
 	record := ledger.Fetched(result, marker)
 	record.Attempts = uint32(w.attempts)

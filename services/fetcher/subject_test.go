@@ -10,7 +10,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestAJobStandsOnItsSubject: the server lets an enricher order ids only, by their subjects. A window in such a message costs no call.
+// TestAJobStandsOnItsSubject: the server lets an enricher order ids only, by their subjects. A
+// window in such a message costs no call.
 func TestAJobStandsOnItsSubject(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -19,7 +19,8 @@ const (
 	forensics = "forensics"
 	// alarmAfter is how long calls of one kind fail before that is an alarm.
 	alarmAfter = 2 * time.Minute
-	// troubleHolds is how long such an alarm stays without a new look, and troubleTurn how often one is taken.
+	// troubleHolds is how long such an alarm stays without a new look, and troubleTurn how often
+	// one is taken.
 	troubleHolds, troubleTurn = 3 * time.Minute, 15 * time.Second
 )
 
@@ -94,8 +95,8 @@ func (f *Fetcher) alarmOdd(ctx context.Context, w *work, c call, cause error) {
 	f.alarms.HoldCause(ctx, alarm.Answer, w.key(c.endpoint.Path).String(), cause.Error(), oddFor)
 }
 
-// watchTroubles raises the alarms about endpoints that fail for longer. An endpoint that nothing asks for any more is not
-// in trouble.
+// watchTroubles raises the alarms about endpoints that fail for longer. An endpoint that nothing
+// asks for any more is not in trouble.
 func (f *Fetcher) watchTroubles(ctx context.Context) error {
 	ticker := time.NewTicker(f.scale(troubleTurn))
 	defer ticker.Stop()

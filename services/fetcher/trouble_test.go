@@ -23,8 +23,8 @@ func (b *bench) in(lane taplinev1.Lane, name string, w window.Window) *taplinev1
 
 func (b *bench) asked(path string, status int) int { return b.sim.Status().Requests[path][status] }
 
-// TestTroubleOfPeopleIsTheirsAlone: 403 for one list stops neither windows nor threats. Their success does not end its alarm; its
-// own does.
+// TestTroubleOfPeopleIsTheirsAlone: 403 for one list stops neither windows nor threats. Their
+// success does not end its alarm; its own does.
 func TestTroubleOfPeopleIsTheirsAlone(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)
@@ -50,8 +50,8 @@ func TestTroubleOfPeopleIsTheirsAlone(t *testing.T) {
 	poll(t, func() bool { return b.raised(t, alarm.Forbidden) == "" })
 }
 
-// TestFailingBackfillLeavesLiveAlone: an hour of the past is answered with 504, and live windows are read. The alarm is about the former
-// until its endpoint serves that lane.
+// TestFailingBackfillLeavesLiveAlone: an hour of the past is answered with 504, and live windows
+// are read. The alarm is about the former until its endpoint serves that lane.
 func TestFailingBackfillLeavesLiveAlone(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)
@@ -125,8 +125,8 @@ func TestAReportThatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestAPathThatKnowsNoID: that many ids in a row are not found is not their fault. None goes to DEAD, and when the path answers again
-// all are answered.
+// TestAPathThatKnowsNoID: that many ids in a row are not found is not their fault. None goes to
+// DEAD, and when the path answers again all are answered.
 func TestAPathThatKnowsNoID(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

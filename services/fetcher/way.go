@@ -62,8 +62,9 @@ func (f *Fetcher) planned(w *work) []call {
 	return []call{{w.endpoint, f.ladder.Widened(w.endpoint.Path, w.window)}}
 }
 
-// others asks other endpoints for the same: those of the single feeds, or the one that serves all for a single feed. Feeds that
-// answers lacked come first, and what failed last before them, so that a way that fails costs one call.
+// others asks other endpoints for the same: those of the single feeds, or the one that serves all
+// for a single feed. Feeds that answers lacked come first, and what failed last before them, so
+// that a way that fails costs one call.
 func (f *Fetcher) others(w *work) []call {
 	if len(w.set) == 1 {
 		e := feed.Endpoint{Path: feed.SIEMAll.Path, Feeds: w.set, Pool: feed.SIEMAll.Pool}
@@ -87,9 +88,10 @@ func (f *Fetcher) others(w *work) []call {
 	return calls
 }
 
-// way chooses how to ask for a window, and how long to wait before. While the usual endpoint answers oddly and
-// the others prove windows, these are asked. A way of which one call cannot be made is none: what the calls before it bring is not
-// enough, and would be asked for again and again.
+// way chooses how to ask for a window, and how long to wait before. While the usual endpoint
+// answers oddly and the others prove windows, these are asked. A way of which one call cannot be
+// made is none: what the calls before it bring is not enough, and would be asked for again and
+// again.
 func (f *Fetcher) way(ctx context.Context, w *work) (calls []call, wait time.Duration) {
 	calls = f.planned(w)
 	wait = f.waitFor(w, calls)

@@ -8,8 +8,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// TestOne401AndAProbeThatTellsNothing: a proxy refuses the credential once, and the endpoint of the probe answers 403 or not at all. The
-// call of one job is the probe then.
+// TestOne401AndAProbeThatTellsNothing: a proxy refuses the credential once, and the endpoint of the
+// probe answers 403 or not at all. The call of one job is the probe then.
 func TestOne401AndAProbeThatTellsNothing(t *testing.T) {
 	t.Parallel()
 	const probed = "/v2/threat/summary/"
@@ -31,8 +31,9 @@ func TestOne401AndAProbeThatTellsNothing(t *testing.T) {
 	}
 }
 
-// TestAWayThatIsClosed: the usual endpoint answers oddly once, and of the others one may not be read, is limited, or has no unit left.
-// The usual one is asked again, and what others bring is not asked for again and again.
+// TestAWayThatIsClosed: the usual endpoint answers oddly once, and of the others one may not be
+// read, is limited, or has no unit left. The usual one is asked again, and what others bring is not
+// asked for again and again.
 func TestAWayThatIsClosed(t *testing.T) {
 	t.Parallel()
 	path := feed.Set{feed.ClicksPermitted}.Endpoint().Path
@@ -65,7 +66,8 @@ func TestAWayThatIsClosed(t *testing.T) {
 	}
 }
 
-// TestAnOddAnswerWithAnOldDate, as from a cache, is odd and not early: the window is asked for another way.
+// TestAnOddAnswerWithAnOldDate, as from a cache, is odd and not early: the window is asked for
+// another way.
 func TestAnOddAnswerWithAnOldDate(t *testing.T) {
 	t.Parallel()
 	b := hasty(t)

@@ -29,8 +29,8 @@ func (mute) PublishJob(ctx context.Context, _ *taplinev1.Job) error {
 	}
 }
 
-// TestABusThatStoresNothingIsNoStandstill: many jobs that cannot be published, each after a while, are one long look at
-// the plan. A restart does not make it shorter.
+// TestABusThatStoresNothingIsNoStandstill: many jobs that cannot be published, each after a while,
+// are one long look at the plan. A restart does not make it shorter.
 func TestABusThatStoresNothingIsNoStandstill(t *testing.T) {
 	t.Parallel()
 	bustest.Bubble(t, func(t *testing.T, b *bus.Bus) {

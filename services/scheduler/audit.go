@@ -53,7 +53,8 @@ func (s *Scheduler) check(ctx context.Context) error {
 	return nil
 }
 
-// watchPools reports how many calls the pools have that are not planned with, and which pools have lost their memory.
+// watchPools reports how many calls the pools have that are not planned with, and which pools have
+// lost their memory.
 func (s *Scheduler) watchPools(ctx context.Context) error {
 	for _, pool := range feed.Pools() {
 		st, err := s.quota.Look(ctx, pool)

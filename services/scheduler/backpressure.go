@@ -59,7 +59,8 @@ func (s *Scheduler) look(ctx context.Context) error {
 	return s.watchBacklogs(ctx)
 }
 
-// fullDetail says what fills a stream: all that is delivered has gone by then, but for what a replay reads.
+// fullDetail says what fills a stream: all that is delivered has gone by then, but for what a
+// replay reads.
 func fullDetail(u bus.Usage) string {
 	cure := "mend the sink, pause no replay for long"
 	if u.Stream == bus.StreamRaw {

@@ -10,13 +10,15 @@ import (
 )
 
 const (
-	// boundUntil is the share of its bytes up to which a stream or bucket is as it should be: a healthy system has far less.
+	// boundUntil is the share of its bytes up to which a stream or bucket is as it should be: a
+	// healthy system has far less.
 	boundUntil  = 0.75
 	boundsEvery = 15 * time.Second
 	boundHolds  = 3 * time.Minute
 )
 
-// watchBounds raises the alarm before JOBS, DEAD or a bucket takes nothing more. RAW and EVENTS have an alarm of their own.
+// watchBounds raises the alarm before JOBS, DEAD or a bucket takes nothing more. RAW and EVENTS
+// have an alarm of their own.
 func (s *Scheduler) watchBounds(ctx context.Context) error {
 	if time.Since(s.bounds) < min(boundsEvery, 5*s.cfg.Tick) {
 		return nil

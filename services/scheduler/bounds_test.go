@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestBoundsAreToldBeforeTheyAreMet: a stream or a bucket that has nearly what it may have is an alarm that names it, as long as that is so.
+// TestBoundsAreToldBeforeTheyAreMet: a stream or a bucket that has nearly what it may have is an
+// alarm that names it, as long as that is so.
 func TestBoundsAreToldBeforeTheyAreMet(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{bus.StreamJobs, bus.StreamDead, "KV_" + bus.BucketKnown} {

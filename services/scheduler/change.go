@@ -24,10 +24,11 @@ type stored struct {
 	bus.Pair
 }
 
-// prepare brings the plans in STATE in line with the configuration, before anything is planned: the plan of a changed
-// set of feeds follows from the one before, and readings of lists that are switched off end. It is repeated until it
-// succeeds once. Each plan is written before the one that it replaces is deleted, and says how many changes it has seen,
-// so an end between the two leaves no doubt about which is in force.
+// prepare brings the plans in STATE in line with the configuration, before anything is planned: the
+// plan of a changed set of feeds follows from the one before, and readings of lists that are
+// switched off end. It is repeated until it succeeds once. Each plan is written before the one that
+// it replaces is deleted, and says how many changes it has seen, so an end between the two leaves
+// no doubt about which is in force.
 func (s *Scheduler) prepare(ctx context.Context) error {
 	plans, err := s.storedPlans(ctx)
 	if err != nil {
@@ -62,7 +63,8 @@ func (s *Scheduler) storedPlans(ctx context.Context) ([]stored, error) {
 	return plans, nil
 }
 
-// change replaces the plans in force, if they are not of the configured feeds, and deletes those that are not in force.
+// change replaces the plans in force, if they are not of the configured feeds, and deletes those
+// that are not in force.
 func (s *Scheduler) change(ctx context.Context, plans []stored) error {
 	var olds []plan.Old
 	for _, p := range plans {
@@ -148,7 +150,8 @@ func (s *Scheduler) endLists(ctx context.Context) (int, error) {
 	return len(pairs), nil
 }
 
-// begin is the first plan of a tenant. A plan that was there and is gone was taken over by another scheduler.
+// begin is the first plan of a tenant. A plan that was there and is gone was taken over by another
+// scheduler.
 func (s *Scheduler) begin(ctx context.Context, p *planning) (*taplinev1.PlanState, uint64, error) {
 	plans, err := s.storedPlans(ctx)
 	if err != nil {
@@ -181,8 +184,8 @@ func (o *orders) look(ctx context.Context, state *bus.Bucket, tenant string, eve
 	return nil
 }
 
-// take puts the orders into a plan. An order stays in STATE until the plan is written, so that an end in between
-// forgets none; to take one twice adds nothing that waits already.
+// take puts the orders into a plan. An order stays in STATE until the plan is written, so that an
+// end in between forgets none; to take one twice adds nothing that waits already.
 func (o *orders) take(cfg plan.Config, state *taplinev1.PlanState, now time.Time) []bus.Pair {
 	for _, pair := range o.found {
 		order := &taplinev1.Retry{}

@@ -60,8 +60,9 @@ func (a Alarms) Validate() error {
 // errBadStart carries Devo's number for a start time that cannot be used.
 const errBadStart = 101
 
-// StartTime is an instant, or an age that is turned into one when it is used. An age is of what Proofpoint
-// serves. An instant may become too old while the system runs, so only the first start looks at that.
+// StartTime is an instant, or an age that is turned into one when it is used. An age is of what
+// Proofpoint serves. An instant may become too old while the system runs, so only the first start
+// looks at that.
 type StartTime struct {
 	text string
 	at   time.Time

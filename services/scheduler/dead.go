@@ -36,7 +36,8 @@ type deadLetter struct {
 	reason string
 }
 
-// watchDead counts the dead letters of the last day by reason. DEAD is read only when something has changed in it.
+// watchDead counts the dead letters of the last day by reason. DEAD is read only when something has
+// changed in it.
 func (s *Scheduler) watchDead(ctx context.Context) error {
 	usage, err := s.bus.Usage(ctx, bus.StreamDead)
 	if err != nil {

@@ -9,13 +9,14 @@
 // many calls there are. Emits: jobs. Owns: the bucket STATE, one key for each
 // tenant and feed set, and the ledger's ranges, lost and sealed.
 //
-// Guarantees: every instant from the first start on is read, waiting, unproven, written into the ledger as
-// lost, or listed as switched off; see package plan for the rules. It does so by this order: plan
-// from the state, record what is lost or sealed, compare-and-set the new state (which lists the
-// outstanding jobs), then publish those jobs. A crash in between leaves ranges recorded twice,
-// which are the same record, or jobs in the state that are not on the bus. The next run republishes
-// every outstanding job that has no result. A second publish of a job that is on the bus is refused
-// by the bus, and a second run of a job that is done finds its marker, so repetition costs nothing.
+// Guarantees: every instant from the first start on is read, waiting, unproven, written into the
+// ledger as lost, or listed as switched off; see package plan for the rules. It does so by this
+// order: plan from the state, record what is lost or sealed, compare-and-set the new state (which
+// lists the outstanding jobs), then publish those jobs. A crash in between leaves ranges recorded
+// twice, which are the same record, or jobs in the state that are not on the bus. The next run
+// republishes every outstanding job that has no result. A second publish of a job that is on the
+// bus is refused by the bus, and a second run of a job that is done finds its marker, so repetition
+// costs nothing.
 //
 // At its start it brings the plan in line with the configuration (change.go): a plan of other feeds
 // is replaced by one that owes the same. The new plan counts one change more and is written before

@@ -103,7 +103,8 @@ func over(t *testing.T, r *refusing, environ ...string) (w *words, ended chan er
 	return w, ended
 }
 
-// TestAQuestionThatFailsIsReported: whatever the scheduler asks the bus, no answer is no "nothing there": it says that it cannot plan, and resumes afterwards.
+// TestAQuestionThatFailsIsReported: whatever the scheduler asks the bus, no answer is no "nothing
+// there": it says that it cannot plan, and resumes afterwards.
 func TestAQuestionThatFailsIsReported(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)
@@ -169,7 +170,8 @@ func TestABucketThatFailsIsReported(t *testing.T) {
 	}
 }
 
-// TestWithoutTheLedgerThePlanStays: what became of earlier jobs is not guessed, also when everything else works.
+// TestWithoutTheLedgerThePlanStays: what became of earlier jobs is not guessed, also when
+// everything else works.
 func TestWithoutTheLedgerThePlanStays(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
@@ -223,7 +225,8 @@ func TestAnotherStartTimeIsTakenUp(t *testing.T) {
 	}
 }
 
-// TestALookThatFailsAtTheStartIsRepeated, whichever it is: no plan in sight is not no plan. What did not change goes on as it was.
+// TestALookThatFailsAtTheStartIsRepeated, whichever it is: no plan in sight is not no plan. What
+// did not change goes on as it was.
 func TestALookThatFailsAtTheStartIsRepeated(t *testing.T) {
 	t.Parallel()
 	for skip := range 2 { // the plans, the lists

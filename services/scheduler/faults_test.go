@@ -69,7 +69,8 @@ func heard(t *testing.T, b *bus.Bus, now func() time.Time, environ ...string) (w
 	return w, stop
 }
 
-// counted is a clock that counts how often it is looked at, so that a test knows that time has passed for a scheduler.
+// counted is a clock that counts how often it is looked at, so that a test knows that time has
+// passed for a scheduler.
 func counted(at time.Time) (now func() time.Time, wait func(t *testing.T)) {
 	var looks atomic.Int64
 	return func() time.Time { looks.Add(1); return at }, func(t *testing.T) {
@@ -219,8 +220,9 @@ func TestListsAreRead(t *testing.T) {
 	}
 }
 
-// TestChangedFeedsReplaceThePlan: whatever fails in between, there is one plan in the end, of the feeds that are on; the jobs of
-// the one before are wanted no more, and lists that are off are ended.
+// TestChangedFeedsReplaceThePlan: whatever fails in between, there is one plan in the end, of the
+// feeds that are on; the jobs of the one before are wanted no more, and lists that are off are
+// ended.
 func TestChangedFeedsReplaceThePlan(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)
@@ -267,7 +269,8 @@ func TestChangedFeedsReplaceThePlan(t *testing.T) {
 	stop()
 }
 
-// TestAnOrderIsTakenUp: what an operator wants read once more is read under new ids, and the order goes.
+// TestAnOrderIsTakenUp: what an operator wants read once more is read under new ids, and the order
+// goes.
 func TestAnOrderIsTakenUp(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)
@@ -299,7 +302,8 @@ func TestAnOrderIsTakenUp(t *testing.T) {
 	}
 }
 
-// TestAWrongClockLosesNothing: neither one that is days ahead nor one that is days behind, as an answer may have it.
+// TestAWrongClockLosesNothing: neither one that is days ahead nor one that is days behind, as an
+// answer may have it.
 func TestAWrongClockLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, skew := range []time.Duration{-10 * 24 * time.Hour, 25 * time.Hour} {

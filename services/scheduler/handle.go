@@ -89,9 +89,10 @@ func (s *Scheduler) advance(ctx context.Context, p *planning) error {
 // maxSkew bounds what a measured clock moves the head of reading.
 const maxSkew = time.Hour
 
-// believed is the present that windows are planned by, and the earliest that it may be. A local clock that is ahead of
-// Proofpoint's would ask for the future; one that is behind is not moved, so that the head never passes the local
-// present. By a clock that is more than an hour off nothing is lost.
+// believed is the present that windows are planned by, and the earliest that it may be. A local
+// clock that is ahead of Proofpoint's would ask for the future; one that is behind is not moved, so
+// that the head never passes the local present. By a clock that is more than an hour off nothing is
+// lost.
 func believed(local time.Time, skewMs int64) (now, earliest time.Time) {
 	skew := max(time.Duration(skewMs)*time.Millisecond, 0)
 	return local.Add(-min(skew, maxSkew)), local.Add(-skew)

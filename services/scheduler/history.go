@@ -25,8 +25,9 @@ type streams interface {
 	GiveUp(ctx context.Context, stream string, before uint64) (uint64, error)
 }
 
-// Shares of a stream's bytes. Above the first, history goes until the second is reached, so that backfill is never held
-// back for it. What sweeps are done with goes first. Above the third, what sweeps are not done with goes too.
+// Shares of a stream's bytes. Above the first, history goes until the second is reached, so that
+// backfill is never held back for it. What sweeps are done with goes first. Above the third, what
+// sweeps are not done with goes too.
 const (
 	historyFrom  = 0.75
 	historyUntil = 0.70
@@ -42,7 +43,8 @@ const (
 	logHistoryEvery = 24 * time.Hour
 )
 
-// giveUpHistory makes room in a stream that is filling up: delivered messages go, the oldest first. It returns what the stream has then.
+// giveUpHistory makes room in a stream that is filling up: delivered messages go, the oldest first.
+// It returns what the stream has then.
 func (s *Scheduler) giveUpHistory(ctx context.Context, u bus.Usage) (bus.Usage, error) {
 	if u.MaxBytes <= 0 || u.Messages == 0 || share(u) < historyFrom {
 		return u, nil
@@ -95,7 +97,8 @@ func (s *Scheduler) mayGo(ctx context.Context, u bus.Usage, limit uint64, swept 
 	return limit, nil
 }
 
-// rawMayGo goes from marker to marker: a job of which the ledger knows nothing yet still needs what it has stored.
+// rawMayGo goes from marker to marker: a job of which the ledger knows nothing yet still needs what
+// it has stored.
 func (s *Scheduler) rawMayGo(ctx context.Context, first, limit uint64, swept bool) (upTo uint64, err error) {
 	upTo = first
 	for range markersAtOnce {
@@ -118,7 +121,8 @@ func (s *Scheduler) rawMayGo(ctx context.Context, first, limit uint64, swept boo
 	return upTo, nil
 }
 
-// doneWith reports whether a job is in the ledger and, if asked for, past the last sweep of its window.
+// doneWith reports whether a job is in the ledger and, if asked for, past the last sweep of its
+// window.
 func (s *Scheduler) doneWith(ctx context.Context, jobID string, swept bool) (bool, error) {
 	id, err := job.Parse(jobID)
 	if err != nil {

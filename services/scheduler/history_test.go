@@ -143,7 +143,8 @@ func (s *stages) ack(c bus.Consumer, n int) {
 	})
 }
 
-// full fills both streams up to nine tenths with what is delivered, of windows that end before an instant.
+// full fills both streams up to nine tenths with what is delivered, of windows that end before an
+// instant.
 func (s *stages) full(end time.Time) {
 	s.t.Helper()
 	for s.share(bus.StreamRaw) < 0.97 && s.fetch(end, true) {
@@ -178,7 +179,8 @@ func (s *stages) alarm(name alarm.Name) string {
 	return raised[i].GetDetail()
 }
 
-// TestDeliveredHistoryMakesRoom: streams that are full of delivered rows, swept or not, stop neither backfill nor live reading.
+// TestDeliveredHistoryMakesRoom: streams that are full of delivered rows, swept or not, stop
+// neither backfill nor live reading.
 func TestDeliveredHistoryMakesRoom(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]time.Time{"past the last sweep": epoch.AddDate(0, 0, -2), "not swept": epoch} {
@@ -205,7 +207,8 @@ func TestDeliveredHistoryMakesRoom(t *testing.T) {
 	}
 }
 
-// TestWhatIsNeededStays: nothing goes that is not delivered, not recorded, or read by a replay; then nothing is planned, and the alarm says so.
+// TestWhatIsNeededStays: nothing goes that is not delivered, not recorded, or read by a replay;
+// then nothing is planned, and the alarm says so.
 func TestWhatIsNeededStays(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

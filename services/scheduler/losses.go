@@ -15,7 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/window"
 )
 
-// lossesHeld is longer than an audit takes to come back to a day, so that the alarm stays while the ledger lists a loss.
+// lossesHeld is longer than an audit takes to come back to a day, so that the alarm stays while the
+// ledger lists a loss.
 const lossesHeld = 30 * time.Minute
 
 // kept looks at what RAW and EVENTS still have.
@@ -30,7 +31,8 @@ func (s *Scheduler) kept(ctx context.Context) (raw, events ledger.Kept, err erro
 	return raw, events, nil
 }
 
-// audited loads a part of the ledger, and records what has left the streams undelivered since it was looked at last.
+// audited loads a part of the ledger, and records what has left the streams undelivered since it
+// was looked at last.
 func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Report, error) {
 	raw, events, err := s.kept(ctx) // before the book: what left a stream delivered is in it then
 	if err != nil {
@@ -79,8 +81,9 @@ func (s *Scheduler) reportLosses(ctx context.Context, part string, report *ledge
 	s.alarms.HoldCause(ctx, alarm.Lost, part, lost[0], lossesHeld)
 }
 
-// owed is what of a lost range the plan of a feed owes and does not have to read yet: what is before its start was never owed, and what
-// waits to be read once more may yet be found. Rows that are gone are not found by reading again.
+// owed is what of a lost range the plan of a feed owes and does not have to read yet: what is
+// before its start was never owed, and what waits to be read once more may yet be found. Rows that
+// are gone are not found by reading again.
 func (s *Scheduler) owed(f feed.Feed, r ledger.Range) []window.Window {
 	i := slices.IndexFunc(s.plans, func(p *planning) bool { return p.state != nil && slices.Contains(p.cfg.Set, f) })
 	if i < 0 || r.Undelivered {

@@ -23,8 +23,8 @@ func (s *stages) purge(stream string) {
 	bustest.Publish(s.t, s.server, "$JS.API.STREAM.PURGE."+stream, nil)
 }
 
-// TestWhatLeftUndeliveredIsLost: rows that are gone before the sink had them are no longer on their way. They are lost, also
-// after a restart, and not those that were delivered before.
+// TestWhatLeftUndeliveredIsLost: rows that are gone before the sink had them are no longer on their
+// way. They are lost, also after a restart, and not those that were delivered before.
 func TestWhatLeftUndeliveredIsLost(t *testing.T) {
 	t.Parallel()
 	for stream, c := range map[string]struct {
@@ -97,8 +97,8 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatIsOwedIsTold: the ledger may list as lost what is before the start, which the plan never owed. That is no alarm, other
-// than what is lost.
+// TestOnlyWhatIsOwedIsTold: the ledger may list as lost what is before the start, which the plan
+// never owed. That is no alarm, other than what is lost.
 func TestOnlyWhatIsOwedIsTold(t *testing.T) {
 	t.Parallel()
 	s := smallStreams(t)

@@ -20,8 +20,8 @@ import (
 // lateBirth is how much younger than RAW the bucket STATE may be: setup makes both within minutes.
 const lateBirth = time.Hour
 
-// watchMemory compares streams, buckets and consumers with what is remembered of them. One that is new, or that went back, has
-// forgotten: that is reported once, and the alarm is held for a day.
+// watchMemory compares streams, buckets and consumers with what is remembered of them. One that is
+// new, or that went back, has forgotten: that is reported once, and the alarm is held for a day.
 func (s *Scheduler) watchMemory(ctx context.Context) error {
 	key := "memory." + s.cfg.Tenant.Name + ".parts"
 	before, revision, err := s.remembered(ctx, key)
@@ -87,8 +87,8 @@ func (s *Scheduler) parts(ctx context.Context) (*taplinev1.Memory, error) {
 	return memory, nil
 }
 
-// forgot says in which way a part has forgotten; empty if it has not. A server that was killed forgets the acknowledgements of a
-// moment, which is no loss of a consumer's place.
+// forgot says in which way a part has forgotten; empty if it has not. A server that was killed
+// forgets the acknowledgements of a moment, which is no loss of a consumer's place.
 func forgot(name string, before, now *taplinev1.MemoryPart) string {
 	switch {
 	case !now.GetCreatedAt().AsTime().Equal(before.GetCreatedAt().AsTime()):

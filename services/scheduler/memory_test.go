@@ -13,7 +13,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestForgettingIsTold: a stream, a bucket or a consumer that was made anew is an alarm that names it; a restart is none.
+// TestForgettingIsTold: a stream, a bucket or a consumer that was made anew is an alarm that names
+// it; a restart is none.
 func TestForgettingIsTold(t *testing.T) {
 	t.Parallel()
 	for what, names := range map[string][]string{
@@ -45,7 +46,8 @@ func TestForgettingIsTold(t *testing.T) {
 	}
 }
 
-// TestALostPoolIsTold: one key of QUOTA that is gone, or not readable, is an alarm that names it. Its calls are those of LEDGER.
+// TestALostPoolIsTold: one key of QUOTA that is gone, or not readable, is an alarm that names it.
+// Its calls are those of LEDGER.
 func TestALostPoolIsTold(t *testing.T) {
 	t.Parallel()
 	s := smallStreams(t)

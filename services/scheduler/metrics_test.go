@@ -75,7 +75,8 @@ func TestWhatIsLostIsCountedOnce(t *testing.T) {
 	}
 	seen := looks.Load()
 	poll(t, func() bool { return looks.Load() > seen+100 })
-	// From where reading ended nine days ago to where it begins again, which is a little less than seven ago.
+	// From where reading ended nine days ago to where it begins again, which is a little less than
+	// seven ago.
 	if n := time.Duration(lostSeconds(t, registries...)) * time.Second; n.Round(24*time.Hour) != 2*24*time.Hour {
 		t.Errorf("%s are counted as lost, of two days", n)
 	}

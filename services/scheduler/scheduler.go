@@ -95,7 +95,8 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 	return s, nil
 }
 
-// Run plans until ctx ends. An error means that the bus is not set up, or that the first start cannot begin as configured.
+// Run plans until ctx ends. An error means that the bus is not set up, or that the first start
+// cannot begin as configured.
 func (s *Scheduler) Run(ctx context.Context) error {
 	if err := s.open(ctx); err != nil {
 		return lifecycle.Stopped(ctx, err)

@@ -12,8 +12,8 @@ import (
 // unprovenHeld is how long the alarm stays without another look.
 const unprovenHeld = 3 * time.Minute
 
-// watchUnproven raises the alarm about windows that no answer proves read. The plan knows them, whichever fetcher asked, and
-// whatever they were cut into since.
+// watchUnproven raises the alarm about windows that no answer proves read. The plan knows them,
+// whichever fetcher asked, and whatever they were cut into since.
 func (s *Scheduler) watchUnproven(ctx context.Context, p *planning) {
 	var oldest *taplinev1.Aside
 	n := 0

@@ -52,7 +52,8 @@ func backfillOf(t *testing.T, tenant string, age time.Duration) *taplinev1.Job {
 	return j
 }
 
-// TestWhatIsWatched: a plan, a pool and a ledger at and beyond the limit of each alarm, and what the metrics say of them.
+// TestWhatIsWatched: a plan, a pool and a ledger at and beyond the limit of each alarm, and what
+// the metrics say of them.
 func TestWhatIsWatched(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)

@@ -15,7 +15,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestWhichPresentIsBelieved: a clock that is ahead moves the present back by an hour at most, one that is behind moves nothing.
+// TestWhichPresentIsBelieved: a clock that is ahead moves the present back by an hour at most, one
+// that is behind moves nothing.
 func TestWhichPresentIsBelieved(t *testing.T) {
 	t.Parallel()
 	local := time.Date(2026, 3, 11, 8, 0, 0, 0, time.UTC)
@@ -29,7 +30,8 @@ func TestWhichPresentIsBelieved(t *testing.T) {
 	}
 }
 
-// TestWhatIsForgetting: a stream forgets when it is another one or went back, a consumer only when it begins anew.
+// TestWhatIsForgetting: a stream forgets when it is another one or went back, a consumer only when
+// it begins anew.
 func TestWhatIsForgetting(t *testing.T) {
 	t.Parallel()
 	part := func(created int64, sequence uint64) *taplinev1.MemoryPart {

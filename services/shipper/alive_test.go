@@ -26,7 +26,8 @@ func (r running) alive(t *testing.T, d time.Duration) {
 	}
 }
 
-// idly is a time of a bubble, and a sixth of it in the short tier: more than any limit of the probe.
+// idly is a time of a bubble, and a sixth of it in the short tier: more than any limit of the
+// probe.
 func idly(d time.Duration) time.Duration {
 	if testing.Short() {
 		return d / 6
@@ -34,7 +35,8 @@ func idly(d time.Duration) time.Duration {
 	return d
 }
 
-// TestIdleIsAlive: hours without a row are no reason to end a process, whatever the sink, and the next row finds it working.
+// TestIdleIsAlive: hours without a row are no reason to end a process, whatever the sink, and the
+// next row finds it working.
 func TestIdleIsAlive(t *testing.T) {
 	t.Parallel()
 	for _, sink := range []string{"SINK=file", "SINK=devo-http"} {
@@ -61,7 +63,8 @@ func TestIdleIsAlive(t *testing.T) {
 	}
 }
 
-// TestOutageIsNoStandstill: a sink that refuses, or asks for a pause of minutes, is nothing that a restart mends.
+// TestOutageIsNoStandstill: a sink that refuses, or asks for a pause of minutes, is nothing that a
+// restart mends.
 func TestOutageIsNoStandstill(t *testing.T) {
 	t.Parallel()
 	t.Run("refuses", func(t *testing.T) {

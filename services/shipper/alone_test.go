@@ -25,7 +25,8 @@ type nowhere struct{}
 
 func (nowhere) Put(context.Context, string, []byte) error { return nil }
 
-// TestAnOutageIsSaidNowAndThen: at its begin and every ten minutes, with how long it is, and no more often however often it is met.
+// TestAnOutageIsSaidNowAndThen: at its begin and every ten minutes, with how long it is, and no
+// more often however often it is met.
 func TestAnOutageIsSaidNowAndThen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -19,8 +19,8 @@ const (
 	leftTotal   = leftBatches * leftRows
 )
 
-// leftover is that backlog. The server keeps its store without syncing, as draining writes nothing but
-// acknowledgements.
+// leftover is that backlog. The server keeps its store without syncing, as draining writes nothing
+// but acknowledgements.
 func leftover(b *testing.B) *bus.Bus {
 	b.Helper()
 	one := []byte(`{"text":"` + strings.Repeat("some words ", 60) + `","@tapline_id":"00000000000000000000000000000001"}`)
@@ -37,8 +37,8 @@ func leftover(b *testing.B) *bus.Bus {
 	return backlog
 }
 
-// BenchmarkDrain ships it over mutual TLS until everything is confirmed, in several ways, and beside that takes it with a
-// plain consumer that has no sink: nothing can be faster on this bus.
+// BenchmarkDrain ships it over mutual TLS until everything is confirmed, in several ways, and
+// beside that takes it with a plain consumer that has no sink: nothing can be faster on this bus.
 func BenchmarkDrain(b *testing.B) {
 	b.Run("ceiling", func(b *testing.B) {
 		for b.Loop() {

@@ -13,12 +13,12 @@ import (
 	"github.com/tapline/tapline/services/devosink"
 )
 
-// heapMost is what the live heap may rise to over hostile messages, embedded server and sink included: compose gives the shipper
-// 400 MiB.
+// heapMost is what the live heap may rise to over hostile messages, embedded server and sink
+// included: compose gives the shipper 400 MiB.
 const heapMost = 150 << 20
 
-// TestHostileMessagesHarmNoNeighbor: each of them goes to DEAD once and takes no memory to speak of; the rows before, between and
-// behind them arrive once.
+// TestHostileMessagesHarmNoNeighbor: each of them goes to DEAD once and takes no memory to speak
+// of; the rows before, between and behind them arrive once.
 func TestHostileMessagesHarmNoNeighbor(t *testing.T) { //nolint:paralleltest // it measures the process
 	server := bustest.Server(t)
 	b := bustest.Connect(t, server)

@@ -38,8 +38,8 @@ func canaryAlarm(t *testing.T, b *bus.Bus) *taplinev1.Alarm {
 	return nil
 }
 
-// TestCanaryFindsWhatWasAcknowledgedAndLost: Devo's balancer acknowledges rows that are stored nowhere. Nothing on
-// the wire shows it; the canary does, and sees when a repetition has mended it.
+// TestCanaryFindsWhatWasAcknowledgedAndLost: Devo's balancer acknowledges rows that are stored
+// nowhere. Nothing on the wire shows it; the canary does, and sees when a repetition has mended it.
 func TestCanaryFindsWhatWasAcknowledgedAndLost(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/tapline/tapline/services/shipper/internal/devohttp"
 )
 
-// objection is how long Check waits for a peer to refuse our certificate: with TLS 1.3 it judges after the handshake has
-// ended for us.
+// objection is how long Check waits for a peer to refuse our certificate: with TLS 1.3 it judges
+// after the handshake has ended for us.
 const objection = 2 * time.Second
 
 // Check proves that the sink can be reached, without sending anything, and says what

@@ -23,8 +23,9 @@
 // delivered at least once; after a crash or a lost connection at most what was in flight is
 // redelivered, with the same @tapline_id.
 //
-// The place in EVENTS is the server's to remember, and may be lost (place.go): messages that EVENTS gives again are looked
-// up in the ledger, and what it shows as confirmed is acknowledged and not sent. A place that is lost is an alarm.
+// The place in EVENTS is the server's to remember, and may be lost (place.go): messages that EVENTS
+// gives again are looked up in the ledger, and what it shows as confirmed is acknowledged and not
+// sent. A place that is lost is an alarm.
 //
 // Fails how: while the sink is away nothing is pulled, so messages wait in the
 // stream and memory stays as it is; what a worker holds is kept alive on the bus and sent first

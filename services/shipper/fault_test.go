@@ -69,8 +69,8 @@ var trials = []trial{
 	{fault: devosink.Fault{Kind: devosink.FaultTwice}, proofs: []string{"http"}, doubles: true, harmless: true},
 }
 
-// TestNothingIsLostToAFault: whatever the endpoint does, every row is there whole in the end, unless the sink itself has
-// thrown it away; what is there more than once carries the same id.
+// TestNothingIsLostToAFault: whatever the endpoint does, every row is there whole in the end,
+// unless the sink itself has thrown it away; what is there more than once carries the same id.
 func TestNothingIsLostToAFault(t *testing.T) {
 	t.Parallel()
 	tried := make(map[devosink.FaultKind]bool)
@@ -98,7 +98,8 @@ func TestNothingIsLostToAFault(t *testing.T) {
 	}
 }
 
-// long makes rows that the sink's limits on size touch, beside the short ones, and that hardly get smaller.
+// long makes rows that the sink's limits on size touch, beside the short ones, and that hardly get
+// smaller.
 var long = func() string {
 	data := make([]byte, 1500)
 	_, _ = mathrand.NewChaCha8([32]byte{}).Read(data) // never fails
@@ -199,8 +200,8 @@ func (c trial) compare(t *testing.T, sink *devosink.Sink, want []string) {
 	t.Logf("%d rows, %d duplicates, %d partial, %d missing, %d connections", whole, whole-len(have), sink.Snapshot().Partial, missing, sink.Snapshot().Connections)
 }
 
-// TestAStalledSinkHasNothingToLose: rows lie acknowledged in the kernel of an endpoint that reads no more, for longer than
-// DEVO_SETTLE, and go down with it.
+// TestAStalledSinkHasNothingToLose: rows lie acknowledged in the kernel of an endpoint that reads
+// no more, for longer than DEVO_SETTLE, and go down with it.
 func TestAStalledSinkHasNothingToLose(t *testing.T) {
 	t.Parallel()
 	sink, environ := endpoint(t, devosink.Full)
@@ -251,7 +252,8 @@ func TestQuietConnectionsAreEnded(t *testing.T) {
 	}
 }
 
-// TestOldConnectionsAreReplaced even if there is always something to carry, and nothing comes twice.
+// TestOldConnectionsAreReplaced even if there is always something to carry, and nothing comes
+// twice.
 func TestOldConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
 	sink, environ := endpoint(t, devosink.Index)

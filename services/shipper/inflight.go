@@ -65,8 +65,8 @@ func (p *inflight) summarize() {
 	}
 }
 
-// discard gives up the rows that were sent. The message, which is many times smaller, keeps them for a connection
-// that breaks.
+// discard gives up the rows that were sent. The message, which is many times smaller, keeps them
+// for a connection that breaks.
 func (p *inflight) discard() {
 	eventsPool.Put(p.events)
 	p.events, p.released = nil, true

@@ -17,7 +17,8 @@ const (
 	deadRefused = "refused"
 )
 
-// label is a table as a label of metrics: there are as many series as tables of ours, whatever EVENTS brings.
+// label is a table as a label of metrics: there are as many series as tables of ours, whatever
+// EVENTS brings.
 func label(table string) string {
 	if slices.ContainsFunc(feed.All(), func(f feed.Feed) bool { return f.Table() == table }) {
 		return table

@@ -19,7 +19,8 @@ import (
 	"github.com/tapline/tapline/services/shipper"
 )
 
-// order gives an order about everything in EVENTS, as tapctl does, and waits for its end or, if it cannot be done, for what it says.
+// order gives an order about everything in EVENTS, as tapctl does, and waits for its end or, if it
+// cannot be done, for what it says.
 func order(t *testing.T, b *bus.Bus, o *taplinev1.ReplayOrder) *taplinev1.Replay {
 	t.Helper()
 	o.Id, o.Tenant = replay.NewID(time.Now()), "main"

@@ -17,7 +17,8 @@ import (
 const (
 	// placeLostFor is how long the alarm about a lost place stands.
 	placeLostFor = 24 * time.Hour
-	// slip is how far a consumer may fall back by the kill of its server alone, which writes a moment later what it knows.
+	// slip is how far a consumer may fall back by the kill of its server alone, which writes a
+	// moment later what it knows.
 	slip = 5 * time.Minute
 )
 
@@ -29,7 +30,8 @@ type place struct {
 	mu      sync.Mutex
 	waiting uint64 // messages that waited at the start and were not given yet
 	reach   uint64 // the last sequence that was given
-	// Of what was given for the first time though it is confirmed, since the last message that is new:
+	// Of what was given for the first time though it is confirmed, since the last message that is
+	// new:
 	oldest time.Time // confirmation
 	asked  time.Time // when the consumer was looked at last
 	logged bool      // that the place is lost
@@ -60,7 +62,8 @@ func (p *place) doubtful(sequence uint64) bool {
 	return before
 }
 
-// far reports whether the consumer has fallen back by more than a slip, now that it gives what was confirmed at an instant.
+// far reports whether the consumer has fallen back by more than a slip, now that it gives what was
+// confirmed at an instant.
 func (p *place) far(at time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -104,8 +104,8 @@ func TestALostPlaceIsRebuilt(t *testing.T) {
 	}
 }
 
-// TestOnlyProofKeepsARowBack: the ledger's entry must be about this very message and older than nothing but its
-// confirmation, or the rows are sent.
+// TestOnlyProofKeepsARowBack: the ledger's entry must be about this very message and older than
+// nothing but its confirmation, or the rows are sent.
 func TestOnlyProofKeepsARowBack(t *testing.T) {
 	t.Parallel()
 	for name, trial := range map[string]struct {
@@ -148,8 +148,8 @@ func TestOnlyProofKeepsARowBack(t *testing.T) {
 	}
 }
 
-// TestSeveralSlipsAreNoLoss: a server that is killed now and then falls back a little each time. Only one far step back
-// is a lost place.
+// TestSeveralSlipsAreNoLoss: a server that is killed now and then falls back a little each time.
+// Only one far step back is a lost place.
 func TestSeveralSlipsAreNoLoss(t *testing.T) {
 	t.Parallel()
 	var s shipper.Slips

@@ -13,19 +13,21 @@ import (
 )
 
 const (
-	// maxDoubts is how many messages in a row may be refused until that is an outage, and how many the process remembers.
+	// maxDoubts is how many messages in a row may be refused until that is an outage, and how many
+	// the process remembers.
 	maxDoubts      = 4
 	maxRemembered  = 4096
 	firstReturn    = 2 * time.Second
 	longestReturn  = 5 * time.Minute
 	refusedAlarmed = 30 * time.Minute
-	// leastRefusals and blamedAfter are how often and for how long a message is refused of which the sink takes nothing, until its
-	// rows are to blame.
+	// leastRefusals and blamedAfter are how often and for how long a message is refused of which
+	// the sink takes nothing, until its rows are to blame.
 	leastRefusals = 6
 	blamedAfter   = 10 * time.Minute
 )
 
-// doubt is a message that was refused, on one of the ways to the sink: a replay has messages of the same sequence.
+// doubt is a message that was refused, on one of the ways to the sink: a replay has messages of the
+// same sequence.
 type doubt struct {
 	consumer string
 	sequence uint64
@@ -64,10 +66,12 @@ func (d *doubted) forget(of doubt) {
 	delete(d.since, of)
 }
 
-// refusal decides about rows that the sink does not take. Where it has taken others of the same batch, the rows are to blame: they go
-// to DEAD one by one, and nil says that the others are sent. A message of which it takes nothing must be refused several times and
-// for a while, though others of the table are taken: one backend of several may refuse everything. Else it is an outage: no
-// row of an outage goes to DEAD. The message is given back then ([errGivenBack]), so that those behind it are tried.
+// refusal decides about rows that the sink does not take. Where it has taken others of the same
+// batch, the rows are to blame: they go to DEAD one by one, and nil says that the others are sent.
+// A message of which it takes nothing must be refused several times and for a while, though others
+// of the table are taken: one backend of several may refuse everything. Else it is an outage: no
+// row of an outage goes to DEAD. The message is given back then ([errGivenBack]), so that those
+// behind it are tried.
 func (w *worker) refusal(ctx context.Context, p *inflight, refused *devohttp.RefusedError) error {
 	first := w.shipper.doubted.first(w.doubtOf(p), p.sent)
 	others := !refused.Partial && refused.Taken.After(first) // the sink works, for this table, too
@@ -88,7 +92,8 @@ func (w *worker) refusal(ctx context.Context, p *inflight, refused *devohttp.Ref
 	return nil
 }
 
-// giveBack gives a message back that was refused, or ends the connection when several were in a row with no others taken since.
+// giveBack gives a message back that was refused, or ends the connection when several were in a row
+// with no others taken since.
 func (w *worker) giveBack(ctx context.Context, p *inflight, refused error, others bool) error {
 	if p.delivery.Attempts() > 1 {
 		w.shipper.alarms.HoldCause(ctx, alarm.Sink, refusedCause(p), "rows of "+label(p.head.Table)+" are refused, and wait: "+refused.Error(), refusedAlarmed)

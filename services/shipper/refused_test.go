@@ -59,8 +59,9 @@ func deadLetters(t *testing.T, b *bus.Bus) (all []*taplinev1.DeadLetter) {
 	return all
 }
 
-// TestRefusedRowsGoToDeadAlone: rows that the endpoint refuses with 413 or 400 go to DEAD, each alone, wherever they stand; the
-// thousand others arrive once. Nothing shows at first that the rows are to blame: those at the head are all that there is.
+// TestRefusedRowsGoToDeadAlone: rows that the endpoint refuses with 413 or 400 go to DEAD, each
+// alone, wherever they stand; the thousand others arrive once. Nothing shows at first that the rows
+// are to blame: those at the head are all that there is.
 func TestRefusedRowsGoToDeadAlone(t *testing.T) {
 	t.Parallel()
 	for _, connections := range []int{1, 2} {
@@ -124,7 +125,8 @@ func TestRefusedRowsGoToDeadAlone(t *testing.T) {
 	}
 }
 
-// TestAnEndpointThatRefusesEverythingIsAnOutage: no row goes to DEAD for it, and all arrive when it is over.
+// TestAnEndpointThatRefusesEverythingIsAnOutage: no row goes to DEAD for it, and all arrive when it
+// is over.
 func TestAnEndpointThatRefusesEverythingIsAnOutage(t *testing.T) {
 	t.Parallel()
 	sink, environ := web(t, devosink.Fault{Kind: devosink.FaultStatus, Bytes: 400})

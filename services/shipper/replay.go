@@ -94,7 +94,8 @@ func (s *Shipper) replay(ctx context.Context, r *replay.Run) error {
 	return nil
 }
 
-// sinkOf is where the rows of an order go, and whether that is another place than everything else goes to.
+// sinkOf is where the rows of an order go, and whether that is another place than everything else
+// goes to.
 func (s *Shipper) sinkOf(o *taplinev1.ReplayOrder) (out sink, copies bool, err error) {
 	if o.GetSink() == "" || (o.GetSink() == s.cfg.Sink && o.GetSink() != SinkFile) {
 		return sink{open: s.sink.open, close: func() error { return nil }}, false, nil

@@ -90,7 +90,8 @@ func TestReplicasShareTheWork(t *testing.T) {
 	t.Logf("shares of %v", shares)
 }
 
-// TestReplicasComeAndGo: replicas are added and taken away while rows flow, and each row goes out once.
+// TestReplicasComeAndGo: replicas are added and taken away while rows flow, and each row goes out
+// once.
 func TestReplicasComeAndGo(t *testing.T) {
 	t.Parallel()
 	sink, environ := endpoint(t, devosink.Index)

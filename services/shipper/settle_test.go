@@ -79,7 +79,8 @@ func TestNotedBeforeAcknowledged(t *testing.T) {
 	}
 }
 
-// TestALetterBeforeTheEnd: a row that cannot be sent is in DEAD when its message is done, though DEAD could not be written at first.
+// TestALetterBeforeTheEnd: a row that cannot be sent is in DEAD when its message is done, though
+// DEAD could not be written at first.
 func TestALetterBeforeTheEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

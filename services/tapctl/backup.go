@@ -144,7 +144,8 @@ func printRestored(w io.Writer, r *backup.Restored) {
 	}
 }
 
-// offline runs a command with a connection: to the NATS server, or to one of its own over the data of a tapline that is stopped.
+// offline runs a command with a connection: to the NATS server, or to one of its own over the data
+// of a tapline that is stopped.
 func (t *tool) offline(cmd *cobra.Command, data string, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
 	if data == "" {
 		return t.connected(cmd, work)

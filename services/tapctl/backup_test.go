@@ -35,8 +35,8 @@ func underWay(t *testing.T, c console, sub *bus.Subscription, dir string) {
 	sub.Stop()
 }
 
-// TestBackupAndRestore: what was there is there again, with its places, revisions and what consumers have done; nothing
-// is replaced silently, nothing damaged is taken.
+// TestBackupAndRestore: what was there is there again, with its places, revisions and what
+// consumers have done; nothing is replaced silently, nothing damaged is taken.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)

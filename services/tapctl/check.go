@@ -85,7 +85,8 @@ func (t *tool) check() *cobra.Command {
 	return cmd
 }
 
-// checkAll tries each thing by itself and all at once, so that what is down or not configured hides nothing else.
+// checkAll tries each thing by itself and all at once, so that what is down or not configured hides
+// nothing else.
 func (t *tool) checkAll(ctx context.Context) []finding {
 	checks := []func(context.Context) (finding, bool){t.checkBus, t.checkSink, t.checkAPI, t.checkQueries}
 	findings, applies := make([]finding, len(checks)), make([]bool, len(checks))

@@ -10,7 +10,8 @@ import (
 	"github.com/tapline/tapline/services/tapctl"
 )
 
-// TestEachCheckStandsForItself: a server that is away and a credential that is not configured hide nothing else.
+// TestEachCheckStandsForItself: a server that is away and a credential that is not configured hide
+// nothing else.
 func TestEachCheckStandsForItself(t *testing.T) {
 	t.Parallel()
 	var out, stderr bytes.Buffer

@@ -12,7 +12,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// maxPieces bounds how far behind a piece the next one is looked for: those of other jobs may lie between.
+// maxPieces bounds how far behind a piece the next one is looked for: those of other jobs may lie
+// between.
 const maxPieces = 10_000
 
 // through names a piece and all before it: the piece that follows has it.

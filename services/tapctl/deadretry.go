@@ -54,8 +54,8 @@ func (t *tool) retryLetter(ctx context.Context, c Config, b *bus.Bus, d deadLett
 		"only an id, a window of SIEM records, or a SIEM record with a raw control character can be tried once more; this is "+d.GetStage()+": "+d.GetReason())
 }
 
-// askAgain publishes the job about an id once more, under an id of its own, which is the same however often that is done: a process
-// that ends before it drops the letter orders no second call.
+// askAgain publishes the job about an id once more, under an id of its own, which is the same
+// however often that is done: a process that ends before it drops the letter orders no second call.
 func (t *tool) askAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter) error {
 	bucket, err := b.Bucket(ctx, bus.BucketKnown)
 	if err != nil {
@@ -92,7 +92,8 @@ func (t *tool) askAgain(ctx context.Context, c Config, b *bus.Bus, d deadLetter)
 	return nil
 }
 
-// lostWindow is the job about a window of SIEM records that a fetcher gave up; nil if a letter is about something else.
+// lostWindow is the job about a window of SIEM records that a fetcher gave up; nil if a letter is
+// about something else.
 func lostWindow(l *taplinev1.DeadLetter) *taplinev1.Job {
 	j := &taplinev1.Job{}
 	if l.GetStage() != "fetcher" || l.GetPart() > 0 || wire.Unmarshal(l.GetPayload(), j) != nil || j.GetCall() != "" {
@@ -105,8 +106,9 @@ func lostWindow(l *taplinev1.DeadLetter) *taplinev1.Job {
 	return j
 }
 
-// escapable is the text of a SIEM record of which only the raw control characters keep it from being JSON; nil if that
-// does not help. The bytes in DEAD stay as they came; what is sent on is escaped.
+// escapable is the text of a SIEM record of which only the raw control characters keep it from
+// being JSON; nil if that does not help. The bytes in DEAD stay as they came; what is sent on is
+// escaped.
 func escapable(l *taplinev1.DeadLetter) []byte {
 	f := feed.Feed(l.GetFeed())
 	if l.GetStage() != "fetcher" || l.GetPart() > 0 || !f.IsSIEM() {
@@ -132,8 +134,8 @@ func named(f feed.Feed, text []byte) (batch.Record, error) {
 	return batch.Record{ID: id.ID, Hash: id.Hash, TimeMS: id.TimeMS, JSON: text}, nil
 }
 
-// sendOn stores a record in RAW, as the only one of a job of its own, from where it takes the way of all records. The
-// job's name comes from its content, so a repetition stores it once.
+// sendOn stores a record in RAW, as the only one of a job of its own, from where it takes the way
+// of all records. The job's name comes from its content, so a repetition stores it once.
 func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte) error {
 	f := feed.Feed(d.GetFeed())
 	record, err := named(f, text)
@@ -173,7 +175,8 @@ func (t *tool) sendOn(ctx context.Context, b *bus.Bus, d deadLetter, text []byte
 	return nil
 }
 
-// store puts one record and its marker into RAW, unless that was done before, and returns the sequence of the marker.
+// store puts one record and its marker into RAW, unless that was done before, and returns the
+// sequence of the marker.
 func store(ctx context.Context, b *bus.Bus, result *taplinev1.JobResult, record *batch.Record) (uint64, error) {
 	w, err := window.FromProto(result.GetWindow())
 	if err != nil {

@@ -67,8 +67,8 @@ func (d *delivery) row(w window.Window) (row ledger.Row) {
 	return row
 }
 
-// TestARecordWithAControlCharacterIsSentOn, escaped and accounted for, once however often that is asked for; the
-// window that it came with is not read by that.
+// TestARecordWithAControlCharacterIsSentOn, escaped and accounted for, once however often that is
+// asked for; the window that it came with is not read by that.
 func TestARecordWithAControlCharacterIsSentOn(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t)
@@ -127,7 +127,8 @@ func TestARecordWithAControlCharacterIsSentOn(t *testing.T) {
 	}
 }
 
-// TestPiecesAreOne: a record that is too large for one letter is listed, shown and dropped as one, whatever lies between.
+// TestPiecesAreOne: a record that is too large for one letter is listed, shown and dropped as one,
+// whatever lies between.
 func TestPiecesAreOne(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)
@@ -162,8 +163,9 @@ func TestPiecesAreOne(t *testing.T) {
 	}
 }
 
-// TestALetterOfAnotherStage: a stage can write what it likes into a letter, on its own subjects only. What a letter says of its
-// stage has to fit, before tapctl acts on it with rights of its own.
+// TestALetterOfAnotherStage: a stage can write what it likes into a letter, on its own subjects
+// only. What a letter says of its stage has to fit, before tapctl acts on it with rights of its
+// own.
 func TestALetterOfAnotherStage(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)

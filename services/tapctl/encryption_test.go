@@ -37,7 +37,8 @@ func withVictim(t *testing.T, c console) *bus.Bus {
 	return b
 }
 
-// names counts the files below a folder in which the victim stands, and demands that only their owner reads them.
+// names counts the files below a folder in which the victim stands, and demands that only their
+// owner reads them.
 func names(t *testing.T, dir string) (n int) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -126,7 +127,8 @@ func forged(t *testing.T, dir, name string) string {
 	return to
 }
 
-// TestEncryptedBackup: it cannot be read without a key, and what cannot be decrypted from end to end changes nothing.
+// TestEncryptedBackup: it cannot be read without a key, and what cannot be decrypted from end to
+// end changes nothing.
 func TestEncryptedBackup(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)
@@ -205,7 +207,8 @@ func TestBackupWithAPassphrase(t *testing.T) {
 	}
 }
 
-// started runs deploy/nats/start.sh, which guards each start of the NATS server in compose and on Kubernetes.
+// started runs deploy/nats/start.sh, which guards each start of the NATS server in compose and on
+// Kubernetes.
 func started(t *testing.T, dir, conf string) (string, error) {
 	t.Helper()
 	programs := t.TempDir()
@@ -218,7 +221,8 @@ func started(t *testing.T, dir, conf string) (string, error) {
 	return string(out), err
 }
 
-// TestSealOfAStore: a NATS server that has another key than its store is not started, and tapctl seal brings both together.
+// TestSealOfAStore: a NATS server that has another key than its store is not started, and tapctl
+// seal brings both together.
 func TestSealOfAStore(t *testing.T) {
 	t.Parallel()
 	dir := bustest.Dir(t)

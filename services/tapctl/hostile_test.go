@@ -10,8 +10,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestHostileMessagesAreShownAsErrors: a message that unfolds to gigabytes is one clear error for who looks at it, and takes no memory to
-// speak of; those beside it are shown.
+// TestHostileMessagesAreShownAsErrors: a message that unfolds to gigabytes is one clear error for
+// who looks at it, and takes no memory to speak of; those beside it are shown.
 func TestHostileMessagesAreShownAsErrors(t *testing.T) { //nolint:paralleltest // it measures the process
 	c := newConsole(t)
 	c.must("setup")

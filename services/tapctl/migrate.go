@@ -107,7 +107,8 @@ func (t *tool) migrateDevo(m *migration, path string) error {
 	})
 }
 
-// readConfig reads no more than a configuration may have and one byte, so that a larger one is refused.
+// readConfig reads no more than a configuration may have and one byte, so that a larger one is
+// refused.
 func readConfig(path string) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -117,8 +118,8 @@ func readConfig(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, 1<<20+1))
 }
 
-// plan decides which files are written. Secrets come first: a crash in between leaves no .env that names
-// what is not there.
+// plan decides which files are written. Secrets come first: a crash in between leaves no .env that
+// names what is not there.
 func (m *migration) plan() error {
 	secret := filepath.Join(m.out, "secrets", "tap_secret")
 	mode := fs.FileMode(0o600)
@@ -210,7 +211,8 @@ func (m *migration) free() error {
 	return nil
 }
 
-// close takes the folder of secrets away from other users if it is there already, and names it if they could enter it.
+// close takes the folder of secrets away from other users if it is there already, and names it if
+// they could enter it.
 func (m *migration) close() (closed string, err error) {
 	for _, dir := range []string{filepath.Join(m.out, "secrets"), filepath.Join(m.out, "secrets", "devo")} {
 		info, err := os.Lstat(dir)

@@ -142,7 +142,8 @@ func TestMigrateDevoForCompose(t *testing.T) {
 	}
 }
 
-// TestMigrateClosesTheFolderOfSecrets: whatever was there before, other users cannot read them, and no link leads them away.
+// TestMigrateClosesTheFolderOfSecrets: whatever was there before, other users cannot read them, and
+// no link leads them away.
 func TestMigrateClosesTheFolderOfSecrets(t *testing.T) {
 	t.Parallel()
 	dir, out := collector(t), t.TempDir()

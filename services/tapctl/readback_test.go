@@ -212,8 +212,8 @@ func (d *delivery) inSlices(missing int64) {
 	}
 }
 
-// TestVerifyDevo: rows that Devo acknowledged and did not store are found, by name, and so are doubled ones;
-// rows in DEAD and rows without a name are not taken for missing.
+// TestVerifyDevo: rows that Devo acknowledged and did not store are found, by name, and so are
+// doubled ones; rows in DEAD and rows without a name are not taken for missing.
 func TestVerifyDevo(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t)
@@ -276,7 +276,8 @@ func TestVerifyDevo(t *testing.T) {
 	}
 }
 
-// TestVerifyDevoAfterHistoryWasGivenUp compares what EVENTS still has, says so, and prints a repair that is accepted.
+// TestVerifyDevoAfterHistoryWasGivenUp compares what EVENTS still has, says so, and prints a repair
+// that is accepted.
 func TestVerifyDevoAfterHistoryWasGivenUp(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t)
@@ -319,7 +320,8 @@ func TestVerifyDevoAfterHistoryWasGivenUp(t *testing.T) {
 	}
 }
 
-// TestVerifyDevoLeavesAloneWhatIsOnItsWay: rows that the sink has not confirmed cannot be missing, whatever else is.
+// TestVerifyDevoLeavesAloneWhatIsOnItsWay: rows that the sink has not confirmed cannot be missing,
+// whatever else is.
 func TestVerifyDevoLeavesAloneWhatIsOnItsWay(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t)
@@ -344,7 +346,8 @@ func TestVerifyDevoLeavesAloneWhatIsOnItsWay(t *testing.T) {
 	}
 }
 
-// TestVerifyDevoOfARowThatIsCut: a row of which Devo stored only a part is missing, though that part has its name.
+// TestVerifyDevoOfARowThatIsCut: a row of which Devo stored only a part is missing, though that
+// part has its name.
 func TestVerifyDevoOfARowThatIsCut(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t)

@@ -16,7 +16,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// dryTable is what a replay would send of one table; of --reprocess, the records that rows would be made of.
+// dryTable is what a replay would send of one table; of --reprocess, the records that rows would be
+// made of.
 type dryTable struct {
 	Table     string `json:"table"`
 	Messages  int64  `json:"messages"`

@@ -76,7 +76,8 @@ func give(ctx context.Context, b *bus.Bus, report *replay.Store, o *taplinev1.Re
 	return nil
 }
 
-// parse reads the command line; everything that can be wrong without a look at the bus is told here.
+// parse reads the command line; everything that can be wrong without a look at the bus is told
+// here.
 func (w request) parse(tenant string, now time.Time) (o *taplinev1.ReplayOrder, from, to time.Time, err error) {
 	o = &taplinev1.ReplayOrder{
 		Id: replay.NewID(now), Tenant: tenant, Tables: w.tables, Feeds: w.feeds, Jobs: w.windows, Records: w.ids,
@@ -179,7 +180,8 @@ func kept(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder, from, to ti
 	return nil
 }
 
-// bound finds in the ledger where the rows of windows lie, so that not the whole stream is read for them.
+// bound finds in the ledger where the rows of windows lie, so that not the whole stream is read for
+// them.
 func (w request) bound(ctx context.Context, b *bus.Bus, o *taplinev1.ReplayOrder) error {
 	if len(w.windows) == 0 {
 		return nil

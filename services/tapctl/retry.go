@@ -131,8 +131,8 @@ func spanOf(text, tenant string) (window.Window, feed.Set, error) {
 	return window.New(start.UTC().Truncate(time.Second), end.UTC().Add(time.Second-1).Truncate(time.Second)), nil, nil
 }
 
-// lostSpans lists what is lost and unread, with all feeds of one span together. Records whose rows left a stream
-// undelivered are known: another reading would not bring them back.
+// lostSpans lists what is lost and unread, with all feeds of one span together. Records whose rows
+// left a stream undelivered are known: another reading would not bring them back.
 func lostSpans(ctx context.Context, r *overview.Reader, only feed.Set) ([]retryResult, error) {
 	gaps, _, err := r.Gaps(ctx)
 	if err != nil {

@@ -47,7 +47,8 @@ func (c console) orders(b *bus.Bus) (all []string) {
 	return all
 }
 
-// TestRetry: a span, a job, and all that is lost go back into the plan, as far as Proofpoint still serves them.
+// TestRetry: a span, a job, and all that is lost go back into the plan, as far as Proofpoint still
+// serves them.
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)
@@ -100,7 +101,8 @@ func TestRetry(t *testing.T) {
 	ordered()
 }
 
-// TestRetryOfWhatIsLost: what gaps calls lost, and what a fetcher of an earlier version gave up with a dead letter.
+// TestRetryOfWhatIsLost: what gaps calls lost, and what a fetcher of an earlier version gave up
+// with a dead letter.
 func TestRetryOfWhatIsLost(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)

@@ -71,7 +71,8 @@ func checkStores(dirs []string, file string) error {
 	return nil
 }
 
-// sealStore seals a store. While it is under way no start may find the store good, whichever key it is given.
+// sealStore seals a store. While it is under way no start may find the store good, whichever key it
+// is given.
 func sealStore(dir, file string, keys embedded.Keys, log *slog.Logger) (done embedded.Sealed, err error) {
 	mark, err := keyMark(file)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// Secrets as people choose them, and as programs make them: a hexadecimal key, one in base64, a token of three parts.
+// Secrets as people choose them, and as programs make them: a hexadecimal key, one in base64, a
+// token of three parts.
 const (
 	chosen = "S3cret-Pw"
 	hexKey = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -35,7 +36,8 @@ var mistyped = []string{
 // instead are what stands in the place of a file's name.
 var instead = []string{chosen, hexKey, base64, jwt, "/nowhere/" + hexKey, "https://user:" + chosen + "@host"}
 
-// everywhere sets every variable of every program to the same, but for those that decide what else is read.
+// everywhere sets every variable of every program to the same, but for those that decide what else
+// is read.
 func everywhere(value, file, sink string) (environ []string) {
 	for _, target := range []any{new(tapline.Config), new(tapctl.Config), new(tapsim.ProgramConfig), new(devosink.ProgramConfig)} {
 		for _, v := range config.Describe(target) {
@@ -56,7 +58,8 @@ func everywhere(value, file, sink string) (environ []string) {
 	return environ
 }
 
-// TestNoSecretIsPrintedWhereverItStands: each is put into every variable, and every program that reads it says what it thinks.
+// TestNoSecretIsPrintedWhereverItStands: each is put into every variable, and every program that
+// reads it says what it thinks.
 func TestNoSecretIsPrintedWhereverItStands(t *testing.T) {
 	t.Parallel()
 	named := make(map[string]bool)
@@ -100,7 +103,8 @@ func TestNoSecretIsPrintedWhereverItStands(t *testing.T) {
 	}
 }
 
-// TestNoSecretIsPrintedWhenNothingAnswers: errors of connections and of proxies name no credentials.
+// TestNoSecretIsPrintedWhenNothingAnswers: errors of connections and of proxies name no
+// credentials.
 func TestNoSecretIsPrintedWhenNothingAnswers(t *testing.T) {
 	t.Parallel()
 	for name, environ := range map[string][]string{

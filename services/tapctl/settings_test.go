@@ -50,7 +50,8 @@ func TestSettingsOfAllServices(t *testing.T) {
 	}
 }
 
-// TestCheckWarnsOfRoom: streams that may outgrow their disk are no error, and said before anything starts.
+// TestCheckWarnsOfRoom: streams that may outgrow their disk are no error, and said before anything
+// starts.
 func TestCheckWarnsOfRoom(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -97,7 +97,8 @@ func (t *tool) json(v any) error {
 
 func (t *tool) say(format string, args ...any) { printf(t.Stdout, format, args...) }
 
-// printf makes each value one line that only prints. It ignores errors: no reader is left when the terminal is gone.
+// printf makes each value one line that only prints. It ignores errors: no reader is left when the
+// terminal is gone.
 func printf(w io.Writer, format string, args ...any) { _, _ = printable.Fprintf(w, format, args...) }
 
 // lines prints own text of several lines.

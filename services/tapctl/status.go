@@ -112,7 +112,8 @@ func printUnproven(w io.Writer, s *overview.Status) {
 	}
 }
 
-// fullIn says when a stream will be full. History that is delivered goes first then; only what is not holds up live reading.
+// fullIn says when a stream will be full. History that is delivered goes first then; only what is
+// not holds up live reading.
 func fullIn(u overview.Stream) string {
 	switch {
 	case u.Rate == 0:

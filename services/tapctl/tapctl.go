@@ -31,8 +31,8 @@ type Config struct {
 	Keys   embedded.Keys
 }
 
-// Process is what a command gets from the operating system. Commands get writers that let nothing act on a terminal:
-// see package printable.
+// Process is what a command gets from the operating system. Commands get writers that let nothing
+// act on a terminal: see package printable.
 type Process struct {
 	Args, Environ  []string
 	Stdout, Stderr io.Writer

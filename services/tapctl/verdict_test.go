@@ -61,7 +61,8 @@ func (c console) read(b *bus.Bus, windows ...window.Window) {
 	}
 }
 
-// TestNothingIsNotWell: before anything was planned or read there is nothing to say, and that is what is said.
+// TestNothingIsNotWell: before anything was planned or read there is nothing to say, and that is
+// what is said.
 func TestNothingIsNotWell(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)

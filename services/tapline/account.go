@@ -15,7 +15,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// settleFor bounds the wait for what was visible when the time was over, from the last of it that arrived.
+// settleFor bounds the wait for what was visible when the time was over, from the last of it that
+// arrived.
 const settleFor = 2 * time.Minute
 
 // Account compares what a simulated Proofpoint has made with what a simulated

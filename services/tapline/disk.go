@@ -15,7 +15,8 @@ import (
 
 const (
 	diskEvery = 30 * time.Second
-	// diskReserve is how much of a file system is no room: below it other programs on the host fail, too.
+	// diskReserve is how much of a file system is no room: below it other programs on the host
+	// fail, too.
 	diskReserve = 1 << 30
 )
 
@@ -32,7 +33,8 @@ type disk struct {
 	log     *slog.Logger
 }
 
-// watchDisk looks at the disk until the function that it returns is called. At the start it warns when the streams may take more than there is.
+// watchDisk looks at the disk until the function that it returns is called. At the start it warns
+// when the streams may take more than there is.
 func watchDisk(ctx context.Context, d *disk, tenant string, state *bus.Bucket, rt program.Runtime) (stop func()) {
 	d.alarms, d.log, d.free = alarm.New(state, tenant, name, rt.Log, alarm.Gauge(rt.Metrics)), rt.Log, embedded.Free
 	ctx, cancel := context.WithCancel(ctx)
@@ -78,8 +80,9 @@ func (d *disk) atStart(ctx context.Context) {
 	}
 }
 
-// look raises the alarm when the streams may grow and the disk has hardly any room left, or when the server says that it cannot
-// write. That streams could outgrow the disk some day is only a warning at the start.
+// look raises the alarm when the streams may grow and the disk has hardly any room left, or when
+// the server says that it cannot write. That streams could outgrow the disk some day is only a
+// warning at the start.
 func (d *disk) look(ctx context.Context) {
 	free, wanted, err := d.room(ctx)
 	switch {

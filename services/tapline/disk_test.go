@@ -18,8 +18,9 @@ import (
 
 var errWrite = errors.New("write error")
 
-// TestDiskAlarm: when room is about to end and the streams may still grow, or the server cannot write; not because a disk
-// is smaller than the streams may ever be, and not when they have what they may.
+// TestDiskAlarm: when room is about to end and the streams may still grow, or the server cannot
+// write; not because a disk is smaller than the streams may ever be, and not when they have what
+// they may.
 func TestDiskAlarm(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t) // RAW and EVENTS may take 1 GiB each

@@ -8,11 +8,13 @@ import (
 )
 
 const (
-	// enough is how much memory the process has before the collector works harder than by its
-	// usual rule, which lets the heap double. Most of what a backlog leaves in the heap is blocks that the embedded
-	// server keeps as long as the collector lets it, and reads again when it needs them.
+	// enough is how much memory the process has before the collector works harder than by its usual
+	// rule, which lets the heap double. Most of what a backlog leaves in the heap is blocks that
+	// the embedded server keeps as long as the collector lets it, and reads again when it needs
+	// them.
 	enough = 160 << 20
-	// overhead is what the process has beside its heap: stacks, and what the runtime keeps for itself.
+	// overhead is what the process has beside its heap: stacks, and what the runtime keeps for
+	// itself.
 	overhead = 12 << 20
 	// trifle is so little that giving it back is not worth a collection.
 	trifle = 2 << 20
@@ -62,14 +64,15 @@ func keep(ending <-chan struct{}) {
 	}
 }
 
-// limit is soft and grows with what is in use, so that the collector always has room: near a fixed one
-// it would do little else, and the server read its blocks again and again.
+// limit is soft and grows with what is in use, so that the collector always has room: near a fixed
+// one it would do little else, and the server read its blocks again and again.
 func limit(live uint64) int64 {
 	return int64(max(enough, live+live/4+overhead))
 }
 
-// keeper knows when memory is to be given back: some time after the last burst, and again as long as it
-// brings something. Pools keep what they have for two collections, and the server keeps blocks for ten seconds.
+// keeper knows when memory is to be given back: some time after the last burst, and again as long
+// as it brings something. Pools keep what they have for two collections, and the server keeps
+// blocks for ten seconds.
 type keeper struct {
 	cycles uint64 // collections that the runtime began by itself
 	looks  int    // since the last of them

@@ -99,7 +99,8 @@ func (f Fault) validate() error {
 // ofDate reports whether the fault is about the Date header alone.
 func (f Fault) ofDate() bool { return f.Kind == FaultDate || f.Kind == FaultNoDate }
 
-// array reports whether the fault is about an array, which is the last one of the answer unless it is named.
+// array reports whether the fault is about an array, which is the last one of the answer unless it
+// is named.
 func (f *Fault) array(name string, last bool) bool {
 	return f != nil && (f.Array == name || (f.Array == "" && last))
 }

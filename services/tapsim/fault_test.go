@@ -36,7 +36,8 @@ func known(sim *tapsim.Sim) (n int) {
 	return n
 }
 
-// TestOddAnswers: each fault is answered as told, the next call is as it should be, and the truth knows every record.
+// TestOddAnswers: each fault is answered as told, the next call is as it should be, and the truth
+// knows every record.
 func TestOddAnswers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -114,7 +115,8 @@ func TestOneArrayIsMissing(t *testing.T) {
 	}
 }
 
-// TestEarlyEndLeavesOut what lies behind the end that is told, and nothing else, as often as it is asked.
+// TestEarlyEndLeavesOut what lies behind the end that is told, and nothing else, as often as it is
+// asked.
 func TestEarlyEndLeavesOut(t *testing.T) {
 	t.Parallel()
 	sim, _ := newSim(t, nil)
@@ -128,7 +130,8 @@ func TestEarlyEndLeavesOut(t *testing.T) {
 	}
 }
 
-// TestPoisonInstant: each window that contains it is refused on every path that is meant, and no other is.
+// TestPoisonInstant: each window that contains it is refused on every path that is meant, and no
+// other is.
 func TestPoisonInstant(t *testing.T) {
 	t.Parallel()
 	sim, _ := newSim(t, nil)

@@ -111,7 +111,8 @@ func (g generator) revision(o origin) time.Time {
 	return g.visible(o).Add(time.Duration(share(g.dice(o, forRevision)) * float64(g.cfg.RevisionLag)))
 }
 
-// campaign is the campaign of a threat in JSON, as a record has it that was made when it became visible.
+// campaign is the campaign of a threat in JSON, as a record has it that was made when it became
+// visible.
 func (g generator) campaign(o origin, t threat) string {
 	if o.revised {
 		return `"` + RevisedCampaign + `"`

@@ -12,7 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// The kinds of faults that a hostile neighbor would like: answers that cost memory, disk or time. Fault.Size says how much.
+// The kinds of faults that a hostile neighbor would like: answers that cost memory, disk or time.
+// Fault.Size says how much.
 const (
 	FaultEndless    FaultKind = "endless"     // a body of records that has no end
 	FaultBomb       FaultKind = "bomb"        // a few bytes that are decompressed to white space without end

@@ -59,7 +59,8 @@ func world(t *testing.T, change func(*tapsim.Config)) (*tapsim.Sim, *time.Time) 
 	return sim, &now
 }
 
-// TestEverythingThatIsNamedCanBeAskedFor: each threat and campaign of the truth has an answer that is about it.
+// TestEverythingThatIsNamedCanBeAskedFor: each threat and campaign of the truth has an answer that
+// is about it.
 func TestEverythingThatIsNamedCanBeAskedFor(t *testing.T) {
 	t.Parallel()
 	sim, _ := world(t, nil)

@@ -48,7 +48,8 @@ func Run(ctx context.Context, c ProgramConfig, rt program.Runtime) error {
 	return Serve(ctx, ln, sim)
 }
 
-// Serve answers on a listener until ctx ends, then closes it. The handler is a [Sim], or one around it.
+// Serve answers on a listener until ctx ends, then closes it. The handler is a [Sim], or one around
+// it.
 func Serve(ctx context.Context, ln net.Listener, sim http.Handler) error {
 	server := telemetry.NewServer(sim)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

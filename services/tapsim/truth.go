@@ -80,7 +80,8 @@ func (s *Sim) Derived(at time.Time) iter.Seq[Truth] {
 	}
 }
 
-// Listed lists the campaigns that were active since the first record, as the list of campaigns has them.
+// Listed lists the campaigns that were active since the first record, as the list of campaigns has
+// them.
 func (s *Sim) Listed(at time.Time) iter.Seq[Truth] {
 	return func(yield func(Truth) bool) {
 		for _, d := range s.gen.active(s.epoch, at, at) {

@@ -16,9 +16,9 @@ import (
 )
 
 // TestAWeekOfEverything runs all eight feeds and forensics with Proofpoint's limits over a week of
-// simulated time, six of whose days pass in three minutes: no pool is overrun, no 429 is self-made, every threat
-// and campaign that is named has its rows, the lists of people are complete, reports are
-// read, and the account of the ledger adds up.
+// simulated time, six of whose days pass in three minutes: no pool is overrun, no 429 is self-made,
+// every threat and campaign that is named has its rows, the lists of people are complete, reports
+// are read, and the account of the ledger adds up.
 func TestAWeekOfEverything(t *testing.T) {
 	t.Parallel()
 	clock := &patientClock{}
@@ -28,14 +28,15 @@ func TestAWeekOfEverything(t *testing.T) {
 		c.Threats, c.Campaigns, c.People = 1, 4, 20
 	})
 	address := freeAddress(t)
-	// From the reservation of a call to its arrival the clock runs on: the margin allows a real second for it.
+	// From the reservation of a call to its arrival the clock runs on: the margin allows a real
+	// second for it.
 	p := w.run(t, "NATS_LISTEN="+address, "QUOTA_MARGIN=1h", "TAP_FORENSICS=true", "EXPAND_RETRY_DELAY=10ms", "TAP_TIMEOUT=10s",
 		"ALARM_FRESHNESS=168h", "ALARM_CLOCK_SKEW=168h", "EXPAND_REFRESH=480h")
 	var at time.Time
 	for day := range 7 {
 		poll(t, "a day", func() bool { return w.sim.Now().Sub(w.sim.Epoch()) > time.Duration(day+1)*24*time.Hour })
-		// A simulated hour in a second is more than one lane of a busy machine gets through: each evening the
-		// clock waits for it, or the lane is days behind in the end.
+		// A simulated hour in a second is more than one lane of a busy machine gets through: each
+		// evening the clock waits for it, or the lane is days behind in the end.
 		clock.begin()
 		at = w.sim.Now().Add(-8 * time.Hour) // windows and lists lag behind
 		w.complete(t, at)
@@ -55,8 +56,8 @@ func TestAWeekOfEverything(t *testing.T) {
 	}
 }
 
-// verify looks at the account by the simulator's clock: tapctl goes by the real one, which a fast clock leaves
-// behind.
+// verify looks at the account by the simulator's clock: tapctl goes by the real one, which a fast
+// clock leaves behind.
 func (w *world) verify(t *testing.T, address string) *overview.Report {
 	t.Helper()
 	b, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + address}, "test", slog.New(slog.DiscardHandler))
@@ -124,7 +125,8 @@ func (w *world) peopleComplete(t *testing.T) {
 	}
 }
 
-// reported checks that there are reports; that they are read by importance is tested with the fetcher.
+// reported checks that there are reports; that they are read by importance is tested with the
+// fetcher.
 func (w *world) reported(t *testing.T) {
 	t.Helper()
 	reports := make(map[string]bool)

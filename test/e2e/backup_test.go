@@ -64,7 +64,8 @@ func TestBackupWipeRestore(t *testing.T) {
 		t.Errorf("%d calls that nobody knows to be free", n)
 	}
 
-	// The limits have room for what was called meanwhile, so that the pools may be taken as they were.
+	// The limits have room for what was called meanwhile, so that the pools may be taken as they
+	// were.
 	o.run("restore", folder, "--data-dir", w.dir+"/data", "--force", "--stopped", "24h")
 	p = w.run(t, "NATS_LISTEN="+address)
 	w.complete(t, w.sim.Now())

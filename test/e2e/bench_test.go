@@ -38,8 +38,8 @@ func BenchmarkPipeline(b *testing.B) {
 	b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkExpansion reads an hour of records that name more than ten thousand threats, and ends when the
-// stand-in for Devo has the rows of all of them. Calls are made as fast as they go.
+// BenchmarkExpansion reads an hour of records that name more than ten thousand threats, and ends
+// when the stand-in for Devo has the rows of all of them. Calls are made as fast as they go.
 func BenchmarkExpansion(b *testing.B) {
 	threats := 0
 	for b.Loop() {

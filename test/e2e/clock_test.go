@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// patientClock stands still while the simulator has a call in hand. Where a simulated hour passes in a second, a
-// call that a busy machine delays would otherwise take hours, for which no limit is made.
+// patientClock stands still while the simulator has a call in hand. Where a simulated hour passes
+// in a second, a call that a busy machine delays would otherwise take hours, for which no limit is
+// made.
 type patientClock struct {
 	mu      sync.Mutex
 	calls   int       // in hand

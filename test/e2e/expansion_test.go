@@ -119,8 +119,8 @@ func TestAllEightFeedsArrive(t *testing.T) {
 	}
 }
 
-// TestAnIDThatFailsHoldsNothingUp: Proofpoint answers for one threat with 500. Records and all other
-// threats arrive; the one goes to DEAD, and comes when an operator asks for it again.
+// TestAnIDThatFailsHoldsNothingUp: Proofpoint answers for one threat with 500. Records and all
+// other threats arrive; the one goes to DEAD, and comes when an operator asks for it again.
 func TestAnIDThatFailsHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) { c.Factor, c.Rate, c.Age, c.Threats = 1, 0.5, 30*time.Minute, 3 })
@@ -205,8 +205,8 @@ func TestAnIDThatFailsHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// TestLateLinksAmendThreats: a threat whose campaign becomes known after it was delivered gets another
-// row that says so.
+// TestLateLinksAmendThreats: a threat whose campaign becomes known after it was delivered gets
+// another row that says so.
 func TestLateLinksAmendThreats(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) {
@@ -234,7 +234,8 @@ func TestLateLinksAmendThreats(t *testing.T) {
 	})
 }
 
-// onceEach checks that no row is there twice under different ids: what is the same has the same @tapline_id.
+// onceEach checks that no row is there twice under different ids: what is the same has the same
+// @tapline_id.
 func (w *world) onceEach(t *testing.T) {
 	t.Helper()
 	changing := regexp.MustCompile(`"@devo_pulling_id":"\d+"|"generated":"[^"]*"|"interval":"[^"]*"`)

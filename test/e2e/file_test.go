@@ -16,8 +16,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// TestKilledWhileWritingAFile: the process is killed again and again while it writes a file that is renamed often. In the
-// end each line is whole, and each record is there.
+// TestKilledWhileWritingAFile: the process is killed again and again while it writes a file that is
+// renamed often. In the end each line is whole, and each record is there.
 func TestKilledWhileWritingAFile(t *testing.T) {
 	t.Parallel()
 	const kills = 8

@@ -20,8 +20,8 @@ func (w *world) overHTTP(t *testing.T) []string {
 	return []string{"SINK=devo-http", "DEVO_HTTP_URL=" + server.URL, "DEVO_HTTP_INSECURE=true", "DEVO_HTTP_DOMAIN=corp", "DEVO_HTTP_TOKEN=" + httpToken, "DEVO_HTTP_TIMEOUT=5s"}
 }
 
-// TestHTTPDeliversThroughFaults: refusals, broken connections and lost answers cost repetitions with the
-// same id, and no row; the token is in no log line.
+// TestHTTPDeliversThroughFaults: refusals, broken connections and lost answers cost repetitions
+// with the same id, and no row; the token is in no log line.
 func TestHTTPDeliversThroughFaults(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) { c.Factor, c.Rate, c.Age = 1, 2, time.Hour })

@@ -117,7 +117,8 @@ func (w *world) child(t *testing.T, output io.Writer, work func(*exec.Cmd)) {
 	w.childThat(t, []string{"TAP_FORENSICS=true"}, output, work)
 }
 
-// childThat runs the program with some more variables, lets work happen beside it, and waits for its end.
+// childThat runs the program with some more variables, lets work happen beside it, and waits for
+// its end.
 func (w *world) childThat(t *testing.T, extra []string, output io.Writer, work func(*exec.Cmd)) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])

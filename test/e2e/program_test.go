@@ -19,9 +19,9 @@ import (
 // rest is how long a program has had nothing to do but the usual polling when it counts as idle.
 const rest = 20 * time.Second
 
-// BenchmarkProgram runs the program itself, in one process, and tells how long it takes until it is ready,
-// how fast it is during two hours of backfill with a ninth of a million records an hour, and how much memory it
-// takes: at most during that, right after a small backfill, and at rest.
+// BenchmarkProgram runs the program itself, in one process, and tells how long it takes until it is
+// ready, how fast it is during two hours of backfill with a ninth of a million records an hour, and
+// how much memory it takes: at most during that, right after a small backfill, and at rest.
 func BenchmarkProgram(b *testing.B) {
 	program := filepath.Join(b.TempDir(), "tapline")
 	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/tapline/tapline/services/tapline/cmd/tapline")

@@ -27,9 +27,9 @@ func (c comparison) sum() (confirmed, found, missing int64) {
 	return confirmed, found, missing
 }
 
-// TestReadBackOfEverything: with all feeds, also those whose rows are made of answers, everything that was confirmed is
-// found at Devo; and when the balancer acknowledges rows that are stored nowhere, exactly those are missing, and the
-// command that is printed brings them.
+// TestReadBackOfEverything: with all feeds, also those whose rows are made of answers, everything
+// that was confirmed is found at Devo; and when the balancer acknowledges rows that are stored
+// nowhere, exactly those are missing, and the command that is printed brings them.
 func TestReadBackOfEverything(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) { c.Factor, c.Rate, c.Age = 1, 2, 20*time.Minute })

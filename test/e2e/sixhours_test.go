@@ -16,8 +16,9 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// TestSixHoursWithoutASink: in each quarter of an outage of six simulated hours the whole process, with its NATS server and its store, is
-// restarted, and a second shipper comes and goes. The first and the last record of the outage, and all between them, arrive.
+// TestSixHoursWithoutASink: in each quarter of an outage of six simulated hours the whole process,
+// with its NATS server and its store, is restarted, and a second shipper comes and goes. The first
+// and the last record of the outage, and all between them, arrive.
 func TestSixHoursWithoutASink(t *testing.T) {
 	t.Parallel()
 	const outage, quarters = 6 * time.Hour, 4

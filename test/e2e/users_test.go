@@ -86,8 +86,8 @@ func (c *crew) startAll(t *testing.T) {
 }
 
 // TestEachStageAsItsOwnUser runs everything that stages do against a server that is configured as
-// docker-compose.yml does, and fails when one of them needs a right that it has not: dead letters of all of them,
-// second questions, reports, people, quota, ledger, alarms.
+// docker-compose.yml does, and fails when one of them needs a right that it has not: dead letters
+// of all of them, second questions, reports, people, quota, ledger, alarms.
 func TestEachStageAsItsOwnUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) {

@@ -170,9 +170,10 @@ func (w *world) faultAPI(ctx context.Context, a Action) error {
 	return w.inject(ctx, a, []tapsim.Fault{f})
 }
 
-// refuseCalls has the API answer a few calls of each kind with a status after which jobs wait for minutes. A list is not
-// answered with 404: that says that there is nothing in it. After a 404 of windows they wait by the clock of the world, after a 429 until
-// the day's calls come back, as far as others seem to have used them.
+// refuseCalls has the API answer a few calls of each kind with a status after which jobs wait for
+// minutes. A list is not answered with 404: that says that there is nothing in it. After a 404 of
+// windows they wait by the clock of the world, after a 429 until the day's calls come back, as far
+// as others seem to have used them.
 func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
 	var faults []tapsim.Fault
 	for _, path := range []string{feed.SIEMAll.Path, "/v2/threat/summary/", "/v2/campaign/", "/v2/forensics"} {
@@ -181,7 +182,8 @@ func (w *world) refuseCalls(ctx context.Context, a Action, status int) error {
 	return w.inject(ctx, a, faults)
 }
 
-// untilRead is how long a sink may take to read what its kernel has acknowledged, when it reads again.
+// untilRead is how long a sink may take to read what its kernel has acknowledged, when it reads
+// again.
 const untilRead = 10 * time.Second
 
 func (w *world) faultSink(ctx context.Context, a Action) error {

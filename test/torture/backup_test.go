@@ -62,7 +62,7 @@ type outcome struct {
 	said   string
 }
 
-// run runs the program, and kills it after a time unless that is zero. The steps that it passes go to a file.
+// run runs the program, and kills it after a time unless that is zero. A file has its steps.
 func (p *tapctlOf) run(t *testing.T, environ []string, after time.Duration, args ...string) outcome {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), p.path, args...)
@@ -95,8 +95,8 @@ func (p *tapctlOf) must(t *testing.T, args ...string) string {
 	return o.said
 }
 
-// contents are the messages of each stream, byte by byte, each at its place, and how far the shippers are. Of QUOTA and LEDGER, which a
-// restore writes, the last of each key counts, wherever it stands.
+// contents are the messages of each stream, byte by byte, each at its place, and how far the
+// shippers are. Of QUOTA and LEDGER, which a restore writes, only the last of each key counts.
 func (p *tapctlOf) contents(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
@@ -132,7 +132,7 @@ func (p *tapctlOf) contents(t *testing.T) string {
 	return text.String()
 }
 
-// fill stores something in the streams of which a shipper has done a part, with a letter about a message that is not there.
+// fill fills the streams: a shipper has done a part, and a letter is about a missing message.
 func (p *tapctlOf) fill(t *testing.T) {
 	t.Helper()
 	hour := time.Now().UTC().Truncate(time.Hour)
@@ -236,8 +236,8 @@ func stepsOf(t *testing.T, prefix string) (names []string) {
 	return names
 }
 
-// killed runs the program again and again, each time with another end: at each pass of each step, then at random moments. judge looks
-// at what a killed one left, and whole at what one left that came to its end.
+// killed runs the program repeatedly, each time with another end: at each pass of each step, then
+// at random moments. judge checks what a killed one left, and whole what a finished one left.
 func (p *tapctlOf) killed(t *testing.T, prefix string, args func() []string, judge func(where string, o outcome)) {
 	t.Helper()
 	for _, name := range stepsOf(t, prefix) {
@@ -267,8 +267,8 @@ func (p *tapctlOf) killed(t *testing.T, prefix string, args func() []string, jud
 	t.Logf("%s: %d of %d killed at random moments", prefix, killed, moments)
 }
 
-// TestAKilledBackup: whatever a tapctl leaves that was killed while it wrote a backup, it is whole, or it is refused as none; and
-// what restores it, killed too and done again, makes all as it was.
+// TestAKilledBackup: whatever a tapctl leaves that was killed while it wrote a backup, it is whole,
+// or it is refused as none; and what restores it, killed too and done again, makes all as it was.
 func TestAKilledBackup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -351,8 +351,9 @@ func (p *tapctlOf) restoreKilled(t *testing.T, order []string, want string, cont
 	})
 }
 
-// startedAfter does what a host does that starts again after a restore was killed. Either all is in its place, but for what the
-// ledger derives, or there is no ledger, without which no stage begins, and setup makes none.
+// startedAfter does what a host does that starts again after a restore was killed. Either all is in
+// its place, but for what the ledger derives, or there is no ledger, without which no stage begins,
+// and setup makes none.
 func (p *tapctlOf) startedAfter(t *testing.T, where, want string) {
 	t.Helper()
 	if p.url == "" {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// powercut takes the broker's power away between two of its instructions: what it had not synced is gone. Without a disk of
-// its own, what it had only in memory.
+// powercut takes the broker's power away between two of its instructions: what it had not synced is
+// gone. Without a disk of its own, what it had only in memory.
 func (w *world) powercut(ctx context.Context, a Action) error {
 	w.power.Lock()
 	defer w.power.Unlock()
@@ -52,8 +52,8 @@ func (w *world) powercut(ctx context.Context, a Action) error {
 // stopped is what the server says when a stream takes nothing more until it starts again.
 const stopped = "Critical write error"
 
-// fillDisk leaves the broker no room for a while. Then it does what an operator would: free the disk, and start the
-// server again if a stream has stopped.
+// fillDisk leaves the broker no room for a while. Then it does what an operator would: free the
+// disk, and start the server again if a stream has stopped.
 func (w *world) fillDisk(ctx context.Context, a Action) error {
 	if w.disk == nil {
 		return nil

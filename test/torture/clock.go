@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// clock is what the processes and the simulator take for the time: it may go faster than the real one. Each
-// process has a file of its own, so that the clock of one can be wrong.
+// clock is what the processes and the simulator take for the time: it may go faster than the real
+// one. Each process has a file of its own, so that the clock of one can be wrong.
 type clock struct {
 	dir    string
 	real   time.Time

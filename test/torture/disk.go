@@ -44,8 +44,8 @@ func (d *disk) mount() error {
 	return tool("mount", "-o", "loop,commit=600,noinit_itable", d.file, d.dir)
 }
 
-// unmount ends the file system, and with it its loop device. A process that still has a file open must not keep it
-// for ever: then it ends with that process.
+// unmount ends the file system, and with it its loop device. A process that still has a file open
+// must not keep it for ever: then it ends with that process.
 func (d *disk) unmount() error {
 	err := tool("umount", d.dir)
 	if err == nil {
@@ -101,8 +101,8 @@ func (d *disk) written() (string, error) {
 	return string(fields[6]) + " sectors, under way " + string(fields[8]), nil
 }
 
-// snapshot copies the file as it is at one instant: when something was written meanwhile, it is copied again, for
-// such a copy would be of no instant at all.
+// snapshot copies the file as it is at one instant: when something was written meanwhile, it is
+// copied again, for such a copy would be of no instant at all.
 func (d *disk) snapshot(ctx context.Context, to string) error {
 	for range 10 {
 		before, err := d.written()

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestDiskLosesWhatIsNotSynced: a power cut leaves what was synced, and nothing else; a full disk takes nothing until it is
-// freed; and nothing stays mounted.
+// TestDiskLosesWhatIsNotSynced: a power cut leaves what was synced, and nothing else; a full disk
+// takes nothing until it is freed; and nothing stays mounted.
 func TestDiskLosesWhatIsNotSynced(t *testing.T) {
 	t.Parallel()
 	d, err := newDisk(filepath.Join(t.TempDir(), "disk"), filepath.Join(t.TempDir(), "store"))

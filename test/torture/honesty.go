@@ -62,8 +62,8 @@ type saidReport struct {
 	Violations []any     `json:"violations"`
 }
 
-// facts are what the simulators know about the same moment. They are gathered after the last question, so
-// that what arrives meanwhile is in Tapline's favor.
+// facts are what the simulators know about the same moment. They are gathered after the last
+// question, so that what arrives meanwhile is in Tapline's favor.
 type facts struct {
 	missing []tapsim.Truth // visible at the first question, neither at the sink nor in DEAD
 	began   time.Time      // live reading had begun by then
@@ -97,7 +97,8 @@ func (s *said) lies(f *facts) []string {
 	return out
 }
 
-// completeness: what is called read is at the sink, on its way, or dead; what is called confirmed is at the sink.
+// completeness: what is called read is at the sink, on its way, or dead; what is called confirmed
+// is at the sink.
 func (s *said) completeness(f *facts, lie func(string, ...any)) {
 	var unlisted []tapsim.Truth
 	for _, t := range f.missing {
@@ -126,8 +127,9 @@ func (s *said) completeness(f *facts, lie func(string, ...any)) {
 	}
 }
 
-// listed reports whether gaps has the instant of a record, whatever the state, or status as unproven: they are asked one after
-// the other, and the window may have begun or ended between them.
+// listed reports whether gaps has the instant of a record, whatever the state, or status as
+// unproven: they are asked one after the other, and the window may have begun or ended between
+// them.
 func (s *said) listed(t tapsim.Truth) bool {
 	within := func(from, to time.Time) bool { return !t.Created.Before(from) && t.Created.Before(to) }
 	if slices.ContainsFunc(s.status.Unproven, func(u saidUnproven) bool { return slices.Contains(u.Feeds, t.Feed) && within(u.From, u.To) }) {
@@ -154,7 +156,8 @@ func (s *said) losses(lie func(string, ...any)) {
 	}
 }
 
-// besieged: what stands for longer than the delay that is stated for it is told, and no program calls itself dead for it.
+// besieged: what stands for longer than the delay that is stated for it is told, and no program
+// calls itself dead for it.
 func (s *said) besieged(g *siege, lie func(string, ...any)) {
 	for name, status := range s.probes {
 		if process, path := cutProbe(name); path == livez && status != 200 && !slices.Contains(g.down, process) {

@@ -13,7 +13,8 @@ import (
 
 var noon = time.Date(2026, 3, 11, 12, 0, 0, 0, time.UTC)
 
-// healthy is what is said of a world in which everything up to noon is read, and up to eleven sealed.
+// healthy is what is said of a world in which everything up to noon is read, and up to eleven
+// sealed.
 func healthy() *said {
 	s := &said{at: noon, exits: map[string]int{"gaps": 0, "verify": 0, "status": 0}, probes: map[string]int{"fetcher-0 /livez": 200, "fetcher-0 /readyz": 200}}
 	for _, f := range feed.SIEM() {

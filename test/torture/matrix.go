@@ -50,7 +50,8 @@ func (c Crash) String() string {
 // After are the steps that are passed only to make up for a kill, and where that kill has to be.
 func After() map[string]string { return map[string]string{"fetcher.completed": "fetcher.published"} }
 
-// Work is the kind of jobs that a world has. Where there are all, the lists come first and ids last.
+// Work is the kind of jobs that a world has. Where there are all, the lists come first and ids
+// last.
 type Work string
 
 // The kinds of work.
@@ -65,7 +66,8 @@ const (
 // Works lists them, those first that draws prefer.
 func Works() []Work { return []Work{SIEMWork, AllWork, ListWork} }
 
-// passes are the last passes that are drawn. Where there is all work, a late one meets the ids that records name.
+// passes are the last passes that are drawn. Where there is all work, a late one meets the ids that
+// records name.
 func (k Work) passes() []int {
 	switch k {
 	case AllWork:
@@ -89,8 +91,9 @@ func (k Work) feeds() []feed.Feed {
 	return feed.All()
 }
 
-// CrashOf is the run with a number: the steps take turns, and the rest is drawn from the number, the kind of work among those
-// in which the step was reached. Some processes are killed again at one of all the steps: some are passed only after a kill.
+// CrashOf is the run with a number: the steps take turns, and the rest is drawn from the number,
+// the kind of work among those in which the step was reached. Some processes are killed again at
+// one of all the steps: some are passed only after a kill.
 func CrashOf(n int, steps, all []Step, reached map[Work]map[Step]bool) Crash {
 	random := rand.New(rand.NewPCG(uint64(n), 2)) //nolint:gosec // it has to be the same each time
 	c := Crash{Seed: uint64(n), Step: steps[n%len(steps)]}
@@ -208,7 +211,8 @@ func (w *world) crash(ctx context.Context, c Crash, r *CrashResult) error {
 	if victim != nil {
 		r.Kills = victim.killed()
 	}
-	// A claim on an id holds three minutes; a process that dies twice may need longer to come back to what it stored.
+	// A claim on an id holds three minutes; a process that dies twice may need longer to come back
+	// to what it stored.
 	if r.Reread > 0 && r.Kills < 2 {
 		r.problem("%d rows were read and published twice", r.Reread)
 	}
@@ -287,7 +291,8 @@ func (w *world) stranger(ctx context.Context) error {
 	return b.PublishJob(ctx, j)
 }
 
-// poison stores a record of which no row can be made, as no fetcher would. It is of no job, so that no account has it.
+// poison stores a record of which no row can be made, as no fetcher would. It is of no job, so that
+// no account has it.
 func (w *world) poison(ctx context.Context) error {
 	b, err := w.connect(ctx)
 	if err != nil {

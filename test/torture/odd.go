@@ -11,8 +11,9 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// odd are the answers that prove nothing, teach something false, or would cost memory, disk or time. None adds rows of its own. A 204 is not among them: it says that a window is empty, so
-// only [services] give it, for windows that are.
+// odd are the answers that prove nothing, teach something false, or would cost memory, disk or
+// time. None adds rows of its own. A 204 is not among them: it says that a window is empty, so only
+// [services] give it, for windows that are.
 var odd = map[string][]tapsim.Fault{
 	"no-words":    {{Kind: tapsim.FaultBadRequest}},
 	"page-400":    {{Kind: tapsim.FaultBadRequest, Text: "<html><body>Bad Request</body></html>"}},
@@ -51,7 +52,8 @@ var odd = map[string][]tapsim.Fault{
 // oddities are their names.
 func oddities() []string { return slices.Sorted(maps.Keys(odd)) }
 
-// oddity gives the faults with a name, as an action that begins then has them; nil if there are none.
+// oddity gives the faults with a name, as an action that begins then has them; nil if there are
+// none.
 func oddity(name string, at time.Duration) []tapsim.Fault {
 	faults := slices.Clone(odd[name])
 	paths := []string{"", "", feed.SIEMAll.Path, "/v2/siem/messages/delivered", "/v2/siem/clicks/permitted", "/v2/campaign/ids", "/v2/people/vap"}
@@ -80,7 +82,8 @@ func (w *world) inject(ctx context.Context, a Action, faults []tapsim.Fault) err
 	return nil
 }
 
-// poisonInstant has one instant that is about to be read answered with a status, whatever the window.
+// poisonInstant has one instant that is about to be read answered with a status, whatever the
+// window.
 func (w *world) poisonInstant(ctx context.Context, a Action) error {
 	status, err := strconv.Atoi(a.Arg)
 	if err != nil {

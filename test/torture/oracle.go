@@ -246,7 +246,8 @@ func (w *world) known(r *Result) {
 	}
 }
 
-// panics finds in a log what no program may say: that it panicked, or was denied what its work takes.
+// panics finds in a log what no program may say: that it panicked, or was denied what its work
+// takes.
 func panics(path string) []string {
 	data, err := os.ReadFile(path)      //nolint:gosec // our own log
 	if errors.Is(err, fs.ErrNotExist) { // it never ran

@@ -12,8 +12,8 @@ import (
 	"github.com/tapline/tapline/services/devosink/devocert"
 )
 
-// gate stands before the simulated Proofpoint and knows its credentials, which change: for a while the old
-// one and the new one are good.
+// gate stands before the simulated Proofpoint and knows its credentials, which change: for a while
+// the old one and the new one are good.
 type gate struct {
 	next http.Handler
 
@@ -96,8 +96,8 @@ func (t *trust) renew() error {
 	return install(t.files(), written)
 }
 
-// server chooses the server certificate that belongs to the client's newest chain: there is one for each
-// generation, and the shippers read theirs from the files a moment later.
+// server chooses the server certificate that belongs to the client's newest chain: there is one for
+// each generation, and the shippers read theirs from the files a moment later.
 func (t *trust) server() *tls.Config {
 	first, err := t.generations[0].Server()
 	if err != nil { // it was made a moment ago

@@ -121,9 +121,10 @@ func choices(p Profile) []choice {
 	return special(p, list)
 }
 
-// special are the choices of kinds of worlds that are not as most are. Where the sink may lie nothing is sent again by chance, which would
-// mend what the comparison is to find, no credential is refused, after which there is nothing to lose for five minutes, and no stream
-// fills up: delivered history makes room then, and what the sink only said to have cannot be sent again.
+// special are the choices of kinds of worlds that are not as most are. Where the sink may lie
+// nothing is sent again by chance, which would mend what the comparison is to find, no credential
+// is refused, after which there is nothing to lose for five minutes, and no stream fills up:
+// delivered history makes room then, and what the sink only said to have cannot be sent again.
 func special(p Profile, list []choice) []choice {
 	if p.Lies {
 		list = slices.DeleteFunc(list, func(c choice) bool { return c.verb == again || c.verb == full || slices.Contains(c.args, "401") })

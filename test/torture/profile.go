@@ -60,9 +60,9 @@ func services() []service {
 	}
 }
 
-// ProfileOf is the kind of world of a seed. In every fourth, from 1 on, the sink may lie. In every fourth, from 3 on, there are odd
-// answers, if there are calls enough: a 429 takes all that are left for the day. In every sixteenth, from 10 on, a stage is
-// taken over, one after the other.
+// ProfileOf is the kind of world of a seed. In every fourth, from 1 on, the sink may lie. In every
+// fourth, from 3 on, there are odd answers, if there are calls enough: a 429 takes all that are
+// left for the day. In every sixteenth, from 10 on, a stage is taken over, one after the other.
 func ProfileOf(seed uint64) Profile {
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be the same each time
 	one := func(list ...float64) float64 { return list[random.IntN(len(list))] }

@@ -23,8 +23,8 @@ import (
 
 const (
 	queryToken = "q"
-	// queryDelay is how long the sink takes until a query finds a row, and settle how long tapctl is told that
-	// it takes, both by the real clock.
+	// queryDelay is how long the sink takes until a query finds a row, and settle how long tapctl
+	// is told that it takes, both by the real clock.
 	queryDelay = 300 * time.Millisecond
 	settle     = time.Second
 	// repairTime bounds one call of tapctl.
@@ -188,7 +188,8 @@ func (w *world) repair(ctx context.Context, r *Result, a *account, commands []st
 	return nil
 }
 
-// ask runs tapctl by the clock of the stages and decodes what it prints. Its status may be 0, or 3: something was found.
+// ask runs tapctl by the clock of the stages and decodes what it prints. Its status may be 0, or 3:
+// something was found.
 func (w *world) ask(ctx context.Context, v any, args ...string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, repairTime)
 	defer cancel()
@@ -211,8 +212,8 @@ func (w *world) ask(ctx context.Context, v any, args ...string) (status int, err
 	return status, nil
 }
 
-// absent are the rows that the shippers have acknowledged and the sink does not have. All that was stored when it is called first must
-// be acknowledged.
+// absent are the rows that the shippers have acknowledged and the sink does not have. All that was
+// stored when it is called first must be acknowledged.
 func (w *world) absent(ctx context.Context, a *account) (map[string]bool, error) {
 	b, err := w.connect(ctx)
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// effects are what retries of dead letters have led to: jobs, markers of records that were sent on, and windows to be read.
+// effects are what retries of dead letters have led to: jobs, markers of records that were sent on,
+// and windows to be read.
 func (p *tapctlOf) effects(t *testing.T) (names []string) {
 	t.Helper()
 	for _, m := range bustest.Messages(t, p.Server, bus.StreamJobs) {
@@ -39,8 +40,8 @@ func (p *tapctlOf) effects(t *testing.T) (names []string) {
 	return slices.Compact(names)
 }
 
-// TestAKilledRetry: whatever a tapctl dead retry leaves that was killed, the letter is there until what it asks for is, and the next one
-// asks for the same.
+// TestAKilledRetry: whatever a tapctl dead retry leaves that was killed, the letter is there until
+// what it asks for is, and the next one asks for the same.
 func TestAKilledRetry(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -101,7 +102,8 @@ func TestAKilledRetry(t *testing.T) {
 			if len(after) == 0 || len(before) > 0 && !slices.Equal(before, after) {
 				t.Errorf("%s, killed at %s: it led to %q, and then to %q", name, s.Name, before, after)
 			}
-			// What the job of an id is called must not depend on when it is ordered: two would be two calls, and two rows.
+			// What the job of an id is called must not depend on when it is ordered: two would be
+			// two calls, and two rows.
 			if letter.GetRetry() != nil && !strings.Contains(after[0], window.New(died, died.Add(time.Hour)).Compact("/")) {
 				t.Errorf("%s, killed at %s: %q", name, s.Name, after)
 			}

@@ -42,7 +42,8 @@ type rows struct {
 	resent, reread int
 	resentBytes    int
 	ordered        int // that a replay sent, or made again
-	// Of a sink that may lie: when a row came first, by name, and the rows of each replay. There, rows of replays are as good as others.
+	// Of a sink that may lie: when a row came first, by name, and the rows of each replay. There,
+	// rows of replays are as good as others.
 	stored   map[string]time.Time
 	replays  map[string]int
 	problems []string

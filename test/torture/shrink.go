@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Shrink looks for a shorter plan that fails, too, by leaving parts out, and makes at most so many runs. What
-// fails only now and then may be left out by mistake: the plan it gives has failed once.
+// Shrink looks for a shorter plan that fails, too, by leaving parts out, and makes at most so many
+// runs. What fails only now and then may be left out by mistake: the plan it gives has failed once.
 func Shrink(ctx context.Context, p Plan, runs int, o Options) (Plan, error) {
 	number := 0
 	return shrink(p, runs, func(actions []Action) (bool, error) {

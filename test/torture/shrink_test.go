@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestShrinkLeavesTheCause: of a plan that fails because of two actions together those two are left, wherever they stand.
+// TestShrinkLeavesTheCause: of a plan that fails because of two actions together those two are
+// left, wherever they stand.
 func TestShrinkLeavesTheCause(t *testing.T) {
 	t.Parallel()
 	p := NewPlan(7, 40*time.Second)
@@ -29,7 +30,8 @@ func TestShrinkLeavesTheCause(t *testing.T) {
 	}
 }
 
-// TestShrinkKeepsWhatFailed: runs that are used up, or cannot be made, leave a plan that has failed.
+// TestShrinkKeepsWhatFailed: runs that are used up, or cannot be made, leave a plan that has
+// failed.
 func TestShrinkKeepsWhatFailed(t *testing.T) {
 	t.Parallel()
 	p := NewPlan(7, 40*time.Second)

@@ -16,7 +16,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// siege is one thing that goes wrong in a world that is healed, and stays so for longer than Tapline may take to tell of it.
+// siege is one thing that goes wrong in a world that is healed, and stays so for longer than
+// Tapline may take to tell of it.
 type siege struct {
 	name    string
 	alarms  []alarm.Name  // one of these must be raised
@@ -123,12 +124,14 @@ func (w *world) besiege(ctx context.Context, p Plan, wit *witness) error {
 	return w.heal(ctx)
 }
 
-// relief is how long an alarm may stand after its cause is gone: it lapses after three minutes, and a call has to succeed.
+// relief is how long an alarm may stand after its cause is gone: it lapses after three minutes, and
+// a call has to succeed.
 const relief = 6 * time.Minute
 
 var errStands = errors.New("alarms stand although everything is well")
 
-// relieved waits until no alarm stands in a world that is healed. What tells of the past stands for a day.
+// relieved waits until no alarm stands in a world that is healed. What tells of the past stands for
+// a day.
 func (w *world) relieved(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, relief)
 	defer cancel()

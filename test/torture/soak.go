@@ -40,8 +40,8 @@ func (s *Soaked) Percentile(p float64) time.Duration {
 	return s.Freshness[min(len(s.Freshness)-1, int(float64(len(s.Freshness))*p/100))]
 }
 
-// soaking is a usual world: default limits, all feeds, a week to catch up with, less what is no longer
-// served before the programs have started and caught up.
+// soaking is a usual world: default limits, all feeds, a week to catch up with, less what is no
+// longer served before the programs have started and caught up.
 func soaking(factor float64) Profile {
 	return Profile{
 		Sink: Acked, Factor: factor, Rate: 0.1, Age: 7*24*time.Hour - 4*time.Hour, Late: 0.01, Limit: 1800, Forensics: true, Batch: 500,

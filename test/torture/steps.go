@@ -22,8 +22,8 @@ type Step struct {
 // String is how matrices and reports name it.
 func (s Step) String() string { return s.Program + "/" + s.Name }
 
-// Steps finds every step in the code: those of a stage in its folder, and those of the packages that all
-// of them share, for each stage.
+// Steps finds every step in the code: those of a stage in its folder, and those of the packages
+// that all of them share, for each stage.
 func Steps(root string) ([]Step, error) {
 	var steps []Step
 	for _, top := range []string{"pkg", "services"} {
@@ -54,7 +54,8 @@ func Steps(root string) ([]Step, error) {
 	return slices.Compact(steps), nil
 }
 
-// backups are tapctl backup and tapctl restore, for which no stage runs: the matrix does not pass their steps, a test of their own does.
+// backups are tapctl backup and tapctl restore, for which no stage runs: the matrix does not pass
+// their steps, a test of their own does.
 const backups = "tapctl-backup"
 
 // letters is tapctl dead. It acts beside the stages, which a test of its own plays.

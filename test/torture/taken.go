@@ -21,7 +21,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// harm is what a stage that was taken over may do, because it is its work, and how it is mended. docs/security.md has it, too.
+// harm is what a stage that was taken over may do, because it is its work, and how it is mended.
+// docs/security.md has it, too.
 type harm struct {
 	forges bool     // false rows, and more than one form of a record
 	spends bool     // calls beyond the limits: it writes QUOTA
@@ -47,7 +48,8 @@ type thief struct {
 	delays map[string]time.Duration // the longest wait at consumers of other stages
 }
 
-// freshness is ALARM_FRESHNESS as stages have it without a setting: other stages keep nothing waiting for longer.
+// freshness is ALARM_FRESHNESS as stages have it without a setting: other stages keep nothing
+// waiting for longer.
 const freshness = 10 * time.Minute
 
 func (w *world) system(user string) bus.Config {
@@ -58,7 +60,8 @@ func (w *world) system(user string) bus.Config {
 	return bus.Config{URL: "nats://127.0.0.1:" + strconv.Itoa(w.natsPort), User: user, Password: config.Secret(strings.TrimSpace(string(password)))}
 }
 
-// takeOver lets an attacker in for a while. Then the stage gets a new password, as an operator would see to.
+// takeOver lets an attacker in for a while. Then the stage gets a new password, as an operator
+// would see to.
 func (w *world) takeOver(ctx context.Context, a Action) error {
 	users := bus.Users()
 	i := slices.IndexFunc(users, func(u bus.User) bool { return u.Name == a.Target })
@@ -122,7 +125,8 @@ func (w *world) expelled(ctx context.Context, stolen bus.Config) error {
 
 var errIn = errors.New("the stolen password is still good")
 
-// compareFixed finds settings that are not as they were. Consumers that only count for a moment are tapctl's.
+// compareFixed finds settings that are not as they were. Consumers that only count for a moment are
+// tapctl's.
 func (w *world) compareFixed(before, after map[string]string) {
 	for name := range before {
 		if before[name] != after[name] {

@@ -142,7 +142,8 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestKillsMeetEveryKindOfJob: a step that jobs of each kind pass is drawn for each, and most for windows.
+// TestKillsMeetEveryKindOfJob: a step that jobs of each kind pass is drawn for each, and most for
+// windows.
 func TestKillsMeetEveryKindOfJob(t *testing.T) {
 	t.Parallel()
 	common, ids := Step{"seen.written", "fetcher"}, Step{"fetcher.remembered", "fetcher"}

@@ -12,8 +12,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// users are the users of the broker, one for each service, as in a deployment: configuration and passwords in
-// files of a folder.
+// users are the users of the broker, one for each service, as in a deployment: configuration and
+// passwords in files of a folder.
 type users struct {
 	dir string
 

@@ -33,8 +33,8 @@ const (
 	longestLook = 90 * time.Second
 )
 
-// commands are asked in this order: what status calls read was owed before, so a record of it is listed by gaps, or on its way for
-// verify, or at the sink by then.
+// commands are asked in this order: what status calls read was owed before, so a record of it is
+// listed by gaps, or on its way for verify, or at the sink by then.
 func commands() []string { return []string{"status", "gaps", "verify"} }
 
 func cutProbe(name string) (process, path string) {
@@ -124,7 +124,8 @@ func (k *witness) look(ctx context.Context) {
 // seconds, and its supervisor restarts it.
 const stuckFor = 45 * time.Second
 
-// standstill lists the processes that call themselves dead for too long, whatever happens around them.
+// standstill lists the processes that call themselves dead for too long, whatever happens around
+// them.
 func (k *witness) standstill(s *said) (lies []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -39,8 +39,8 @@ func (s System) connect(user string, opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Prepare stores something worth stealing in every stream that setup made, and takes messages from consumers without
-// acknowledging them.
+// Prepare stores something worth stealing in every stream that setup made, and takes messages from
+// consumers without acknowledging them.
 func Prepare(ctx context.Context, s System) error {
 	nc, err := s.connect(bus.UserAdmin)
 	if err != nil {
@@ -76,8 +76,8 @@ func Prepare(ctx context.Context, s System) error {
 	return nil
 }
 
-// Run attacks with the credentials of a user, and lists what it should not have been able to do. It fails when nothing at all
-// came of the attack: even the best walls let a user do its work.
+// Run attacks with the credentials of a user, and lists what it should not have been able to do. It
+// fails when nothing at all came of the attack: even the best walls let a user do its work.
 func Run(ctx context.Context, s System, u bus.User) (breaches []string, err error) {
 	admin, err := s.connect(bus.UserAdmin)
 	if err != nil {
@@ -239,8 +239,8 @@ func attempts(u bus.User, subject string, body []byte, own string) []*nats.Msg {
 	return out
 }
 
-// stage has the server send bytes of the attacker's choice to a subject of its choice: it stores them in a key of its own,
-// and reads the key.
+// stage has the server send bytes of the attacker's choice to a subject of its choice: it stores
+// them in a key of its own, and reads the key.
 func stage(ctx context.Context, nc *nats.Conn, u bus.User, own string) error {
 	bucket, key := ownKey(u)
 	if bucket == "" {

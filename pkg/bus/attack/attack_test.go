@@ -32,7 +32,8 @@ func besieged(t *testing.T, server *bustest.Guarded, replicas int) attack.System
 	return server.As
 }
 
-// TestUsersCannotLeaveTheirAccounts: whatever a user tries, it changes and reads what stands in the table of its rights.
+// TestUsersCannotLeaveTheirAccounts: whatever a user tries, it changes and reads what stands in the
+// table of its rights.
 func TestUsersCannotLeaveTheirAccounts(t *testing.T) {
 	t.Parallel()
 	for _, u := range bus.Users()[1:] {
@@ -49,7 +50,8 @@ func TestUsersCannotLeaveTheirAccounts(t *testing.T) {
 	}
 }
 
-// TestNorInACluster: also when the attacker, the stream and the consumer are at three different servers.
+// TestNorInACluster: also when the attacker, the stream and the consumer are at three different
+// servers.
 func TestNorInACluster(t *testing.T) {
 	t.Parallel()
 	system := besieged(t, bustest.StartGuardedCluster(t, deployed), 3)
@@ -64,7 +66,8 @@ func TestNorInACluster(t *testing.T) {
 	}
 }
 
-// TestAttackHasTeeth: users that share one account, as they did before, cannot keep each other out, and the attack shows it.
+// TestAttackHasTeeth: users that share one account, as they did before, cannot keep each other out,
+// and the attack shows it.
 func TestAttackHasTeeth(t *testing.T) {
 	t.Parallel()
 	u := bus.Users()[len(bus.Users())-1]

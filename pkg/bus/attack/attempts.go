@@ -76,7 +76,8 @@ func wants() map[string][]byte {
 	return out
 }
 
-// hashOfTapline is how servers spell the account TAPLINE in the second form of the subject of an ack.
+// hashOfTapline is how servers spell the account TAPLINE in the second form of the subject of an
+// ack.
 const hashOfTapline = "MPQSSCvO"
 
 // example is a subject of a stream that has a message, see [Prepare].

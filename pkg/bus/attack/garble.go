@@ -26,7 +26,8 @@ func garbled(admin string) []string {
 	}
 }
 
-// garble sends them, with and without having logged in. Whatever the server answers is right as long as it stays there.
+// garble sends them, with and without having logged in. Whatever the server answers is right as
+// long as it stays there.
 func garble(ctx context.Context, c bus.Config, admin string) error {
 	u, err := url.Parse(strings.Split(c.URL, ",")[0])
 	if err != nil {

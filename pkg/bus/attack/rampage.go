@@ -27,8 +27,9 @@ type Deeds struct {
 	Breaches           []string // what no server may let it do
 }
 
-// Rampage does random things with the credentials of a user until ctx ends, beside the programs that have the same ones:
-// forbidden requests, and everything that the user may do, with contents that are made up, stolen, cut short or changed.
+// Rampage does random things with the credentials of a user until ctx ends, beside the programs
+// that have the same ones: forbidden requests, and everything that the user may do, with contents
+// that are made up, stolen, cut short or changed.
 func Rampage(ctx context.Context, s System, u bus.User, random *rand.Rand) (Deeds, error) {
 	admin, err := s.connect(bus.UserAdmin)
 	if err != nil {
@@ -92,7 +93,8 @@ type rampage struct {
 	contents                    [][]byte // of some of them
 }
 
-// streamOf is the stream of a subject; empty if it is of none. What a consumer delivers has the subject that it was stored on.
+// streamOf is the stream of a subject; empty if it is of none. What a consumer delivers has the
+// subject that it was stored on.
 func streamOf(subject string) string {
 	first, rest, _ := strings.Cut(subject, ".")
 	bucket, _, _ := strings.Cut(rest, ".")

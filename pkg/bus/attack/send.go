@@ -13,7 +13,8 @@ type Message struct {
 	Data    []byte
 }
 
-// Send stores messages as the administrator, who may do everything: what the stages make of them is the question.
+// Send stores messages as the administrator, who may do everything: what the stages make of them is
+// the question.
 func Send(ctx context.Context, s System, messages []Message) error {
 	nc, err := s.connect(bus.UserAdmin)
 	if err != nil {

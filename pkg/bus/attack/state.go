@@ -80,8 +80,8 @@ func look(ctx context.Context, admin *nats.Conn) (s State, infos map[string]map[
 	return s, infos, nil
 }
 
-// Fixed is what no stage changes: the settings of streams and consumers by name, and "STREAM removed" for streams of which
-// messages are gone that a user may not remove.
+// Fixed is what no stage changes: the settings of streams and consumers by name, and "STREAM
+// removed" for streams of which messages are gone that a user may not remove.
 func Fixed(ctx context.Context, s System, u bus.User) (map[string]string, error) {
 	admin, err := s.connect(bus.UserAdmin)
 	if err != nil {
@@ -192,8 +192,8 @@ func canonical(v any) string {
 	return string(data)
 }
 
-// Judge says what has changed that a user may not change: each subject of a message, each consumer and each purge stands
-// in the table of rights, or it is a breach.
+// Judge says what has changed that a user may not change: each subject of a message, each consumer
+// and each purge stands in the table of rights, or it is a breach.
 func Judge(u bus.User, before, after State) []string {
 	var breaches []string
 	say := func(format string, args ...any) { breaches = append(breaches, fmt.Sprintf(format, args...)) }
@@ -224,7 +224,8 @@ func Judge(u bus.User, before, after State) []string {
 	return breaches
 }
 
-// mayRemove reports whether a message may be gone: purged, done, or a value that another one took the place of.
+// mayRemove reports whether a message may be gone: purged, done, or a value that another one took
+// the place of.
 func mayRemove(u bus.User, stream, subject string, after State) bool {
 	switch {
 	case May(u, "$JS.API.STREAM.PURGE."+stream):

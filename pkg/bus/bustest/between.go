@@ -196,8 +196,8 @@ func (w *wire) refuse(reply string, a *answer) error {
 	return err //nolint:wrapcheck // ends the connection
 }
 
-// subscription is the number under which a client listens to a subject. One that names it comes before those with wildcards: the
-// library listens twice to where it awaits several answers.
+// subscription is the number under which a client listens to a subject. One that names it comes
+// before those with wildcards: the library listens twice to where it awaits several answers.
 func (w *wire) subscription(subject string) (number string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -17,12 +17,13 @@ import (
 // bubbleVariable names the test that a process was started for.
 const bubbleVariable = "TAPLINE_TEST_BUBBLE"
 
-// Bubble runs a test in a bubble of [synctest] with a server of its own: hours pass in seconds while nothing is to be
-// done. A goroutine of the bubble that waits for a network stops the clock, so what the test talks to is in the process,
-// refuses connections, or answers at once from outside of the bubble and hangs up.
+// Bubble runs a test in a bubble of [synctest] with a server of its own: hours pass in seconds
+// while nothing is to be done. A goroutine of the bubble that waits for a network stops the clock,
+// so what the test talks to is in the process, refuses connections, or answers at once from outside
+// of the bubble and hangs up.
 //
-// The bubble is in a process of its own, which runs the same test again up to here: timers and channels of a bubble must
-// not be used outside, and the libraries keep some of them for use again.
+// The bubble is in a process of its own, which runs the same test again up to here: timers and
+// channels of a bubble must not be used outside, and the libraries keep some of them for use again.
 func Bubble(t *testing.T, test func(t *testing.T, b *bus.Bus)) {
 	t.Helper()
 	if os.Getenv(bubbleVariable) != t.Name() { //nolint:forbidigo // a test starts itself

@@ -19,7 +19,8 @@ import (
 // nodes of a cluster that keep everything; one may fail.
 const nodes = 3
 
-// Cluster gives a connection to each of three servers that keep every stream three times. They end with the test.
+// Cluster gives a connection to each of three servers that keep every stream three times. They end
+// with the test.
 func Cluster(tb testing.TB) []*bus.Bus {
 	tb.Helper()
 	routes := ports(tb, nodes)
@@ -50,7 +51,8 @@ func Cluster(tb testing.TB) []*bus.Bus {
 // Pending is how much a server from [Hasty] sends at once.
 const Pending = 4 << 20
 
-// Hasty gives a connection to a server that ends a long answer early, as all do: others after 64 MiB by default.
+// Hasty gives a connection to a server that ends a long answer early, as all do: others after 64
+// MiB by default.
 func Hasty(tb testing.TB) *bus.Bus {
 	tb.Helper()
 	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: Dir(tb), NoSigs: true, NoLog: true, MaxPending: Pending})
@@ -115,8 +117,8 @@ func (n node) start() (*server.Server, error) {
 	return s, nil
 }
 
-// ports that are free now, in the order of their text: a server that reads its configuration again sorts its routes in
-// place while its connections look at them.
+// ports that are free now, in the order of their text: a server that reads its configuration again
+// sorts its routes in place while its connections look at them.
 func ports(tb testing.TB, n int) (free []int) {
 	tb.Helper()
 	for len(free) < n {

@@ -15,7 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 )
 
-// Guarded is a server, or some, that knows users, as the configuration files of a deployment make it.
+// Guarded is a server, or some, that knows users, as the configuration files of a deployment make
+// it.
 type Guarded struct {
 	Options *server.Options // as read from the files, but for addresses and directories
 	ns      []*server.Server
@@ -174,7 +175,8 @@ func (g *Guarded) As(user string) bus.Config {
 	return bus.Config{URL: strings.Join(g.urls, ","), User: user, Password: config.Secret(user)}
 }
 
-// Reopen ends the server, lets something happen to its store, and starts it again with what encryption.conf has from then on.
+// Reopen ends the server, lets something happen to its store, and starts it again with what
+// encryption.conf has from then on.
 func (g *Guarded) Reopen(tb testing.TB, encryption string, between func(store string)) {
 	tb.Helper()
 	end(g.ns[0])

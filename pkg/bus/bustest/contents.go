@@ -38,7 +38,8 @@ func Messages(tb testing.TB, s *embedded.Server, stream string) []Message {
 	return list
 }
 
-// Refuse lets a stream, or the one of a bucket, take nothing until the next setup. What is in it can be read.
+// Refuse lets a stream, or the one of a bucket, take nothing until the next setup. What is in it
+// can be read.
 func Refuse(tb testing.TB, s *embedded.Server, stream string) {
 	tb.Helper()
 	js, full, end := lookUp(tb, s, stream)

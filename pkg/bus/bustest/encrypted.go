@@ -19,7 +19,8 @@ type Node struct {
 	read func() *server.Options
 }
 
-// Nodes starts servers with the cluster.conf of a folder; each takes its certificates from a folder of its own.
+// Nodes starts servers with the cluster.conf of a folder; each takes its certificates from a folder
+// of its own.
 func Nodes(tb testing.TB, folder string, certs ...string) []Node {
 	tb.Helper()
 	routes := ports(tb, len(certs))

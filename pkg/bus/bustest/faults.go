@@ -17,7 +17,8 @@ import (
 // Call is a kind of request to the server: [Store], [Write], [Read], [Acks], [Naks] or [Pull].
 type Call func(subject, header string, body []byte) bool
 
-// Store is a publish into a stream. A job that is stored in RAW is one call, whatever number of messages it has.
+// Store is a publish into a stream. A job that is stored in RAW is one call, whatever number of
+// messages it has.
 func Store(stream string) Call {
 	prefix, ok := map[string]string{bus.StreamJobs: "job.", bus.StreamRaw: "mark.", bus.StreamEvents: "event.", bus.StreamDead: "dead."}[stream]
 	if !ok {
@@ -59,12 +60,14 @@ func Pull(c bus.Consumer) Call {
 	}
 }
 
-// Fault says which calls of a kind fail, and how. The zero value has the first one refused and not done.
+// Fault says which calls of a kind fail, and how. The zero value has the first one refused and not
+// done.
 type Fault struct {
 	Skip int // calls that go through before
 	// Times is how many fail then: 0 means 1, less than 0 all until [Planned.End].
 	Times int
-	// After has the server do it all the same; only its answer is lost. For a read it makes no difference.
+	// After has the server do it all the same; only its answer is lost. For a read it makes no
+	// difference.
 	After bool
 	// Full has the server say that the stream is full; else that something is not available.
 	Full bool
@@ -135,8 +138,8 @@ func (f *Faults) Fail(call Call, fault Fault) *Planned {
 	return f.plan(&Planned{call: call, fault: fault, left: fault.Skip})
 }
 
-// At has something done at each such call, before the server sees it. Everything on the connection waits meanwhile, so
-// that a test can look, over another connection, at what is there already.
+// At has something done at each such call, before the server sees it. Everything on the connection
+// waits meanwhile, so that a test can look, over another connection, at what is there already.
 func (f *Faults) At(call Call, do func()) *Planned {
 	return f.plan(&Planned{call: call, fault: Fault{Times: -1}, do: do})
 }

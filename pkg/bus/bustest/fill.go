@@ -6,7 +6,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
-// Fill makes a stream full: what it has is all that it may have. It takes something again after room.
+// Fill makes a stream full: what it has is all that it may have. It takes something again after
+// room.
 func Fill(tb testing.TB, s *embedded.Server, stream string) (room func()) {
 	tb.Helper()
 	js, full, end := lookUp(tb, s, stream)

@@ -17,11 +17,13 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// nodeArgument is the first argument of a test's program that is to be a server; the second describes it.
+// nodeArgument is the first argument of a test's program that is to be a server; the second
+// describes it.
 const nodeArgument = "tapline-test-node"
 
-// Main belongs at the beginning of TestMain of a package that uses [StartKillable]. It reports whether this process was
-// started to be a server; then it has been one, and TestMain should return.
+// Main belongs at the beginning of TestMain of a package that uses [StartKillable]. It reports
+// whether this process was started to be a server; then it has been one, and TestMain should
+// return.
 func Main() bool {
 	if len(os.Args) != 3 || os.Args[1] != nodeArgument {
 		return false
@@ -39,7 +41,8 @@ func Main() bool {
 	return true
 }
 
-// Killable is a cluster of three processes. A server that is shut down takes leave of its clients; these need not.
+// Killable is a cluster of three processes. A server that is shut down takes leave of its clients;
+// these need not.
 type Killable struct {
 	// Bus is connected to the first server.
 	Bus       *bus.Bus

@@ -10,8 +10,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
-// TestTheStoreOfAConfiguredServer: streams of a deployment are in an account that only its configuration names. Seal finds them all the
-// same, encrypts them, and replaces their key.
+// TestTheStoreOfAConfiguredServer: streams of a deployment are in an account that only its
+// configuration names. Seal finds them all the same, encrypts them, and replaces their key.
 func TestTheStoreOfAConfiguredServer(t *testing.T) {
 	t.Parallel()
 	g := bustest.StartGuarded(t, "../../../deploy/nats")

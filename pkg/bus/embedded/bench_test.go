@@ -13,8 +13,9 @@ import (
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
-// BenchmarkEncryption stores and consumes 64 batches of 256 KiB, in turns in a store in clear and in an encrypted one, with every
-// write synced. It reports the time and the processor time of either for a mebibyte.
+// BenchmarkEncryption stores and consumes 64 batches of 256 KiB, in turns in a store in clear and
+// in an encrypted one, with every write synced. It reports the time and the processor time of
+// either for a mebibyte.
 func BenchmarkEncryption(b *testing.B) {
 	data := make([]byte, 256<<10)
 	random := rand.NewChaCha8([32]byte{})

@@ -10,8 +10,9 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 )
 
-// ServeFile runs a server from a configuration file, as the program nats-server does, until a signal ends the
-// process. SIGHUP has it read the file again. For tests that treat it as a deployment's.
+// ServeFile runs a server from a configuration file, as the program nats-server does, until a
+// signal ends the process. SIGHUP has it read the file again. For tests that treat it as a
+// deployment's.
 func ServeFile(file string) error {
 	opts, err := server.ProcessConfigFile(file)
 	if err != nil {
@@ -31,7 +32,8 @@ func ServeFile(file string) error {
 	return nil
 }
 
-// ServerKeys reads the keys of a NATS server from the file with them that its configuration includes. The only cipher is aes.
+// ServerKeys reads the keys of a NATS server from the file with them that its configuration
+// includes. The only cipher is aes.
 func ServerKeys(file string) (Keys, error) {
 	keys := Keys{Source: file}
 	settings, err := conf.ParseFile(file)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A NATS server of its own does not take the lock of a store. It is seen by the files that it has open for writing, also from
-// another container, and by what it writes meanwhile.
+// A NATS server of its own does not take the lock of a store. It is seen by the files that it has
+// open for writing, also from another container, and by what it writes meanwhile.
 
 // settle is how long a file may stay open after its server has ended.
 const settle = 500 * time.Millisecond

@@ -52,7 +52,8 @@ func letter(t *testing.T, b *bus.Bus, id string) {
 	}
 }
 
-// TestAStoreInUseIsNotSealed, whichever server has it, and nothing of what the server acknowledges meanwhile is lost.
+// TestAStoreInUseIsNotSealed, whichever server has it, and nothing of what the server acknowledges
+// meanwhile is lost.
 func TestAStoreInUseIsNotSealed(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T, string) (*bus.Bus, func()){
@@ -150,7 +151,8 @@ func TestAStoreThatWasNotShutDownIsEncrypted(t *testing.T) {
 	}
 }
 
-// TestAStoreMadeMeanwhile: an encryption was killed between its renames, and a server made an empty store. Neither is deleted.
+// TestAStoreMadeMeanwhile: an encryption was killed between its renames, and a server made an empty
+// store. Neither is deleted.
 func TestAStoreMadeMeanwhile(t *testing.T) {
 	t.Parallel()
 	original, dir := fill(t, none), bustest.Dir(t)

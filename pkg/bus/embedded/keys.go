@@ -53,8 +53,9 @@ func (k Keys) named(variable string) string {
 	return variable
 }
 
-// keyfile is a file of the server with the random key of one block, stream or consumer. That key is sealed with
-// one derived from the key of the store. This format is the server's; the tests hold it to a real one.
+// keyfile is a file of the server with the random key of one block, stream or consumer. That key is
+// sealed with one derived from the key of the store. This format is the server's; the tests hold it
+// to a real one.
 type keyfile struct {
 	path    string
 	info    string // the account, or the group of a cluster
@@ -63,8 +64,8 @@ type keyfile struct {
 	log     bool   // of a cluster
 }
 
-// sealer derives what seals a key file: of streams with the cipher that the server calls aes, of the logs of a cluster always
-// with the one that it calls chacha.
+// sealer derives what seals a key file: of streams with the cipher that the server calls aes, of
+// the logs of a cluster always with the one that it calls chacha.
 func (f keyfile) sealer(key config.Secret) (cipher.AEAD, error) {
 	h := hmac.New(sha256.New, []byte(key.Reveal()))
 	h.Write([]byte(f.info + f.context))
@@ -125,8 +126,8 @@ func (f keyfile) condition(k Keys) (condition, error) {
 	return foreign, nil
 }
 
-// reseal seals a key file with the new key. The nonce stays, because the server uses it for the block, too. The file
-// is replaced at once: a process that dies leaves the old one or the new one.
+// reseal seals a key file with the new key. The nonce stays, because the server uses it for the
+// block, too. The file is replaced at once: a process that dies leaves the old one or the new one.
 func (f keyfile) reseal(k Keys, scratch string) error {
 	sealed, err := os.ReadFile(f.path)
 	if err != nil {
@@ -155,8 +156,8 @@ func (f keyfile) reseal(k Keys, scratch string) error {
 	return syncPath(filepath.Dir(f.path))
 }
 
-// keyfiles lists the key files that a store has, or would have if it were encrypted: those of a stream after
-// those of its blocks and consumers.
+// keyfiles lists the key files that a store has, or would have if it were encrypted: those of a
+// stream after those of its blocks and consumers.
 func keyfiles(store string) ([]keyfile, error) {
 	l := lister{}
 	for _, account := range l.names(store) {

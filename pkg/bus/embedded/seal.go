@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/config"
 )
 
-// A server that has the wrong key for its store starts without its streams, and one that is to make them then
-// removes the old ones. So the key is tried here, before a server is let near the store.
+// A server that has the wrong key for its store starts without its streams, and one that is to make
+// them then removes the old ones. So the key is tried here, before a server is let near the store.
 
 var (
 	errInUse      = errors.New("the store is in use: stop the NATS server first")
@@ -90,9 +90,10 @@ func CheckStore(dir string, k Keys) error {
 	return nil
 }
 
-// Seal brings a store that no server uses to its key: what has the previous key gets the new one, and what is in clear is encrypted.
-// It may die at any moment, and is then run again. The server could do both itself. But it forgets the places of consumers when a key
-// is replaced, and it loses a block when it dies while it encrypts one.
+// Seal brings a store that no server uses to its key: what has the previous key gets the new one,
+// and what is in clear is encrypted. It may die at any moment, and is then run again. The server
+// could do both itself. But it forgets the places of consumers when a key is replaced, and it loses
+// a block when it dies while it encrypts one.
 func Seal(dir string, k Keys, log *slog.Logger) (Sealed, error) {
 	lock := flock.New(lockOf(dir))
 	mine, err := lock.TryLock()
@@ -268,8 +269,8 @@ func states(dir string, k Keys) (map[string]uint64, error) {
 	return at, nil
 }
 
-// enableAll has a server find the streams of every account that a store has, and not only those of the account that is there without
-// a configuration.
+// enableAll has a server find the streams of every account that a store has, and not only those of
+// the account that is there without a configuration.
 func enableAll(ns *server.Server, store string) error {
 	accounts, err := os.ReadDir(store)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -290,7 +291,8 @@ func enableAll(ns *server.Server, store string) error {
 	return nil
 }
 
-// removeIndexes has the server look at every block, and encrypt it. One without a byte it could not.
+// removeIndexes has the server look at every block, and encrypt it. One without a byte it could
+// not.
 func removeIndexes(store string) error {
 	return filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

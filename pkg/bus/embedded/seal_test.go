@@ -175,7 +175,8 @@ func readable(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// refused fails the test unless a start is refused for the key, in one line without it, and changes nothing.
+// refused fails the test unless a start is refused for the key, in one line without it, and changes
+// nothing.
 func refused(t *testing.T, dir string, k embedded.Keys, says string) {
 	t.Helper()
 	before := contents(t, dir)
@@ -225,8 +226,8 @@ func copied(t *testing.T, from string) string {
 	return to
 }
 
-// TestEncryptedStore: what is written with a key cannot be read on the disk, also after the key was replaced; with another
-// key, or none, nothing starts and nothing is touched.
+// TestEncryptedStore: what is written with a key cannot be read on the disk, also after the key was
+// replaced; with another key, or none, nothing starts and nothing is touched.
 func TestEncryptedStore(t *testing.T) {
 	t.Parallel()
 	dir := fill(t, one)
@@ -246,7 +247,8 @@ func TestEncryptedStore(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedReplacement has some files with either key. It is finished with both, and refused with one.
+// TestAnInterruptedReplacement has some files with either key. It is finished with both, and
+// refused with one.
 func TestAnInterruptedReplacement(t *testing.T) {
 	t.Parallel()
 	dir := fill(t, one)

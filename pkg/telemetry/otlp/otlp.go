@@ -1,5 +1,5 @@
-// Package otlp sends traces to a collector over OTLP/HTTP. It is apart from package telemetry because of what
-// it brings along: programs that make no traces stay small without it.
+// Package otlp sends traces to a collector over OTLP/HTTP. It is apart from package telemetry
+// because of what it brings along: programs that make no traces stay small without it.
 package otlp
 
 import (

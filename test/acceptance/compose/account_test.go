@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// account compares what was made with what arrived, by natural keys and not by Tapline's own idea of
-// identity. It remembers over restarts of the stand-ins, which keep everything in memory.
+// account compares what was made with what arrived, by natural keys and not by Tapline's own idea
+// of identity. It remembers over restarts of the stand-ins, which keep everything in memory.
 type account struct {
 	s      *stack
 	from   time.Time            // creation of the first record that counts
@@ -99,8 +99,8 @@ func (a *account) arrivals() {
 	})
 }
 
-// drain stops the fetchers, waits until nothing is on its way, and reads the sink, which will forget everything when
-// it is restarted.
+// drain stops the fetchers, waits until nothing is on its way, and reads the sink, which will
+// forget everything when it is restarted.
 func (a *account) drain() {
 	a.s.t.Helper()
 	a.s.compose("stop", "fetcher")

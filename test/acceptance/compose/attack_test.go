@@ -12,8 +12,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/attack"
 )
 
-// TestAttack attacks the NATS server of docker-compose.yml with the password of each stage. The stages are stopped, so
-// that whatever changes is the attacker's doing.
+// TestAttack attacks the NATS server of docker-compose.yml with the password of each stage. The
+// stages are stopped, so that whatever changes is the attacker's doing.
 func TestAttack(t *testing.T) {
 	t.Parallel()
 	const settings = "attack.env"

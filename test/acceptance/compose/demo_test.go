@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestDemo: a clean clone, no credentials, healthy in a minute, an account that adds up, and going on where it was after
-// everything was taken down.
+// TestDemo: a clean clone, no credentials, healthy in a minute, an account that adds up, and going
+// on where it was after everything was taken down.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "tapline-test-demo", nil)

@@ -52,7 +52,8 @@ func answers() []answer {
 	}
 }
 
-// messages are what hostile stages put on the bus: a few bytes that unfold to gigabytes, and what is as large as the server takes.
+// messages are what hostile stages put on the bus: a few bytes that unfold to gigabytes, and what
+// is as large as the server takes.
 func messages() (all []attack.Message) {
 	huge := append([]byte{15<<3 | 2, 6}, 0xff, 0xff, 0xff, 0xff, 0x0f, 0) // claims 4 GiB
 	parts := bytes.Repeat([]byte{7<<3 | 2, 0}, 3<<20)
@@ -93,8 +94,8 @@ func messages() (all []attack.Message) {
 	return all
 }
 
-// TestHostile: with the limits of memory that docker-compose.yml ships, no program ends over any hostile answer or message, and every
-// record arrives beside them.
+// TestHostile: with the limits of memory that docker-compose.yml ships, no program ends over any
+// hostile answer or message, and every record arrives beside them.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	const settings = "hostile.env"
@@ -149,7 +150,8 @@ func (s *stack) user(address, name string) bus.Config {
 	return bus.Config{URL: "nats://" + address + ":4222", User: name, Password: config.Secret(strings.TrimSpace(string(password)))}
 }
 
-// sound expects that the only container of a service has a limit of memory and has run all the time, and tells what it took at most.
+// sound expects that the only container of a service has a limit of memory and has run all the
+// time, and tells what it took at most.
 func (s *stack) sound(service string) {
 	s.t.Helper()
 	fields := strings.Fields(docker(s.t, "inspect", "-f", "{{.HostConfig.Memory}} {{.RestartCount}} {{.State.OOMKilled}} {{.State.Running}} {{.State.Pid}}", s.containers(service)[0]))

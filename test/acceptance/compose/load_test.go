@@ -77,7 +77,8 @@ func (s *stack) certify() {
 	}
 }
 
-// TestLoad scales, kills, pauses, cuts off and changes every secret while six days are read, and expects that nothing is missing.
+// TestLoad scales, kills, pauses, cuts off and changes every secret while six days are read, and
+// expects that nothing is missing.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	s := newBusy(t, "tapline-test-load")

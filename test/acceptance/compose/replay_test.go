@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 )
 
-// replay sends the rows of the last hour again, to a file, and expects by id what the sink got first.
+// replay sends the rows of the last hour again, to a file, and expects by id what the sink got
+// first.
 func (s *stack) replay(a *account) {
 	s.t.Helper()
 	a.drain()

@@ -10,8 +10,9 @@ import (
 
 const previous = "compose-test-previous"
 
-// TestUpgrade goes from a version before to this one and back, on the same volumes, as docs/install.md says. The version
-// before is the last one that has a tag, or else the first that could be run with docker compose.
+// TestUpgrade goes from a version before to this one and back, on the same volumes, as
+// docs/install.md says. The version before is the last one that has a tag, or else the first that
+// could be run with docker compose.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	now := newBusyWithout(t, "tapline-test-upgrade")

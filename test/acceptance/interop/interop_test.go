@@ -38,8 +38,9 @@ const (
 	header = "<14>2026-03-11 08:00:00.123 collector-1 " + table + ": "
 )
 
-// oddities are what receivers are known to alter: escapes, templates, control characters above 0x20,
-// bytes with the top bit, line separators that are none, syslog and octet counts within, trailing blanks.
+// oddities are what receivers are known to alter: escapes, templates, control characters above
+// 0x20, bytes with the top bit, line separators that are none, syslog and octet counts within,
+// trailing blanks.
 var oddities = []string{
 	`plain`, `Grüße aus Köln, 日本語, 😀`, "\u007f\u0080\u0085\u009f", "\u2028\u2029\ufeff", `\n\r\t\u0000\\ \"quoted\"`, `%msg% ${MSG} $HOST %%d %s`,
 	`<14>Jan  1 00:00:00 host tag: inner`, `17 <14>counted`, `#012 #011 \\x0a`, `'single' ; rm -rf / | & < >`, "trailing blanks   ", "\ufffd\ufffe",
@@ -117,7 +118,8 @@ type account struct {
 	missing, twice, torn int
 }
 
-// read compares a file with what was sent. What is only the beginning of a row is torn; anything else that was not sent is an error.
+// read compares a file with what was sent. What is only the beginning of a row is torn; anything
+// else that was not sent is an error.
 func read(t *testing.T, path string) account {
 	t.Helper()
 	f, err := os.Open(path)
@@ -218,8 +220,8 @@ var total = sync.OnceValue(func() (n int64) {
 	return n
 })
 
-// TestReceiversComeAndGo: the receiver is killed or restarted again and again while rows flow. Rows may come twice,
-// and be cut where a connection was, but none is missing.
+// TestReceiversComeAndGo: the receiver is killed or restarted again and again while rows flow. Rows
+// may come twice, and be cut where a connection was, but none is missing.
 func TestReceiversComeAndGo(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"rsyslog": syscall.SIGKILL, "syslog-ng": syscall.SIGTERM} {
 		t.Run(name, func(t *testing.T) {

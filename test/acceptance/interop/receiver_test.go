@@ -29,7 +29,8 @@ const installed = "../../../bin/interop"
 
 // product is a server that we did not write.
 type product struct {
-	// config makes its configuration: take what comes over mutual TLS and append each line to a file as it is.
+	// config makes its configuration: take what comes over mutual TLS and append each line to a
+	// file as it is.
 	config func(setup) string
 	// command starts it with that configuration, in the foreground.
 	command func(at interop.Installed, config, dir string) []string
@@ -43,8 +44,8 @@ type setup struct {
 
 var products = map[string]product{
 	"rsyslog": {
-		// The queue in memory is switched off: a line is written before the next one is read, so that
-		// the program has nothing to lose when it is killed.
+		// The queue in memory is switched off: a line is written before the next one is read, so
+		// that the program has nothing to lose when it is killed.
 		config: func(s setup) string {
 			return fmt.Sprintf(`
 global(

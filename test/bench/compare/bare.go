@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// bare writes the file to connections and does nothing else: no program can be faster into this sink.
+// bare writes the file to connections and does nothing else: no program can be faster into this
+// sink.
 func bare(connections int) func(context.Context, scene) (*attempt, error) {
 	return func(ctx context.Context, s scene) (*attempt, error) {
 		conf, err := client(s)

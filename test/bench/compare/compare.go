@@ -53,7 +53,8 @@ type bench struct {
 	rows     map[string]rows // by class
 }
 
-// Compare measures every way so many times, in turn, so that other load on the machine meets all of them.
+// Compare measures every way so many times, in turn, so that other load on the machine meets all of
+// them.
 func Compare(ctx context.Context, o Options) ([]Result, error) {
 	b := &bench{Options: o, programs: filepath.Join(o.Dir, "bin"), rows: map[string]rows{}}
 	if err := b.prepare(ctx); err != nil {

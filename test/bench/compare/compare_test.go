@@ -28,7 +28,8 @@ func options(t *testing.T) Options {
 	}
 }
 
-// TestEachWayBringsEveryRow: a few hundred rows, each once and unaltered, by each way, and a line of the table for it.
+// TestEachWayBringsEveryRow: a few hundred rows, each once and unaltered, by each way, and a line
+// of the table for it.
 func TestEachWayBringsEveryRow(t *testing.T) {
 	results, err := Compare(t.Context(), options(t))
 	if err != nil {

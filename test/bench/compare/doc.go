@@ -1,5 +1,5 @@
-// Package compare sends the same rows to the same sink with Tapline's shipper and with what one would otherwise take,
-// rsyslog and syslog-ng, and measures each. Run it with `make bench-compare`.
+// Package compare sends the same rows to the same sink with Tapline's shipper and with what one
+// would otherwise take, rsyslog and syslog-ng, and measures each. Run it with `make bench-compare`.
 //
 //	rows (tapsim) ─▶ file ─┬─▶ rsyslog, syslog-ng ──────┐
 //	                       ├─▶ NATS server ─▶ shipper ──┼─▶ sink: counts and hashes each line

@@ -42,11 +42,12 @@ input(type="imfile" file="%s" tag="tapline" ruleset="ship" addMetadata="off")
 	}
 }
 
-// syslogNGDisk is the buffer that writes each row down before it is sent, and keeps it until it was; it never syncs, and has
-// no setting for that.
+// syslogNGDisk is the buffer that writes each row down before it is sent, and keeps it until it
+// was; it never syncs, and has no setting for that.
 const syslogNGDisk = `disk-buffer(reliable(yes) disk-buf-size(4294967296) dir("DIR"))`
 
-// syslogNG reads the file, through its buffer. It may fetch and hold more rows at a time than by default.
+// syslogNG reads the file, through its buffer. It may fetch and hold more rows at a time than by
+// default.
 func syslogNG(buffer string) func(context.Context, scene) (*attempt, error) {
 	return func(ctx context.Context, s scene) (*attempt, error) {
 		buffer := strings.ReplaceAll(buffer, "DIR", s.dir)

@@ -80,7 +80,8 @@ func (p *process) used() (u usage, err error) {
 	if err != nil {
 		return u, fmt.Errorf("measure %s: %w", p.name, err)
 	}
-	// After the name, which may contain anything, the 12th and 13th field are ticks of user and system.
+	// After the name, which may contain anything, the 12th and 13th field are ticks of user and
+	// system.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	for _, field := range fields[11:13] {
 		ticks, err := strconv.ParseInt(field, 10, 64)

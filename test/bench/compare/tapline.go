@@ -18,7 +18,8 @@ import (
 	"github.com/tapline/tapline/pkg/freeport"
 )
 
-// taplineDrain has all rows in EVENTS before the shipper starts, with variables that are not as by default.
+// taplineDrain has all rows in EVENTS before the shipper starts, with variables that are not as by
+// default.
 func taplineDrain(extra ...string) func(context.Context, scene) (*attempt, error) {
 	return func(ctx context.Context, s scene) (*attempt, error) {
 		a, b, err := broker(ctx, s)
@@ -33,7 +34,8 @@ func taplineDrain(extra ...string) func(context.Context, scene) (*attempt, error
 	}
 }
 
-// taplineThrough publishes, as an enricher does, while the shipper ships. The server has synced a batch before the next one comes.
+// taplineThrough publishes, as an enricher does, while the shipper ships. The server has synced a
+// batch before the next one comes.
 func taplineThrough(ctx context.Context, s scene) (*attempt, error) {
 	a, b, err := broker(ctx, s)
 	if err != nil {
@@ -58,7 +60,8 @@ func taplineThrough(ctx context.Context, s scene) (*attempt, error) {
 
 var errNotUp = errors.New("it does not listen after 30 s")
 
-// broker starts a NATS server with default settings, synced at each write, and makes what Tapline needs.
+// broker starts a NATS server with default settings, synced at each write, and makes what Tapline
+// needs.
 func broker(ctx context.Context, s scene) (*attempt, *bus.Bus, error) {
 	a := &attempt{}
 	address, err := freeAddress()

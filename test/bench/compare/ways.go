@@ -15,7 +15,8 @@ import (
 const (
 	// Drain: the rows are in the store, a stream or a file, before it begins.
 	Drain = "drain"
-	// Through: the rows go through a store on disk while they are sent, with the safest settings of each program.
+	// Through: the rows go through a store on disk while they are sent, with the safest settings of
+	// each program.
 	Through = "through"
 )
 
@@ -53,7 +54,8 @@ func (s scene) port() string {
 // attempt is a way at work.
 type attempt struct {
 	processes []*process // what is measured
-	// confirmed waits until the way itself says that everything has arrived; nil where it never says so.
+	// confirmed waits until the way itself says that everything has arrived; nil where it never
+	// says so.
 	confirmed func(ctx context.Context) error
 	closers   []func() // called in reverse
 }

@@ -69,7 +69,8 @@ func TestReprocess(t *testing.T) {
 			t.Errorf("the consumer of %s is still there: %v", id, err)
 		}
 	}
-	// What was made again can be replayed like everything else, and the streams alone tell the same.
+	// What was made again can be replayed like everything else, and the streams alone tell the
+	// same.
 	whole := p.ask("replay", "--from", "1h", "--all", "--sink", "file", "--table", feed.ClicksBlocked.Table())
 	if whole.Rows != 200+200+10 {
 		t.Errorf("%+v", whole)

@@ -23,7 +23,8 @@ import (
 	"github.com/tapline/tapline/services/tapctl"
 )
 
-// TestKilledInMidReplay: shippers are killed again and again, and what a last one brings to its end is complete.
+// TestKilledInMidReplay: shippers are killed again and again, and what a last one brings to its end
+// is complete.
 func TestKilledInMidReplay(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 60, 20)
@@ -192,7 +193,8 @@ func (w *firstWord) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-// TestAQuestionThatGoesDownWithTheServer: a command that waits asks again, and if it was the very first question.
+// TestAQuestionThatGoesDownWithTheServer: a command that waits asks again, and if it was the very
+// first question.
 func TestAQuestionThatGoesDownWithTheServer(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 2, 20)
@@ -238,7 +240,8 @@ func TestAnOrderWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// TestABackupWhoseServerRestarts ends, and says so; it waited ten minutes for an answer that could not come.
+// TestABackupWhoseServerRestarts ends, and says so; it waited ten minutes for an answer that could
+// not come.
 func TestABackupWhoseServerRestarts(t *testing.T) {
 	t.Parallel()
 	p, _ := filled(t, 2, 20)
@@ -256,8 +259,8 @@ func TestABackupWhoseServerRestarts(t *testing.T) {
 // never is what neither side says.
 const never = "\r\nnever\r\n"
 
-// swallow is a way to the server that ends, once, with the first connection on which the client asks something or the server
-// answers something, and takes it along.
+// swallow is a way to the server that ends, once, with the first connection on which the client
+// asks something or the server answers something, and takes it along.
 func swallow(t *testing.T, server, question, answer string) (url string, swallowed func() bool) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the test
@@ -301,7 +304,8 @@ func swallow(t *testing.T, server, question, answer string) (url string, swallow
 	return "nats://" + ln.Addr().String(), done.Load
 }
 
-// TestASinkThatIsAway: nothing is pulled meanwhile, tapctl says why, and everything arrives when it is back.
+// TestASinkThatIsAway: nothing is pulled meanwhile, tapctl says why, and everything arrives when it
+// is back.
 func TestASinkThatIsAway(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 30, 20)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestServersHaveLimits: HTTP servers are made by telemetry.NewServer, which bounds what a client may send.
+// TestServersHaveLimits: HTTP servers are made by telemetry.NewServer, which bounds what a client
+// may send.
 func TestServersHaveLimits(t *testing.T) {
 	t.Parallel()
 	all, made := sources(t), 0

@@ -66,7 +66,8 @@ func TestEveryPackageHasOneComment(t *testing.T) {
 // generated is the path of an input that has the name the fuzzer gave it.
 var generated = regexp.MustCompile(`/testdata/fuzz/\w+/[0-9a-f]{16}$`)
 
-// TestFuzzInputsAreNamed: an input that is kept failed once, and its name says which property it broke.
+// TestFuzzInputsAreNamed: an input that is kept failed once, and its name says which property it
+// broke.
 func TestFuzzInputsAreNamed(t *testing.T) {
 	t.Parallel()
 	if !generated.MatchString("pkg/job/testdata/fuzz/FuzzParse/407bb25947ba7ff1") || generated.MatchString("pkg/job/testdata/fuzz/FuzzParse/zero_before_pass") {

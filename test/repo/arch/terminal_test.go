@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// draws are the files that may write control sequences, or ask for what is below a writer that escapes them.
+// draws are the files that may write control sequences, or ask for what is below a writer that
+// escapes them.
 var draws = []string{
 	"pkg/telemetry/log.go",          // colors; every value is escaped
 	"services/tapctl/flatten.go",    // rows for a file; escaped on a terminal
@@ -16,8 +17,9 @@ var draws = []string{
 	"services/tapline/screen.go",    // the table of the demo, of own words only
 }
 
-// TestCommandsWriteThroughPrintable: a new command is safe unless it stands in the list. Commands get writers that escape from
-// Execute; what could lead around them is the writer below, the process's own streams, and fmt with foreign values.
+// TestCommandsWriteThroughPrintable: a new command is safe unless it stands in the list. Commands
+// get writers that escape from Execute; what could lead around them is the writer below, the
+// process's own streams, and fmt with foreign values.
 func TestCommandsWriteThroughPrintable(t *testing.T) {
 	t.Parallel()
 	for _, s := range sources(t).sources {
@@ -48,7 +50,8 @@ func TestCommandsWriteThroughPrintable(t *testing.T) {
 	}
 }
 
-// TestProgramsProtectTheirMemory: core files and other processes of the same user would get secrets out of it.
+// TestProgramsProtectTheirMemory: core files and other processes of the same user would get secrets
+// out of it.
 func TestProgramsProtectTheirMemory(t *testing.T) {
 	t.Parallel()
 	for _, s := range sources(t).sources {

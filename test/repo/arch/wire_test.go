@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestMessagesAreDecodedWithinBounds: what is on the bus may be of a stage that was taken over, and a few bytes of it must not
-// take the memory of a program.
+// TestMessagesAreDecodedWithinBounds: what is on the bus may be of a stage that was taken over, and
+// a few bytes of it must not take the memory of a program.
 func TestMessagesAreDecodedWithinBounds(t *testing.T) {
 	t.Parallel()
 	for _, s := range sources(t).sources {

@@ -14,8 +14,9 @@ import (
 	"testing"
 )
 
-// TestBundleIsWhole: what `make bundle` puts together, but for images, with one program. Every file has a checksum that fits, nothing is there that is not in
-// version control, and the bill of materials names what is linked in.
+// TestBundleIsWhole: what `make bundle` puts together, but for images, with one program. Every file
+// has a checksum that fits, nothing is there that is not in version control, and the bill of
+// materials names what is linked in.
 func TestBundleIsWhole(t *testing.T) {
 	t.Parallel()
 	dir := bundle(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/embedded"
 )
 
-// TestKeyOfTheStore: what deploy/init.sh writes is what the NATS server, tapctl seal and tapctl check read, and a key that may
-// still be in use is never overwritten.
+// TestKeyOfTheStore: what deploy/init.sh writes is what the NATS server, tapctl seal and tapctl
+// check read, and a key that may still be in use is never overwritten.
 func TestKeyOfTheStore(t *testing.T) {
 	t.Parallel()
 	site := t.TempDir()
@@ -70,8 +70,8 @@ func TestKeyOfTheStore(t *testing.T) {
 	}
 }
 
-// TestEachStartIsGuarded: wherever a NATS server of ours starts, deploy/nats/start.sh comes first, with the key and the store that it
-// compares; so a restart of a container goes around nothing.
+// TestEachStartIsGuarded: wherever a NATS server of ours starts, deploy/nats/start.sh comes first,
+// with the key and the store that it compares; so a restart of a container goes around nothing.
 func TestEachStartIsGuarded(t *testing.T) {
 	t.Parallel()
 	guard := []string{"/bin/sh", "/etc/nats/start.sh"}

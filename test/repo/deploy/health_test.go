@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestNATSIsHealthyOnlyWhenItCanBeWritten: of the paths of the server's health only the plain one looks at its streams.
+// TestNATSIsHealthyOnlyWhenItCanBeWritten: of the paths of the server's health only the plain one
+// looks at its streams.
 func TestNATSIsHealthyOnlyWhenItCanBeWritten(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"docker-compose.yml", "deploy/cluster.yml", "deploy/k8s/nats/nats.yaml"} {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestInitLeavesNoSecretOpen: a folder that others could enter is closed, with a word; one with a link in it is refused.
+// TestInitLeavesNoSecretOpen: a folder that others could enter is closed, with a word; one with a
+// link in it is refused.
 func TestInitLeavesNoSecretOpen(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

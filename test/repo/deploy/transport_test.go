@@ -16,8 +16,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestPodsReachNATSEncrypted runs a server with the configuration and the secrets of its pod, and connects as
-// the pods of the stages are configured to.
+// TestPodsReachNATSEncrypted runs a server with the configuration and the secrets of its pod, and
+// connects as the pods of the stages are configured to.
 func TestPodsReachNATSEncrypted(t *testing.T) {
 	t.Parallel()
 	c := build(t)
@@ -67,7 +67,8 @@ func TestPodsReachNATSEncrypted(t *testing.T) {
 	}
 }
 
-// TestSecretsAreForTheirUserOnly: the kubelet lets the group of the pod read them besides (fsGroup).
+// TestSecretsAreForTheirUserOnly: the kubelet lets the group of the pod read them besides
+// (fsGroup).
 func TestSecretsAreForTheirUserOnly(t *testing.T) {
 	t.Parallel()
 	checked := 0
@@ -127,7 +128,8 @@ func TestOnlyPodsOfTaplineReachNATS(t *testing.T) {
 	}
 }
 
-// TestInitMakesCertificates: once, for the containers to read, and rotated on demand; without tapctl it says how to get them.
+// TestInitMakesCertificates: once, for the containers to read, and rotated on demand; without
+// tapctl it says how to get them.
 func TestInitMakesCertificates(t *testing.T) {
 	t.Parallel()
 	dir, tapctl := t.TempDir(), t.TempDir()

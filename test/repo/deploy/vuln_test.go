@@ -17,8 +17,8 @@ func vuln(t *testing.T, tools, db string) (string, error) {
 	return string(out), err
 }
 
-// TestVulnerabilityDatabaseCanBeCarried: an entry of a made database for a module in use is found without a
-// network, and what is no database is an error rather than a success.
+// TestVulnerabilityDatabaseCanBeCarried: an entry of a made database for a module in use is found
+// without a network, and what is no database is an error rather than a success.
 func TestVulnerabilityDatabaseCanBeCarried(t *testing.T) {
 	t.Parallel()
 	tools, db := t.TempDir(), t.TempDir()

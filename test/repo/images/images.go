@@ -76,7 +76,8 @@ func write(root string, all []Image) error {
 	return replace(path, data)
 }
 
-// Spread copies the images to the files that use them, and returns which it changed. With dry set it only looks.
+// Spread copies the images to the files that use them, and returns which it changed. With dry set
+// it only looks.
 func Spread(root string, all []Image, dry bool) (changed []string, err error) {
 	for _, name := range users {
 		path := filepath.Join(root, name)

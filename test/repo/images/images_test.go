@@ -68,7 +68,8 @@ func copied(t *testing.T) string {
 	return dir
 }
 
-// registry stands in for one that wants a token; the manifest of a repository names it and the generation.
+// registry stands in for one that wants a token; the manifest of a repository names it and the
+// generation.
 func registry(t *testing.T, generation *string) string {
 	t.Helper()
 	var server *httptest.Server
@@ -105,8 +106,8 @@ func digest(path, generation string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// TestUpdatePinsByDigest: every place that uses an image has its digest, another update replaces it, and a
-// registry that fails or lies changes nothing.
+// TestUpdatePinsByDigest: every place that uses an image has its digest, another update replaces
+// it, and a registry that fails or lies changes nothing.
 func TestUpdatePinsByDigest(t *testing.T) {
 	t.Parallel()
 	dir, generation := copied(t), "one"

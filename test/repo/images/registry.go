@@ -17,8 +17,8 @@ import (
 
 // Registry resolves tags.
 type Registry struct {
-	// Mirror is the address of a registry that has all images, such as https://mirror.example.org; empty
-	// means the registry of each image's name, which is Docker's own where the name has none.
+	// Mirror is the address of a registry that has all images, such as https://mirror.example.org;
+	// empty means the registry of each image's name, which is Docker's own where the name has none.
 	Mirror string
 	Client *http.Client
 }
@@ -39,8 +39,8 @@ var (
 	parameter = regexp.MustCompile(`(\w+)="([^"]*)"`)
 )
 
-// Update asks for the digest of every image, and then writes the list and the files that use it. If one
-// image cannot be resolved nothing is written.
+// Update asks for the digest of every image, and then writes the list and the files that use it. If
+// one image cannot be resolved nothing is written.
 func Update(ctx context.Context, root string, r Registry) ([]Image, error) {
 	all, err := Read(root)
 	if err != nil {

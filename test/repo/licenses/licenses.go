@@ -1,6 +1,7 @@
-// Package licenses checks under what terms the modules may be passed on that are linked into Tapline's
-// programs. deploy/licenses.txt names each with its licence; a module that is new, has changed its
-// licence or whose licence asks for more than its own text is an error until a person has decided.
+// Package licenses checks under what terms the modules may be passed on that are linked into
+// Tapline's programs. deploy/licenses.txt names each with its licence; a module that is new, has
+// changed its licence or whose licence asks for more than its own text is an error until a person
+// has decided.
 package licenses
 
 import (

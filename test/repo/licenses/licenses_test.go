@@ -12,8 +12,8 @@ import (
 
 const root = "../../.."
 
-// TestEveryModuleHasAKnownLicense holds for what is linked in now; one more module, another licence, or a line too
-// many is named.
+// TestEveryModuleHasAKnownLicense holds for what is linked in now; one more module, another
+// licence, or a line too many is named.
 func TestEveryModuleHasAKnownLicense(t *testing.T) {
 	t.Parallel()
 	modules, err := licenses.Shipped(t.Context(), root)

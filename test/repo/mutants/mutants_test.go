@@ -81,7 +81,8 @@ n%2 != 0 => n%2 == 0`; got != want {
 	}
 }
 
-// TestOneProgramIsAllMutants: with all of them in it, nested as they are, a file can be parsed and its lines stay where they are.
+// TestOneProgramIsAllMutants: with all of them in it, nested as they are, a file can be parsed and
+// its lines stay where they are.
 func TestOneProgramIsAllMutants(t *testing.T) {
 	write(t)
 	files, err := mutants.Package(".")

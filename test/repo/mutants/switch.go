@@ -7,13 +7,15 @@ import (
 	"strings"
 )
 
-// Names of environment variables: which mutant a program is, and the file that takes the numbers of those which it reached.
+// Names of environment variables: which mutant a program is, and the file that takes the numbers of
+// those which it reached.
 const (
 	On      = "TAPLINE_MUTANT"
 	Reached = "TAPLINE_MUTANTS_REACHED"
 )
 
-// Switched returns a file that is all of some of its mutants: which one, [On] says. The lines stay where they are.
+// Switched returns a file that is all of some of its mutants: which one, [On] says. The lines stay
+// where they are.
 func (s Source) Switched(chosen map[int]Mutant) []byte {
 	w := &switcher{source: s.Text}
 	for n, m := range chosen {

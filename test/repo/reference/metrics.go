@@ -51,7 +51,8 @@ func Metrics(root string) ([]Metric, error) {
 	return all, nil
 }
 
-// metric reads prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "...", Help: "..."}, []string{"..."}).
+// metric reads prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "...", Help: "..."},
+// []string{"..."}).
 func metric(call *ast.CallExpr) (Metric, bool) {
 	fun, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok || len(call.Args) == 0 {

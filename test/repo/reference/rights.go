@@ -7,7 +7,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 )
 
-// rightsTable says what each user of the NATS server may do. The attack in pkg/bus/attack judges by the same list.
+// rightsTable says what each user of the NATS server may do. The attack in pkg/bus/attack judges by
+// the same list.
 func rightsTable() string {
 	var b strings.Builder
 	b.WriteString("| user | may | by publishing on |\n| --- | --- | --- |\n")

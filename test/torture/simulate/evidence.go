@@ -18,7 +18,8 @@ type answer struct {
 // rounding is how much earlier than the end asked for an answer may say it ends.
 const rounding = time.Second
 
-// read holds an answer against what was asked, by the rules of the fetcher in a few words. flaw says what is missing.
+// read holds an answer against what was asked, by the rules of the fetcher in a few words. flaw
+// says what is missing.
 func read(j *taplinev1.Job, status int, body []byte) (a *answer, flaw string) {
 	a = &answer{records: make(map[string][]json.RawMessage)}
 	if status == http.StatusNoContent {

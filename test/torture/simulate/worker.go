@@ -49,7 +49,8 @@ func (w *World) publish(j *taplinev1.Job) {
 	w.queue = append(w.queue, &order{job: j})
 }
 
-// concluded reports whether what became of a job is known. That it was in vain is not the last word when it is offered again.
+// concluded reports whether what became of a job is known. That it was in vain is not the last word
+// when it is offered again.
 func (w *World) concluded(j *taplinev1.Job) bool {
 	o := w.outcomes[j.GetId()]
 	return o != nil && (o.GetState() != taplinev1.WindowState_WINDOW_STATE_UNPROVEN || o.GetFailures() > j.GetFailures())
@@ -209,7 +210,8 @@ func (k *worker) answered(o *order) error {
 	return w.store(o, a, k.asked)
 }
 
-// failed is a call that says nothing about its window, unless others are served: it is cut, or set aside.
+// failed is a call that says nothing about its window, unless others are served: it is cut, or set
+// aside.
 func (w *World) failed(o *order, slow bool) {
 	if !w.Down {
 		o.own++
@@ -260,7 +262,8 @@ func (w *World) conclude(o *order, r *taplinev1.JobRecord) {
 	w.remove(o)
 }
 
-// cut has a job planned again in parts. What cannot be cut is set aside, and is lost only when it is too old.
+// cut has a job planned again in parts. What cannot be cut is set aside, and is lost only when it
+// is too old.
 func (w *World) cut(o *order, old bool) {
 	id, err := job.Of(o.job)
 	if err != nil {

@@ -16,8 +16,9 @@ import (
 	"github.com/tapline/tapline/test/torture/simulate"
 )
 
-// honest holds what the plan says against the truth: what it neither lists as unread nor as lost is here, if it was visible
-// when its window was read first, and whenever it became visible if it is sealed.
+// honest holds what the plan says against the truth: what it neither lists as unread nor as lost is
+// here, if it was visible when its window was read first, and whenever it became visible if it is
+// sealed.
 func honest(t tester, w *simulate.World) {
 	t.Helper()
 	if w.Plans == nil {
@@ -43,7 +44,8 @@ func honest(t tester, w *simulate.World) {
 	}
 }
 
-// punctuality is how soon a record is visible that the first reading of its window finds: the margin that live windows keep.
+// punctuality is how soon a record is visible that the first reading of its window finds: the
+// margin that live windows keep.
 const punctuality = 5 * time.Second
 
 // oddity draws an answer that proves nothing, for all paths.
@@ -84,8 +86,8 @@ func inject(t tester, w *simulate.World, d time.Duration, faults ...tapsim.Fault
 	w.Sim.Clear()
 }
 
-// TestOneInstant: two instants that are answered with an error for days hold nothing else up. They cost a small share of the
-// calls, are listed all the time, and are read when they can be.
+// TestOneInstant: two instants that are answered with an error for days hold nothing else up. They
+// cost a small share of the calls, are listed all the time, and are read when they can be.
 func TestOneInstant(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{400, 404, 500} {
@@ -124,7 +126,8 @@ func oneInstant(t *testing.T, status int) {
 	}
 }
 
-// besides checks that everything but some instants is read and sealed as always, and what the instants cost.
+// besides checks that everything but some instants is read and sealed as always, and what the
+// instants cost.
 func besides(t *testing.T, w *simulate.World, instants []time.Time, from, to time.Time) {
 	t.Helper()
 	near := func(at time.Time, d time.Duration) bool {
@@ -160,7 +163,8 @@ func besides(t *testing.T, w *simulate.World, instants []time.Time, from, to tim
 	}
 }
 
-// TestAnswersThatEndEarly: what lies behind an early queryEndTime is not called read, however often it is answered so.
+// TestAnswersThatEndEarly: what lies behind an early queryEndTime is not called read, however often
+// it is answered so.
 func TestAnswersThatEndEarly(t *testing.T) {
 	t.Parallel()
 	o := options(13, 1800)
@@ -182,7 +186,8 @@ func TestAnswersThatEndEarly(t *testing.T) {
 	judge(t, w, o)
 }
 
-// TestNothingIsWrong: in a world without faults, and in a quiet one, nothing is set aside, called lost, or asked for without need.
+// TestNothingIsWrong: in a world without faults, and in a quiet one, nothing is set aside, called
+// lost, or asked for without need.
 func TestNothingIsWrong(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{0, 0.005} {

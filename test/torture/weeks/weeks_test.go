@@ -21,8 +21,9 @@ import (
 	"github.com/tapline/tapline/test/torture/simulate"
 )
 
-// TestMain runs one case, another one each time: it is nine days long. -rapid.checks=N runs more. make test runs it without the
-// race detector, which makes it ten times as long; what it drives is tested with it elsewhere.
+// TestMain runs one case, another one each time: it is nine days long. -rapid.checks=N runs more.
+// make test runs it without the race detector, which makes it ten times as long; what it drives is
+// tested with it elsewhere.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
@@ -141,9 +142,9 @@ func covered(windows []window.Window, at time.Time) bool {
 	return slices.ContainsFunc(windows, func(w window.Window) bool { return !at.Before(w.Start) && at.Before(w.End) })
 }
 
-// steady checks that live calls came as often as the planner meant. It is for spans without disturbance. What was meant
-// is the longest cadence since the last live call, by every call: a few sweeps at once spend calls that live reading then
-// waits for.
+// steady checks that live calls came as often as the planner meant. It is for spans without
+// disturbance. What was meant is the longest cadence since the last live call, by every call: a few
+// sweeps at once spend calls that live reading then waits for.
 func steady(t tester, w *simulate.World, from time.Time) {
 	t.Helper()
 	var last time.Time
@@ -231,8 +232,9 @@ func disturb(t *rapid.T, w *simulate.World, span time.Duration) {
 	run(t, w, span)
 }
 
-// TestASchedulerThatIsAhead plans windows before they have ended and takes them for older than any sweep. They are
-// swept all the same, live reading does not wait for the end of what was planned, and nothing is read before the head margin.
+// TestASchedulerThatIsAhead plans windows before they have ended and takes them for older than any
+// sweep. They are swept all the same, live reading does not wait for the end of what was planned,
+// and nothing is read before the head margin.
 func TestASchedulerThatIsAhead(t *testing.T) {
 	t.Parallel()
 	o := options(5, 1800)

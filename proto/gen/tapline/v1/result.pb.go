@@ -48,7 +48,7 @@ type JobResult struct {
 	ReadAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
 	// Up to where the answer proves the window read, if not up to its end.
 	ReadEnd *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=read_end,json=readEnd,proto3" json:"read_end,omitempty"`
-	// How far behind its clock Proofpoint served, milliseconds, where the answer tells.
+	// How far behind its clock Proofpoint served, milliseconds, where the answer shows it.
 	LagMs int64 `protobuf:"varint,16,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
 	// What went to DEAD, so that SEEN can be completed: RAW has only the other records. At most one dead letter more for each feed
 	// than are kept of one answer.

@@ -1,5 +1,6 @@
-// Package bound holds the bounds of what Proofpoint, or a proxy before it, may send. They lie far above what Proofpoint sends and
-// far below what a fetcher has room for, so none of them is configured. docs/configuration.md has them as a table.
+// Package bound holds the bounds of what Proofpoint, or a proxy before it, may send. They lie far
+// above what Proofpoint sends and far below what a fetcher has room for, so none of them is
+// configured. docs/configuration.md has them as a table.
 package bound
 
 import "time"
@@ -40,20 +41,23 @@ const (
 
 // Of what is kept of answers.
 const (
-	// Letters is how many dead letters the entries of one answer make. The window of one with more is cut; if it cannot be, one more letter sums
-	// up the others.
+	// Letters is how many dead letters the entries of one answer make. The window of one with more
+	// is cut; if it cannot be, one more letter sums up the others.
 	Letters = 1000
 	// LetterBytes is what the entries in them have together, bytes. Beyond it the same holds.
 	LetterBytes = 80 << 20
-	// Before is how far the time of a record may lie before the start of its window. One beyond it is remembered with its window,
-	// as one without a time is: an answer touches no more hours than that.
+	// Before is how far the time of a record may lie before the start of its window. One beyond it
+	// is remembered with its window, as one without a time is: an answer touches no more hours than
+	// that.
 	Before = 31 * 24 * time.Hour
 	// After is how far it may lie behind the end.
 	After = 24 * time.Hour
 	// Seen is how much of SEEN one job has in memory, bytes.
 	Seen = 32 << 20
-	// SeenHour is how much SEEN has of one feed and hour, bytes: two million records. More of them may be published again.
+	// SeenHour is how much SEEN has of one feed and hour, bytes: two million records. More of them
+	// may be published again.
 	SeenHour = 24_000_000
-	// Words is how much of an answer, or of an error about one, a log line, an alarm, a dead letter or LEDGER quotes, bytes.
+	// Words is how much of an answer, or of an error about one, a log line, an alarm, a dead letter
+	// or LEDGER quotes, bytes.
 	Words = 500
 )

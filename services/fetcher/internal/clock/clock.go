@@ -6,18 +6,20 @@ import (
 )
 
 const (
-	// Near is how far the Date header may be off without being a jump: it has whole seconds, and it is not known
-	// when in the course of an answer a server takes it.
+	// Near is how far the Date header may be off without being a jump: it has whole seconds, and it
+	// is not known when in the course of an answer a server takes it.
 	Near = time.Minute
 	// Far is a skew that no good clocks have: nothing is given up because of it.
 	Far = time.Hour
-	// apart is how long after the first answer of a jump the second one confirms it, and agree how well.
+	// apart is how long after the first answer of a jump the second one confirms it, and agree how
+	// well.
 	apart, agree = 30 * time.Second, 5 * time.Second
 	// holds is how long a measured clock is relied on. Then a call is made that measures it again.
 	holds = 5 * time.Minute
 )
 
-// measured is how far the local clock was ahead of Proofpoint's, and when that was, by the local one.
+// measured is how far the local clock was ahead of Proofpoint's, and when that was, by the local
+// one.
 type measured struct {
 	skew time.Duration
 	at   time.Time
@@ -51,15 +53,16 @@ func (c *Clock) Observe(local time.Time, skew time.Duration) bool {
 	return true
 }
 
-// Skew is how far the local clock is ahead. What says nothing about the time is not the word that the clock is right: the last
-// skew that was believed stays.
+// Skew is how far the local clock is ahead. What says nothing about the time is not the word that
+// the clock is right: the last skew that was believed stays.
 func (c *Clock) Skew() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.believed.skew
 }
 
-// Theirs is the time by Proofpoint's clock. It is not known when none was measured lately, or the local one has jumped.
+// Theirs is the time by Proofpoint's clock. It is not known when none was measured lately, or the
+// local one has jumped.
 func (c *Clock) Theirs(local time.Time) (now time.Time, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

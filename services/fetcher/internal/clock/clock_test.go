@@ -11,7 +11,8 @@ import (
 
 var noon = time.Date(2026, 3, 11, 12, 0, 0, 0, time.UTC)
 
-// TestAJumpCountsTwice: one answer is not believed, two that agree some time apart are; small changes are at once.
+// TestAJumpCountsTwice: one answer is not believed, two that agree some time apart are; small
+// changes are at once.
 func TestAJumpCountsTwice(t *testing.T) {
 	t.Parallel()
 	type seen struct{ after, skew time.Duration }
@@ -85,7 +86,8 @@ func TestALagCostsFewRefusals(t *testing.T) {
 	})
 }
 
-// TestWhatIsNoLag: a window that ended an hour ago, and an answer that is cut by the same time whatever the age.
+// TestWhatIsNoLag: a window that ended an hour ago, and an answer that is cut by the same time
+// whatever the age.
 func TestWhatIsNoLag(t *testing.T) {
 	t.Parallel()
 	var l clock.Lag

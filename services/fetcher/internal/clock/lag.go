@@ -17,8 +17,8 @@ const (
 	mostSteps = 6
 )
 
-// Lag is how far behind its own clock Proofpoint serves, as its answers teach. The zero value is none. It is safe for
-// concurrent use.
+// Lag is how far behind its own clock Proofpoint serves, as its answers teach. The zero value is
+// none. It is safe for concurrent use.
 type Lag struct {
 	mu    sync.Mutex
 	value time.Duration
@@ -26,7 +26,8 @@ type Lag struct {
 	cut   time.Duration // by how much the answer that showed it ended early
 	// steps is how many answers in a row told a lag that grew, since one was whole.
 	steps int
-	// front is the latest end of a window that was served whole, as of frontAt. Who has served it is not behind it.
+	// front is the latest end of a window that was served whole, as of frontAt. Who has served it
+	// is not behind it.
 	front, frontAt time.Time
 }
 
@@ -46,8 +47,8 @@ func (l *Lag) now(now time.Time) time.Duration {
 	return lag.Round(time.Second)
 }
 
-// Refused says that a window was still current at this age of its end. It reports whether a lag can be the reason.
-// Each refusal quadruples the guess, so a lag costs few of them.
+// Refused says that a window was still current at this age of its end. It reports whether a lag can
+// be the reason. Each refusal quadruples the guess, so a lag costs few of them.
 func (l *Lag) Refused(now time.Time, age time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,14 +59,15 @@ func (l *Lag) Refused(now time.Time, age time.Duration) bool {
 	return true
 }
 
-// contradicted reports whether a window was served lately that ends later than one whose end has this age.
+// contradicted reports whether a window was served lately that ends later than one whose end has
+// this age.
 func (l *Lag) contradicted(now time.Time, age time.Duration) bool {
 	return now.Sub(l.frontAt).Abs() <= halfway && !now.Add(-age).After(l.front)
 }
 
-// Told says that a window whose end had this age was read only up to an instant of that age, the lag. It reports whether
-// that can be a lag. An answer that ends early by the same time, whatever the age, is cut and not behind; a few small steps may be a
-// lag that grows.
+// Told says that a window whose end had this age was read only up to an instant of that age, the
+// lag. It reports whether that can be a lag. An answer that ends early by the same time, whatever
+// the age, is cut and not behind; a few small steps may be a lag that grows.
 func (l *Lag) Told(now time.Time, age, lag time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -32,7 +32,8 @@ const (
 )
 
 const (
-	// enough is how many failures of its own a window has before it is set aside, or is cut for its size.
+	// enough is how many failures of its own a window has before it is set aside, or is cut for its
+	// size.
 	enough = 3
 	// anyway is how many failures a window has before it is cut although everything fails.
 	anyway = 6
@@ -125,8 +126,8 @@ func (l *Ladder) Calls(id string) int {
 	return 0
 }
 
-// ByOthers reports whether other endpoints are to be asked next: an odd answer is asked for by turns, and so is a window for which an
-// endpoint fails again and again.
+// ByOthers reports whether other endpoints are to be asked next: an odd answer is asked for by
+// turns, and so is a window for which an endpoint fails again and again.
 func (l *Ladder) ByOthers(id string, carried int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

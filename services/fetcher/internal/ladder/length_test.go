@@ -33,8 +33,8 @@ func (l *lengths) refuse(span time.Duration, class ladder.Class) ladder.Decision
 	return l.Failed(ladder.Failure{ID: fmt.Sprint(l.n), Path: "/all", Window: w, Asked: l.Widened("/all", w).Span(), Class: class, Divisible: span > window.MinSpan})
 }
 
-// TestTooLongForEverythingIsNotBelieved: an endpoint that says so for a while about all lengths has said nothing about any. What is
-// asked for afterwards is not cut.
+// TestTooLongForEverythingIsNotBelieved: an endpoint that says so for a while about all lengths has
+// said nothing about any. What is asked for afterwards is not cut.
 func TestTooLongForEverythingIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	l := newLengths()
@@ -54,8 +54,8 @@ func TestTooLongForEverythingIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestATrueLimitIsRefusedSeldom: of windows that are longer than an endpoint serves some are asked for, and then none for half an
-// hour.
+// TestATrueLimitIsRefusedSeldom: of windows that are longer than an endpoint serves some are asked
+// for, and then none for half an hour.
 func TestATrueLimitIsRefusedSeldom(t *testing.T) {
 	t.Parallel()
 	l := newLengths()
@@ -93,7 +93,8 @@ func TestATrueLimitIsRefusedSeldom(t *testing.T) {
 	}
 }
 
-// TestTooShortIsFoundOutAnew: one stray answer does not widen all windows for ever; and what is true is found out with few calls.
+// TestTooShortIsFoundOutAnew: one stray answer does not widen all windows for ever; and what is
+// true is found out with few calls.
 func TestTooShortIsFoundOutAnew(t *testing.T) {
 	t.Parallel()
 	l := newLengths()

@@ -15,7 +15,8 @@ type path struct {
 	shortest, longest time.Duration
 	// Lengths that were refused as too short or too long.
 	tooShort, tooLong length
-	// suspect was cut for a failure that may come from its length; trial is the first such window, since trialAt.
+	// suspect was cut for a failure that may come from its length; trial is the first such window,
+	// since trialAt.
 	suspect, trial window.Window
 	trialAt        time.Time
 }
@@ -29,19 +30,22 @@ func (l *Ladder) path(name string) *path {
 	return p
 }
 
-// length is one that was refused, and when. It is 0 if none was, or the endpoint served one all the same.
+// length is one that was refused, and when. It is 0 if none was, or the endpoint served one all the
+// same.
 type length struct {
 	span time.Duration
 	at   time.Time
 }
 
-// holds is how long a length is known to be refused. Then it is found out anew: it may have been something else.
+// holds is how long a length is known to be refused. Then it is found out anew: it may have been
+// something else.
 const holds = 30 * time.Minute
 
 func (l length) known(now time.Time) bool { return l.span > 0 && now.Sub(l.at).Abs() <= holds }
 
-// believes takes what an answer says about the length only if the endpoint has not served such a length. That a window is too long
-// counts for others once a shorter one was served: before, everything may be refused in these words.
+// believes takes what an answer says about the length only if the endpoint has not served such a
+// length. That a window is too long counts for others once a shorter one was served: before,
+// everything may be refused in these words.
 func (p *path) believes(class Class, span time.Duration, now time.Time) Class {
 	switch {
 	case class == Long && (span <= p.longest || span <= window.MinSpan), class == Short && p.shortest > 0 && span >= p.shortest, class == Short && span >= window.MaxSpan:
@@ -61,8 +65,8 @@ func (p *path) refuse(span time.Duration, now time.Time) {
 	}
 }
 
-// tries reports whether a window may be cut to find out about its length: none is being tried, or it is a part of what was
-// cut last. So one part of each part is followed, down to the shortest.
+// tries reports whether a window may be cut to find out about its length: none is being tried, or
+// it is a part of what was cut last. So one part of each part is followed, down to the shortest.
 func (p *path) tries(w window.Window, now time.Time) bool {
 	return p.trial.Empty() || now.Sub(p.trialAt) > holds || within(w, p.suspect)
 }
@@ -117,7 +121,8 @@ func (l *Ladder) TooLong(name string, span time.Duration) bool {
 	return p.tooLong.known(l.now()) && span >= p.tooLong.span
 }
 
-// Widened is the window to ask for where one is known to be too short: twice as long as what was refused.
+// Widened is the window to ask for where one is known to be too short: twice as long as what was
+// refused.
 func (l *Ladder) Widened(name string, w window.Window) window.Window {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -211,8 +211,9 @@ func (w *world) worst() (most int) {
 	return most
 }
 
-// TestNoAnswerCostsATwentiethOfThePool in an hour, however Proofpoint answers, on one path or on all, about all windows, those of
-// one hour or the one with a certain instant. What it answers well is read meanwhile.
+// TestNoAnswerCostsATwentiethOfThePool in an hour, however Proofpoint answers, on one path or on
+// all, about all windows, those of one hour or the one with a certain instant. What it answers well
+// is read meanwhile.
 func TestNoAnswerCostsATwentiethOfThePool(t *testing.T) {
 	t.Parallel()
 	bad := window.New(time.Date(2026, 3, 10, 20, 0, 0, 0, time.UTC), time.Date(2026, 3, 10, 21, 0, 0, 0, time.UTC))
@@ -257,7 +258,8 @@ func TestNoAnswerCostsATwentiethOfThePool(t *testing.T) {
 	}
 }
 
-// TestNoExcessCostsATwentiethOfThePool in an hour, whichever answers have more malformed entries than are kept. All else is read.
+// TestNoExcessCostsATwentiethOfThePool in an hour, whichever answers have more malformed entries
+// than are kept. All else is read.
 func TestNoExcessCostsATwentiethOfThePool(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 3, 10, 20, 0, 0, 0, time.UTC)

@@ -94,8 +94,8 @@ func (b *Breakers) Open(k Key) bool {
 	return b.of(k).failures > 0
 }
 
-// Enter asks for a call: zero means that it may be made. Tell [Breakers.Served], [Breakers.Failed] or
-// [Breakers.Leave] what became of it.
+// Enter asks for a call: zero means that it may be made. Tell [Breakers.Served], [Breakers.Failed]
+// or [Breakers.Leave] what became of it.
 func (b *Breakers) Enter(k Key) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,7 +107,8 @@ func (b *Breakers) Enter(k Key) time.Duration {
 	return wait
 }
 
-// Leave says that the call that was entered was not made, or says nothing. What others found meanwhile counts on.
+// Leave says that the call that was entered was not made, or says nothing. What others found
+// meanwhile counts on.
 func (b *Breakers) Leave(k Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +125,8 @@ func (b *Breakers) Served(k Key) (recovered bool) {
 	return recovered
 }
 
-// Failed opens the breaker for longer. It reports for how long, and whether this is the first failure in a row.
+// Failed opens the breaker for longer. It reports for how long, and whether this is the first
+// failure in a row.
 func (b *Breakers) Failed(k Key, f Failure) (wait time.Duration, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,7 +140,8 @@ func (b *Breakers) Failed(k Key, f Failure) (wait time.Duration, first bool) {
 	return wait, br.failures == 1
 }
 
-// Troubles lists the breakers that are not closed. One that nothing asks for any more is closed before.
+// Troubles lists the breakers that are not closed. One that nothing asks for any more is closed
+// before.
 func (b *Breakers) Troubles() (list []Trouble) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -97,7 +97,8 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-// TestShare: a fortieth of the limit in an hour, after some at once. What is overdrawn is paid back. No limit, no share.
+// TestShare: a fortieth of the limit in an hour, after some at once. What is overdrawn is paid
+// back. No limit, no share.
 func TestShare(t *testing.T) {
 	t.Parallel()
 	s := pace.NewShare(func(pool string) int { return map[string]int{"siem": 1800}[pool] })

@@ -23,7 +23,8 @@ type Curve struct {
 // scarce is the limit in 24 hours below which a pool has so few calls.
 const scarce = 480
 
-// CurveOf is the curve for a lane and a pool's limit; no limit is 0. What is live is probed most often.
+// CurveOf is the curve for a lane and a pool's limit; no limit is 0. What is live is probed most
+// often.
 func CurveOf(lane string, limit int) Curve {
 	switch {
 	case limit > 0 && limit < scarce:
@@ -38,16 +39,17 @@ func CurveOf(lane string, limit int) Curve {
 	return Curve{First: 2 * time.Second, Most: 15 * time.Minute}
 }
 
-// Brief is the curve for failures that are not the endpoint's. Only when none of the lane is served meanwhile it grows, to the time
-// that the share of windows that fail wants, and not over what is usual.
+// Brief is the curve for failures that are not the endpoint's. Only when none of the lane is served
+// meanwhile it grows, to the time that the share of windows that fail wants, and not over what is
+// usual.
 func (c Curve) Brief(spent time.Duration) Curve {
 	c.First = min(c.First, 2*time.Second)
 	c.Most = min(c.Most, max(spent, 2*time.Second))
 	return c
 }
 
-// after is how long the breaker stays open after so many failures in a row. An odd answer is rarely a matter of
-// seconds, and each costs a unit.
+// after is how long the breaker stays open after so many failures in a row. An odd answer is rarely
+// a matter of seconds, and each costs a unit.
 func (c Curve) after(failures int, odd bool) time.Duration {
 	return max(c.grown(failures, odd), c.Least)
 }
@@ -66,8 +68,9 @@ func (c Curve) grown(failures int, odd bool) time.Duration {
 	return backoff.Doubling{Min: c.First, Max: c.Most}.After(factor*(failures-1) + 1)
 }
 
-// Share is what windows that fail may spend of each pool: a fortieth of the limit in an hour, and some at once. It may be overdrawn by calls that were not known to fail; then
-// those that are known to wait. It is safe for concurrent use.
+// Share is what windows that fail may spend of each pool: a fortieth of the limit in an hour, and
+// some at once. It may be overdrawn by calls that were not known to fail; then those that are known
+// to wait. It is safe for concurrent use.
 type Share struct {
 	limit func(pool string) int
 
@@ -102,7 +105,8 @@ func (s *Share) Spent(pool string, now time.Time) {
 	}
 }
 
-// Scant reports whether another failure uses the share up: then nothing that costs more calls should begin.
+// Scant reports whether another failure uses the share up: then nothing that costs more calls
+// should begin.
 func (s *Share) Scant(pool string, now time.Time) bool {
 	l := s.of(pool)
 	return l.Limit() != rate.Inf && l.TokensAt(now) < 2

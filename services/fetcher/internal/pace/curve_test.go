@@ -7,8 +7,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/pace"
 )
 
-// TestWindowsThatFailHoldUpNoLane: however many calls failed, the debt is bounded, and a lane of which others are served waits some
-// seconds after one that fails.
+// TestWindowsThatFailHoldUpNoLane: however many calls failed, the debt is bounded, and a lane of
+// which others are served waits some seconds after one that fails.
 func TestWindowsThatFailHoldUpNoLane(t *testing.T) {
 	t.Parallel()
 	var now time.Time

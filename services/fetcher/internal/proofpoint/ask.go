@@ -56,7 +56,8 @@ func (c *Client) One(ctx context.Context, q Question) ([]byte, Response, error) 
 	return answer, call.response, err
 }
 
-// judge tells a body that ends early from one that is no JSON object, and a record from an object that says error.
+// judge distinguishes a body that ends early from one that is no JSON object, and a record from an
+// object that says error.
 func judge(answer []byte) error {
 	if len(answer) == 0 || answer[0] != '{' {
 		return fmt.Errorf("%w: %.20q where an object should be", errOdd, answer)
@@ -76,7 +77,8 @@ func judge(answer []byte) error {
 	return nil
 }
 
-// complaint reads an object and gives its first member that says error, if there is one. What is deeper is the record's own.
+// complaint reads an object and gives its first member that says error, if there is one. What is
+// deeper is the record's own.
 func complaint(d *jsontext.Decoder) (said string, err error) {
 	if _, err := d.ReadToken(); err != nil {
 		return "", err
@@ -99,9 +101,9 @@ func complaint(d *jsontext.Decoder) (said string, err error) {
 	return said, err
 }
 
-// List reads one page of a list and hands every entry to visit, as [Client.SIEM] does. The
-// envelope is the rest of the response, as one JSON object. A list of campaigns that is
-// answered with 404 or 204 is empty: Proofpoint says so when there are none.
+// List reads one page of a list and hands every entry to visit, as [Client.SIEM] does. The envelope
+// is the remainder of the response, as one JSON object. A list of campaigns that is answered with
+// 404 or 204 is empty: Proofpoint says so when there are none.
 func (c *Client) List(ctx context.Context, q Question, visit func(Record) error) (envelope []byte, r Response, err error) {
 	call, target := c.ask(q)
 	call.mayBeEmpty = q.Call == feed.CallCampaignIDs

@@ -14,7 +14,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
-// body reads a response: decompressed, counted and bounded, and telling a watchdog whenever enough has arrived.
+// body reads a response: decompressed, counted and bounded, and telling a watchdog whenever enough
+// has arrived.
 type body struct {
 	source  arrival
 	gzip    *gzip.Reader
@@ -42,7 +43,8 @@ func (b *body) decompress(encoding string) error {
 	default:
 		return fmt.Errorf("%w: Content-Encoding %.40q", errOdd, encoding)
 	}
-	// What is not gzip in spite of its header is read as it is: a proxy may have decompressed it, or made it up.
+	// What is not gzip in spite of its header is read as it is: a proxy may have decompressed it,
+	// or made it up.
 	magic := make([]byte, 2)
 	n, err := io.ReadFull(b.source, magic)
 	if n == 0 && err != nil && !errors.Is(err, io.EOF) {

@@ -88,7 +88,8 @@ func TestWhateverIsAskedEnds(t *testing.T) {
 	}
 }
 
-// TestABodyTakesItsTimeAtMost: some bytes now and then hold nothing up for ever, and neither do enough of them.
+// TestABodyTakesItsTimeAtMost: some bytes now and then hold nothing up for ever, and neither do
+// enough of them.
 func TestABodyTakesItsTimeAtMost(t *testing.T) {
 	t.Parallel()
 	for words, c := range map[string]struct {
@@ -120,7 +121,8 @@ func TestABodyTakesItsTimeAtMost(t *testing.T) {
 	}
 }
 
-// TestABodyMayBeginAsLateAsHeaders: some send headers at once and have the answer later. What came is waited for no longer than ever.
+// TestABodyMayBeginAsLateAsHeaders: some send headers at once and have the answer later. What came
+// is waited for no longer than ever.
 func TestABodyMayBeginAsLateAsHeaders(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -86,17 +86,18 @@ func (c *Client) Close() { c.free.CloseIdleConnections() }
 // Record is one element of an array of a response.
 type Record struct {
 	Feed feed.Feed
-	// JSON is the element as received. It may be used only during the call. Its strings and brackets
-	// match; whether it is valid JSON inside shows when it is identified.
+	// JSON is the element as received. It may be used only during the call. Its strings and
+	// brackets match; whether it is valid JSON inside shows when it is identified.
 	JSON []byte
-	// Identity is that of a record which was identified to find its end, and so is known to be valid; else nil.
-	// It may be used only during the call.
+	// Identity is that of a record which was identified to find its end, and so is known to be
+	// valid; else nil. It may be used only during the call.
 	Identity *identity.Identity
 	// Malformed says why the element is not a record; nil for a good one.
 	Malformed error
-	// Part numbers the pieces of an element that is larger than a record may be, from 1; 0 is a whole element. Each piece
-	// but the last, behind which no More follow, has exactly Config.MaxRecordBytes. Of the pieces that all have to be
-	// malformed, the first 16 and the last are handed over, one directly behind the other.
+	// Part numbers the pieces of an element that is larger than a record may be, from 1; 0 is a
+	// whole element. Each piece but the last, behind which no More follow, has exactly
+	// Config.MaxRecordBytes. Of the pieces that all have to be malformed, the first 16 and the last
+	// are handed over, one directly behind the other.
 	Part int
 	More bool
 }
@@ -223,7 +224,8 @@ func (c *call) take(ctx context.Context, cancel context.CancelCauseFunc, resp *h
 	return nil
 }
 
-// idle gives up a body that does not get on. Its first byte may come as late as headers may: some send them before they have an answer.
+// idle gives up a body that does not get on. Its first byte may come as late as headers may: some
+// send them before they have an answer.
 func (c *call) idle(cancel context.CancelCauseFunc) (progress func(), stop func() bool) {
 	wait := c.client.cfg.IdleTimeout
 	first := max(wait, c.client.cfg.Timeout-time.Since(c.began))
@@ -307,7 +309,8 @@ func (c *call) refused(resp *http.Response, b *body) error {
 // maxRetryAfter is Proofpoint's rolling day: behind it every limit is open.
 const maxRetryAfter = 24 * time.Hour
 
-// retryAfter understands seconds and an HTTP date, by the clock that sent it. What says nothing or the past is 0.
+// retryAfter understands seconds and an HTTP date, by the clock that sent it. What says nothing or
+// the past is 0.
 func retryAfter(header string, now time.Time) time.Duration {
 	if at, err := http.ParseTime(header); err == nil {
 		return min(max(at.Sub(now), 0), maxRetryAfter)

@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/pkg/window"
 )
 
-// Evidence is what the answer of a SIEM call says about its own completeness. It judges nothing: see
-// [Evidence.Flaw]. The zero value proves nothing.
+// Evidence is what the answer of a SIEM call says about its own completeness. It judges nothing:
+// see [Evidence.Flaw]. The zero value proves nothing.
 type Evidence struct {
 	Present   []feed.Feed // arrays that were asked for and are there, as array or null
 	Missing   []feed.Feed // arrays that were asked for and are not there
@@ -34,7 +34,8 @@ const (
 	maxOthers = 8
 )
 
-// rounding is how far queryEndTime may lie before the end that was asked for: the API rounds to seconds.
+// rounding is how far queryEndTime may lie before the end that was asked for: the API rounds to
+// seconds.
 const rounding = time.Second
 
 // FlawKind says which piece of evidence an answer lacks.
@@ -102,7 +103,8 @@ func (e *Evidence) present(f feed.Feed) {
 	}
 }
 
-// end takes a value of queryEndTime. Of several the worst counts: one that is not understood, or the earliest.
+// end takes a value of queryEndTime. Of several the worst counts: one that is not understood, or
+// the earliest.
 func (e *Evidence) end(value []byte) error {
 	at, ok := endTime(value)
 	switch {
@@ -130,8 +132,8 @@ func endTime(value []byte) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// member takes a member that is neither an array of records nor queryEndTime, whole with its key, and looks for
-// anything in it that says error. It has to be valid.
+// member takes a member that is neither an array of records nor queryEndTime, whole with its key,
+// and looks for anything in it that says error. It has to be valid.
 func (e *Evidence) member(key, value []byte) error {
 	d := jsontext.NewDecoder(io.MultiReader(strings.NewReader("{"), bytes.NewReader(key), strings.NewReader(":"), bytes.NewReader(value), strings.NewReader("}")), lenient...)
 	for {

@@ -140,8 +140,8 @@ func TestWhatIsQuotedIsBounded(t *testing.T) {
 	}
 }
 
-// TestProvenMeansAllOfIt: whatever an answer consists of, it is proven only with every array, an end that
-// reaches, and no error. The reference reads the same body with encoding/json.
+// TestProvenMeansAllOfIt: whatever an answer consists of, it is proven only with every array, an
+// end that reaches, and no error. The reference reads the same body with encoding/json.
 func TestProvenMeansAllOfIt(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -101,9 +101,9 @@ type element struct {
 	before int64  // bytes before raw, of a value that is too large
 }
 
-// frame reads one value by its brackets and strings alone: up to the comma or
-// closing bracket that belongs to what is around it. A value beyond the limit is cut into pieces that are
-// exactly as large as the limit, however it arrives. large, if set, gets each but the last.
+// frame reads one value by its brackets and strings alone: up to the comma or closing bracket that
+// belongs to what is around it. A value beyond the limit is cut into pieces that are exactly as
+// large as the limit, however it arrives. large, if set, gets each but the last.
 func (s *stream) frame(large func(piece []byte) error) (element, error) {
 	f := framer{nesting: s.nesting[:0]}
 	var before int64

@@ -15,8 +15,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
-// outcome is all that a caller gets to see of a body, with the identity that each record has for the collector,
-// and how many records were identified while they were split.
+// outcome is all that a caller gets to see of a body, with the identity that each record has for
+// the collector, and how many records were identified while they were split.
 func outcome(r io.Reader, siem bool, limit int) (text string, identified int) {
 	shape := siemArrays(feed.SIEM())
 	shape.siem = siem
@@ -39,8 +39,8 @@ func outcome(r io.Reader, siem bool, limit int) (text string, identified int) {
 	return b.String(), identified
 }
 
-// checkIdentified splits a body in both ways, however it arrives. What of a large record is kept depends on that, so
-// each is compared with its like.
+// checkIdentified splits a body in both ways, however it arrives. What of a large record is kept
+// depends on that, so each is compared with its like.
 func checkIdentified(t interface {
 	Helper()
 	Fatalf(string, ...any)
@@ -60,8 +60,8 @@ func checkIdentified(t interface {
 	return identified
 }
 
-// TestIdentifiedIsFramed: a record whose end its identity tells is the one that framing finds, and has the
-// identity that hashing it alone gives. Everything else is as if it had been framed.
+// TestIdentifiedIsFramed: a record whose end its identity tells is the one that framing finds, and
+// has the identity that hashing it alone gives. Everything else is as if it had been framed.
 func TestIdentifiedIsFramed(t *testing.T) {
 	t.Parallel()
 	element := rapid.SampledFrom([]string{
@@ -81,7 +81,8 @@ func TestIdentifiedIsFramed(t *testing.T) {
 	}
 }
 
-// TestLongRecordsAreFramed: one that is not all in memory at once is framed, whether it is kept or not; its neighbours are not.
+// TestLongRecordsAreFramed: one that is not all in memory at once is framed, whether it is kept or
+// not; its neighbours are not.
 func TestLongRecordsAreFramed(t *testing.T) {
 	t.Parallel()
 	long := `{"id":"` + strings.Repeat(`long \"`, firstBuffer/6) + `"}`

@@ -10,7 +10,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
-// What reading a body takes in all, whatever is in it: fixed bytes, for buffers, and a multiple of the body.
+// What reading a body takes in all, whatever is in it: fixed bytes, for buffers, and a multiple of
+// the body.
 const (
 	memoryFixed  = 2 << 20
 	memoryFactor = 64

@@ -6,9 +6,9 @@ import (
 	"unicode"
 )
 
-// sentences are the words of a body of status 400 that make a kind, all of them or none. They are the
-// core of what was observed on the live API, and of what others may make of it. Words for an interval that is
-// too long were never observed.
+// sentences are the words of a body of status 400 that make a kind, all of them or none. They are
+// the core of what was observed on the live API, and of what others may make of it. Words for an
+// interval that is too long were never observed.
 var sentences = []struct {
 	kind  Kind
 	words []string
@@ -23,8 +23,8 @@ var sentences = []struct {
 	{StillCurrent, []string{"interval", "in the future"}},
 }
 
-// understand says what the body of status 400 says. A page is none of Proofpoint's, and a sentence that says two
-// things says nothing.
+// understand says what the body of status 400 says. A page is none of Proofpoint's, and a sentence
+// that says two things says nothing.
 func understand(sentence string) Kind {
 	kind := BadRequest
 	if strings.HasPrefix(sentence, "<") {

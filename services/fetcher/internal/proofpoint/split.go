@@ -200,8 +200,8 @@ func nameOf(quoted []byte) string {
 	return string(quoted[1 : len(quoted)-1])
 }
 
-// alike finds the array that a key means which is spelled in another way, as messages_delivered is. Its records
-// are records, though the array that was asked for is missing all the same.
+// alike finds the array that a key means which is spelled in another way, as messages_delivered is.
+// Its records are records, though the array that was asked for is missing all the same.
 func (a *arrays) alike(key string) (feed.Feed, bool) {
 	letters := func(r rune) rune {
 		if unicode.IsLetter(r) {
@@ -248,8 +248,8 @@ func (s *splitter) array(f feed.Feed, wanted bool) error {
 	}
 }
 
-// element visits one element. One look at its bytes is enough when it is good and all in memory: its identity tells
-// where it ends. Any other is framed first.
+// element visits one element. One look at its bytes is enough when it is good and all in memory:
+// its identity tells where it ends. Any other is framed first.
 func (s *splitter) element(f feed.Feed) error {
 	r, ok := s.identified(f)
 	if !ok {
@@ -283,7 +283,8 @@ func (s *splitter) identified(f feed.Feed) (r Record, ok bool) {
 	return Record{Feed: f, JSON: text[:n], Identity: &s.identity}, true
 }
 
-// framed judges one element by what framing tells, and then by its inside. It is the whole element, or the last piece.
+// framed judges one element by what framing tells, and then by its inside. It is the whole element,
+// or the last piece.
 func (s *splitter) framed(f feed.Feed) (Record, error) {
 	s.feed, s.pieces = f, 0
 	e, err := s.frame(s.large)

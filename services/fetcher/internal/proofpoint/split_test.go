@@ -144,7 +144,8 @@ func TestEndlessRecordIsBounded(t *testing.T) {
 	}
 }
 
-// TestControlCharactersAreDeadWithTheirBytes: a raw one inside a string makes the record malformed, wherever it lies, and no other.
+// TestControlCharactersAreDeadWithTheirBytes: a raw one inside a string makes the record malformed,
+// wherever it lies, and no other.
 func TestControlCharactersAreDeadWithTheirBytes(t *testing.T) {
 	t.Parallel()
 	for c := range byte(' ') {
@@ -305,8 +306,9 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// checkEvidence holds the evidence of a body against what encoding/json reads in it. What encoding/json does not
-// read may be an answer all the same: a record that is not valid goes to DEAD.
+// checkEvidence holds the evidence of a body against what encoding/json reads in it. What
+// encoding/json does not read may be an answer all the same: a record that is not valid goes to
+// DEAD.
 func checkEvidence(t *testing.T, text []byte) {
 	t.Helper()
 	e, err := SplitEvidence(bytes.NewReader(text), feed.SIEM())
@@ -352,7 +354,8 @@ func BenchmarkSplitAndHash(b *testing.B) {
 	})
 }
 
-// BenchmarkBareSplit is the ceiling of BenchmarkSplit: jsontext reads the same records, and nothing else is done.
+// BenchmarkBareSplit is the ceiling of BenchmarkSplit: jsontext reads the same records, and nothing
+// else is done.
 func BenchmarkBareSplit(b *testing.B) {
 	body, err := io.ReadAll(generated(5000))
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/tapline/tapline/services/fetcher/internal/bound"
 )
 
-// full is the value of a key with as many entries as one has, none of them of the content in a test.
+// full is the value of a key with as many entries as one has, none of them of the content in a
+// test.
 func full(chunk uint64) []byte {
 	value := append(make([]byte, 0, markMost+chunkEntries*entrySize), mark[:keySize]...)
 	for i := range uint64(chunkEntries) {
@@ -19,8 +20,9 @@ func full(chunk uint64) []byte {
 	return value
 }
 
-// TestAnHourHasAnEnd: what is stored of one hour is never more than a job has room for, whatever was published in it. New records
-// of such an hour are published and not remembered; those of others are remembered as ever.
+// TestAnHourHasAnEnd: what is stored of one hour is never more than a job has room for, whatever
+// was published in it. New records of such an hour are published and not remembered; those of
+// others are remembered as ever.
 func TestAnHourHasAnEnd(t *testing.T) {
 	t.Parallel()
 	store := &memory{values: map[string]bus.Entry{}}

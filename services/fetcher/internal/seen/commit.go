@@ -11,15 +11,15 @@ import (
 	"github.com/tapline/tapline/pkg/step"
 )
 
-// What goes to the bus in one batch. The records of one window may belong to hundreds of hours, and the server
-// syncs the disk once for each batch.
+// What goes to the bus in one batch. The records of one window may belong to hundreds of hours, and
+// the server syncs the disk once for each batch.
 const (
 	batchKeys  = 500
 	batchBytes = 8 << 20
 )
 
-// batchTries is how often a batch is lost before its hours are written one by one. The next try is lost only to a job
-// that writes within the few milliseconds since the last reading.
+// batchTries is how often a batch is lost before its hours are written one by one. The next try is
+// lost only to a job that writes within the few milliseconds since the last reading.
 const batchTries = 8
 
 // Commit writes everything that was added. Call it once the records are
@@ -48,9 +48,10 @@ func (s *Sets) Commit(ctx context.Context) error {
 	return s.commitAll(ctx, keys)
 }
 
-// commitAll writes hours in one batch. When another job was faster at any of them, they are read again in one request
-// and written in the next batch: one by one each would cost a sync of the disk, and would be lost again to
-// a job that does the same. That is left for what a batch cannot do.
+// commitAll writes hours in one batch. When another job was faster at any of them, they are read
+// again in one request and written in the next batch: one by one each would cost a sync of the
+// disk, and would be lost again to a job that does the same. That is left for what a batch cannot
+// do.
 func (s *Sets) commitAll(ctx context.Context, keys []hourKey) error {
 	tries := 0
 	var fitting []hourKey
@@ -105,7 +106,8 @@ func (s *Sets) changes(keys []hourKey) (fitting []hourKey, changes []bus.Change)
 	return fitting, changes
 }
 
-// pending are the entries that are not written yet, as far as is known: a writing that failed may have had its effect.
+// pending are the entries that are not written yet, as far as is known: a writing that failed may
+// have had its effect.
 func (h *hour) pending() []entry {
 	added := slices.AppendSeq(slices.Collect(maps.Values(h.added)), maps.Keys(h.more))
 	return slices.DeleteFunc(added, func(e entry) bool {

@@ -92,7 +92,8 @@ func TestHoursAreWrittenInTheEnd(t *testing.T) {
 	}
 }
 
-// TestFetchersCommitAtOnce to the same hours of a real bucket: what each of them published is there once.
+// TestFetchersCommitAtOnce to the same hours of a real bucket: what each of them published is there
+// once.
 func TestFetchersCommitAtOnce(t *testing.T) {
 	t.Parallel()
 	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketSeen)

@@ -9,7 +9,8 @@ import (
 	"slices"
 )
 
-// entry is what is remembered of one content of a record. An entry that an earlier version stored has no more than its key.
+// entry is what is remembered of one content of a record. An entry that an earlier version stored
+// has no more than its key.
 type entry struct {
 	key  uint64 // the upper 40 bits of the identity, and the upper 24 of the content
 	more uint32 // the next 32 bits of the content
@@ -73,8 +74,9 @@ func (l list) at(i int) entry {
 	return entry{l.key(i), binary.BigEndian.Uint32(l[i*entrySize+keySize:])}
 }
 
-// from is where the entries begin whose key is not less. Keys are hashes, so that most of n are within two square roots of n of where even
-// ones would be: to look there first keeps the search inside a few pages of a long list.
+// from is where the entries begin whose key is not less. Keys are hashes, so that most of n are
+// within two square roots of n of where even ones would be: to look there first keeps the search
+// inside a few pages of a long list.
 func (l list) from(key uint64) int {
 	low, high := 0, l.len()
 	even, _ := bits.Mul64(key, uint64(high))
@@ -96,7 +98,8 @@ func (l list) from(key uint64) int {
 	return low
 }
 
-// contains looks an entry up. known: one with the same identity is there; same: this very one is, as far as is remembered.
+// contains looks an entry up. known: one with the same identity is there; same: this very one is,
+// as far as is remembered.
 func (l list) contains(e entry) (known, same bool) {
 	first := l.from(e.key)
 	for i := first; i < l.len() && l.key(i) == e.key; i++ {
@@ -113,7 +116,8 @@ func (l list) short(key uint64) bool {
 	return i < l.len() && l.at(i) == entry{key, 0}
 }
 
-// merge adds entries, in any order, to a list and returns a new value without doubles, and the list in it.
+// merge adds entries, in any order, to a list and returns a new value without doubles, and the list
+// in it.
 func merge(old list, add []entry) (value []byte, merged list) {
 	slices.SortFunc(add, entry.compare)
 	value = append(make([]byte, 0, markMost+len(old)+len(add)*entrySize), mark...)

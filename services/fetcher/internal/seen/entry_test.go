@@ -30,7 +30,8 @@ func former(keys ...uint64) (value []byte) {
 // formerKey is what an earlier version remembered of a record.
 func formerKey(id, hash uint64) uint64 { return id&^(1<<24-1) | hash>>40 }
 
-// TestNoRevisionIsDropped at the birthday scale of 24 bits: of 40 000 contents of one record 48 would be dropped.
+// TestNoRevisionIsDropped at the birthday scale of 24 bits: of 40 000 contents of one record 48
+// would be dropped.
 func TestNoRevisionIsDropped(t *testing.T) {
 	t.Parallel()
 	const revisions = 40_000

@@ -70,8 +70,8 @@ func (f *failing) UpdateAll(ctx context.Context, changes []bus.Change) error {
 	return errors.Join(f.memory.UpdateAll(ctx, changes), after)
 }
 
-// TestAnyCallMayFail: the job hears of it, and what it repeats ends as if nothing had failed: each record is there once. Only lists
-// that are read to save calls, and batches, have a second way.
+// TestAnyCallMayFail: the job hears of it, and what it repeats ends as if nothing had failed: each
+// record is there once. Only lists that are read to save calls, and batches, have a second way.
 func TestAnyCallMayFail(t *testing.T) {
 	t.Parallel()
 	met := make(map[string]int)

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// What is read ahead at most: more keys the bus does not give at once, and more bytes would wait in memory for records
-// that may not come.
+// What is read ahead at most: more keys the bus does not give at once, and more bytes would wait in
+// memory for records that may not come.
 const (
 	prefetchKeys  = 900
 	prefetchBytes = 16 << 20

@@ -102,7 +102,8 @@ func (s *Sets) Add(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint
 	return h.add(entryOf(id, hash)), nil
 }
 
-// Former reports whether an earlier version published a record of that time. hash is the one that it made of the content.
+// Former reports whether an earlier version published a record of that time. hash is the one that
+// it made of the content.
 func (s *Sets) Former(ctx context.Context, f feed.Feed, timeMS int64, id, hash uint64) (bool, error) {
 	h, err := s.of(ctx, f, timeMS)
 	if err != nil {
@@ -126,8 +127,8 @@ func (s *Sets) of(ctx context.Context, f feed.Feed, timeMS int64) (*hour, error)
 	return h, nil
 }
 
-// spare forgets what is stored of the hours that were not asked for lately, when all of them are more than a job may have in memory.
-// What was added stays.
+// spare forgets what is stored of the hours that were not asked for lately, when all of them are
+// more than a job may have in memory. What was added stays.
 func (s *Sets) spare(now *hour) {
 	size := 0
 	for _, h := range s.hours {
@@ -191,8 +192,8 @@ func (h *hour) add(e entry) Verdict {
 	return verdict
 }
 
-// full reports whether so many full chunks are all that an hour may have: what is published beyond them is not remembered, and may
-// be published again.
+// full reports whether so many full chunks are all that an hour may have: what is published beyond
+// them is not remembered, and may be published again.
 func (s *Sets) full(chunks int) bool { return chunks*s.chunk*entrySize >= bound.SeenHour }
 
 // tail is the last chunk.
@@ -221,7 +222,8 @@ func (s *Sets) load(ctx context.Context, key hourKey) (*hour, error) {
 	return h, nil
 }
 
-// read fills the chunks from the first one that is not complete in h. After an error it has none: a part is not to be taken for all.
+// read fills the chunks from the first one that is not complete in h. After an error it has none: a
+// part is not to be taken for all.
 func (s *Sets) read(ctx context.Context, key hourKey, h *hour) error {
 	err := s.readChunks(ctx, key, h)
 	if err != nil {
@@ -257,8 +259,8 @@ func (s *Sets) readChunks(ctx context.Context, key hourKey, h *hour) error {
 	}
 }
 
-// readAgain reads the last chunks of hours in one request. What the answer lacks, and what is not the last chunk any more,
-// is read one by one, and so are all of them when it fails.
+// readAgain reads the last chunks of hours in one request. What the answer lacks, and what is not
+// the last chunk any more, is read one by one, and so are all of them when it fails.
 func (s *Sets) readAgain(ctx context.Context, keys []hourKey) error {
 	names := make([]string, len(keys))
 	for i, key := range keys {

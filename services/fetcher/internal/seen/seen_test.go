@@ -165,7 +165,8 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// TestTheNextJobPrefetches: it asks once for all hours that the last one touched, and takes what is new in them.
+// TestTheNextJobPrefetches: it asks once for all hours that the last one touched, and takes what is
+// new in them.
 func TestTheNextJobPrefetches(t *testing.T) {
 	t.Parallel()
 	store := &memory{values: map[string]bus.Entry{}}

@@ -1,8 +1,8 @@
-// Package spool holds the batches of one job between the end of the HTTP response
-// and their atomic publication: in memory while they are small, in a file
-// beyond that. A response that breaks off is forgotten by closing the spool;
-// memory does not grow with the response. The file is encrypted with a key of its own that
-// never leaves memory, so that what the disk still has of it can be read by no process, this one excepted.
+// Package spool holds the batches of one job between the end of the HTTP response and their atomic
+// publication: in memory while they are small, in a file beyond that. A response that breaks off is
+// forgotten by closing the spool; memory does not grow with the response. The file is encrypted
+// with a key of its own that never leaves memory, so that what the disk still has of it can be read
+// by no process, this one excepted.
 package spool
 
 import (
@@ -29,7 +29,8 @@ type Spool struct {
 	block  cipher.Block
 }
 
-// stream encrypts or decrypts the file from its beginning. A key is used for one file, so the counter begins at zero.
+// stream encrypts or decrypts the file from its beginning. A key is used for one file, so the
+// counter begins at zero.
 func (s *Spool) stream() cipher.Stream {
 	return cipher.NewCTR(s.block, make([]byte, aes.BlockSize)) //nolint:gosec // the key is random and of this file alone
 }

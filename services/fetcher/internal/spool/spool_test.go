@@ -65,7 +65,8 @@ func TestUnusableDirectoryIsNamed(t *testing.T) {
 	}
 }
 
-// TestTheFileIsEncrypted looks into the file that has no name any more: a disk that is carried away has its bytes.
+// TestTheFileIsEncrypted looks into the file that has no name any more: a disk that is carried away
+// has its bytes.
 func TestTheFileIsEncrypted(t *testing.T) {
 	t.Parallel()
 	const secret = "victim@customer.example"

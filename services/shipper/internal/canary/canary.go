@@ -3,7 +3,8 @@
 //
 //	confirmed rows ─▶ one of each table and interval ─▶ query ─▶ found, or missing after a while
 //
-// The sample lives in memory; a restart forgets it. The proof for every row is `tapctl verify --devo`.
+// The sample lives in memory; a restart forgets it. The proof for every row is `tapctl verify
+// --devo`.
 package canary
 
 import (
@@ -96,8 +97,8 @@ func New(c Config, d Deps) *Canary {
 	return &Canary{Deps: d, every: c.Every, picked: make(map[string]row), batches: make(map[string]int)}
 }
 
-// Confirmed takes note of a batch that the sink has confirmed: each batch of an interval is as likely to give the
-// row of the sample as any other.
+// Confirmed takes note of a batch that the sink has confirmed: each batch of an interval is as
+// likely to give the row of the sample as any other.
 func (c *Canary) Confirmed(e *batch.Events, sent time.Time) {
 	if c == nil || len(e.Events) == 0 {
 		return

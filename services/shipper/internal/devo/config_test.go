@@ -45,7 +45,8 @@ func loaded(t *testing.T, values ...map[string]string) (Config, error) {
 	return c, err
 }
 
-// TestEverySettingHasItsBounds: the first value that is taken is, and the one beside it is one problem with its name. With TLS and without.
+// TestEverySettingHasItsBounds: the first value that is taken is, and the one beside it is one
+// problem with its name. With TLS and without.
 func TestEverySettingHasItsBounds(t *testing.T) {
 	t.Parallel()
 	_, keys := written(t, devocert.Options{})
@@ -76,7 +77,8 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 	}
 }
 
-// TestARelayNeedsNoCertificates: what is of no use is refused, and so is sending to Devo in the clear.
+// TestARelayNeedsNoCertificates: what is of no use is refused, and so is sending to Devo in the
+// clear.
 func TestARelayNeedsNoCertificates(t *testing.T) {
 	t.Parallel()
 	relay := map[string]string{"DEVO_TLS": "false", "DEVO_ADDRESS": "relay:13000"}

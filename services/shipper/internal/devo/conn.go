@@ -171,7 +171,8 @@ func (c *Conn) read() {
 	}
 }
 
-// farewell waits for the end of TCP behind that of TLS: a reset in its place says that not everything was read.
+// farewell waits for the end of TCP behind that of TLS: a reset in its place says that not
+// everything was read.
 func (c *Conn) farewell(buf []byte) error {
 	for {
 		_, err := c.tcp.Read(buf)

@@ -9,8 +9,8 @@ import (
 // priority is user.info, as Devo's own clients send it.
 const priority = "<14>"
 
-// layouts of the date. Devo does not take the time of a row from it, and accepts what its own clients send: its
-// collectors the first. A relay or another receiver may want one of the others.
+// layouts of the date. Devo does not take the time of a row from it, and accepts what its own
+// clients send: its collectors the first. A relay or another receiver may want one of the others.
 var layouts = map[string]string{"devo": "2006-01-02 15:04:05.000", "rfc3339": "2006-01-02T15:04:05.000Z07:00", "rfc3164": "Jan _2 15:04:05"}
 
 // framer writes rows as lines of syslog:

@@ -7,8 +7,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// packer compresses rows. A member holds whole rows and ends with the batch at the latest, so that the
-// bytes of a batch end where its last member does.
+// packer compresses rows. A member holds whole rows and ends with the batch at the latest, so that
+// the bytes of a batch end where its last member does.
 type packer struct {
 	out  bytes.Buffer
 	gzip *gzip.Writer

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// glance is one look at a connection with three batches of 100 bytes each, and how many are confirmed by it.
+// glance is one look at a connection with three batches of 100 bytes each, and how many are
+// confirmed by it.
 type glance struct {
 	after time.Duration // since the glance before
 	said  said
@@ -85,8 +86,9 @@ func TestProof(t *testing.T) {
 	}
 }
 
-// TestNothingIsConfirmedTooEarly plays random connections: each batch is confirmed at a moment at which all of it had been
-// acknowledged for long enough on an open connection whose program read, and none is forgotten.
+// TestNothingIsConfirmedTooEarly plays random connections: each batch is confirmed at a moment at
+// which all of it had been acknowledged for long enough on an open connection whose program read,
+// and none is forgotten.
 func TestNothingIsConfirmedTooEarly(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2000) {

@@ -81,7 +81,8 @@ func events(n int) *batch.Events {
 	return e
 }
 
-// TestRowsAreReceivedAndConfirmed: over TLS and to a relay, compressed or not, by acknowledgement and by rotation. The bytes are those that a framer of syslog writes.
+// TestRowsAreReceivedAndConfirmed: over TLS and to a relay, compressed or not, by acknowledgement
+// and by rotation. The bytes are those that a framer of syslog writes.
 func TestRowsAreReceivedAndConfirmed(t *testing.T) {
 	t.Parallel()
 	for _, secure := range []bool{true, false} {
@@ -140,7 +141,8 @@ func TestRowsAreReceivedAndConfirmed(t *testing.T) {
 	}
 }
 
-// TestWhoIsTrusted: a server's chain always counts, and its name unless an operator switches that off.
+// TestWhoIsTrusted: a server's chain always counts, and its name unless an operator switches that
+// off.
 func TestWhoIsTrusted(t *testing.T) {
 	t.Parallel()
 	_, values := newReceiver(t, true)
@@ -190,7 +192,8 @@ func TestOldConnections(t *testing.T) {
 	}
 }
 
-// TestAConnectionThatIsLostTakesNothing: what is sent afterwards is refused with the reason, and so is the confirmation.
+// TestAConnectionThatIsLostTakesNothing: what is sent afterwards is refused with the reason, and so
+// is the confirmation.
 func TestAConnectionThatIsLostTakesNothing(t *testing.T) {
 	t.Parallel()
 	for _, confirm := range []string{ConfirmAcked, ConfirmRotate} {

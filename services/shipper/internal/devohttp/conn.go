@@ -112,7 +112,8 @@ type Conn struct {
 	confirmed chan struct{} // gets a value when there are some
 }
 
-// Send sends the rows of one batch and waits for the answer. With a [RefusedError] the connection stays usable.
+// Send sends the rows of one batch and waits for the answer. With a [RefusedError] the connection
+// stays usable.
 func (c *Conn) Send(e *batch.Events) error {
 	d := delivery{conn: c, table: e.Table, rows: e.Events}
 	err := d.send(0, len(e.Events))

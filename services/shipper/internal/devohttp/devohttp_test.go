@@ -120,8 +120,8 @@ func TestARefusalFinishesTheConnection(t *testing.T) {
 	}
 }
 
-// TestCloseFreesASend: a request without an answer ends when the connection is closed, and its error does
-// not tell the address.
+// TestCloseFreesASend: a request without an answer ends when the connection is closed, and its
+// error does not tell the address.
 func TestCloseFreesASend(t *testing.T) {
 	t.Parallel()
 	arrived, leave := make(chan struct{}), make(chan struct{})
@@ -143,7 +143,8 @@ func TestCloseFreesASend(t *testing.T) {
 	}
 }
 
-// TestLargeBatchesAreCut: at Devo's limit, and smaller still when the endpoint says so; it is one batch all the same.
+// TestLargeBatchesAreCut: at Devo's limit, and smaller still when the endpoint says so; it is one
+// batch all the same.
 func TestLargeBatchesAreCut(t *testing.T) {
 	t.Parallel()
 	var most int
@@ -232,7 +233,8 @@ func retryAfter(t *testing.T, after string) {
 	}
 }
 
-// TestARefusalWithRetryAfterIsNotAboutRows: whatever its status, the endpoint wants to be left alone for a while.
+// TestARefusalWithRetryAfterIsNotAboutRows: whatever its status, the endpoint wants to be left
+// alone for a while.
 func TestARefusalWithRetryAfterIsNotAboutRows(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity} {

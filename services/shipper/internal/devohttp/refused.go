@@ -12,8 +12,9 @@ import (
 const (
 	// maxTables bounds the tables of which the dialer knows when rows of them were taken.
 	maxTables = 64
-	// maxDoubt is how many single rows are refused, with none of the table taken lately, until the whole batch counts as
-	// refused: an endpoint that refuses everything is not asked about each row.
+	// maxDoubt is how many single rows are refused, with none of the table taken lately, until the
+	// whole batch counts as refused: an endpoint that refuses everything is not asked about each
+	// row.
 	maxDoubt = 8
 	// lately is how long it is believed that the endpoint takes rows of a table.
 	lately = time.Minute
@@ -30,8 +31,9 @@ type Refused struct {
 	Err error
 }
 
-// RefusedError says that the endpoint refuses rows and may take others. It is for the caller to believe it: if no other row of the
-// batch was taken, little shows that the rows are to blame. Other batches may have met another backend behind the same address.
+// RefusedError says that the endpoint refuses rows and may take others. It is for the caller to
+// believe it: if no other row of the batch was taken, little shows that the rows are to blame.
+// Other batches may have met another backend behind the same address.
 type RefusedError struct {
 	Rows    []Refused
 	Taken   time.Time // when the endpoint took rows of this table last; zero if never
@@ -57,7 +59,8 @@ func aboutRows(status int) bool {
 	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity
 }
 
-// delivery is a batch on its way in one request, or in more if that would be too large or is refused.
+// delivery is a batch on its way in one request, or in more if that would be too large or is
+// refused.
 type delivery struct {
 	conn    *Conn
 	table   string
@@ -68,8 +71,8 @@ type delivery struct {
 	mixed   bool // some rows were taken after a row was refused
 }
 
-// send sends the rows from one to another. What is refused is halved until the refused row is alone. A part that was
-// taken before another failed is resent with the whole batch.
+// send sends the rows from one to another. What is refused is halved until the refused row is
+// alone. A part that was taken before another failed is resent with the whole batch.
 func (d *delivery) send(from, to int) error {
 	if d.gaveUp || from == to {
 		return nil
@@ -99,14 +102,15 @@ func (d *delivery) send(from, to int) error {
 	return d.send(half, to)
 }
 
-// among reports whether rows are refused among others that are taken. Many refused rows with none taken after them may be the
-// beginning of an outage.
+// among reports whether rows are refused among others that are taken. Many refused rows with none
+// taken after them may be the beginning of an outage.
 func (d *delivery) among() bool {
 	return len(d.refused) > 0 && d.took && (d.mixed || len(d.refused) < maxDoubt)
 }
 
-// again asks about the refused rows several times, with pauses and on new connections: an outage may be over by then, and behind one
-// address may be several backends of which one refuses everything.
+// again asks about the refused rows several times, with pauses and on new connections: an outage
+// may be over by then, and behind one address may be several backends of which one refuses
+// everything.
 func (d *delivery) again() error {
 	for try := range tries {
 		if !backoff.Sleep(d.conn.life, pauses.After(try+1)) {
@@ -138,7 +142,8 @@ func (d *delivery) retry() error {
 	return nil
 }
 
-// fresh is a client like the dialer's that shares no connection with it. end closes what it has opened.
+// fresh is a client like the dialer's that shares no connection with it. end closes what it has
+// opened.
 func (d *Dialer) fresh() (client *http.Client, end func()) {
 	c := *d.http
 	if t, ok := c.Transport.(*http.Transport); ok {

@@ -39,8 +39,8 @@ func (f *failing) settle() error {
 	return err
 }
 
-// TestASyncThatFailsConfirmsNothing: not even for the connection that syncs next, whose rows are as lost, and which the
-// kernel would tell that all is well.
+// TestASyncThatFailsConfirmsNothing: not even for the connection that syncs next, whose rows are as
+// lost, and which the kernel would tell that all is well.
 func TestASyncThatFailsConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")

@@ -50,8 +50,8 @@ func (f *file) open() error {
 	return nil
 }
 
-// claim keeps other processes away, which would write over our rows. The lock is a file of its own, as the one with the rows
-// is renamed; it is left behind.
+// claim keeps other processes away, which would write over our rows. The lock is a file of its own,
+// as the one with the rows is renamed; it is left behind.
 func (f *file) claim() error {
 	if f.lock != nil {
 		return nil

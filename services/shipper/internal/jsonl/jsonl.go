@@ -2,10 +2,10 @@
 //
 //	{"table":"...","time":"2026-03-11T08:00:00.000Z","event":{...}}
 //
-// The time is that of the pull, and the event's bytes are those that would go
-// to Devo. A file is synced to disk before anything in it counts as delivered, and when that
-// fails, what was not synced is taken out and written again; a line that a crash has cut off is removed at the
-// next start; a file that is full, or of an earlier period, is renamed and a new one begun. One process
+// The time is that of the pull, and the event's bytes are those that would go to Devo. A file is
+// synced to disk before anything in it counts as delivered, and when that fails, what was not
+// synced is taken out and written again; a line that a crash has cut off is removed at the next
+// start; a file that is full, or of an earlier period, is renamed and a new one begun. One process
 // writes a file at a time: another is refused.
 package jsonl
 
@@ -47,7 +47,8 @@ func (c FileConfig) Validate() error {
 // target is what lines go to.
 type target interface {
 	io.Writer
-	// settle makes everything written durable. If it fails with errNotDurable, what was written since the last time is gone.
+	// settle makes everything written durable. If it fails with errNotDurable, what was written
+	// since the last time is gone.
 	settle() error
 }
 

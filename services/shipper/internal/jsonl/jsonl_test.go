@@ -98,7 +98,8 @@ func TestFullFilesAreRenamed(t *testing.T) {
 	}
 }
 
-// TestFilesOfEarlierPeriodsAreRenamed: by the time of their last row, also if that was before a restart.
+// TestFilesOfEarlierPeriodsAreRenamed: by the time of their last row, also if that was before a
+// restart.
 func TestFilesOfEarlierPeriodsAreRenamed(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")
@@ -206,7 +207,8 @@ func TestRotationThatFailsIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestOnlyItsOwnerReadsTheFile, whichever rights new files have by default, and also after a rotation: rows are mail data.
+// TestOnlyItsOwnerReadsTheFile, whichever rights new files have by default, and also after a
+// rotation: rows are mail data.
 func TestOnlyItsOwnerReadsTheFile(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "rows")

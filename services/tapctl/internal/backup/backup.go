@@ -4,11 +4,12 @@
 //	  STATE ... QUOTA   one file for each stream or bucket, in the form of the NATS server
 //	  manifest.json     what they are, with checksums; written last: without it there is no backup
 //
-// An encrypted backup has STATE.age ... QUOTA.age instead, and with a passphrase identity.age. Its manifest is in clear, so that
-// a damage is found without a key. It names streams and counts messages.
+// An encrypted backup has STATE.age ... QUOTA.age instead, and with a passphrase identity.age. Its
+// manifest is in clear, so that a damage is found without a key. It names streams and counts
+// messages.
 //
-// A backup may be taken while everything runs. What makes it one moment, though its parts are taken one after the other, is
-// their order ([bus.Parts]) and what a restore does with it: see [Restore].
+// A backup may be taken while everything runs. What makes it one moment, though its parts are taken
+// one after the other, is their order ([bus.Parts]) and what a restore does with it: see [Restore].
 package backup
 
 import (
@@ -257,8 +258,8 @@ func open(dir string, ids []age.Identity) (*Manifest, error) {
 	return m, nil
 }
 
-// check reads a file as it is, and decrypts it on the way. Its checksum is looked at first: what was damaged is no
-// question of keys.
+// check reads a file as it is, and decrypts it on the way. Its checksum is looked at first: what
+// was damaged is no question of keys.
 func (p *Part) check(dir string, ids []age.Identity) error {
 	f, err := os.Open(filepath.Join(dir, p.File)) //nolint:gosec // the operator names the folder; the file is one of ours
 	if err != nil {

@@ -15,11 +15,13 @@ import (
 )
 
 const (
-	// ageEncryption stands in the manifest of a backup whose files are encrypted, and extension in their names.
+	// ageEncryption stands in the manifest of a backup whose files are encrypted, and extension in
+	// their names.
 	ageEncryption = "age"
 	extension     = ".age"
-	// identityName is the file with the key of a backup that has a passphrase. The passphrase protects this file, and
-	// this file the others: to try a passphrase takes a second and 256 MiB by design, which is well spent once.
+	// identityName is the file with the key of a backup that has a passphrase. The passphrase
+	// protects this file, and this file the others: to try a passphrase takes a second and 256 MiB
+	// by design, which is well spent once.
 	identityName = "identity" + extension
 	// identityMax bounds that file.
 	identityMax = 64 << 10
@@ -118,8 +120,8 @@ func passphrase(path string) (config.Secret, error) {
 	return config.Secret(text), nil
 }
 
-// recipients are those that parts are encrypted for; none if they stay in clear. A passphrase gets a key of its own for
-// this backup, which is written beside the parts.
+// recipients are those that parts are encrypted for; none if they stay in clear. A passphrase gets
+// a key of its own for this backup, which is written beside the parts.
 func (l Lock) recipients(dir string) ([]age.Recipient, error) {
 	if l.Passphrase == "" {
 		return l.Recipients, nil

@@ -111,8 +111,9 @@ func newTarget(t *testing.T) *target {
 	return x
 }
 
-// interrupt restores over a connection that end may end, at once, later or when a part is told. It reports whether that
-// cut the restore short; then the same over another connection must make all whole.
+// interrupt restores over a connection that end may end, at once, later or when a part is told. It
+// reports whether that cut the restore short; then the same over another connection must make all
+// whole.
 func (x *target) interrupt(t *testing.T, where string, end func(victim *bus.Bus, o *backup.Order)) bool {
 	t.Helper()
 	victim, err := x.server.Connect("victim")
@@ -139,8 +140,8 @@ func (x *target) interrupt(t *testing.T, where string, end func(victim *bus.Bus,
 	return true
 }
 
-// TestAnInterruptedRestore: a tapctl that is killed is, for the server, a connection that ends. Wherever that happens,
-// the same restore once more makes all whole, and closes the pools of calls.
+// TestAnInterruptedRestore: a tapctl that is killed is, for the server, a connection that ends.
+// Wherever that happens, the same restore once more makes all whole, and closes the pools of calls.
 func TestAnInterruptedRestore(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make test runs it")

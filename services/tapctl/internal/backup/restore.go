@@ -21,7 +21,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// Parts that have a place of their own in a restore: the memory of calls, and what every stage opens when it begins.
+// Parts that have a place of their own in a restore: the memory of calls, and what every stage
+// opens when it begins.
 const (
 	quotaPart  = "KV_" + bus.BucketQuota
 	ledgerPart = "KV_" + bus.BucketLedger
@@ -58,17 +59,17 @@ type Closed struct {
 	Until  time.Time `json:"until"`
 }
 
-// Restore replaces the streams and buckets by those of a backup. No stage may run. It may be repeated when it
-// was interrupted, with Force.
+// Restore replaces the streams and buckets by those of a backup. No stage may run. It may be
+// repeated when it was interrupted, with Force.
 //
-// Whenever it is killed, nothing begins to work with the streams of a backup and those of before, or fresh ones: a
-// fence keeps setup from making what is missing, and LEDGER, without which no stage begins, is the first to go and the
-// last to come.
+// Whenever it is killed, nothing begins to work with the streams of a backup and those of before,
+// or fresh ones: a fence keeps setup from making what is missing, and LEDGER, without which no
+// stage begins, is the first to go and the last to come.
 //
-// QUOTA comes first and is closed at once: an older memory of calls than the truth would make too many. Consumers whose
-// stream was taken after what they write go back to where they were when the backup began. Letters in DEAD about messages
-// that are not in the backup go; their places will be taken by others. At last the ledger is derived
-// again from the streams, which were taken after it.
+// QUOTA comes first and is closed at once: an older memory of calls than the truth would make too
+// many. Consumers whose stream was taken after what they write go back to where they were when the
+// backup began. Letters in DEAD about messages that are not in the backup go; their places will be
+// taken by others. At last the ledger is derived again from the streams, which were taken after it.
 func Restore(ctx context.Context, b *bus.Bus, o Order) (*Restored, error) {
 	m, ids, err := Unlock(o.Dir, o.Means)
 	if err != nil {
@@ -133,8 +134,8 @@ func (r *Restored) replace(ctx context.Context, b *bus.Bus, o Order) error {
 	return pages.restore(ctx, b, o)
 }
 
-// rewind lets consumers do again what the backup may have only a part of. One that is not in the backup is made by
-// setup, and begins at the beginning.
+// rewind lets consumers do again what the backup may have only a part of. One that is not in the
+// backup is made by setup, and begins at the beginning.
 func rewind(ctx context.Context, b *bus.Bus, floors []bus.Floor) error {
 	shipper, err := b.Backlog(ctx, bus.ConsumerShipper)
 	switch {
@@ -220,7 +221,8 @@ func (p *Part) put(ctx context.Context, b *bus.Bus, o Order) error {
 	return b.Restore(ctx, p.Snapshot, bus.Restoring{Limits: o.Limits, Forget: p.Stream == bus.StreamDead}, plain)
 }
 
-// closePools closes every pool for as long as calls count that were made after the memory of them was taken.
+// closePools closes every pool for as long as calls count that were made after the memory of them
+// was taken.
 func closePools(ctx context.Context, b *bus.Bus, o Order, taken time.Time) ([]Closed, error) {
 	closed := []Closed{}
 	if !o.Stopped.After(taken) {

@@ -1,8 +1,9 @@
-// Package devoconf reads the configuration of Devo's own collector, in its on-premise
-// form (YAML) and its hosted form (JSON), and says what it is in Tapline's variables and what has no
+// Package devoconf reads the configuration of Devo's own collector, in its on-premise form (YAML)
+// and its hosted form (JSON), and says what it is in Tapline's variables and what has no
 // equivalent.
 //
-// Every error names the file, the line and the key. Values of secrets are in no error and in no note.
+// Every error names the file, the line and the key. Values of secrets are in no error and in no
+// note.
 package devoconf
 
 import (
@@ -110,7 +111,8 @@ func (r *reader) document(data []byte) (member, error) {
 	return root, nil
 }
 
-// unambiguous refuses what one file could mean in two ways: a key twice, an alias, depth without end.
+// unambiguous refuses what one file could mean in two ways: a key twice, an alias, depth without
+// end.
 func (r *reader) unambiguous(m member, depth int) error {
 	if m.node.Kind == yaml.AliasNode {
 		return r.problem(m, "an alias (*) stands here: write the value out")
@@ -240,8 +242,8 @@ func (s Setting) Line() (string, error) {
 	return s.Name + "='" + s.Value + "'", nil
 }
 
-// certificate resolves the name of a file as the collector does: relative names stand in ./certs, beside the folder
-// of the configuration.
+// certificate resolves the name of a file as the collector does: relative names stand in ./certs,
+// beside the folder of the configuration.
 func (r *reader) certificate(name string) string {
 	if filepath.IsAbs(name) {
 		return name

@@ -48,7 +48,8 @@ func (r *reader) globals(root member) error {
 
 const gzipKey = "devo_sender_threshold_for_using_gzip_in_transport_layer"
 
-// gzip: how full the collector's queue is when it begins to compress; above 1 is never, below 0 always.
+// gzip: how full the collector's queue is when it begins to compress; above 1 is never, below 0
+// always.
 func (r *reader) gzip(m member) error {
 	text, err := r.text(m)
 	if err != nil {
@@ -83,7 +84,8 @@ var (
 	consoles = []string{"console", "stdout"}
 )
 
-// outputs: Tapline has one sink. The first output to Devo itself is it, else the first to a relay, else the console.
+// outputs: Tapline has one sink. The first output to Devo itself is it, else the first to a relay,
+// else the console.
 func (r *reader) outputs(root member) error {
 	outputs := root.get("outputs")
 	if !outputs.exists() {

@@ -14,7 +14,8 @@ type Report struct {
 	// Compared is how many rows were looked for: without one nothing was compared.
 	Compared int64 `json:"compared"`
 	Pending  int64 `json:"pending"` // rows not confirmed, or so lately that Devo may not have them
-	// Windows are those with rows that are missing or doubled, by table and time, at most [MaxListed].
+	// Windows are those with rows that are missing or doubled, by table and time, at most
+	// [MaxListed].
 	Windows []Window `json:"windows"`
 	Missing []Row    `json:"missing"` // at most [MaxListed]
 	Doubled []Row    `json:"doubled"` // at most [MaxListed]

@@ -1,5 +1,5 @@
-// Command benchcompare measures how fast Tapline's shipper, rsyslog and syslog-ng bring the same rows to the same sink,
-// and prints tables; see package compare. `make bench-compare` runs it.
+// Command benchcompare measures how fast Tapline's shipper, rsyslog and syslog-ng bring the same
+// rows to the same sink, and prints tables; see package compare. `make bench-compare` runs it.
 package main
 
 import (

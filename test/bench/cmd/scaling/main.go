@@ -1,11 +1,13 @@
-// Command scaling measures how speed, processor time and memory grow with the records of an hour, with tenants side by
-// side, with replicas and with what a stage may have in hand, and sets the formulas of docs/sizing.md beside it.
+// Command scaling measures how speed, processor time and memory grow with the records of an hour,
+// with tenants side by side, with replicas and with what a stage may have in hand, and sets the
+// formulas of docs/sizing.md beside it.
 //
 //	scaling [--bin bin] [--points bin/scaling.json] [rate] [tenants] [replicas] [memory]
 //
-// Everything is a process of its own between stand-ins for Proofpoint and Devo. A point counts only when the sink has each
-// record that the simulator made. What is measured replaces the same group in the file of points, so that a group
-// can be measured alone; the tables are made of the whole file, and without measuring with the word report.
+// Everything is a process of its own between stand-ins for Proofpoint and Devo. A point counts only
+// when the sink has each record that the simulator made. What is measured replaces the same group
+// in the file of points, so that a group can be measured alone; the tables are made of the whole
+// file, and without measuring with the word report.
 package main
 
 import (

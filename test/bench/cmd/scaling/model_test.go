@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// made are points of a machine that follows the formulas exactly: half a second, and 30 us (one process) or 40 us a row.
+// made are points of a machine that follows the formulas exactly: half a second, and 30 us (one
+// process) or 40 us a row.
 func made() []point {
 	one := func(group, name string, rows int64, seconds float64, s setting) point {
 		fill := sample{Rows: rows, Seconds: seconds, Calls: 13, RowSize: 2048, CPU: map[string]float64{"tapline": 1, standIn: 100}, Memory: map[string]float64{"tapline": 50}}

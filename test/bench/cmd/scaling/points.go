@@ -32,10 +32,12 @@ type plan struct {
 // groups are what can be asked for, in the order in which it is measured.
 var groups = []string{"rate", "tenants", "replicas", "memory"}
 
-// restFor holds at least one live window: they come every 30 seconds, the shortest that Proofpoint serves.
+// restFor holds at least one live window: they come every 30 seconds, the shortest that Proofpoint
+// serves.
 const restFor = 35 * time.Second
 
-// steady reads as often as Proofpoint allows; the usual limit of a day would stretch that to 48 seconds.
+// steady reads as often as Proofpoint allows; the usual limit of a day would stretch that to 48
+// seconds.
 var steady = []string{"TAP_POLL_INTERVAL=30s", "QUOTA_SIEM=5000", "TAP_SWEEPS=off"}
 
 func plans(group string) []plan {

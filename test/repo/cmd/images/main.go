@@ -1,4 +1,5 @@
-// Command images pins the images of deploy/images.env by digest, in that file and wherever they are used.
+// Command images pins the images of deploy/images.env by digest, in that file and wherever they are
+// used.
 //
 //	images update            ask the registries for the digests
 //	images spread            only copy the list to the files that use it

@@ -1,4 +1,5 @@
-// Command licenses checks the licence of every module that is linked into a program against deploy/licenses.txt.
+// Command licenses checks the licence of every module that is linked into a program against
+// deploy/licenses.txt.
 package main
 
 import (

@@ -2,10 +2,11 @@
 //
 //	mutants [-count N] [-seed S] [-jobs N] [-judged FILE] [-run PATTERN] PACKAGE_FOLDER...
 //
-// It draws N mutants of each package and builds its tests once, as a program that is any of them. Each short test runs
-// alone first, which says which mutants it reaches and how long it takes. Then each mutant meets the tests that reach it,
-// the quickest first. What no test reaches survives without a run. Survivors that are in the judged file count as killed:
-// each line of it is a package, a mutant's key and why no promise is broken by it. It ends with status 1 when a package
+// It draws N mutants of each package and builds its tests once, as a program that is any of them.
+// Each short test runs alone first, which says which mutants it reaches and how long it takes. Then
+// each mutant meets the tests that reach it, the quickest first. What no test reaches survives
+// without a run. Survivors that are in the judged file count as killed: each line of it is a
+// package, a mutant's key and why no promise is broken by it. It ends with status 1 when a package
 // is below the goal.
 package main
 

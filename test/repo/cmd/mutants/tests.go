@@ -28,7 +28,8 @@ const (
 	// first and next are how long the tests take together, each alone, that a mutant meets at once.
 	first = 3 * time.Second
 	next  = 15 * time.Second
-	// slack is given to tests beside twice what they took alone: a test that hangs has noticed the mutant.
+	// slack is given to tests beside twice what they took alone: a test that hangs has noticed the
+	// mutant.
 	slack = 20 * time.Second
 )
 

@@ -15,8 +15,8 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// image describes the file system of an image: every Go program in it, and the packages that the databases
-// of Alpine and Debian name.
+// image describes the file system of an image: every Go program in it, and the packages that the
+// databases of Alpine and Debian name.
 func (b *bill) image(name, id, root string) error {
 	b.whole = cdx.Component{BOMRef: "image:" + name, Type: cdx.ComponentTypeContainer, Name: name, Version: id}
 	file, err := os.Open(root) //nolint:gosec // the caller names the file
@@ -87,7 +87,8 @@ func (b *bill) program(name string, r io.Reader) error {
 	return nil
 }
 
-// packages reads a database of paragraphs with a line for the name, the version and the licence of each.
+// packages reads a database of paragraphs with a line for the name, the version and the licence of
+// each.
 func (b *bill) packages(r io.Reader, system, name, version, license string) error {
 	data, err := io.ReadAll(r)
 	if err != nil {

@@ -32,7 +32,8 @@ func rootFS(t *testing.T, files map[string][]byte) string {
 	return path
 }
 
-// TestImageNamesProgramsAndPackages: the modules of a Go program, and the packages of Alpine and Debian.
+// TestImageNamesProgramsAndPackages: the modules of a Go program, and the packages of Alpine and
+// Debian.
 func TestImageNamesProgramsAndPackages(t *testing.T) {
 	t.Chdir("../../../..")
 	self, err := os.Executable() // a Go program with modules: this test

@@ -1,6 +1,6 @@
-// Command sbom writes a bill of materials, in CycloneDX: of binaries, what the Go toolchain has noted in each
-// about the modules it is made of; of an image, its binaries and the packages of its distribution. Licences
-// of modules are those of deploy/licenses.txt.
+// Command sbom writes a bill of materials, in CycloneDX: of binaries, what the Go toolchain has
+// noted in each about the modules it is made of; of an image, its binaries and the packages of its
+// distribution. Licences of modules are those of deploy/licenses.txt.
 //
 //	sbom VERSION BINARY...
 //	sbom image NAME ID ROOT.tar     ROOT.tar is what docker export writes

@@ -1,5 +1,6 @@
 // Command writedocs makes the tables of docs/configuration.md, docs/operations.md and
-// docs/security.md anew from the code. It runs in the folder of the repository; `make docs` calls it.
+// docs/security.md anew from the code. It runs in the folder of the repository; `make docs` calls
+// it.
 package main
 
 import (

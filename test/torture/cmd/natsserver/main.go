@@ -1,6 +1,6 @@
-// Command natsserver runs a NATS server as a process of its own, synced to disk at every write: from a
-// configuration like that of a deployment, which it reads again on SIGHUP, or as package embedded has it,
-// without users.
+// Command natsserver runs a NATS server as a process of its own, synced to disk at every write:
+// from a configuration like that of a deployment, which it reads again on SIGHUP, or as package
+// embedded has it, without users.
 //
 //	natsserver FILE
 //	natsserver DIR HOST:PORT

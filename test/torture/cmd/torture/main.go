@@ -1,5 +1,5 @@
-// Command torture tries to make Tapline lose a record; see package torture. The Makefile has verbs for
-// its commands:
+// Command torture tries to make Tapline lose a record; see package torture. The Makefile has verbs
+// for its commands:
 //
 //	torture run --seed 1 --seeds 20 --length 30s     random actions, one world after the other
 //	torture play FILE                                the actions of a file

@@ -82,8 +82,8 @@ func (t *tally) add(r *torture.CrashResult) {
 	t.missing, t.resent, t.reread = t.missing+r.Missing, t.resent+r.Resent, t.reread+r.Reread
 }
 
-// baseline makes a run without a kill for each sink with all work, and one for each other kind, and gives the steps
-// that were passed.
+// baseline makes a run without a kill for each sink with all work, and one for each other kind, and
+// gives the steps that were passed.
 func (s *settings) baseline(ctx context.Context) (map[torture.Work]map[torture.Step]bool, error) {
 	reached := make(map[torture.Work]map[torture.Step]bool)
 	for seed, work := range []torture.Work{torture.AllWork, torture.AllWork, torture.AllWork, torture.SIEMWork, torture.ListWork} {
