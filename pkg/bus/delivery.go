@@ -88,9 +88,11 @@ type Subscription struct {
 	bus      *Bus
 	consumer jetstream.Consumer
 	prefetch int
-	messages jetstream.MessagesContext
-	quiet    time.Duration // waited since the last message
-	broken   bool          // the server ended messages
+	messages jetstream.MessagesContext // nil while [Subscription.careful] holds
+	until    time.Time                 // when that ends
+	single   *single                   // the request that is under way then
+	quiet    time.Duration             // waited since the last message
+	broken   bool                      // the server ended messages
 	stopped  bool
 }
 
@@ -164,6 +166,12 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 		if err := s.renew(); err != nil {
 			return nil, err
 		}
+		if s.messages == nil {
+			if msg, err := s.take(ctx); msg != nil || err != nil {
+				return msg, err
+			}
+			continue
+		}
 		began := time.Now()
 		brief, cancel := context.WithTimeout(ctx, wait)
 		msg, err := s.messages.Next(jetstream.NextContext(brief))
@@ -175,6 +183,11 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 		s.quiet += time.Since(began)
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			s.broken = ctx.Err() == nil
+			if errors.Is(err, jetstream.ErrBadRequest) || errors.Is(err, jetstream.ErrConsumerDeleted) { // the server may have said so
+				s.careful()
+				wait = 0
+				continue
+			}
 			return nil, err //nolint:wrapcheck // the caller distinguishes them
 		}
 	}
@@ -184,14 +197,25 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 // as for a consumer that was deleted and may be there again. What the old request still brings is
 // given back.
 func (s *Subscription) renew() error {
-	if s.stopped || !s.broken && s.quiet < renewAfter || !s.bus.nc.IsConnected() {
+	switch {
+	case s.stopped || !s.bus.nc.IsConnected():
 		return nil
+	case s.messages == nil: // taken one by one
+		if time.Now().After(s.until) {
+			s.single.drop()
+			s.single = nil
+			return s.begin()
+		}
+		return nil
+	case s.broken:
+		old := s.messages
+		if err := s.begin(); err != nil {
+			return err
+		}
+		giveBack(old)
+	case s.quiet >= renewAfter:
+		s.careful()
 	}
-	old := s.messages
-	if err := s.begin(); err != nil {
-		return err
-	}
-	giveBack(old)
 	return nil
 }
 
@@ -200,7 +224,10 @@ func (s *Subscription) renew() error {
 func (s *Subscription) Stop() {
 	if !s.stopped {
 		s.stopped = true
-		giveBack(s.messages)
+		s.single.drop()
+		if s.messages != nil {
+			giveBack(s.messages)
+		}
 	}
 }
 
