@@ -58,13 +58,18 @@ func (w *work) like(d *taplinev1.Density) bool {
 	return d.GetLane() == key.Lane && d.GetPath() == key.Endpoint
 }
 
+// asked reports whether a window was asked for as it is, at its usual endpoint: other answers do not
+// tell what it brings.
+func (w *work) asked(calls []call) bool {
+	return len(calls) == 1 && calls[0].endpoint.Path == w.endpoint.Path && calls[0].window == w.window
+}
+
 // learn remembers how much an hour brings. Of an answer that failed, only that the window was too
 // large says something.
-func (f *Fetcher) learn(ctx context.Context, w *work, calls []call, c *collector, size int64, failure *proofpoint.APIError) {
-	span, brought := w.window.Span(), permille(c.received(), size, w.window.Span())
+func (f *Fetcher) learn(ctx context.Context, w *work, records, size int64, failure *proofpoint.APIError) {
+	span, brought := w.window.Span(), permille(records, size, w.window.Span())
 	huge := failure != nil && failure.Kind == proofpoint.TooLarge && fills(brought, span) >= dense
-	usual := len(calls) == 1 && calls[0].endpoint.Path == w.endpoint.Path && calls[0].window == w.window
-	if !usual || (!huge && (failure != nil || span < telling)) {
+	if !huge && (failure != nil || span < telling) {
 		return
 	}
 	_, err := f.shapes.change(ctx, func(k *taplinev1.Shapes) {

@@ -41,15 +41,17 @@ func (f *Fetcher) readWindow(ctx context.Context, w *work) error {
 	defer f.discard(c)
 	got, err := f.read(ctx, w, calls, c)
 	if failure, ok := errors.AsType[*failed](err); ok {
-		if api, ok := errors.AsType[*proofpoint.APIError](err); ok {
-			f.learn(ctx, w, calls, c, failure.answer.Bytes, api)
+		if api, ok := errors.AsType[*proofpoint.APIError](err); ok && w.asked(calls) {
+			f.learn(ctx, w, c.received(), failure.answer.Bytes, api)
 		}
 		return f.failedWindow(ctx, w, failure)
 	}
 	if err != nil {
 		return err
 	}
-	f.learn(ctx, w, calls, c, got.bytes, nil)
+	if w.asked(calls) {
+		f.learn(ctx, w, c.received(), got.bytes, nil)
+	}
 	f.doubts.proven(w.endpoint.Path, calls[0].endpoint.Path != w.endpoint.Path)
 	return f.store(ctx, w, c, got)
 }
