@@ -21,9 +21,9 @@
 //     error decides what happens: nil acks; [Permanent] stores the message in DEAD
 //     and then ends it; [RetryAfter] waits; anything else waits longer each time.
 //     Acks are not durable for about 100 ms, so every handler is idempotent.
-//   - A lane never waits for ever while messages wait: a [Subscription] asks the server
-//     again in every slice of its wait, anew after ten seconds, and when it was informed that
-//     the consumer is gone. When it can no longer ask, Consume ends with an error.
+//   - A subscription never blocks indefinitely while messages are pending: a [Subscription] renews
+//     its request in every slice of its wait, after ten seconds, and when the consumer is gone.
+//     When it can no longer ask, Consume ends with an error.
 //   - A list ([Bucket.Select], [Bucket.Keys], [Bus.Scan]) is whole, or there is an error. Reading
 //     makes no consumer. In a cluster a scan, a list of keys and an extent have what the leader had
 //     when they began; a single read ([Bucket.Get], [Bucket.Select], [Bus.Message]) may be that of

@@ -29,9 +29,9 @@ var (
 )
 
 // Parts lists the streams in the order in which a backup of a running system takes them; a bucket
-// is the stream that holds it. Effects come after their cause at work, and before it in a backup:
-// what a later snapshot has acknowledged, no earlier one lacks, but for the consumers that [Floors]
-// lists. docs/adr says why for each.
+// is the stream that holds it. A backup takes effects before their causes: an earlier snapshot has
+// everything that a later one acknowledges, except for the consumers that [Floors] lists. docs/adr
+// says why for each.
 func Parts() []string {
 	return []string{
 		bucketStream(BucketState), bucketStream(BucketKnown), bucketStream(BucketReplay), StreamJobs, bucketStream(BucketSeen), bucketStream(BucketLedger),

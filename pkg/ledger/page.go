@@ -106,7 +106,7 @@ func putBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) []*taplin
 }
 
 func findBatch(list []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) int {
-	for i, have := range slices.Backward(list) { // repetitions are of late
+	for i, have := range slices.Backward(list) { // duplicates are usually recent
 		if have.GetRawSequence() == b.GetRawSequence() && have.GetTable() == b.GetTable() && have.GetPart() == b.GetPart() {
 			return i
 		}
