@@ -22,16 +22,16 @@ import (
 // collector takes the records of one response, drops what was seen and packs the others into
 // batches. It is for one goroutine, but for take.
 type collector struct {
-	cfg    *Config
-	id     job.ID
-	head   batch.Raw // what all batches of the job share, but the feed
-	sets   *seen.Sets
-	spool  *spool.Spool
-	hasher *identity.Hasher
-	feeds  []*feedCollector
-	dead   *spool.Spool // dead letters
-	kept   keeping      // of malformed records in dead letters
-	buried []*taplinev1.DeadRecord
+	cfg          *Config
+	id           job.ID
+	head         batch.Raw // what all batches of the job share, but the feed
+	sets         *seen.Sets
+	spool        *spool.Spool
+	hasher       *identity.Hasher
+	feeds        []*feedCollector
+	dead         *spool.Spool // dead letters
+	kept         keeping      // of malformed records in dead letters
+	deadLettered []*taplinev1.DeadRecord
 	// digest names what was taken last that has no name of its own; follows what was before it if
 	// it is a piece.
 	digest, follows []byte

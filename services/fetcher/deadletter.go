@@ -79,7 +79,7 @@ func (c *collector) sumUp(ctx context.Context, fc *feedCollector) error {
 
 // remember has the marker say what goes to DEAD: SEEN may have to be completed from what is stored.
 func (c *collector) remember(f feed.Feed, r *batch.Record) {
-	c.buried = append(c.buried, &taplinev1.DeadRecord{Feed: string(f), Id: r.ID, Hash: r.Hash})
+	c.deadLettered = append(c.deadLettered, &taplinev1.DeadRecord{Feed: string(f), Id: r.ID, Hash: r.Hash})
 }
 
 // recall takes in what a job brought to DEAD.

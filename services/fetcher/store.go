@@ -39,7 +39,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 		JobId: w.job.GetId(), Tenant: f.cfg.Tenant.Name, Window: w.window.Proto(), Lane: w.job.GetLane(), Pass: w.job.GetPass(),
 		PullId: c.head.PullID, FetchedAt: timestamppb.New(c.head.FetchedAt), Status: int32(got.status),
 		Bytes: got.bytes, Feeds: results, Batches: uint32(c.spool.Len()), Total: total(c.envelope),
-		SkewMs: f.clock.Skew().Milliseconds(), ReadAt: got.readAt(), ReadEnd: got.upTo(), LagMs: max(got.lag, f.lag.Now(f.local())).Milliseconds(), Dead: c.buried,
+		SkewMs: f.clock.Skew().Milliseconds(), ReadAt: got.readAt(), ReadEnd: got.upTo(), LagMs: max(got.lag, f.lag.Now(f.local())).Milliseconds(), Dead: c.deadLettered,
 	}
 	marker, err := proto.Marshal(result)
 	if err != nil {
