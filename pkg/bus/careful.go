@@ -12,15 +12,17 @@ import (
 	"github.com/tapline/tapline/pkg/backoff"
 )
 
-// The client library takes an empty message with a header Status for a status of the server, although it has a subject for an ack. So a
-// stage could store messages that no consumer gets, and that come back for ever. When the library reports what the server never says to
-// us, or nothing comes, a subscription therefore takes messages one by one by itself for a while.
+// The client library takes an empty message with a header Status for a status of the server,
+// although it has a subject for an ack. So a stage could store messages that no consumer gets, and
+// that come back for ever. When the library reports what the server never says to us, or nothing
+// comes, a subscription therefore takes messages one by one by itself for a while.
 const (
 	takeFor  = 2 * time.Second
 	takeLate = time.Second // what an answer may take beyond that
 )
 
-// careful ends the pulling of the library for longer than what the library has dropped takes to come back.
+// careful ends the pulling of the library for longer than what the library has dropped takes to
+// come back.
 func (s *Subscription) careful() {
 	giveBack(s.messages)
 	s.messages, s.broken, s.until = nil, false, time.Now().Add(s.AckWait()+takeLate)
@@ -34,7 +36,8 @@ type single struct {
 	asked   time.Time
 }
 
-// take waits for one message, and goes on with the request of the call before. Nil without an error: none waits.
+// take waits for one message, and goes on with the request of the call before. Nil without an
+// error: none waits.
 func (s *Subscription) take(ctx context.Context) (jetstream.Msg, error) {
 	if s.single == nil {
 		nc, info, answers := s.bus.nc, s.consumer.CachedInfo(), make(chan *nats.Msg, 1)
@@ -74,7 +77,8 @@ func isMessage(msg *nats.Msg) bool {
 	return msg != nil && strings.HasPrefix(msg.Reply, "$JS.ACK.")
 }
 
-// drop ends a request. What it has brought is given back at once. The server brings nothing more where no subscription is.
+// drop ends a request. What it has brought is given back at once. The server brings nothing more
+// where no subscription is.
 func (r *single) drop() {
 	if r == nil {
 		return
@@ -83,7 +87,7 @@ func (r *single) drop() {
 	select {
 	case msg := <-r.answers:
 		if isMessage(msg) {
-			_ = (&taken{msg: msg, nc: r.nc}).NakWithDelay(time.Millisecond) // else it comes again when AckWait is over
+			_ = (&taken{msg: msg, nc: r.nc}).NakWithDelay(time.Millisecond) // else it is redelivered when AckWait is over
 		}
 	default:
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestMessagesThatLookLikeTheServer: an empty message with a status of the server in its header is a message all the same: it comes to the
-// handler once, and all others do.
+// TestMessagesThatLookLikeTheServer: an empty message with a status of the server in its header is
+// a message all the same: it comes to the handler once, and all others do.
 func TestMessagesThatLookLikeTheServer(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)
