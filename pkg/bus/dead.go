@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -40,11 +39,12 @@ func (d *Delivery) NewDeadLetter(tenant, stage string, reason error, payload []b
 // DeadID is the id of that letter: the message, and the place of a record or row inside it, for
 // which no index means all of it. A redelivered message gives the same ids.
 func (d *Delivery) DeadID(place ...int) string {
-	id := d.Source()
+	var id strings.Builder
+	id.WriteString(d.Source())
 	for _, index := range place {
-		id += "/" + strconv.Itoa(index)
+		fmt.Fprintf(&id, "/%d", index)
 	}
-	return id
+	return id.String()
 }
 
 // PublishDead stores a dead letter. The id says where its content comes from; a second publish of
