@@ -58,8 +58,8 @@ func (w *work) like(d *taplinev1.Density) bool {
 	return d.GetLane() == key.Lane && d.GetPath() == key.Endpoint
 }
 
-// asked reports whether a window was asked for as it is, at its usual endpoint: other answers do not
-// tell what it brings.
+// asked reports whether a window was asked for as it is, at its usual endpoint: other answers do
+// not tell what it brings.
 func (w *work) asked(calls []call) bool {
 	return len(calls) == 1 && calls[0].endpoint.Path == w.endpoint.Path && calls[0].window == w.window
 }

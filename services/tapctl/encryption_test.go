@@ -212,7 +212,7 @@ func TestBackupWithAPassphrase(t *testing.T) {
 func started(t *testing.T, dir, conf string) (string, error) {
 	t.Helper()
 	programs := t.TempDir()
-	if err := os.WriteFile(filepath.Join(programs, "nats-server"), []byte("#!/bin/sh\necho runs with \"$@\"\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(programs, "nats-server"), []byte("#!/bin/sh\necho runs with \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", "../../deploy/nats/start.sh", "--config", "x")
