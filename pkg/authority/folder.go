@@ -127,7 +127,7 @@ func (f Folder) authority() (*Authority, error) {
 			return nil, &config.ProblemError{Variable: "certificates", Value: f.path("ca.pem"), Reason: "is missing: the authority of ca/ca.crt is kept elsewhere; " +
 				"have it sign another tls/server.pem, or remove ca and tls to begin with an authority of this deployment"}
 		}
-		return nil, nil //nolint:nilnil // nil means none
+		return nil, nil // nil means none
 	}
 	if err != nil {
 		return nil, &config.ProblemError{Variable: "certificates", Value: f.path("ca.pem"), Reason: "cannot be read: " + err.Error()}

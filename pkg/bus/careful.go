@@ -46,7 +46,7 @@ func (s *Subscription) take(ctx context.Context) (jetstream.Msg, error) {
 			err = nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+info.Stream+"."+info.Name, sub.Subject, fmt.Appendf(nil, `{"batch":1,"expires":%d}`, takeFor))
 		}
 		if err != nil {
-			return nil, err //nolint:wrapcheck // the caller says what for
+			return nil, err
 		}
 		s.single = &single{nc, sub, answers, time.Now()}
 	}
@@ -56,7 +56,7 @@ func (s *Subscription) take(ctx context.Context) (jetstream.Msg, error) {
 	select {
 	case msg = <-s.single.answers:
 	case <-ctx.Done():
-		return nil, ctx.Err() //nolint:wrapcheck // see above
+		return nil, ctx.Err()
 	case <-late.C:
 	}
 	_ = s.single.sub.Unsubscribe() // the connection may have ended
@@ -66,7 +66,7 @@ func (s *Subscription) take(ctx context.Context) (jetstream.Msg, error) {
 		return &taken{msg: msg, nc: s.bus.nc}, nil
 	}
 	backoff.Sleep(ctx, time.Until(asked.Add(idleTake))) // no server or consumer may be there to wait
-	return nil, ctx.Err()                               //nolint:wrapcheck // see above
+	return nil, ctx.Err()
 }
 
 // idleTake is how often is asked where nothing waits with the request.
@@ -109,7 +109,7 @@ func (t *taken) Reply() string        { return t.msg.Reply }
 func (t *taken) Metadata() (*jetstream.MsgMetadata, error) {
 	m, err := t.msg.Metadata()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // in the place of the library
+		return nil, err
 	}
 	return &jetstream.MsgMetadata{
 		Sequence: jetstream.SequencePair{Consumer: m.Sequence.Consumer, Stream: m.Sequence.Stream}, NumDelivered: m.NumDelivered, NumPending: m.NumPending,
@@ -127,5 +127,5 @@ func (t *taken) NakWithDelay(delay time.Duration) error {
 func (t *taken) TermWithReason(reason string) error { return t.say("+TERM " + reason) }
 
 func (t *taken) say(verdict string) error {
-	return t.nc.Publish(t.msg.Reply, []byte(verdict)) //nolint:wrapcheck // in the place of the library
+	return t.nc.Publish(t.msg.Reply, []byte(verdict))
 }

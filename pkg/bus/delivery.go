@@ -120,7 +120,7 @@ func (b *Bus) Subscribe(ctx context.Context, c Consumer, prefetch int) (*Subscri
 func (s *Subscription) begin() error {
 	messages, err := s.consumer.Messages(jetstream.PullMaxMessages(s.prefetch))
 	if err != nil {
-		return err //nolint:wrapcheck // the callers say what for
+		return err
 	}
 	s.messages, s.quiet, s.broken = messages, 0, false
 	return nil
@@ -188,7 +188,7 @@ func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
 				wait = 0
 				continue
 			}
-			return nil, err //nolint:wrapcheck // the caller distinguishes them
+			return nil, err
 		}
 	}
 }

@@ -126,7 +126,7 @@ func (d *direct) next(ctx context.Context, reply string, before *error) (*nats.M
 		case err == nil && msg.Subject == reply:
 			return msg, nil
 		case err != nil && !errors.Is(err, nats.ErrTimeout):
-			return nil, err //nolint:wrapcheck // the caller says what for
+			return nil, err
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
 		case denial != before:

@@ -44,7 +44,7 @@ func (b *Bus) lookFor(ctx context.Context, m EventMeta, from jetstreamext.GetBat
 	messages, err := jetstreamext.GetBatch(ctx, b.js, StreamEvents, lookBatch,
 		jetstreamext.GetBatchSubject(eventSubject(m.Tenant, m.Table)), jetstreamext.GetBatchMaxBytes(lookBytes), from)
 	if err != nil {
-		return 0, 0, err //nolint:wrapcheck // the caller says what for
+		return 0, 0, err
 	}
 	for msg, err := range messages {
 		if err != nil {

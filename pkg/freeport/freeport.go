@@ -45,6 +45,6 @@ func Find() (int, error) {
 // Release lets others have a port.
 func Release(port int) {
 	if hold, ok := held.LoadAndDelete(port); ok {
-		_ = hold.(*net.UDPConn).Close() //nolint:forcetypeassert // nothing else is stored
+		_ = hold.(*net.UDPConn).Close() // nothing else is stored
 	}
 }

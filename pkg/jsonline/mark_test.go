@@ -13,7 +13,7 @@ import (
 
 func TestSkipMark(t *testing.T) {
 	t.Parallel()
-	broken := errors.New("broken") //nolint:err113 // only itself matters
+	broken := errors.New("broken")
 	for in, want := range map[string]string{
 		"": "", "{}": "{}", "{\"a\":1}": "{\"a\":1}", "\ufeff{\"a\":1}": "{\"a\":1}", "\ufeff": "", "\ufeff\ufeff{}": "\ufeff{}", "{\ufeff}": "{\ufeff}", "\xef\xbb": "\xef\xbb",
 	} {

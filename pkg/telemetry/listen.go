@@ -48,7 +48,7 @@ type bounded struct {
 func (b *bounded) Accept() (net.Conn, error) {
 	conn, err := b.Listener.Accept()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the server looks at it
+		return nil, err
 	}
 	c := &boundedConn{Conn: conn, in: b}
 	b.mu.Lock()
@@ -76,5 +76,5 @@ func (c *boundedConn) Close() error {
 	c.in.mu.Lock()
 	c.in.open.Remove(c.place)
 	c.in.mu.Unlock()
-	return c.Conn.Close() //nolint:wrapcheck // a connection's own error
+	return c.Conn.Close()
 }

@@ -31,7 +31,7 @@ func TestLogsActOnNoTerminal(t *testing.T) {
 		"colored": func(b *bytes.Buffer) *slog.Logger { return telemetry.NewTextLogger(b, slog.LevelInfo, true) },
 	} {
 		var out bytes.Buffer
-		logger(&out).With(slog.String("with", hostile)).WithGroup("g").Error(hostile, slog.String("s", hostile), slog.Any("error", errors.New(hostile)), //nolint:err113 // only its text matters
+		logger(&out).With(slog.String("with", hostile)).WithGroup("g").Error(hostile, slog.String("s", hostile), slog.Any("error", errors.New(hostile)),
 			slog.Any("bytes", []byte(hostile)), slog.Group("in", slog.Any("list", []string{hostile})))
 		text := ownColors.ReplaceAllString(out.String(), "")
 		if i := strings.IndexFunc(strings.TrimSuffix(text, "\n"), unicode.IsControl); i >= 0 || strings.ContainsRune(text, '\u202e') || !strings.Contains(text, `u001b]0;owned`) {

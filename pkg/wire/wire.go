@@ -44,7 +44,7 @@ func Unmarshal(data []byte, m proto.Message) error {
 			return fmt.Errorf("%s: %w", m.ProtoReflect().Descriptor().Name(), err)
 		}
 	}
-	return proto.Unmarshal(data, m) //nolint:wrapcheck // it is in the place of it
+	return proto.Unmarshal(data, m)
 }
 
 // counter adds up what the parts of a message take.
@@ -101,7 +101,7 @@ var costs sync.Map
 
 func cost(d protoreflect.MessageDescriptor) int {
 	if known, ok := costs.Load(d); ok {
-		return known.(int) //nolint:forcetypeassert // stored below
+		return known.(int) // stored below
 	}
 	n := costMessage
 	if t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName()); err == nil && !d.IsMapEntry() {

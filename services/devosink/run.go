@@ -55,7 +55,7 @@ const name = "devosink"
 // certificates are those of the server; none without TLS.
 func (c ProgramConfig) certificates() (*tls.Config, error) {
 	if !c.TLS {
-		return nil, nil //nolint:nilnil // nil means no TLS
+		return nil, nil // nil means no TLS
 	}
 	var pem [3][]byte
 	for i, f := range []struct{ name, path string }{

@@ -32,7 +32,7 @@ type Sink struct {
 	cfg    Config
 	store  *store
 	addr   string
-	ctx    context.Context //nolint:containedctx // it is the life of the sink, ended by Close
+	ctx    context.Context // it is the life of the sink, ended by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	faulty atomic.Bool // whether faults were injected since the last Clear

@@ -59,7 +59,7 @@ func (s stand) dial(ctx context.Context) (*tls.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn.(*tls.Conn), nil //nolint:forcetypeassert // tls.Dialer promises it
+	return conn.(*tls.Conn), nil // tls.Dialer promises it
 }
 
 // open connects, or fails the test.

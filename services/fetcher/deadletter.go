@@ -60,7 +60,7 @@ func (c *collector) sumUp(ctx context.Context, fc *feedCollector) error {
 	if e.records == 0 {
 		return nil
 	}
-	reason := fmt.Errorf("%d more entries of this answer, %d bytes, are malformed and are not kept: at most %d entries and %d bytes of one answer are", //nolint:err113 // for people
+	reason := fmt.Errorf("%d more entries of this answer, %d bytes, are malformed and are not kept: at most %d entries and %d bytes of one answer are",
 		e.records, e.bytes, bound.Letters, bound.LetterBytes)
 	payload := fmt.Appendf(nil, `{"entries":%d,"bytes":%d,"sum":"%016x"}`, e.records, e.bytes, e.sum)
 	id := identity.Bytes(fc.feed, payload)

@@ -134,7 +134,7 @@ func (f *Fetcher) flaw(ctx context.Context, w *work, c call, e proofpoint.Eviden
 	for {
 		flaw := e.Flaw(c.window)
 		if flaw == nil {
-			return nil, nil //nolint:nilnil // no flaw is the good case
+			return nil, nil // no flaw is the good case
 		}
 		pieces := lacks(e, flaw)
 		if len(pieces) == 0 {

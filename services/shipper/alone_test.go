@@ -53,7 +53,7 @@ func TestAnOutageIsSaidNowAndThen(t *testing.T) {
 		}
 		o.recordSuccess(t.Context()) // there is no outage
 		for range 25 {
-			o.recordFailure(t.Context(), errors.New("refused")) //nolint:err113 // of the test
+			o.recordFailure(t.Context(), errors.New("refused"))
 			<-time.After(time.Minute)
 		}
 		if n := strings.Count(said.String(), "the sink does not take rows"); n != 3 || !strings.Contains(said.String(), "for=20m0s") || works() != 0 {
@@ -68,7 +68,7 @@ func TestAnOutageIsSaidNowAndThen(t *testing.T) {
 		if n := strings.Count(said.String(), "takes rows again"); n != 1 || !strings.Contains(said.String(), "after=25m0s") || works() != 1 || len(o.health.Report().Degraded) > 0 {
 			t.Errorf("its end is said %d times, want 1; up is %v: %s", n, works(), said.String())
 		}
-		o.recordFailure(t.Context(), errors.New("refused")) //nolint:err113 // of the test
+		o.recordFailure(t.Context(), errors.New("refused"))
 		if n := strings.Count(said.String(), "the sink does not take rows"); n != 4 {
 			t.Errorf("with a second one it is said %d times, want 4", n)
 		}

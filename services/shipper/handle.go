@@ -51,7 +51,7 @@ func (s *recall) unpack(ctx context.Context, d *bus.Delivery) (*inflight, error)
 
 // reload decodes the rows of a batch from its message once more.
 func (s *Shipper) reload(p *inflight) error {
-	p.events = eventsPool.Get().(*batch.Events) //nolint:forcetypeassert // nothing else is in there
+	p.events = eventsPool.Get().(*batch.Events) // nothing else is in there
 	if err := s.decode(p.delivery, p.events); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ type inflight struct {
 var eventsPool = sync.Pool{New: func() any { return new(batch.Events) }}
 
 func newInflight(d *bus.Delivery) *inflight {
-	return &inflight{delivery: d, events: eventsPool.Get().(*batch.Events)} //nolint:forcetypeassert // nothing else is in there
+	return &inflight{delivery: d, events: eventsPool.Get().(*batch.Events)} // nothing else is in there
 }
 
 // keep drops the rows that are not wanted.

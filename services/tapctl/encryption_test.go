@@ -110,8 +110,8 @@ func forged(t *testing.T, dir, name string) string {
 	if err := json.Unmarshal(manifest, &m); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range m["parts"].([]any) { //nolint:forcetypeassert // a test
-		if p := p.(map[string]any); p["file"] == name { //nolint:forcetypeassert // a test
+	for _, p := range m["parts"].([]any) {
+		if p := p.(map[string]any); p["file"] == name {
 			sum := sha256.Sum256(data)
 			p["bytes"], p["sha256"] = len(data), hex.EncodeToString(sum[:])
 		}

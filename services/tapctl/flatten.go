@@ -46,7 +46,7 @@ func read(name string) ([]byte, error) {
 	if name != "-" {
 		var err error
 		if f, err = os.Open(name); err != nil { //nolint:gosec // the caller names the file, and wants it read
-			return nil, err //nolint:wrapcheck // the caller names the file
+			return nil, err
 		}
 		defer f.Close()
 	}

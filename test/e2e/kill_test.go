@@ -131,7 +131,7 @@ func (w *world) childThat(t *testing.T, extra []string, output io.Writer, work f
 	}
 	work(cmd)
 	err := cmd.Wait()
-	if exit := cmd.ProcessState; !exit.Success() && exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL { //nolint:forcetypeassert // this is Unix
+	if exit := cmd.ProcessState; !exit.Success() && exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL { // this is Unix
 		t.Fatalf("the process ended by itself: %v\n%s", err, own.String())
 	}
 }

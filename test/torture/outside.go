@@ -107,7 +107,7 @@ func (t *trust) server() *tls.Config {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if len(t.generations) == 1 {
-			return nil, nil //nolint:nilnil // the documented way to say: as it is
+			return nil, nil // the documented way to say: as it is
 		}
 		conf, err := t.generations[len(t.generations)-1].Server()
 		if err != nil {

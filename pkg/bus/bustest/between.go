@@ -113,7 +113,7 @@ func (w *wire) toServer(line []byte, r *bufio.Reader) error {
 		return w.publish(m, verb(line) == "HPUB")
 	}
 	_, err := w.server.Write(line)
-	return err //nolint:wrapcheck // ends the connection
+	return err
 }
 
 // publish passes a client's message on, or lets it fail.
@@ -133,7 +133,7 @@ func (w *wire) publish(m message, headed bool) error {
 			w.mu.Unlock()
 		}
 		_, err := w.server.Write(m.whole)
-		return err //nolint:wrapcheck // ends the connection
+		return err
 	}
 	if fault.Silent || reply == "" {
 		return nil
@@ -169,7 +169,7 @@ func (w *wire) toClient(line []byte, r *bufio.Reader) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	_, err := w.client.Write(whole)
-	return err //nolint:wrapcheck // ends the connection
+	return err
 }
 
 // refuse answers the client as a server does that cannot.
@@ -193,7 +193,7 @@ func (w *wire) refuse(reply string, a *answer) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	_, err := io.WriteString(w.client, message)
-	return err //nolint:wrapcheck // ends the connection
+	return err
 }
 
 // subscription is the number under which a client listens to a subject. One that names it comes

@@ -104,7 +104,7 @@ func end(ns *server.Server) {
 // Restart ends the server and starts it again at the same address, with the files of a folder.
 func (g *Guarded) Restart(tb testing.TB, folder string) {
 	tb.Helper()
-	port := g.ns[0].Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on TCP
+	port := g.ns[0].Addr().(*net.TCPAddr).Port // it listens on TCP
 	end(g.ns[0])
 	g.configure(tb, folder)
 	g.setPasswords(tb, nil)

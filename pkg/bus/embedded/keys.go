@@ -70,13 +70,13 @@ func (f keyfile) sealer(key config.Secret) (cipher.AEAD, error) {
 	h := hmac.New(sha256.New, []byte(key.Reveal()))
 	h.Write([]byte(f.info + f.context))
 	if f.log {
-		return chacha20poly1305.NewX(h.Sum(nil)) //nolint:wrapcheck // no key of this length fails
+		return chacha20poly1305.NewX(h.Sum(nil)) // no key of this length fails
 	}
 	block, err := aes.NewCipher(h.Sum(nil))
 	if err != nil {
-		return nil, err //nolint:wrapcheck // as above
+		return nil, err
 	}
-	return cipher.NewGCMWithNonceSize(block, aes.BlockSize) //nolint:wrapcheck // as above
+	return cipher.NewGCMWithNonceSize(block, aes.BlockSize)
 }
 
 // open reads the key inside.

@@ -219,7 +219,7 @@ func finish(dir string) error {
 	}
 	if aside && !store {
 		if err := os.Rename(storeOf(workOf(dir)), storeOf(dir)); err != nil {
-			return err //nolint:wrapcheck // the caller does
+			return err
 		}
 	}
 	if aside {
@@ -274,7 +274,7 @@ func states(dir string, k Keys) (map[string]uint64, error) {
 func enableAll(ns *server.Server, store string) error {
 	accounts, err := os.ReadDir(store)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err //nolint:wrapcheck // the caller does
+		return err
 	}
 	for _, dir := range accounts {
 		if !dir.IsDir() || dir.Name() == server.DEFAULT_SYSTEM_ACCOUNT {
@@ -322,12 +322,12 @@ func copyTree(from, to string) error {
 func copyFile(from, to string) error {
 	in, err := os.Open(from) //nolint:gosec // the operator names the directory
 	if err != nil {
-		return err //nolint:wrapcheck // the caller does
+		return err
 	}
 	defer in.Close()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // as above
 	if err != nil {
-		return err //nolint:wrapcheck // the caller does
+		return err
 	}
 	_, err = out.ReadFrom(in)
 	return errors.Join(err, out.Close())
@@ -336,7 +336,7 @@ func copyFile(from, to string) error {
 func syncPath(path string) error {
 	f, err := os.Open(path) //nolint:gosec // as above
 	if err != nil {
-		return err //nolint:wrapcheck // the caller does
+		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
 }

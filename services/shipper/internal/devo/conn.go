@@ -90,7 +90,7 @@ func (d *Dialer) connect(ctx context.Context) (*Conn, error) {
 	}
 	tcp, ok := plain.(*net.TCPConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("connect to Devo: %T is not TCP", plain), plain.Close()) //nolint:err113 // cannot happen
+		return nil, errors.Join(fmt.Errorf("connect to Devo: %T is not TCP", plain), plain.Close())
 	}
 	c := &Conn{
 		cfg: d.cfg, tcp: tcp, cipher: &countedConn{Conn: tcp, direct: true}, framer: framer{host: d.cfg.Host(), layout: layouts[d.cfg.Date]},

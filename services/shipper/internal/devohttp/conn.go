@@ -98,7 +98,7 @@ func (d *Dialer) Reach(ctx context.Context) error {
 type Conn struct {
 	dialer *Dialer
 	client *http.Client    // the dialer's, or one with connections of its own; for the goroutine of Send
-	life   context.Context //nolint:containedctx // it is the life of the connection, ended by Close
+	life   context.Context // it is the life of the connection, ended by Close
 	end    context.CancelFunc
 	body   bytes.Buffer
 	gzip   *gzip.Writer

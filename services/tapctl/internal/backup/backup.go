@@ -190,7 +190,7 @@ func (m *Manifest) write(dir string) error {
 func writeFile(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
 	if err != nil {
-		return err //nolint:wrapcheck // the caller does
+		return err
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, f.Sync(), f.Close())

@@ -99,7 +99,7 @@ func (f MeansFlags) Means() (Means, error) {
 func parsed[T any](path string, parse func(io.Reader) (T, error)) (none T, err error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names it
 	if err != nil {
-		return none, err //nolint:wrapcheck // the caller names the flag
+		return none, err
 	}
 	defer f.Close()
 	return parse(f)
@@ -128,11 +128,11 @@ func (l Lock) recipients(dir string) ([]age.Recipient, error) {
 	}
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller does
+		return nil, err
 	}
 	lock, err := age.NewScryptRecipient(l.Passphrase.Reveal())
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller does
+		return nil, err
 	}
 	var sealed bytes.Buffer
 	w, err := age.Encrypt(&sealed, lock)
@@ -143,7 +143,7 @@ func (l Lock) recipients(dir string) ([]age.Recipient, error) {
 		err = w.Close()
 	}
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller does
+		return nil, err
 	}
 	return []age.Recipient{id.Recipient()}, writeFile(filepath.Join(dir, identityName), sealed.Bytes())
 }
@@ -160,7 +160,7 @@ func (m Means) identities(dir string) ([]age.Identity, error) {
 	defer f.Close()
 	id, err := age.NewScryptIdentity(m.Passphrase.Reveal())
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller does
+		return nil, err
 	}
 	r, err := age.Decrypt(io.LimitReader(f, identityMax), id)
 	if err != nil {
@@ -178,7 +178,7 @@ func sealing(w io.Writer, to []age.Recipient) (io.WriteCloser, error) {
 	if len(to) == 0 {
 		return nopCloser{w}, nil
 	}
-	return age.Encrypt(w, to...) //nolint:wrapcheck // the caller does
+	return age.Encrypt(w, to...)
 }
 
 type nopCloser struct{ io.Writer }
