@@ -1,11 +1,9 @@
 package fetcher_test
 
 import (
-	"errors"
-	"strings"
 	"testing"
 
-	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/config/configtest"
 	"github.com/tapline/tapline/services/fetcher"
 )
 
@@ -13,11 +11,7 @@ import (
 // which names the variable.
 func TestEverySettingHasItsBounds(t *testing.T) {
 	t.Parallel()
-	load := func(name, value string) error {
-		var c fetcher.Config
-		return config.Load(&c, []string{"TAP_PRINCIPAL=p", "TAP_SECRET=s", name + "=" + value})
-	}
-	for name, values := range map[string]struct{ good, bad string }{
+	configtest.Check[fetcher.Config](t, []string{"TAP_PRINCIPAL=p", "TAP_SECRET=s"}, configtest.Bounds{
 		"EXPAND_RATE":          {"0.01 10000", "0.009 10000.1"},
 		"EXPAND_CALLS":         {"1 32", "0 33"},
 		"EXPAND_ATTEMPTS":      {"1 100", "0 101"},
@@ -29,16 +23,5 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"TAP_TIMEOUT":          {"1s 10m", "999ms 10m1s"},
 		"TAP_IDLE_TIMEOUT":     {"1s 10m", "999ms 10m1s"},
 		"TAP_URL":              {"https://host https://host:444/path", "host https:// ftp://host https://user:word@host http://127.0.0.1 http://a.b"},
-	} {
-		for value := range strings.FieldsSeq(values.good) {
-			if err := load(name, value); err != nil {
-				t.Errorf("%s=%s: %v", name, value, err)
-			}
-		}
-		for value := range strings.FieldsSeq(values.bad) {
-			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s=%s: %v", name, value, err)
-			}
-		}
-	}
+	})
 }

@@ -1,11 +1,9 @@
 package scheduler_test
 
 import (
-	"errors"
-	"strings"
 	"testing"
 
-	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/config/configtest"
 	"github.com/tapline/tapline/services/scheduler"
 )
 
@@ -13,11 +11,7 @@ import (
 // which names the variable.
 func TestEverySettingHasItsBounds(t *testing.T) {
 	t.Parallel()
-	load := func(name, value string) error {
-		var c scheduler.Config
-		return config.Load(&c, []string{name + "=" + value})
-	}
-	for name, values := range map[string]struct{ good, bad string }{
+	configtest.Check[scheduler.Config](t, nil, configtest.Bounds{
 		"TAP_POLL_INTERVAL":     {"30s 1h", "29s 1h1s"},
 		"TAP_HEAD_MARGIN":       {"0s 1h", "-1s 1h1s"},
 		"TAP_OVERLAP":           {"0s 45m", "-1s 45m1s"},
@@ -31,16 +25,5 @@ func TestEverySettingHasItsBounds(t *testing.T) {
 		"ALARM_EDGE":            {"1s 168h", "999ms 168h1s"},
 		"ALARM_CLOCK_SKEW":      {"1s 168h", "999ms 168h1s"},
 		"ALARM_BACKLOG":         {"1s 168h", "999ms 168h1s"},
-	} {
-		for value := range strings.FieldsSeq(values.good) {
-			if err := load(name, value); err != nil {
-				t.Errorf("%s=%s: %v", name, value, err)
-			}
-		}
-		for value := range strings.FieldsSeq(values.bad) {
-			if err := load(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s=%s: %v", name, value, err)
-			}
-		}
-	}
+	})
 }

@@ -1,11 +1,11 @@
 package shipper_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/config/configtest"
 	"github.com/tapline/tapline/services/shipper"
 )
 
@@ -13,29 +13,14 @@ import (
 // which names the variable.
 func TestEverySettingHasItsBounds(t *testing.T) {
 	t.Parallel()
-	try := func(name, value string) error {
-		var c shipper.Config
-		return config.Load(&c, []string{"SINK=stdout", name + "=" + value})
-	}
-	for name, values := range map[string]struct{ good, bad string }{
+	configtest.Check[shipper.Config](t, []string{"SINK=stdout"}, configtest.Bounds{
 		"SINK":                       {"file stdout", "syslog"},
 		"SHIPPER_CONNECTIONS":        {"1 64", "0 65"},
 		"SHIPPER_MAX_INFLIGHT_BYTES": {"1048576", "1048575"},
 		"EVENT_MAX_BYTES":            {"1024", "1023"},
 		"ALARM_CERTIFICATE":          {"0s", "-1s"},
 		"SHIPPER_DRAIN_TIMEOUT":      {"0s 5m", "-1s 5m1s"},
-	} {
-		for value := range strings.FieldsSeq(values.good) {
-			if err := try(name, value); err != nil {
-				t.Errorf("%s=%s: %v", name, value, err)
-			}
-		}
-		for value := range strings.FieldsSeq(values.bad) {
-			if err := try(name, value); !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s=%s: %v", name, value, err)
-			}
-		}
-	}
+	})
 }
 
 // TestWhatASinkNeeds is asked for only when it is chosen; canaries need a sink that can be queried.
