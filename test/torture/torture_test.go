@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +82,54 @@ func TestStepsAreFound(t *testing.T) {
 	for _, stage := range []string{"scheduler", "fetcher", "enricher", "shipper"} {
 		if own[stage] < 3 {
 			t.Errorf("%s has %d steps of its own", stage, own[stage])
+		}
+	}
+}
+
+// TestAFewCrashesReachEveryProgram: CI makes few, others for each commit.
+func TestAFewCrashesReachEveryProgram(t *testing.T) {
+	t.Parallel()
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := Steps(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found = slices.DeleteFunc(found, func(s Step) bool { return s.Program == backups })
+	const few = 15 // RUNS of make acceptance
+	steps := Alternate(slices.Clone(found))
+	for first := range steps {
+		programs := make(map[string]bool)
+		for n := range few {
+			programs[steps[(first+n)%len(steps)].Program] = true
+		}
+		if len(programs) != 5 {
+			t.Errorf("%d crashes from %d on reach only %v", few, first, programs)
+		}
+	}
+	slices.SortFunc(steps, func(a, b Step) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(found, func(a, b Step) int { return strings.Compare(a.String(), b.String()) })
+	if !slices.Equal(steps, found) {
+		t.Errorf("%v has other steps than %v", steps, found)
+	}
+}
+
+// TestACrashIsPlayedAgain: what a report prints is the same crash.
+func TestACrashIsPlayedAgain(t *testing.T) {
+	t.Parallel()
+	step, after := Step{"seen.written", "fetcher"}, Step{"fetcher.completed", "fetcher"}
+	reached := map[Work]map[Step]bool{AllWork: {step: true}, SIEMWork: {step: true}, ListWork: {step: true}}
+	for n := range 100 {
+		c := CrashOf(n, []Step{step, after}, []Step{step, after}, reached)
+		if got, err := ParseCrash(c.Arg()); err != nil || got != c {
+			t.Errorf("%s is read as %+v, want %+v: %v", c.Arg(), got, c, err)
+		}
+	}
+	for _, bad := range []string{"", "seed=x", "step=seen.written", "work=none", "seed=1,work=all,step=fetcher/seen.written"} {
+		if c, err := ParseCrash(bad); err == nil {
+			t.Errorf("%q is read as %+v", bad, c)
 		}
 	}
 }

@@ -43,6 +43,7 @@ type settings struct {
 	parallel int
 	shrink   int
 	step     string
+	crashArg string
 	keep     string
 	span     time.Duration
 	factor   float64
@@ -65,6 +66,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.runs, "runs", 100, "matrix: how many kills")
 	flags.IntVar(&s.parallel, "parallel", 1, "matrix: worlds at once")
 	flags.StringVar(&s.step, "step", "", "matrix: only steps whose name contains this")
+	flags.StringVar(&s.crashArg, "crash", "", "matrix: only this crash, as a report names it")
 	flags.IntVar(&s.shrink, "shrink", 0, "run, play: how many runs to spend on a shorter plan that fails, too")
 	flags.StringVar(&s.keep, "keep", "", "run: append failing seeds to this file")
 	flags.DurationVar(&s.span, "span", 24*time.Hour, "soak: how long, by the simulated clock")

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tapline/tapline/test/torture"
 )
 
@@ -28,6 +30,9 @@ func (s *settings) steps() ([]torture.Step, error) {
 
 // matrix kills each program at each of its steps, again and again.
 func (s *settings) matrix(ctx context.Context) error {
+	if s.crashArg != "" {
+		return s.again(ctx)
+	}
 	all, err := s.steps()
 	if err != nil {
 		return err
@@ -38,7 +43,7 @@ func (s *settings) matrix(ctx context.Context) error {
 	}
 	possible := func(step torture.Step) bool { return reached[torture.AllWork][step] || torture.Possible(step) }
 	never := slices.DeleteFunc(slices.Clone(all), possible)
-	steps := slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return !possible(step) })
+	steps := torture.Alternate(slices.DeleteFunc(slices.Clone(all), func(step torture.Step) bool { return !possible(step) }))
 	fmt.Printf("%d steps; passed only after a kill or never: %v\n", len(steps), never)
 	tallies := make(map[torture.Step]*tally)
 	for _, step := range steps {
@@ -82,29 +87,56 @@ func (t *tally) add(r *torture.CrashResult) {
 	t.missing, t.resent, t.reread = t.missing+r.Missing, t.resent+r.Resent, t.reread+r.Reread
 }
 
-// baseline makes a run without a kill for each sink with all work, and one for each other kind, and
-// gives the steps that were passed.
-func (s *settings) baseline(ctx context.Context) (map[torture.Work]map[torture.Step]bool, error) {
-	reached := make(map[torture.Work]map[torture.Step]bool)
-	for seed, work := range []torture.Work{torture.AllWork, torture.AllWork, torture.AllWork, torture.SIEMWork, torture.ListWork} {
-		o := s.options(fmt.Sprintf("baseline-%d", seed))
-		r, err := torture.RunCrash(ctx, torture.Crash{Seed: uint64(seed), Work: work}, o)
-		if err != nil {
-			return nil, err
-		}
-		if r.Failed() {
-			return nil, fmt.Errorf("without any kill: %v: %w", r.Problems, errFailed)
-		}
-		passed, err := torture.Reached(o.Dir)
-		if err != nil {
-			return nil, err
-		}
-		if reached[work] == nil {
-			reached[work] = make(map[torture.Step]bool)
-		}
-		maps.Copy(reached[work], passed)
+// again plays the one crash that a report named.
+func (s *settings) again(ctx context.Context) error {
+	c, err := torture.ParseCrash(s.crashArg)
+	if err != nil {
+		return err
 	}
-	return reached, nil
+	r, err := s.crash(ctx, c)
+	if err != nil {
+		return err
+	}
+	t := &tally{}
+	t.add(r)
+	return summary([]torture.Step{c.Step}, map[torture.Step]*tally{c.Step: t}, nil, 0)
+}
+
+// baseline makes a run without a kill for each sink with all work, and one for each other kind, and gives the steps
+// that were passed.
+func (s *settings) baseline(ctx context.Context) (map[torture.Work]map[torture.Step]bool, error) {
+	var (
+		mu      sync.Mutex
+		runs    errgroup.Group
+		reached = make(map[torture.Work]map[torture.Step]bool)
+	)
+	runs.SetLimit(s.parallel)
+	for seed, work := range []torture.Work{torture.AllWork, torture.AllWork, torture.AllWork, torture.SIEMWork, torture.ListWork} {
+		runs.Go(func() error {
+			passed, err := s.passed(ctx, torture.Crash{Seed: uint64(seed), Work: work})
+			mu.Lock()
+			defer mu.Unlock()
+			if reached[work] == nil {
+				reached[work] = make(map[torture.Step]bool)
+			}
+			maps.Copy(reached[work], passed)
+			return err
+		})
+	}
+	return reached, runs.Wait()
+}
+
+// passed makes a run without a kill and gives the steps that were passed.
+func (s *settings) passed(ctx context.Context, c torture.Crash) (map[torture.Step]bool, error) {
+	o := s.options(fmt.Sprintf("baseline-%d", c.Seed))
+	r, err := torture.RunCrash(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	if r.Failed() {
+		return nil, fmt.Errorf("without any kill: %v: %w", r.Problems, errFailed)
+	}
+	return torture.Reached(o.Dir)
 }
 
 // crash makes one run and tells of it if it failed.
@@ -120,8 +152,8 @@ func (s *settings) crash(ctx context.Context, c torture.Crash) (*torture.CrashRe
 	if !r.Failed() {
 		return r, os.RemoveAll(o.Dir)
 	}
-	fmt.Printf("%s FAILED: %s\n  logs: %s\n  again: go run ./test/torture/cmd/torture matrix --seed %d --runs 1 -v\n  %v\n",
-		c, strings.Join(r.Problems, "; "), o.Dir, c.Seed, r.Blame)
+	fmt.Printf("%s FAILED: %s\n  logs: %s\n  again: go run ./test/torture/cmd/torture matrix --crash '%s' -v\n  %v\n",
+		c, strings.Join(r.Problems, "; "), o.Dir, c.Arg(), r.Blame)
 	return r, nil
 }
 
