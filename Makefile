@@ -15,9 +15,13 @@ PARALLEL ?= 2
 MEASURE ?= rate tenants replicas memory
 COMPOSE ?= compose-test
 # What works in one goroutine: the race detector finds nothing there and makes it ten times as slow.
-PURE := ./test/torture/weeks ./pkg/plan ./pkg/wire
+PURE := ./test/torture/weeks ./test/repo/... ./pkg/plan ./pkg/wire ./pkg/identity ./pkg/flatten ./pkg/jsonline ./pkg/window
+RUN ?= .
+SHUFFLE ?= on
+TIMEOUT ?= 30m
+# CI's kills are others for each commit, and the same whenever it is tried again.
+COMMITS := $(shell git rev-list --count HEAD 2>/dev/null || echo 1)
 MODULES := proto pkg services test
-BINARIES := tapline scheduler fetcher enricher shipper tapctl tapsim devosink
 TOOLS := $(CURDIR)/bin/tools
 GO ?= go
 
@@ -29,10 +33,7 @@ help: ## Print the verbs
 
 .PHONY: build
 build: ## Build every binary into bin/
-	@for name in $(BINARIES); do \
-		CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/tapline/tapline/pkg/program.version=$(VERSION)' \
-			-o bin/$$name ./services/$$name/cmd/$$name || exit 1; \
-	done
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/tapline/tapline/pkg/program.version=$(VERSION)' -o bin/ ./services/*/cmd/*
 
 .PHONY: demo
 demo: build ## Run the whole pipeline between two simulators for 30 seconds
@@ -60,7 +61,10 @@ quick: ## Vet the code and run the short tests of pkg and services; cached
 	$(GO) test -short ./pkg/... ./services/...
 
 .PHONY: check
-check: lint generate-check tidy-check repo-test quick ## Check style, generated files, tidiness, the repository, and run quick: before each commit
+check: house quick ## house and quick: before each commit
+
+.PHONY: house
+house: lint generate-check tidy-check repo-test ## Check style, generated files, tidiness and the repository itself
 
 .PHONY: repo-test
 repo-test: ## Test the repository itself: imports, budgets, documents, manifests
@@ -68,12 +72,16 @@ repo-test: ## Test the repository itself: imports, budgets, documents, manifests
 
 .PHONY: test
 test: ## Run all tests that need no Docker, in random order, with the race detector (but those of PURE)
-	$(GO) test -shuffle=on -timeout 30m $(PURE)
-	$(GO) test -race -shuffle=on -timeout 30m $$($(GO) list work | grep -vE '/(test/torture/weeks|pkg/plan|pkg/wire)$$')
+	$(GO) test -vet=off -shuffle=$(SHUFFLE) -timeout $(TIMEOUT) $(PURE)
+	$(GO) test -vet=off -race -shuffle=$(SHUFFLE) -timeout $(TIMEOUT) $(filter-out $(shell $(GO) list $(PURE)),$(shell $(GO) list work))
+
+.PHONY: again
+again: ## Repeat a test that failed, COUNT times: make again PKG=./pkg/plan RUN=TestX ARGS=-rapid.seed=7
+	$(GO) test -race -v -count=$(if $(filter command line environment,$(origin COUNT)),$(COUNT),1) -shuffle=$(SHUFFLE) -timeout $(TIMEOUT) -run '$(RUN)' $(PKG) $(ARGS)
 
 .PHONY: e2e
-e2e: ## Run only the tests of the whole pipeline
-	$(GO) test -race -shuffle=on -timeout 30m ./test/e2e/...
+e2e: ## Run the tests of the whole pipeline in their long forms
+	TIER=long $(GO) test -race -shuffle=$(SHUFFLE) -timeout 60m ./test/e2e/...
 
 .PHONY: interop
 interop: ## Ship to rsyslog and syslog-ng, out of Debian's packages in bin/interop
@@ -207,10 +215,11 @@ $(TOOLS)/.stamp: tools/go.mod tools/go.sum
 .PHONY: acceptance
 acceptance: rules build interop $(COMPOSE) ## Test what is shipped from outside: programs, sinks of others, containers (Docker), a short torture
 	$(MAKE) torture SEED=2 SEEDS=1 MINUTES=0.4
-	$(MAKE) crash-matrix RUNS=9 PARALLEL=3
+	$(MAKE) crash-matrix RUNS=15 PARALLEL=3 SEED=$$((15 * $(COMMITS)))
 
 .PHONY: nightly
-nightly: ## What takes hours: torture, the crash matrix, fuzzing, benchmarks
+nightly: ## What takes hours: all tests in their long forms, torture, the crash matrix, fuzzing, benchmarks
+	TIER=long $(MAKE) test TIMEOUT=3h
 	$(MAKE) torture
 	$(MAKE) crash-matrix
 	$(MAKE) fuzz FUZZTIME=1m

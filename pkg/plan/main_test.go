@@ -1,26 +1,13 @@
 package plan_test
 
 import (
-	"flag"
 	"testing"
+
+	"github.com/tapline/tapline/pkg/tier"
 )
 
-// checks is how many cases a property draws unless -rapid.checks says so: each lives through days,
-// and the race detector finds nothing in a pure package.
-const checks, checksShort = "25", "3"
-
+// TestMain says how many cases a property draws: each lives through days.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if !given {
-		n := checks
-		if testing.Short() {
-			n = checksShort
-		}
-		if err := flag.Set("rapid.checks", n); err != nil {
-			panic(err)
-		}
-	}
+	tier.Rapid(3, 25, 1000)
 	m.Run()
 }

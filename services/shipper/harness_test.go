@@ -17,12 +17,18 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/config"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/devosink/devocert"
 	"github.com/tapline/tapline/services/shipper"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs more tests at once than there are processors: they wait for the clock most of the
+// time.
+func TestMain(m *testing.M) {
+	tier.Parallel(4)
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	patience = 2 * time.Minute

@@ -11,6 +11,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/overview"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapsim"
 )
@@ -20,6 +21,7 @@ import (
 // every threat and campaign that is named has its rows, the lists of people are complete, reports
 // are read, and the account of the ledger adds up.
 func TestAWeekOfEverything(t *testing.T) {
+	tier.OnlyLong(t, "a week takes minutes; test/torture/weeks lives through it in virtual time")
 	t.Parallel()
 	clock := &patientClock{}
 	w := newWorldThat(t, devosink.Full, clock.before, func(c *tapsim.Config) {

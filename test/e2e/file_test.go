@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/services/tapsim"
 )
 
@@ -20,16 +21,14 @@ import (
 // renamed often. In the end each line is whole, and each record is there.
 func TestKilledWhileWritingAFile(t *testing.T) {
 	t.Parallel()
-	const kills = 8
+	kills := tier.Pick(3, 3, 8)
 	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 1, 1, 3*time.Hour })
 	if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 100 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(w.dir, "rows", "events.jsonl")
 	environ := []string{"SINK=file", "SINK_FILE_PATH=" + path, "SINK_FILE_MAX_BYTES=500000", "SINK_FILE_KEEP=10000", "TAP_FEEDS=clicksBlocked,messagesBlocked"}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(tier.Seed(t), 0))
 	var output logs
 	for range kills {
 		w.childThat(t, environ, &output, func(cmd *exec.Cmd) {

@@ -22,6 +22,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/program"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/devosink/devocert"
 	"github.com/tapline/tapline/services/tapline"
@@ -62,7 +63,7 @@ func direct(sim http.Handler) http.Handler { return sim }
 func newWorldThat(tb testing.TB, keeps devosink.Mode, before func(sim http.Handler) http.Handler, change func(*tapsim.Config)) *world {
 	tb.Helper()
 	c := tapsim.Default()
-	c.Rate, c.Factor, c.Age, c.IndexLag = 2, 60, 30*time.Minute, 5*time.Second
+	c.Rate, c.Factor, c.Age, c.IndexLag = tier.Pick(0.5, 0.5, 2), 60, 30*time.Minute, 5*time.Second
 	if change != nil {
 		change(&c)
 	}

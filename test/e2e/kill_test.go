@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/services/devosink"
 	"github.com/tapline/tapline/services/tapline"
 	"github.com/tapline/tapline/services/tapsim"
@@ -26,16 +27,13 @@ func child() int {
 	return tapline.Execute(ctx, tapline.Process{Args: []string{"run"}, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr}) //nolint:forbidigo // it is the program
 }
 
-// kills is how often the process is killed.
-const kills = 24
-
 // TestKillAtAnyMoment kills the one process at random moments and starts it
 // again on the same data, then expects every record, with one identity each, and no
 // more duplicates than were in flight.
 func TestKillAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	const inFlight = 1 << 20
-	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 2, 1, 6*time.Hour })
+	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 2, 1, tier.Pick(2*time.Hour, 2*time.Hour, 6*time.Hour) })
 	// Both ends are slow, so that there is work in hand at every moment.
 	if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 300 * time.Millisecond}); err != nil {
 		t.Fatal(err)
@@ -43,9 +41,7 @@ func TestKillAtAnyMoment(t *testing.T) {
 	if err := w.sink.Inject(devosink.Fault{Kind: devosink.FaultSlow, Delay: 4 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random, kills := rand.New(rand.NewPCG(tier.Seed(t), 0)), tier.Pick(6, 6, 24)
 	var output logs
 	for round := range kills {
 		// Two rounds of three are killed in the middle of shipping, the others at any time

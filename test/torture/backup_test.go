@@ -27,6 +27,7 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -48,7 +49,7 @@ func newTapctl(t *testing.T, path string) *tapctlOf {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	p := &tapctlOf{Server: s, bus: bustest.Connect(t, s), path: path, url: s.URL(), passes: []int{1, 4, 10}}
+	p := &tapctlOf{Server: s, bus: bustest.Connect(t, s), path: path, url: s.URL(), passes: tier.Pick([]int{1}, []int{1, 10}, []int{1, 4, 10})}
 	if err := p.bus.Setup(t.Context(), bustest.Limits, quota.Seeds("main")); err != nil {
 		t.Fatal(err)
 	}
@@ -211,9 +212,6 @@ func busy(t *testing.T, dir string) {
 	}
 }
 
-// moments is how often a process is killed at random.
-const moments = 6
-
 // stepsOf are the named steps of backups that begin so.
 func stepsOf(t *testing.T, prefix string) (names []string) {
 	t.Helper()
@@ -255,9 +253,10 @@ func (p *tapctlOf) killed(t *testing.T, prefix string, args func() []string, jud
 	}
 	began := time.Now()
 	judge("no step", p.run(t, nil, 0, args()...))
-	took, killed := time.Since(began), 0
+	took, killed, moments := time.Since(began), 0, tier.Pick(1, 1, 6)
+	random := rand.New(rand.NewPCG(tier.Seed(t), 0))
 	for range moments {
-		after := 1 + time.Duration(rand.Int64N(int64(took)))
+		after := 1 + time.Duration(random.Int64N(int64(took)))
 		o := p.run(t, nil, after, args()...)
 		judge("a random moment, "+after.String(), o)
 		if o.killed {

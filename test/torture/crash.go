@@ -56,8 +56,8 @@ func ParseCrash(text string) (c Crash, err error) {
 	return c, nil
 }
 
-// Alternate orders steps so that successive ones belong to different programs: a few runs reach every program. A program
-// with few steps has them spread evenly.
+// Alternate orders steps so that successive ones belong to different programs: a few runs reach
+// every program. A program with few steps has them spread evenly.
 func Alternate(steps []Step) []Step {
 	total, seen := make(map[string]int), make(map[string]int)
 	for _, s := range steps {

@@ -14,7 +14,8 @@ import (
 // neighbors.
 type Bounds map[string][2]string
 
-// Check loads a configuration with each value, beside the settings that it needs. A refused value is one problem, in one line, that names the variable.
+// Check loads a configuration with each value, beside the settings that it needs. A refused value
+// is one problem, in one line, that names the variable.
 func Check[C any](t *testing.T, needed []string, bounds Bounds) {
 	t.Helper()
 	load := func(name, value string) error {

@@ -14,13 +14,14 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// busy reads six days of backfill, which takes a while.
+// busy reads six days of backfill, one call for each hour, which takes a while. There are few
+// records: each comparison reads all.
 const busy = `
 TAP_START_TIME=6d
 TAP_POLL_INTERVAL=30s
 EXPAND_RATE=100
 TAPSIM_AGE=143h
-TAPSIM_RATE=0.15
+TAPSIM_RATE=0.06
 `
 
 // slow makes each call for records take a second.

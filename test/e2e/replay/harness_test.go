@@ -29,6 +29,7 @@ import (
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/enricher"
@@ -40,6 +41,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" { //nolint:forbidigo // the test binary is a program here, too
 		os.Exit(child()) //nolint:forbidigo // the same
 	}
+	tier.Parallel(4) // they wait for rates most of the time
 	goleak.VerifyTestMain(m)
 }
 

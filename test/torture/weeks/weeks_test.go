@@ -4,7 +4,6 @@ package weeks_test
 
 import (
 	"context"
-	"flag"
 	"slices"
 	"testing"
 	"time"
@@ -15,24 +14,17 @@ import (
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/plan"
 	"github.com/tapline/tapline/pkg/quota"
+	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/pkg/window"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 	"github.com/tapline/tapline/services/tapsim"
 	"github.com/tapline/tapline/test/torture/simulate"
 )
 
-// TestMain runs one case, another one each time: it is nine days long. -rapid.checks=N runs more.
-// make test runs it without the race detector, which makes it ten times as long; what it drives is
-// tested with it elsewhere.
+// TestMain runs one case of nine days, in make nightly others and more. make test runs it without
+// the race detector, which makes it ten times as long; what it drives is tested with it elsewhere.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if !given {
-		if err := flag.Set("rapid.checks", "1"); err != nil {
-			panic(err)
-		}
-	}
+	tier.Rapid(1, 1, 20)
 	goleak.VerifyTestMain(m)
 }
 

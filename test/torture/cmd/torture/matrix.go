@@ -102,8 +102,8 @@ func (s *settings) again(ctx context.Context) error {
 	return summary([]torture.Step{c.Step}, map[torture.Step]*tally{c.Step: t}, nil, 0)
 }
 
-// baseline makes a run without a kill for each sink with all work, and one for each other kind, and gives the steps
-// that were passed.
+// baseline makes a run without a kill for each sink with all work, and one for each other kind, and
+// gives the steps that were passed.
 func (s *settings) baseline(ctx context.Context) (map[torture.Work]map[torture.Step]bool, error) {
 	var (
 		mu      sync.Mutex

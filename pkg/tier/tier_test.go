@@ -1,0 +1,45 @@
+package tier_test
+
+import (
+	"flag"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/tapline/tapline/pkg/tier"
+)
+
+// TestTiers: what CI draws is the same each time, and the long tier draws anew.
+func TestTiers(t *testing.T) {
+	t.Setenv("TEST_SEED", "")
+	t.Setenv("TIER", "")
+	if tier.Long() || tier.Seed(t) != tier.Seed(t) {
+		t.Error("the usual tier draws other cases each time")
+	}
+	t.Setenv("TIER", "long")
+	if !tier.Long() || tier.Seed(t) == tier.Seed(t) {
+		t.Error("the long tier draws the same cases each time")
+	}
+	t.Setenv("TEST_SEED", "7")
+	if tier.Seed(t) != 7 {
+		t.Error("a given seed is not used")
+	}
+	if got := tier.Pick(1, 2, 3); got != 3 && !testing.Short() {
+		t.Errorf("the long tier picks %d", got)
+	}
+}
+
+// TestRapid: the flags are set, and the same cases are drawn.
+func TestRapid(t *testing.T) {
+	t.Setenv("TIER", "")
+	tier.Rapid(2, 2, 9)
+	value := func(name string) string { return flag.Lookup(name).Value.String() }
+	if value("rapid.seed") != "1" || value("rapid.checks") != "2" {
+		t.Errorf("%s cases from seed %s", value("rapid.checks"), value("rapid.seed"))
+	}
+	n := 0
+	rapid.Check(t, func(t *rapid.T) { n += rapid.IntRange(1, 1).Draw(t, "one") })
+	if n != 2 {
+		t.Errorf("%d cases", n)
+	}
+}
