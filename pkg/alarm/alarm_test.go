@@ -72,7 +72,7 @@ func TestAlarmIsToldInThreePlacesAndOnce(t *testing.T) {
 	if v := testutil.ToFloat64(gauge.WithLabelValues("credential-refused")); v != 0 {
 		t.Errorf("the metric is %v after the end", v)
 	}
-	if raised, over := strings.Count(log.String(), "msg=alarm "), strings.Count(log.String(), "is over"); raised != 2 || over != 1 {
+	if raised, over := strings.Count(log.String(), "msg=alarm "), strings.Count(log.String(), "alarm cleared"); raised != 2 || over != 1 {
 		t.Errorf("%d beginnings and %d ends in the log:\n%s", raised, over, log.String())
 	}
 }

@@ -33,7 +33,9 @@ func child() int {
 func TestKillAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	const inFlight = 1 << 20
-	w := newWorld(t, func(c *tapsim.Config) { c.Rate, c.Factor, c.Age = 2, 1, tier.Pick(2*time.Hour, 2*time.Hour, 6*time.Hour) })
+	w := newWorld(t, func(c *tapsim.Config) {
+		c.Rate, c.Factor, c.Age = 2, 1, tier.Pick(2*time.Hour, 2*time.Hour, 6*time.Hour)
+	})
 	// Both ends are slow, so that there is work in hand at every moment.
 	if err := w.sim.Inject(tapsim.Fault{Kind: tapsim.FaultSlow, Delay: 300 * time.Millisecond}); err != nil {
 		t.Fatal(err)

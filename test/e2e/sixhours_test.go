@@ -39,7 +39,9 @@ func TestSixHoursWithoutASink(t *testing.T) {
 	for quarter := range quarters {
 		t.Run("a second shipper", func(t *testing.T) {
 			w.shipper(t, address)
-			poll(t, "a quarter of the outage", func() bool { return w.sim.Now().After(began.Add(outage * time.Duration(quarter+1) / time.Duration(quarters))) })
+			poll(t, "a quarter of the outage", func() bool {
+				return w.sim.Now().After(began.Add(outage * time.Duration(quarter+1) / time.Duration(quarters)))
+			})
 		})
 		p.stop()
 		p = w.run(t, "NATS_LISTEN="+address)
