@@ -115,9 +115,12 @@ func TestWhatRecordsName(t *testing.T) {
 		"members without threats":  {feed.Selection{Names: campaigns}, feed.CallCampaign, feed.Campaigns, []string{detail}, ""},
 		"a threat":                 {feed.Selection{Names: both, Forensics: true}, feed.CallThreat, feed.Threats, []string{detail}, ""},
 	} {
-		x, _ := searcher(c.feeds)
+		x, store := searcher(c.feeds)
 		if got := found(t, x, c.call, c.feed, c.records...); got != c.want {
 			t.Errorf("%s: %s\nwant %s", name, got, c.want)
+		}
+		if store.reads > 0 && !c.feeds.Forensics {
+			t.Errorf("%s: who is attacked is read for nothing", name)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/ledger"
 	"github.com/tapline/tapline/pkg/replay"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -85,6 +86,21 @@ func TestReportsMadeAgain(t *testing.T) {
 	again := byID(t, events(t, b, 2), id)
 	if len(again) != 702 || letters() != 1 {
 		t.Errorf("%d rows again, %d letters", len(again), letters())
+	}
+	pages, err := b.Bucket(t.Context(), bus.BucketLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)
+	if err := ledger.New(pages).RecordJob(t.Context(), &taplinev1.JobRecord{
+		JobId: reportJob, State: taplinev1.WindowState_WINDOW_STATE_FETCHED, Batches: 1, MarkerSequence: 2,
+		Feeds: []*taplinev1.FeedResult{{Feed: string(feed.Campaigns), Received: 1, Published: 1}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	account, err := ledger.New(pages).Load(t.Context(), "main", day, day.AddDate(0, 0, 1))
+	if err != nil || len(account.Rows) == 0 || account.Rows[0].Remade != 702 {
+		t.Errorf("the ledger has %+v, %v", account, err)
 	}
 	mark := `,"@tapline_reprocess_id":"` + id + `"`
 	for name, row := range again {

@@ -33,9 +33,11 @@ const (
 	slack = 20 * time.Second
 )
 
+var errNoTests = errors.New("no test passes without a mutant")
+
 func (p *pack) numbers() []int { return slices.Sorted(maps.Keys(p.drawn)) }
 
-// survey runs every short test alone, without a mutant.
+// survey runs every short test alone, without a mutant. One that fails can notice nothing and is left out.
 func (p *pack) survey() ([]test, error) {
 	pattern := "."
 	if p.o.run != "" {
@@ -52,12 +54,20 @@ func (p *pack) survey() ([]test, error) {
 		}
 	}
 	p.each(len(tests), func(i int) { p.try(&tests[i], strconv.Itoa(i)) })
-	var problems []error
-	for _, t := range tests {
-		problems = append(problems, t.err)
+	all := tests
+	tests = slices.DeleteFunc(slices.Clone(tests), func(t test) bool { return t.err != nil })
+	for _, t := range all {
+		if t.err != nil {
+			fmt.Fprintf(p.out, "left out\t%v\n", t.err)
+		}
+	}
+	if len(tests) == 0 {
+		return nil, errNoTests
 	}
 	slices.SortFunc(tests, func(a, b test) int { return int(a.took - b.took) })
-	return tests, errors.Join(problems...)
+	slowest := tests[len(tests)-1]
+	fmt.Fprintf(p.out, "%s: %d tests, the slowest is %s with %s\n", p.folder, len(tests), slowest.name, slowest.took.Round(time.Second/10))
+	return tests, nil
 }
 
 // try runs one test without a mutant, twice if it fails.
