@@ -163,6 +163,7 @@ func TestPeopleAreReadToTheEnd(t *testing.T) {
 		total int64
 	}{
 		"one page":              {[]int64{17}, 17},
+		"one person":            {[]int64{1}, 1},
 		"empty":                 {[]int64{0}, 0},
 		"exactly full":          {[]int64{1000}, 1000},
 		"small pages":           {[]int64{200, 200, 200, 100}, 700}, // the server may have its own idea of a page

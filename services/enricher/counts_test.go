@@ -1,12 +1,17 @@
 package enricher_test
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/bus/bustest"
+	"github.com/tapline/tapline/pkg/config"
+	"github.com/tapline/tapline/pkg/telemetry"
+	"github.com/tapline/tapline/services/enricher"
 )
 
 // counted are the counters of an enricher, by name and the value of their label.
@@ -48,5 +53,27 @@ func TestWhatIsCounted(t *testing.T) {
 		if sums[name] != want {
 			t.Errorf("%s is %v, want %v", name, sums[name], want)
 		}
+	}
+}
+
+// TestReadyWhenItTakes: an enricher is not ready before it asks for messages, and then it is.
+func TestReadyWhenItTakes(t *testing.T) {
+	t.Parallel()
+	b, health := bustest.Start(t), telemetry.NewHealth()
+	var c enricher.Config
+	if err := config.Load(&c, nil); err != nil {
+		t.Fatal(err)
+	}
+	e := enricher.New(c, enricher.Deps{Bus: b, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Health: health})
+	if health.Report().Ready {
+		t.Error("it is ready before it runs")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	arrives(t, b, bus.ConsumerEnricher, func(bus.Backlog) bool { return health.Report().Ready })
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

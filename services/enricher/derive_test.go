@@ -171,7 +171,11 @@ func TestACampaignIsOneRow(t *testing.T) {
 	b := bustest.Start(t)
 	const detail = `{"id":"c1","campaignMembers":[{"id":"t1"},{"id":"t2"}],"name":"n"}`
 	publish(t, b, campaignJob, answer(t, about{campaignJob, feed.Campaigns, nil, ""}, detail))
-	run(t, b)
+	r := run(t, b)
+	made(t, b, 1)
+	if n := counted(t, r)["tapline_enricher_events_total "+feed.Campaigns.Table()]; n != 1 {
+		t.Errorf("%v rows are counted", n)
+	}
 	if got := events(t, b, 1)[0].Events; len(got) != 1 || !strings.HasPrefix(string(got[0].JSON), detail[:len(detail)-1]) {
 		t.Errorf("%d rows: %s", len(got), got[0].JSON)
 	}

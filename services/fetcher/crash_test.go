@@ -8,6 +8,7 @@ import (
 
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/known"
 	"github.com/tapline/tapline/pkg/ledger"
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
@@ -17,7 +18,7 @@ func TestCrashAfterPublication(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	job := b.job(b.window, 0)
-	stop := b.start(t)
+	stop := b.start(t, "BATCH_RECORDS=20")
 	b.plan(t, job)
 	b.record(t, job)
 	if err := stop(); err != nil {
@@ -26,7 +27,7 @@ func TestCrashAfterPublication(t *testing.T) {
 	// As if the crash had come before: forget what was written after RAW.
 	forget(t, b.bus)
 	b.plan(t, job)
-	b.start(t)
+	b.start(t, "BATCH_RECORDS=20")
 	b.record(t, job)
 	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 1 {
 		t.Errorf("%d calls; the second run should have found the marker", calls)
@@ -38,6 +39,36 @@ func TestCrashAfterPublication(t *testing.T) {
 		if r.GetPublished() != 0 {
 			t.Errorf("SEEN was not completed: %v", r)
 		}
+	}
+}
+
+// TestCrashAfterAnAnswer: an answer that is in RAW is known, also when the end came before KNOWN was written.
+func TestCrashAfterAnAnswer(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	id := b.threats(t, 1)[0]
+	order := b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, 7, id)
+	stop := b.start(t, quick...)
+	b.plan(t, order)
+	b.record(t, order)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, b.bus)
+	memory, err := b.bus.Bucket(t.Context(), bus.BucketKnown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := memory.Put(t.Context(), known.Key("main", feed.CallThreat, id), nil); err != nil {
+		t.Fatal(err)
+	}
+	b.plan(t, order)
+	b.start(t, quick...)
+	b.record(t, order)
+	again := b.order(feed.CallThreat, taplinev1.Lane_LANE_EXPAND, 8, id)
+	b.plan(t, again)
+	if f := b.record(t, again).GetFeeds()[0]; f.GetKnown() != 1 || f.GetReceived() != 0 {
+		t.Errorf("KNOWN was not completed: %v", f)
 	}
 }
 

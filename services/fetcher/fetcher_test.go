@@ -251,6 +251,15 @@ func TestJobBecomesBatchesAndAnAccount(t *testing.T) {
 	if calls := b.sim.Status().Quota[feed.PoolSIEM].Used; calls != 1 {
 		t.Errorf("%d calls for one job", calls)
 	}
+	families, err := b.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "tapline_fetcher_call_duration_seconds" && family.GetMetric()[0].GetHistogram().GetSampleCount() == 0 {
+			t.Error("no call took any time")
+		}
+	}
 }
 
 // TestSecondReadBringsNothingNew reads a window again, as a sweep does, with

@@ -165,7 +165,9 @@ func TestAJobIsOfferedUntilItIsDone(t *testing.T) {
 // TestAPlanThatIsNotReadable is left as it is: no scheduler begins anew over it.
 func TestAPlanThatIsNotReadable(t *testing.T) {
 	t.Parallel()
-	for _, key := range []string{"main.all", "list.main.campaign-ids"} {
+	for key, said := range map[string]string{
+		"main.all": "not readable", "list.main.campaign-ids": "not readable", "memory.main.parts": "what was remembered of the streams",
+	} {
 		b := bustest.Start(t, quota.Seeds("main")...)
 		state := bucket(t, b, bus.BucketState)
 		if err := state.Put(t.Context(), key, []byte{0xff, 0xff}); err != nil {
@@ -173,7 +175,7 @@ func TestAPlanThatIsNotReadable(t *testing.T) {
 		}
 		before := revision(t, b, key)
 		log, _ := heard(t, b, still)
-		poll(t, func() bool { return log.say("cannot plan") && log.say("not readable") })
+		poll(t, func() bool { return log.say("cannot plan") && log.say(said) })
 		if revision(t, b, key) != before {
 			t.Errorf("%s was written over", key)
 		}

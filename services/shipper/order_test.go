@@ -85,6 +85,7 @@ func TestOrders(t *testing.T) {
 		"what is missing": {&taplinev1.ReplayOrder{}, 2, 4, 2}, // of no job nothing is known
 		"one feed":        {&taplinev1.ReplayOrder{All: true, Feeds: []string{"clicksPermitted"}}, 2, 0, 2},
 		"one row":         {&taplinev1.ReplayOrder{All: true, Records: []string{fmt.Sprintf("%032x", 3)}}, 1, 0, 1},
+		"one job":         {&taplinev1.ReplayOrder{All: true, Jobs: []string{jobID}}, 4, 0, 4},
 		"copies":          {&taplinev1.ReplayOrder{All: true, Sink: "file"}, 6, 0, 0},
 		"missing copies":  {&taplinev1.ReplayOrder{Sink: "file", Feeds: []string{"clicksBlocked"}}, 0, 4, 0},
 	} {
