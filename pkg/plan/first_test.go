@@ -10,7 +10,8 @@ import (
 	taplinev1 "github.com/tapline/tapline/proto/gen/tapline/v1"
 )
 
-// TestWhatIsReadOnceMoreHasAPassOfItsOwn, so that its job is another one than that of the first reading; what was never read has none.
+// TestWhatIsReadOnceMoreHasAPassOfItsOwn, so that its job is another one than that of the first
+// reading; what was never read has none.
 func TestWhatIsReadOnceMoreHasAPassOfItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, once := range []bool{true, false} {

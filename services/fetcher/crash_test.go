@@ -42,7 +42,8 @@ func TestCrashAfterPublication(t *testing.T) {
 	}
 }
 
-// TestCrashAfterAnAnswer: an answer that is in RAW is known, also when the end came before KNOWN was written.
+// TestCrashAfterAnAnswer: an answer that is in RAW is known, also when the end came before KNOWN
+// was written.
 func TestCrashAfterAnAnswer(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

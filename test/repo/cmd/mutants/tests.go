@@ -37,7 +37,8 @@ var errNoTests = errors.New("no test passes without a mutant")
 
 func (p *pack) numbers() []int { return slices.Sorted(maps.Keys(p.drawn)) }
 
-// survey runs every short test alone, without a mutant. One that fails can notice nothing and is left out.
+// survey runs every short test alone, without a mutant. One that fails can notice nothing and is
+// left out.
 func (p *pack) survey() ([]test, error) {
 	pattern := "."
 	if p.o.run != "" {
