@@ -97,7 +97,8 @@ func TestAFewCrashesReachEveryProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found = slices.DeleteFunc(found, func(s Step) bool { return s.Program == backups })
+	// What tapctl-backup and its like pass, the matrix does not.
+	found = slices.DeleteFunc(found, func(s Step) bool { return strings.HasPrefix(s.Program, "tapctl-") })
 	const few = 15 // RUNS of make acceptance
 	steps := Alternate(slices.Clone(found))
 	for first := range steps {
