@@ -15,7 +15,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 secrets=${TAPLINE_SECRETS:-secrets}
-users='admin scheduler fetcher enricher shipper sys'
+users='admin scheduler fetcher enricher shipper viewer operator sys'
 
 # certs has tapctl make certificates. It is 127 if there is no tapctl yet.
 certs() {

@@ -22,8 +22,16 @@ type User struct {
 	Rights []Right
 }
 
-// UserAdmin may do everything to the streams: it makes them and restores them.
-const UserAdmin = "admin"
+// Users of people. The others are those of the stages.
+const (
+	// UserAdmin may do everything to the streams: it makes them and restores them.
+	UserAdmin = "admin"
+	// UserViewer reads everything and changes nothing.
+	UserViewer = "viewer"
+	// UserOperator also does what an operator does every day, and makes neither streams, consumers
+	// nor records.
+	UserOperator = "operator"
+)
 
 // Users lists all users in flow order, each with what its work takes and nothing beyond: a
 // service that falls into wrong hands cannot do the work of another one, nor take a stream
@@ -56,6 +64,34 @@ func Users() []User {
 			storeDeadLetters("shipper"), consumeAll(StreamEvents),
 			look(bucketStreams(BucketLedger, BucketState, BucketReplay)...), read(bucketStreams(BucketLedger, BucketState, BucketReplay)...),
 			write(BucketLedger, "sent.>"), write(BucketState, "alarm.*.*.shipper", "heartbeat.*.shipper.>"), write(BucketReplay, ">")),
+		service(UserViewer, view()...),
+		service(UserOperator, append(view(), act()...)...),
+	}
+}
+
+// view is what commands take that only look. Nothing of it leaves a trace on the server: no
+// consumer, no snapshot.
+func view() []Right {
+	streams, buckets := []string{StreamJobs, StreamRaw, StreamEvents, StreamDead}, bucketStreams(BucketState, BucketLedger, BucketQuota, BucketReplay, BucketSeen, BucketKnown)
+	return []Right{
+		look(streams...), read(streams...), look(buckets...), read(buckets...),
+		{Does: "ask the leaders of " + strings.Join(streams, ", "), Subjects: around("$JS.API.STREAM.MSG.GET.", streams, "")},
+		{Does: "look at all consumers", Subjects: around("$JS.API.CONSUMER.INFO.", streams, ".*")},
+	}
+}
+
+// act is what an operator changes: dead letters, pools, replays that there are, and the plan by a
+// request to retry. Who may make a consumer may read and overwrite everything, and who may store
+// records forges rows: both are left to the admin.
+func act() []Right {
+	var known []string
+	for _, call := range []feed.Call{feed.CallThreat, feed.CallCampaign, feed.CallThreatForensics, feed.CallCampaignForensics} {
+		known = append(known, "*."+string(call)+".>")
+	}
+	return []Right{
+		{Does: "take dead letters away", Subjects: []string{"$JS.API.STREAM.MSG.DELETE." + StreamDead}},
+		publish("request ids once more", lanes(job.Retry, job.Forensics1, job.Forensics2, job.Forensics3, job.Forensics4)...), write(BucketKnown, known...),
+		write(BucketState, "retry.>"), write(BucketQuota, ">"), write(BucketReplay, ">"),
 	}
 }
 
@@ -64,6 +100,31 @@ func Users() []User {
 // beside ours that there are no streams.
 func service(name string, rights ...Right) User {
 	return User{name, append(rights, publish("see how much all streams take", "$JS.API.INFO"))}
+}
+
+// permits reports whether a user of that name may publish on a subject, as far as is known here:
+// other servers have other users.
+func permits(user, subject string) bool {
+	for _, u := range Users() {
+		if u.Name == user {
+			return slices.ContainsFunc(u.Publish(), func(pattern string) bool { return covers(pattern, subject) })
+		}
+	}
+	return true
+}
+
+// covers reports whether a pattern covers a subject.
+func covers(pattern, subject string) bool {
+	want, have := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, token := range want {
+		switch {
+		case token == ">":
+			return len(have) > i
+		case i >= len(have) || (token != "*" && token != have[i]):
+			return false
+		}
+	}
+	return len(want) == len(have)
 }
 
 // Publish lists the subjects on which a user may publish.

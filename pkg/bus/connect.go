@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Bus struct {
 	js     jetstream.JetStream
 	log    *slog.Logger
 	name   string
+	user   string // empty in process, where everything is allowed
 	tracer trace.Tracer
 	closed chan struct{}
 	watch  atomic.Pointer[func(connected bool)]
@@ -46,8 +48,9 @@ func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus
 	}
 	opts = append(opts, nats.RetryOnFailedConnect(false))
 	for told := false; ; told = true {
-		b, err := connect(c.URL, name, log, opts...)
+		b, err := connect(c.URL, name, log, append(opts, nats.CustomInboxPrefix(inboxPrefix+c.inbox(name)))...)
 		if err == nil {
+			b.user = c.User
 			return b, nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
@@ -60,6 +63,14 @@ func Connect(ctx context.Context, c Config, name string, log *slog.Logger) (*Bus
 			return nil, fmt.Errorf("connect to NATS at %s: %w", config.RedactAddress(c.URL), errors.Join(ctx.Err(), err))
 		}
 	}
+}
+
+// inbox is where answers come. A program that people run has the name of none of its users.
+func (c Config) inbox(name string) string {
+	if c.User == UserViewer || c.User == UserOperator {
+		return c.User
+	}
+	return name
 }
 
 func (c Config) options() ([]nats.Option, error) {
@@ -92,11 +103,10 @@ func InProcess(server nats.InProcessConnProvider, name string, log *slog.Logger)
 
 func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, error) {
 	b := &Bus{log: log, name: name, tracer: silent, closed: make(chan struct{})}
-	opts = append(opts,
-		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+	opts = slices.Concat([]nats.Option{nats.CustomInboxPrefix(inboxPrefix + name)}, opts, []nats.Option{
+		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
 		// A password is changed here and there, not at the same instant.
 		nats.IgnoreAuthErrorAbort(),
-		nats.CustomInboxPrefix(inboxPrefix+name),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -118,7 +128,8 @@ func connect(url, name string, log *slog.Logger, opts ...nats.Option) (*Bus, err
 				attrs = append(attrs, slog.String("subject", sub.Subject))
 			}
 			log.Error("NATS reports an error", attrs...)
-		}))
+		}),
+	})
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", distrust(err))
@@ -145,6 +156,15 @@ func (b *Bus) reconnected(nc *nats.Conn) {
 	b.checkExpiry(nc)
 	b.log.Info("NATS connection restored")
 	b.notify(true)
+}
+
+// Denied is the last thing that the server did not allow, or nil. The call itself only runs out of
+// time.
+func (b *Bus) Denied() error {
+	if denial := b.denial.Load(); denial != nil {
+		return *denial
+	}
+	return nil
 }
 
 // OnState calls f when the connection is lost and when it is back.

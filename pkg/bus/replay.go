@@ -165,8 +165,12 @@ func (b *Bus) ackWait(ctx context.Context, stream string) (time.Duration, error)
 	return consumer.CachedInfo().Config.AckWait, nil
 }
 
-// RemoveReplay removes the consumer of an order, if there is one. For tools.
+// RemoveReplay removes the consumer of an order, if there is one. For a user that may not, it
+// stays: the server removes it when nothing is left that it could read. For tools.
 func (b *Bus) RemoveReplay(ctx context.Context, c Consumer) error {
+	if !permits(b.user, "$JS.API.CONSUMER.DELETE."+c.Stream+"."+c.Name) {
+		return nil
+	}
 	err := b.js.DeleteConsumer(ctx, c.Stream, c.Name)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("remove consumer %s of %s: %w", c.Name, c.Stream, err)

@@ -15,11 +15,15 @@ const account = "TAPLINE"
 // its feature flag js_ack_fc_v2 turns on.
 const accountHash = "MPQSSCvO"
 
+// noPassword begins like a hash of bcrypt and is none, so that nothing compares to it.
+const noPassword = "$2a$11$none"
+
 // ownAccount is the account of a user that may not do everything.
 func ownAccount(user string) string { return strings.ToUpper(user) }
 
 // UsersConf is the part of a NATS server's configuration that makes the users. Passwords come from
-// passwords.conf beside it, one line PASSWORD_<USER> = "..." for each user and for sys.
+// passwords.conf beside it, one line PASSWORD_<USER> = "..." for each user and for sys. Viewer and
+// operator may be missing there.
 //
 // A server checks on which subject a client publishes, and not the subject that it names for the
 // answer: JetStream would publish there on its behalf. So each user has an account of its own, in
@@ -29,6 +33,9 @@ func UsersConf() string {
 	var b strings.Builder
 	b.WriteString(`# Who may do what. Made by "tapctl users" from pkg/bus/access.go: change it there.
 
+# Who has no password in passwords.conf cannot log in: no password has such a hash.
+PASSWORD_VIEWER = "` + noPassword + `"
+PASSWORD_OPERATOR = "` + noPassword + `"
 include ./passwords.conf
 
 accounts {

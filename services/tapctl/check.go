@@ -62,7 +62,7 @@ func (t *tool) check() *cobra.Command {
 			if offline {
 				return t.checkSettings(stores)
 			}
-			findings := t.checkAll(cmd.Context())
+			findings := t.checkAll(cmd)
 			err := t.print(findings, func(w io.Writer) {
 				for _, f := range findings {
 					printf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "FAILED"}[f.OK], f.What, f.Detail)
@@ -87,13 +87,14 @@ func (t *tool) check() *cobra.Command {
 
 // checkAll tries each thing by itself and all at once, so that what is down or not configured hides
 // nothing else.
-func (t *tool) checkAll(ctx context.Context) []finding {
-	checks := []func(context.Context) (finding, bool){t.checkBus, t.checkSink, t.checkAPI, t.checkQueries}
+func (t *tool) checkAll(cmd *cobra.Command) []finding {
+	checkBus := func(ctx context.Context) (finding, bool) { return t.checkBus(ctx, cmd) }
+	checks := []func(context.Context) (finding, bool){checkBus, t.checkSink, t.checkAPI, t.checkQueries}
 	findings, applies := make([]finding, len(checks)), make([]bool, len(checks))
 	var running sync.WaitGroup
 	for i, check := range checks {
 		running.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+			ctx, cancel := context.WithTimeout(cmd.Context(), checkTimeout)
 			defer cancel()
 			findings[i], applies[i] = check(ctx)
 		})
@@ -194,10 +195,10 @@ func found(what, detail string, err error) finding {
 }
 
 // checkBus also counts the call that checks Proofpoint, whose pool has no limit.
-func (t *tool) checkBus(ctx context.Context) (finding, bool) {
+func (t *tool) checkBus(ctx context.Context, cmd *cobra.Command) (finding, bool) {
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
-	err := t.connectedFor(ctx, func(ctx context.Context, c Config, b *bus.Bus) error {
+	err := t.connectedFor(ctx, cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
 		bucket, err := b.Bucket(ctx, bus.BucketQuota)
 		if err != nil {
 			return err

@@ -170,7 +170,11 @@ func resume(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*
 	if err != nil {
 		return nil, err
 	}
-	if !replay.Over(r) {
+	_, err = b.Backlog(ctx, replay.Consumer(r.GetOrder()))
+	if err != nil && !errors.Is(err, bus.ErrNotSetUp) {
+		return nil, err
+	}
+	if err != nil && !replay.Over(r) { // only an admin can make it
 		o := r.GetOrder()
 		first := max(o.GetFirstSequence(), r.GetProgress().GetFloor()+1)
 		if err := b.MakeReplay(ctx, replay.Consumer(o), replay.Selection(o), first); err != nil {

@@ -123,12 +123,15 @@ func takes(n int) cobra.PositionalArgs {
 
 // connected runs a command with a connection to the bus.
 func (t *tool) connected(cmd *cobra.Command, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
-	return t.connectedFor(cmd.Context(), work)
+	return t.connectedFor(cmd.Context(), cmd, work)
 }
 
-func (t *tool) connectedFor(ctx context.Context, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
+func (t *tool) connectedFor(ctx context.Context, cmd *cobra.Command, work func(ctx context.Context, c Config, b *bus.Bus) error) error {
 	var c Config
 	if err := config.Load(&c, t.Environ); err != nil {
+		return err
+	}
+	if err := permitted(cmd, c.Bus.User); err != nil {
 		return err
 	}
 	log := telemetry.NewLogger(t.Stderr, telemetry.Config{LogLevel: slog.LevelWarn})
@@ -137,7 +140,7 @@ func (t *tool) connectedFor(ctx context.Context, work func(ctx context.Context, 
 		return err
 	}
 	defer b.Close()
-	return work(ctx, c, b)
+	return explained(work(ctx, c, b), b, c.Bus.User, cmd.CommandPath())
 }
 
 // reading runs a command that looks at what the stages keep.

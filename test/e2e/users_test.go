@@ -119,6 +119,7 @@ func TestEachStageAsItsOwnUser(t *testing.T) {
 		_, out := o.run("dead", "ls", "--limit", "10000")
 		return strings.Contains(out, "  fetcher ") && strings.Contains(out, "  enricher ") && strings.Contains(out, "  shipper ")
 	})
+	peopleWork(t, server, c.environ, w.dir)
 	if err := w.sink.Inject(devosink.Fault{Kind: devosink.FaultRefuse}); err != nil {
 		t.Fatal(err)
 	}

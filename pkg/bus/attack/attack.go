@@ -108,7 +108,7 @@ func Run(ctx context.Context, s System, u bus.User) (breaches []string, err erro
 		return nil, fmt.Errorf("attack as %s: %w", u.Name, err)
 	}
 	nc.Close()
-	if reflect.DeepEqual(before, after) {
+	if reflect.DeepEqual(before, after) && (changes(u) || !l.learned) {
 		return nil, errHarmless
 	}
 	return append(l.spoils(), Judge(u, before, after)...), nil
@@ -137,6 +137,8 @@ type loot struct {
 	mu     sync.Mutex
 	denied map[string]string // request by the inbox for its answer
 	found  []string
+	// learned says that it read what it may know.
+	learned bool
 }
 
 func (l *loot) add(format string, args ...any) {
@@ -155,10 +157,21 @@ func (l *loot) hear(msg *nats.Msg) {
 		l.add("an answer to %s: %.80q", request, msg.Data)
 	}
 	for _, stream := range streams() {
-		if bytes.Contains(msg.Data, []byte(secret+stream)) && !reads(l.user, stream) {
+		switch {
+		case !bytes.Contains(msg.Data, []byte(secret+stream)):
+		case reads(l.user, stream):
+			l.mu.Lock()
+			l.learned = true
+			l.mu.Unlock()
+		default:
 			l.add("read a message of %s", stream)
 		}
 	}
+}
+
+// changes reports whether the work of a user changes anything.
+func changes(u bus.User) bool {
+	return slices.ContainsFunc(u.Publish(), func(pattern string) bool { return !strings.HasPrefix(pattern, "$JS.API.") })
 }
 
 // reads reports whether a user may know what is in a stream.

@@ -2,6 +2,7 @@ package attack_test
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func TestNorInACluster(t *testing.T) {
 // and the attack shows it.
 func TestAttackHasTeeth(t *testing.T) {
 	t.Parallel()
-	u := bus.Users()[len(bus.Users())-1]
+	u := bus.Users()[slices.IndexFunc(bus.Users(), func(u bus.User) bool { return u.Name == "shipper" })]
 	breaches, err := attack.Run(t.Context(), besieged(t, bustest.StartGuarded(t, "testdata/one-account"), 1), u)
 	if err != nil {
 		t.Fatal(err)

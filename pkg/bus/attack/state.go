@@ -228,7 +228,7 @@ func Judge(u bus.User, before, after State) []string {
 // the place of.
 func mayRemove(u bus.User, stream, subject string, after State) bool {
 	switch {
-	case May(u, "$JS.API.STREAM.PURGE."+stream):
+	case May(u, "$JS.API.STREAM.PURGE."+stream), May(u, "$JS.API.STREAM.MSG.DELETE."+stream):
 		return true
 	case stream == bus.StreamJobs:
 		return slices.ContainsFunc(slices.Collect(maps.Keys(after.consumers)), func(name string) bool {

@@ -136,7 +136,8 @@ func (g *Guarded) load(tb testing.TB) *server.Options {
 	return opts
 }
 
-// Reload has the server take new passwords, as SIGHUP does; who is not in the map has their name.
+// Reload has the server take new passwords, as SIGHUP does; who is not in the map has their name,
+// and who has an empty one there has none.
 func (g *Guarded) Reload(tb testing.TB, passwords map[string]string) {
 	tb.Helper()
 	g.setPasswords(tb, passwords)
@@ -152,10 +153,20 @@ func (g *Guarded) setPasswords(tb testing.TB, other map[string]string) {
 	for _, u := range bus.Users() {
 		names = append(names, u.Name)
 	}
+	conf, err := os.ReadFile(filepath.Join(g.dir, "users.conf"))
+	if err != nil {
+		tb.Fatal(err)
+	}
 	for _, name := range names {
+		if !strings.Contains(string(conf), "$PASSWORD_"+strings.ToUpper(name)) { // a variable that is not used stops a server
+			continue
+		}
 		password := name
 		if p, ok := other[name]; ok {
 			password = p
+		}
+		if password == "" {
+			continue
 		}
 		fmt.Fprintf(&b, "PASSWORD_%s = %q\n", strings.ToUpper(name), password)
 	}
