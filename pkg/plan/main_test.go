@@ -8,6 +8,6 @@ import (
 
 // TestMain says how many cases a property draws: each lives through days.
 func TestMain(m *testing.M) {
-	tier.Rapid(3, 25, 1000)
+	tier.Rapid(25, 25, 1000)
 	m.Run()
 }
