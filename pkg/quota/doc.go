@@ -19,6 +19,9 @@
 //     Without a ledger it starts closed for 24 hours, or until an operator opens it. Readers write
 //     nothing.
 //   - What closes a pool is never shortened by a 429, and a 429 closes it for a day at most.
+//   - Calls that are likely to fail have a share of the pool ([Share]), one for all replicas and
+//     all restarts. It is charged in the same write as the unit. Only a failure that was not
+//     foreseen, and a success after failures, cost a write of their own.
 //   - A 429 in spite of budget means that another client uses the credential. The
 //     units that must be theirs are written down as external, spread over the
 //     last 24 hours because it is unknown when they were used.

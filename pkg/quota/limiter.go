@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tapline/tapline/pkg/bus"
@@ -92,6 +93,8 @@ type Limiter struct {
 	limits map[feed.Pool]int
 	margin time.Duration
 	now    func() time.Time
+
+	failing sync.Map // feed.Pool -> time.Time: the failing_until that was read last
 }
 
 // NewLimiter returns a limiter over the bucket QUOTA. now should follow Proofpoint's clock within
@@ -200,8 +203,13 @@ func (l *Limiter) change(ctx context.Context, pool feed.Pool, alter func(*State,
 	return bus.RetryOnConflict(ctx, func() error {
 		now := l.now()
 		state, revision, err := l.read(ctx, pool, now)
-		if err != nil || !alter(state, now) {
+		if err != nil {
 			return err
+		}
+		write := alter(state, now)
+		l.failing.Store(pool, state.pb.GetFailingUntil().AsTime())
+		if !write {
+			return nil
 		}
 		data, err := state.Encode()
 		if err != nil {

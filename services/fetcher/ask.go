@@ -85,7 +85,8 @@ func (f *Fetcher) ask(ctx context.Context, w *work, c *collector, q *question) {
 		q.target = proto.CloneOf(q.target)
 		q.target.Campaign = claim.Campaign
 	}
-	if q.err = f.admit(ctx, w); q.err != nil {
+	charged, err := f.admit(ctx, w)
+	if q.err = err; err != nil {
 		return
 	}
 	f.ladder.Called(w.job.GetId())
@@ -93,6 +94,7 @@ func (f *Fetcher) ask(ctx context.Context, w *work, c *collector, q *question) {
 	answer, q.response, q.err = f.api.One(ctx, proofpoint.Question{Call: w.id.Call, Target: q.target.GetId()})
 	f.metrics.bytes.Add(float64(q.response.Bytes))
 	f.metrics.duration.Observe(q.response.Duration.Seconds())
+	f.charge(ctx, w.endpoint.Pool, charged, q.err)
 	if q.err == nil {
 		f.doubts.answered(w.id.Call)
 		f.served(ctx, w.key(w.endpoint.Path), w.endpoint.Path)
@@ -131,14 +133,14 @@ func (f *Fetcher) answers(ctx context.Context) bool {
 
 // admit counts a call, and waits for its turn or for nothing: a call without a limit is made
 // politely, one with a limit only when there is a unit.
-func (f *Fetcher) admit(ctx context.Context, w *work) error {
+func (f *Fetcher) admit(ctx context.Context, w *work) (charged bool, err error) {
 	if w.endpoint.Pool != feed.PoolNone {
-		return f.quota.Reserve(ctx, w.endpoint.Pool)
+		return f.reserve(ctx, w, w.endpoint)
 	}
 	if err := f.polite.Wait(ctx); err != nil {
-		return fmt.Errorf("wait for a turn: %w", err)
+		return false, fmt.Errorf("wait for a turn: %w", err)
 	}
-	return f.quota.Count(ctx, 1)
+	return false, f.quota.Count(ctx, 1)
 }
 
 // own reports whether a failure is the target's own: it says nothing about others.

@@ -19,7 +19,8 @@
 //     of its lane and endpoint is open. Is it due? A scheduler whose clock is ahead plans windows
 //     before their end and sweeps before their age: they wait on the bus, and a window that has
 //     begun is cut (due.go). So is one that brings more than an answer may have, as windows like it
-//     did (dense.go). Then reserve a unit of the pool. None left: the job waits, too.
+//     did (dense.go). Then reserve a unit of the pool. None left: the job waits, too. So does a
+//     call that is likely to fail when all fetchers have spent what such calls may cost (probe.go).
 //  3. Call, splitting the body into records as it comes. Records seen before are counted and
 //     dropped; the others go into batches in a spool (memory, then a file). An answer that does not
 //     prove its window read discards all of it; so does a word in LEDGER that the window was cut

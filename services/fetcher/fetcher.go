@@ -93,7 +93,6 @@ type Fetcher struct {
 
 	scale    func(time.Duration) time.Duration // of waits after failures
 	breakers *pace.Breakers
-	share    *pace.Share // of windows that fail
 	ladder   *ladder.Ladder
 	doubts   *doubts
 	clock    clock.Clock
@@ -129,7 +128,6 @@ func New(cfg Config, deps Deps) (*Fetcher, error) {
 	return &Fetcher{
 		cfg: cfg, bus: deps.Bus, api: api, log: deps.Log, metrics: newMetrics(deps.Metrics), health: deps.Health,
 		now: deps.Now, scale: step.Wait, breakers: pace.NewBreakers(time.Now, step.Wait), ladder: ladder.New(deps.Now), doubts: newDoubts(),
-		share:  pace.NewShare(func(pool string) int { return cfg.Quota.Limits()[feed.Pool(pool)] }),
 		polite: rate.NewLimiter(rate.Limit(cfg.Expand.Rate), cfg.Expand.Calls), registry: deps.Metrics,
 	}, nil
 }

@@ -32,6 +32,7 @@ type work struct {
 	window   window.Window
 	endpoint feed.Endpoint
 	attempts int
+	begun    bool // a call was made
 }
 
 // handle runs one job. What its error means is decided here and in outcome.go.
@@ -135,16 +136,17 @@ func (f *Fetcher) decode(data []byte) (*work, error) {
 // that an operator who opens a pool sees an effect.
 const longestWait = time.Minute
 
-func (f *Fetcher) reserve(ctx context.Context, pool feed.Pool) error {
-	err := f.quota.Reserve(ctx, pool)
+// takeUnit takes a unit, and tells when there is none.
+func (f *Fetcher) takeUnit(ctx context.Context, w *work, e feed.Endpoint) (charged bool, err error) {
+	charged, err = f.reserve(ctx, w, e)
 	if exhausted, ok := errors.AsType[*quota.ExhaustedError](err); ok {
-		f.health.Degraded("quota "+string(pool), err.Error())
-		return bus.RetryAfter(err, min(exhausted.Wait, longestWait))
+		f.health.Degraded("quota "+string(e.Pool), err.Error())
+		return false, bus.RetryAfter(err, min(exhausted.Wait, longestWait))
 	}
 	if err == nil {
-		f.health.OK("quota " + string(pool))
+		f.health.OK("quota " + string(e.Pool))
 	}
-	return err
+	return charged, err
 }
 
 // collect begins to take what a job brings. Close the collector's spool.

@@ -114,18 +114,14 @@ func (f *Fetcher) coolDown(w *work, e feed.Endpoint, cause error, least time.Dur
 // raises the alarm: it knows of it until it is read, whichever fetcher reads it, and in whatever
 // parts.
 func (f *Fetcher) climb(ctx context.Context, w *work, failure *failed, class ladder.Class) error {
-	pool, now := string(failure.endpoint.Pool), f.now()
 	divisible := w.divisible()
 	if class == ladder.Long { // single feeds are as long
 		divisible = w.shortens()
 	}
 	d := f.ladder.Failed(ladder.Failure{
 		ID: w.job.GetId(), Path: failure.endpoint.Path, Window: w.window, Asked: failure.window.Span(), Class: class, Divisible: divisible,
-		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), ByOthers: failure.endpoint.Path != w.endpoint.Path, Spent: f.share.Scant(pool, now),
+		Carried: int(w.job.GetFailures()), Aside: w.job.GetAside(), ByOthers: failure.endpoint.Path != w.endpoint.Path, Spent: f.scant(failure.endpoint.Pool),
 	})
-	if d.Own || d.Serving {
-		f.share.Spent(pool, now)
-	}
 	wait := f.coolFor(w, failure, d.Serving)
 	switch d.Step {
 	case ladder.Split:
@@ -149,9 +145,10 @@ func (f *Fetcher) coolFor(w *work, failure *failed, serving bool) time.Duration 
 		return f.tripLane(w, failure.endpoint, failure.err, 0)
 	}
 	pool := failure.endpoint.Pool
-	spent := f.share.Wait(string(pool), f.now())
+	share := f.shared(pool)
+	spent := share.Wait(f.quota.Debt(pool, share))
 	usual := pace.CurveOf(w.key(failure.endpoint.Path).Lane, f.cfg.Quota.Limits()[pool])
-	return max(f.trip(w, failure.endpoint, failure.err, usual.Brief(spent)), f.scale(spent))
+	return max(f.trip(w, failure.endpoint, failure.err, usual.Brief(spent)), spent)
 }
 
 // firstOther is how long a window waits before it is asked for another way.

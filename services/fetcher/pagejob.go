@@ -25,7 +25,8 @@ func (f *Fetcher) readPage(ctx context.Context, w *work) error {
 	}
 	c := f.collect(w)
 	defer f.discard(c)
-	if err := f.enter(ctx, w, w.endpoint); err != nil {
+	charged, err := f.enter(ctx, w, w.endpoint)
+	if err != nil {
 		return err
 	}
 	asked := f.local()
@@ -33,6 +34,7 @@ func (f *Fetcher) readPage(ctx context.Context, w *work) error {
 		Call: w.id.Call, Target: w.id.Target, Interval: w.window.Interval(), Page: w.id.Page(),
 	}, func(r proofpoint.Record) error { return c.visit(ctx, r) })
 	f.measure(r)
+	f.charge(ctx, w.endpoint.Pool, charged, err)
 	if err != nil {
 		return f.failedPage(ctx, w, own, r, err)
 	}

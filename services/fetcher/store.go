@@ -28,7 +28,7 @@ import (
 // store makes the outcome of a call durable: DEAD, then RAW with the marker, then
 // SEEN and LEDGER.
 func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading) error {
-	if c.exceeds() && w.divisible() && !f.share.Scant(string(w.endpoint.Pool), f.now()) {
+	if c.exceeds() && w.divisible() && !f.scant(w.endpoint.Pool) {
 		return f.cutExcess(ctx, w)
 	}
 	results, err := c.finish(ctx)
@@ -61,7 +61,7 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 		}
 		return f.complete(ctx, w, sequence, marker)
 	case errors.Is(err, bus.ErrTooLarge):
-		f.share.Spent(string(w.endpoint.Pool), f.now())
+		f.spend(ctx, w.endpoint.Pool)
 		return f.split(ctx, w, err.Error())
 	case errors.Is(err, bus.ErrFull):
 		return bus.RetryAfter(err, longestWait)
@@ -89,7 +89,7 @@ func (f *Fetcher) cutExcess(ctx context.Context, w *work) error {
 	if !errors.Is(err, bus.ErrNotFound) {
 		return err
 	}
-	f.share.Spent(string(w.endpoint.Pool), f.now())
+	f.spend(ctx, w.endpoint.Pool)
 	return f.split(ctx, w, fmt.Sprintf("more entries are malformed than are kept of one answer, %d entries or %d bytes", bound.Letters, bound.LetterBytes))
 }
 

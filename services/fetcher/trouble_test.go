@@ -102,6 +102,31 @@ func TestAListThatFails(t *testing.T) {
 	}
 }
 
+// TestOneAnswerCostsFetchersTogether: each list of a pool is asked for by another fetcher, and the
+// third knows of the failures of the others.
+func TestOneAnswerCostsFetchersTogether(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	path := feed.CallVAP.Path()
+	b.inject(t, tapsim.Fault{Kind: tapsim.FaultStatus, Status: 500, Path: path})
+	for i, days := range []string{"14", "30"} {
+		stop := b.start(t)
+		b.plan(t, b.order(feed.CallVAP, taplinev1.Lane_LANE_LIST, 1, days))
+		poll(t, func() bool { return b.asked(path, 500) == i+1 })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start(t, "FETCHER_WORKERS=1")
+	b.plan(t, b.order(feed.CallVAP, taplinev1.Lane_LANE_LIST, 1, "90"))
+	next := b.order(feed.CallTopClickers, taplinev1.Lane_LANE_LIST, 1, "14")
+	b.plan(t, next)
+	b.record(t, next) // so the one before had its turn
+	if n := b.asked(path, 500); n != 2 {
+		t.Errorf("%d calls of 50 for one answer", n)
+	}
+}
+
 // TestAReportThatIsNotThere is asked for twice, hours apart, and goes to DEAD with its job.
 func TestAReportThatIsNotThere(t *testing.T) {
 	t.Parallel()

@@ -153,7 +153,8 @@ func (w *work) key(endpoint string) pace.Key {
 func (f *Fetcher) read(ctx context.Context, w *work, calls []call, c *collector) (*reading, error) {
 	got := &reading{}
 	for _, one := range calls {
-		if err := f.enter(ctx, w, one.endpoint); err != nil {
+		charged, err := f.enter(ctx, w, one.endpoint)
+		if err != nil {
 			return nil, err
 		}
 		asked := f.local()
@@ -163,6 +164,7 @@ func (f *Fetcher) read(ctx context.Context, w *work, calls []call, c *collector)
 			step.At("fetcher.called")
 			err = f.prove(ctx, w, one, r, got)
 		}
+		f.charge(ctx, one.endpoint.Pool, charged, err)
 		if err != nil {
 			return nil, f.failure(w, one, r, err)
 		}
@@ -175,18 +177,19 @@ func (f *Fetcher) read(ctx context.Context, w *work, calls []call, c *collector)
 }
 
 // enter reserves what a call takes: a breaker that lets it pass, and a unit.
-func (f *Fetcher) enter(ctx context.Context, w *work, e feed.Endpoint) error {
+func (f *Fetcher) enter(ctx context.Context, w *work, e feed.Endpoint) (charged bool, err error) {
 	key := w.key(e.Path)
 	if wait := f.breakers.Enter(key); wait > 0 {
-		return bus.RetryAfter(errCoolingDown, min(wait, longestWait))
+		return false, bus.RetryAfter(errCoolingDown, min(wait, longestWait))
 	}
-	if err := f.reserve(ctx, e.Pool); err != nil {
+	if charged, err = f.takeUnit(ctx, w, e); err != nil {
 		f.breakers.Leave(key)
-		return err
+		return false, err
 	}
+	w.begun = true
 	step.At("fetcher.reserved")
 	f.ladder.Called(w.job.GetId())
-	return nil
+	return charged, nil
 }
 
 // failure names the call that an error is about; errors of SEEN and of the spool are about none.

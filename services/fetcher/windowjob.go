@@ -27,8 +27,8 @@ func (f *Fetcher) readWindow(ctx context.Context, w *work) error {
 	} else if crowded {
 		return f.split(ctx, w, "windows like this one bring more than an answer may have")
 	}
-	if wait := f.share.Wait(string(w.endpoint.Pool), f.now()); wait > 0 && w.job.GetAside() {
-		return bus.RetryAfter(errSpent, f.scale(min(wait, longestWait)))
+	if w.job.GetAside() && f.scant(w.endpoint.Pool) { // those that were never tried go first
+		return bus.RetryAfter(errSpent, f.scale(longestWait))
 	}
 	calls, wait := f.way(ctx, w)
 	if wait > 0 {

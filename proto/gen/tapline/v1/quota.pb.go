@@ -35,7 +35,10 @@ type QuotaState struct {
 	// A clock that was far ahead of last was seen first when it showed this. It is believed when it is seen again.
 	Ahead *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	// When this memory was made anew, because the one before was lost.
-	RebuiltAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=rebuilt_at,json=rebuiltAt,proto3" json:"rebuilt_at,omitempty"`
+	RebuiltAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=rebuilt_at,json=rebuiltAt,proto3" json:"rebuilt_at,omitempty"`
+	// When the failing calls of all replicas are paid off: each moves it on by the time that one costs. No more than
+	// a burst may be owed for a call that is likely to fail.
+	FailingUntil  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=failing_until,json=failingUntil,proto3" json:"failing_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,6 +115,13 @@ func (x *QuotaState) GetRebuiltAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *QuotaState) GetFailingUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailingUntil
+	}
+	return nil
+}
+
 // QuotaBucket counts the calls of one minute.
 type QuotaBucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -181,7 +191,7 @@ var File_tapline_v1_quota_proto protoreflect.FileDescriptor
 const file_tapline_v1_quota_proto_rawDesc = "" +
 	"\n" +
 	"\x16tapline/v1/quota.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x03\n" +
 	"\n" +
 	"QuotaState\x121\n" +
 	"\abuckets\x18\x01 \x03(\v2\x17.tapline.v1.QuotaBucketR\abuckets\x12?\n" +
@@ -190,7 +200,8 @@ const file_tapline_v1_quota_proto_rawDesc = "" +
 	"\x04last\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x120\n" +
 	"\x05ahead\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05ahead\x129\n" +
 	"\n" +
-	"rebuilt_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trebuiltAt\"U\n" +
+	"rebuilt_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trebuiltAt\x12?\n" +
+	"\rfailing_until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\ffailingUntil\"U\n" +
 	"\vQuotaBucket\x12\x16\n" +
 	"\x06minute\x18\x01 \x01(\x03R\x06minute\x12\x12\n" +
 	"\x04used\x18\x02 \x01(\rR\x04used\x12\x1a\n" +
@@ -220,11 +231,12 @@ var file_tapline_v1_quota_proto_depIdxs = []int32{
 	2, // 2: tapline.v1.QuotaState.last:type_name -> google.protobuf.Timestamp
 	2, // 3: tapline.v1.QuotaState.ahead:type_name -> google.protobuf.Timestamp
 	2, // 4: tapline.v1.QuotaState.rebuilt_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2, // 5: tapline.v1.QuotaState.failing_until:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tapline_v1_quota_proto_init() }

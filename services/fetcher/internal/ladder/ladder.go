@@ -126,6 +126,14 @@ func (l *Ladder) Calls(id string) int {
 	return 0
 }
 
+// Tried reports whether a job failed before in this process.
+func (l *Ladder) Tried(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	j := l.jobs[id]
+	return j != nil && j.tried > 0
+}
+
 // ByOthers reports whether other endpoints are to be asked next: an odd answer is asked for by
 // turns, and so is a window for which an endpoint fails again and again.
 func (l *Ladder) ByOthers(id string, carried int) bool {

@@ -8,13 +8,16 @@ import (
 	"time"
 
 	"github.com/tapline/tapline/pkg/feed"
+	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/pkg/window"
 	"github.com/tapline/tapline/services/fetcher/internal/ladder"
 	"github.com/tapline/tapline/services/fetcher/internal/pace"
 )
 
-// limit is that of pool siem.
-const limit = 1800
+const (
+	limit    = 1800 // of pool siem
+	fetchers = 3
+)
 
 // answer is what the API says to one call: the class of the failure, or served.
 type answer struct {
@@ -25,20 +28,26 @@ type answer struct {
 
 var good = answer{served: true}
 
-// world is a scheduler, a fetcher and an API, by a clock that jumps from second to second.
+// world is a scheduler, some fetchers and an API, by a clock that jumps from second to second.
 type world struct {
 	now      time.Time
 	api      func(path string, w window.Window) answer
-	ladder   *ladder.Ladder
-	breakers *pace.Breakers
-	share    *pace.Share
+	fetchers []*fetcher
+	pool     *quota.State
 	lanes    map[string][]*order
 	asides   []*order
-	detour   bool        // others answer what the usual endpoint does not
 	failed   []time.Time // calls
 	read     map[string]int
 	live     time.Time // head
 	old      time.Time // next of backfill
+}
+
+// fetcher is what one process knows.
+type fetcher struct {
+	*world
+	ladder   *ladder.Ladder
+	breakers *pace.Breakers
+	detour   bool // others answer what the usual endpoint does not
 }
 
 // order is a window in a lane, or set aside.
@@ -54,14 +63,33 @@ func (o *order) id() string { return o.lane + o.w.String() }
 
 var laneNames = []string{"live", "sweep", "backfill", "aside"}
 
-func newWorld(api func(path string, w window.Window) answer) *world {
+func newWorld(t *testing.T, fetchers int, api func(path string, w window.Window) answer) *world {
+	t.Helper()
 	w := &world{now: time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC), api: api, lanes: make(map[string][]*order), read: make(map[string]int)}
-	w.ladder = ladder.New(func() time.Time { return w.now })
-	same := func(d time.Duration) time.Duration { return d }
-	w.breakers = pace.NewBreakers(func() time.Time { return w.now }, same)
-	w.share = pace.NewShare(func(string) int { return limit })
+	pool, err := quota.Decode(nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pool = pool
+	now, same := func() time.Time { return w.now }, func(d time.Duration) time.Duration { return d }
+	for range fetchers {
+		w.fetchers = append(w.fetchers, &fetcher{
+			world: w, ladder: ladder.New(now), breakers: pace.NewBreakers(now, same),
+		})
+	}
 	w.live, w.old = w.now, w.now.Add(-7*24*time.Hour)
 	return w
+}
+
+// run lets hours pass.
+func (w *world) run(hours int) {
+	for range hours * 3600 {
+		w.plan()
+		for _, f := range w.fetchers {
+			f.turn()
+		}
+		w.now = w.now.Add(time.Second)
+	}
 }
 
 // plan fills the lanes as package plan does.
@@ -94,66 +122,86 @@ func (w *world) plan() {
 func (w *world) add(o *order) { w.lanes[o.lane] = append(w.lanes[o.lane], o) }
 
 // turn lets each lane look at its first window that is due.
-func (w *world) turn() {
+func (f *fetcher) turn() {
 	for _, lane := range laneNames {
-		i := slices.IndexFunc(w.lanes[lane], func(o *order) bool { return !o.due.After(w.now) })
+		i := slices.IndexFunc(f.lanes[lane], func(o *order) bool { return !o.due.After(f.now) })
 		if i < 0 {
 			continue
 		}
-		o := w.lanes[lane][i]
-		w.lanes[lane] = slices.Delete(w.lanes[lane], i, i+1)
-		w.try(lane, o)
+		o := f.lanes[lane][i]
+		f.lanes[lane] = slices.Delete(f.lanes[lane], i, i+1)
+		f.try(lane, o)
 	}
 }
 
 // try makes the calls for a window, as services/fetcher does.
-func (w *world) try(lane string, o *order) {
-	if o.aside && w.share.Wait("siem", w.now) > 0 {
-		w.wait(lane, o, time.Minute)
+func (f *fetcher) try(lane string, o *order) {
+	shared := pace.Shared(limit)
+	if o.aside && shared.Scant(f.pool.Debt(f.now, shared)) {
+		f.wait(lane, o, time.Minute)
 		return
 	}
 	usual := pace.Key{Lane: lane, Endpoint: feed.SIEMAll.Path}
-	if first, second, ok := o.w.Halves(); ok && w.ladder.TooLong(usual.Endpoint, o.w.Span()) {
-		w.add(&order{w: first, lane: o.lane})
-		w.add(&order{w: second, lane: o.lane})
+	if first, second, ok := o.w.Halves(); ok && f.ladder.TooLong(usual.Endpoint, o.w.Span()) {
+		f.add(&order{w: first, lane: o.lane})
+		f.add(&order{w: second, lane: o.lane})
 		return
 	}
 	paths := []string{usual.Endpoint}
-	if w.ladder.ByOthers(o.id(), o.failures) || (w.detour && w.breakers.Wait(usual) > 0) {
+	if f.ladder.ByOthers(o.id(), o.failures) || (f.detour && f.breakers.Wait(usual) > 0) {
 		paths = nil
-		for _, f := range feed.SIEM() {
-			paths = append(paths, feed.Set{f}.Endpoint().Path)
+		for _, name := range feed.SIEM() {
+			paths = append(paths, feed.Set{name}.Endpoint().Path)
 		}
 	}
 	for _, path := range paths {
-		if wait := w.breakers.Wait(pace.Key{Lane: lane, Endpoint: path}); wait > 0 {
-			w.wait(lane, o, min(wait, time.Minute))
+		if wait := f.breakers.Wait(pace.Key{Lane: lane, Endpoint: path}); wait > 0 {
+			f.wait(lane, o, min(wait, time.Minute))
 			return
 		}
 	}
 	excess := false
-	for _, path := range paths {
-		asked := w.ladder.Widened(path, o.w)
-		a := w.api(path, asked)
-		key := pace.Key{Lane: lane, Endpoint: path}
-		if !a.served {
-			w.fail(lane, o, call{path, asked}, a)
+	way := pace.Key{Lane: lane, Endpoint: paths[0]}
+	likely, charged := o.aside || f.breakers.Open(way) || f.ladder.Tried(o.id()), false
+	if likely {
+		var wait time.Duration
+		if charged, wait = f.pool.Probe(f.now, shared); wait > 0 {
+			if f.breakers.Open(way) {
+				f.breakers.Defer(way, min(wait, time.Minute))
+			}
+			f.wait(lane, o, min(wait, time.Minute))
 			return
 		}
-		excess = excess || a.excess
-		w.ladder.Served(path, asked)
-		w.breakers.Served(key)
 	}
-	w.detour = len(paths) > 1
-	w.ladder.Done(o.id())
-	if first, second, ok := o.w.Halves(); ok && excess && !w.share.Scant("siem", w.now) {
-		w.share.Spent("siem", w.now)
-		w.failed = append(w.failed, w.now)
-		w.add(&order{w: first, lane: o.lane})
-		w.add(&order{w: second, lane: o.lane})
+	for _, path := range paths {
+		asked := f.ladder.Widened(path, o.w)
+		a := f.api(path, asked)
+		key := pace.Key{Lane: lane, Endpoint: path}
+		if !a.served {
+			if !charged {
+				f.pool.Failed(f.now, shared)
+			}
+			f.fail(lane, o, call{path, asked}, a)
+			return
+		}
+		if charged {
+			f.pool.Recovered(f.now, shared, false)
+			charged = false
+		}
+		excess = excess || a.excess
+		f.ladder.Served(path, asked)
+		f.breakers.Served(key)
+	}
+	f.detour = len(paths) > 1
+	f.ladder.Done(o.id())
+	if first, second, ok := o.w.Halves(); ok && excess && !shared.Scant(f.pool.Debt(f.now, shared)) {
+		f.pool.Failed(f.now, shared)
+		f.failed = append(f.failed, f.now)
+		f.add(&order{w: first, lane: o.lane})
+		f.add(&order{w: second, lane: o.lane})
 		return
 	}
-	w.read[o.lane]++
+	f.read[o.lane]++
 }
 
 // call is a window as it is asked for.
@@ -162,33 +210,31 @@ type call struct {
 	asked window.Window
 }
 
-func (w *world) fail(lane string, o *order, c call, a answer) {
-	w.failed = append(w.failed, w.now)
+func (f *fetcher) fail(lane string, o *order, c call, a answer) {
+	f.failed = append(f.failed, f.now)
 	first, second, halves := o.w.Halves()
-	d := w.ladder.Failed(ladder.Failure{
+	shared := pace.Shared(limit)
+	d := f.ladder.Failed(ladder.Failure{
 		ID: o.id(), Path: c.path, Window: o.w, Asked: c.asked.Span(), Class: a.class, Divisible: halves, Carried: o.failures, Aside: o.aside, ByOthers: c.path != feed.SIEMAll.Path,
-		Spent: w.share.Scant("siem", w.now),
+		Spent: shared.Scant(f.pool.Debt(f.now, shared)),
 	})
-	if d.Own || d.Serving {
-		w.share.Spent("siem", w.now)
-	}
 	curve, spent := pace.CurveOf(lane, limit), time.Duration(0)
 	if d.Serving {
-		spent = w.share.Wait("siem", w.now)
+		spent = shared.Wait(f.pool.Debt(f.now, shared))
 		curve = curve.Brief(spent)
 	}
-	wait, _ := w.breakers.Failed(pace.Key{Lane: lane, Endpoint: c.path}, pace.Failure{Curve: curve, Odd: a.class >= ladder.Odd})
+	wait, _ := f.breakers.Failed(pace.Key{Lane: lane, Endpoint: c.path}, pace.Failure{Curve: curve, Odd: a.class >= ladder.Odd})
 	switch d.Step {
 	case ladder.Split:
-		w.ladder.Done(o.id())
-		w.add(&order{w: first, lane: o.lane})
-		w.add(&order{w: second, lane: o.lane})
+		f.ladder.Done(o.id())
+		f.add(&order{w: first, lane: o.lane})
+		f.add(&order{w: second, lane: o.lane})
 	case ladder.Aside:
-		w.ladder.Done(o.id())
+		f.ladder.Done(o.id())
 		again := min(time.Minute<<min(d.Failures-3, 6), time.Hour)
-		w.asides = append(w.asides, &order{w: o.w, lane: o.lane, failures: d.Failures, due: w.now.Add(again)})
+		f.asides = append(f.asides, &order{w: o.w, lane: o.lane, failures: d.Failures, due: f.now.Add(again)})
 	default:
-		w.wait(lane, o, min(max(wait, spent), time.Minute))
+		f.wait(lane, o, min(max(wait, spent), time.Minute))
 	}
 }
 
@@ -233,17 +279,13 @@ func TestNoAnswerCostsATwentiethOfThePool(t *testing.T) {
 		} {
 			t.Run(name+" "+strconv.Itoa(int(class)), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(func(path string, asked window.Window) answer {
+				w := newWorld(t, fetchers, func(path string, asked window.Window) answer {
 					if hit(path, asked) {
 						return answer{class: class}
 					}
 					return good
 				})
-				for range 9 * 3600 {
-					w.plan()
-					w.turn()
-					w.now = w.now.Add(time.Second)
-				}
+				w.run(9)
 				if n := w.worst(); n > limit/20 {
 					t.Errorf("%d calls failed within an hour, %d in nine", n, len(w.failed))
 				}
@@ -270,12 +312,8 @@ func TestNoExcessCostsATwentiethOfThePool(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(func(_ string, asked window.Window) answer { return answer{served: true, excess: hit(asked)} })
-			for range 9 * 3600 {
-				w.plan()
-				w.turn()
-				w.now = w.now.Add(time.Second)
-			}
+			w := newWorld(t, fetchers, func(_ string, asked window.Window) answer { return answer{served: true, excess: hit(asked)} })
+			w.run(9)
 			if n := w.worst(); n > limit/20 || n == 0 {
 				t.Errorf("%d windows were cut within an hour, %d in nine", n, len(w.failed))
 			}

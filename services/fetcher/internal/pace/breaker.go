@@ -115,6 +115,16 @@ func (b *Breakers) Leave(k Key) {
 	b.of(k).probed = time.Time{}
 }
 
+// Defer has no call made for so long: others failed.
+func (b *Breakers) Defer(k Key, wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	br, until := b.of(k), b.now().Add(wait)
+	if until.After(br.until) {
+		br.until = until
+	}
+}
+
 // Served closes the breaker. It reports whether it was open.
 func (b *Breakers) Served(k Key) (recovered bool) {
 	b.mu.Lock()

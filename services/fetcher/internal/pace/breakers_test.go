@@ -97,29 +97,33 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-// TestShare: a fortieth of the limit in an hour, after some at once. What is overdrawn is paid
-// back. No limit, no share.
-func TestShare(t *testing.T) {
+// TestSharedIsATwentieth: what all replicas may spend in an hour is at most a twentieth of the
+// pool, and at least one call. No limit, no share.
+func TestSharedIsATwentieth(t *testing.T) {
 	t.Parallel()
-	s := pace.NewShare(func(pool string) int { return map[string]int{"siem": 1800}[pool] })
-	now, calls := time.Date(2026, 3, 11, 12, 0, 0, 0, time.UTC), 0
-	for range 3600 {
-		if s.Wait("siem", now) == 0 {
-			s.Spent("siem", now)
-			calls++
+	for limit := 20; limit <= 3600; limit++ {
+		share := pace.Shared(limit)
+		if calls := share.Burst + int((time.Hour-1)/share.Every); calls < 1 || calls > limit/20 {
+			t.Fatalf("limit %d: %d calls in an hour", limit, calls)
 		}
-		if s.Wait("none", now) > 0 || s.Scant("none", now) {
-			t.Fatal("a pool without a limit has a share")
-		}
-		now = now.Add(time.Second)
 	}
-	if calls < 60 || calls > 70 {
-		t.Errorf("%d calls in the first hour", calls)
+	if share := pace.Shared(0); share.Burst != 0 || share.Every != 0 {
+		t.Errorf("a pool without a limit has a share: %+v", share)
 	}
-	for range 10 {
-		s.Spent("siem", now)
+}
+
+// TestDeferredByOthers: a breaker that is told of failures elsewhere makes no call meanwhile, and
+// is not in trouble itself.
+func TestDeferredByOthers(t *testing.T) {
+	t.Parallel()
+	b, now := stand()
+	b.Defer(live, time.Minute)
+	b.Defer(live, time.Second) // shortens nothing
+	if wait := b.Enter(live); wait != time.Minute || b.Open(live) || b.Wait(backfill) != 0 {
+		t.Errorf("wait %s, open %t, the other lane %s", wait, b.Open(live), b.Wait(backfill))
 	}
-	if wait := s.Wait("siem", now); wait < 10*time.Minute || wait > 20*time.Minute || !s.Scant("siem", now) {
-		t.Errorf("ten calls too many wait %s", wait)
+	*now = now.Add(time.Minute)
+	if wait := b.Enter(live); wait != 0 {
+		t.Errorf("a minute later: %s", wait)
 	}
 }

@@ -1,12 +1,10 @@
 package pace
 
 import (
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/tapline/tapline/pkg/backoff"
+	"github.com/tapline/tapline/pkg/quota"
 )
 
 // Curve is how long a breaker stays open.
@@ -68,56 +66,14 @@ func (c Curve) grown(failures int, odd bool) time.Duration {
 	return backoff.Doubling{Min: c.First, Max: c.Most}.After(factor*(failures-1) + 1)
 }
 
-// Share is what windows that fail may spend of each pool: a fortieth of the limit in an hour, and
-// some at once. It may be overdrawn by calls that were not known to fail; then those that are known
-// to wait. It is safe for concurrent use.
-type Share struct {
-	limit func(pool string) int
-
-	mu    sync.Mutex
-	pools map[string]*rate.Limiter
-}
-
-// NewShare makes a share of pools with these limits in 24 hours; 0 is no limit.
-func NewShare(limit func(pool string) int) *Share {
-	return &Share{limit: limit, pools: make(map[string]*rate.Limiter)}
-}
-
-func (s *Share) of(pool string) *rate.Limiter {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.pools[pool]
-	if l == nil {
-		limit := s.limit(pool)
-		l = rate.NewLimiter(rate.Limit(float64(limit)/40/3600), max(limit/90, 1))
-		if limit == 0 {
-			l = rate.NewLimiter(rate.Inf, 1)
-		}
-		s.pools[pool] = l
+// Shared is what failing calls of all replicas may cost a pool with this limit in 24 hours: less
+// than a twentieth in an hour. No limit is 0.
+func Shared(limit int) quota.Share {
+	switch {
+	case limit == 0:
+		return quota.Share{}
+	case limit < scarce:
+		return quota.Share{Burst: max(limit/25, 1), Every: time.Hour}
 	}
-	return l
-}
-
-// Spent records a call that failed. The debt is bounded: it is paid off in half an hour.
-func (s *Share) Spent(pool string, now time.Time) {
-	if l := s.of(pool); l.TokensAt(now) > -float64(l.Burst()) {
-		l.ReserveN(now, 1)
-	}
-}
-
-// Scant reports whether another failure uses the share up: then nothing that costs more calls
-// should begin.
-func (s *Share) Scant(pool string, now time.Time) bool {
-	l := s.of(pool)
-	return l.Limit() != rate.Inf && l.TokensAt(now) < 2
-}
-
-// Wait is how long a call that is likely to fail should wait; zero means that it may be made.
-func (s *Share) Wait(pool string, now time.Time) time.Duration {
-	l := s.of(pool)
-	missing := 1 - l.TokensAt(now)
-	if missing <= 0 || l.Limit() == rate.Inf {
-		return 0
-	}
-	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
+	return quota.Share{Burst: limit / 90, Every: 40 * time.Hour / time.Duration(limit)}
 }

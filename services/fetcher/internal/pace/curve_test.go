@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapline/tapline/pkg/quota"
 	"github.com/tapline/tapline/services/fetcher/internal/pace"
 )
 
@@ -13,11 +14,15 @@ func TestWindowsThatFailHoldUpNoLane(t *testing.T) {
 	t.Parallel()
 	var now time.Time
 	b, key := at(&now), pace.Key{Lane: "live", Endpoint: "/v2/siem/all"}
-	share := pace.NewShare(func(string) int { return 1800 })
-	for range 1000 {
-		share.Spent("siem", now)
+	share := pace.Shared(1800)
+	pool, err := quota.Decode(nil, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	spent := share.Wait("siem", now)
+	for range 1000 {
+		pool.Failed(now, share)
+	}
+	spent := share.Wait(pool.Debt(now, share))
 	if spent < time.Minute || spent > 30*time.Minute {
 		t.Errorf("a window that fails waits %s", spent)
 	}

@@ -4,6 +4,6 @@
 // up no other. After each failure in a row a breaker stays open longer, as its [Curve] says; a
 // success closes it. When the time is over, one call probes, and the others wait for what it finds.
 //
-// [Share] bounds what windows that fail may spend of a pool, so that no odd answer costs a
-// twentieth of it in an hour.
+// [Shared] bounds what failing calls of all replicas may spend of a pool, so that no odd answer
+// costs a twentieth of it in an hour. Package quota keeps it.
 package pace
