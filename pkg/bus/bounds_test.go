@@ -93,6 +93,38 @@ func TestBoundsComeToWhatIsStored(t *testing.T) {
 	}
 }
 
+// TestAJobThatIsTooLarge: no repetition makes it smaller, whoever refuses it.
+func TestAJobThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	server := bustest.Server(t)
+	b := bustest.Connect(t, server)
+	if err := b.Setup(t.Context(), bustest.Limits, nil); err != nil {
+		t.Fatal(err)
+	}
+	large := job()
+	large.Targets = []*taplinev1.Target{{Id: strings.Repeat("x", 5<<20)}}
+	if err := b.PublishJob(t.Context(), large); err != nil {
+		t.Errorf("5 MiB: %v", err)
+	}
+	js := rawStreams(t, server)
+	jobs, err := js.Stream(t.Context(), bus.StreamJobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jobs.CachedInfo().Config
+	c.MaxMsgSize = 1 << 20
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PublishJob(t.Context(), large); !bus.IsPermanent(err) {
+		t.Errorf("larger than the stream takes: %v", err)
+	}
+	large.Targets[0].Id = strings.Repeat("x", 9<<20)
+	if err := b.PublishJob(t.Context(), large); !bus.IsPermanent(err) {
+		t.Errorf("larger than the server takes: %v", err)
+	}
+}
+
 // TestWhatIsFullRefuses: a full stream or bucket is an error of its own, loses nothing that it has,
 // lets the others alone, and takes everything once it has room.
 func TestWhatIsFullRefuses(t *testing.T) {

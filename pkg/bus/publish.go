@@ -18,7 +18,7 @@ import (
 )
 
 // PublishJob stores a job. A job on the same subject that is waiting or in work
-// makes it [ErrOutstanding].
+// makes it [ErrOutstanding]. A job that is larger than a message may be is a permanent error.
 func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) (err error) {
 	id, err := job.Of(j)
 	if err != nil {
@@ -36,6 +36,9 @@ func (b *Bus) PublishJob(ctx context.Context, j *taplinev1.Job) (err error) {
 	}
 	if hasCode(err, codeStoreFailed) { // only the limit of messages per subject is left
 		return fmt.Errorf("publish job %s: %w", j.GetId(), ErrOutstanding)
+	}
+	if IsTooLarge(err) {
+		err = Permanent(err)
 	}
 	if err != nil {
 		return fmt.Errorf("publish job %s: %w", j.GetId(), err)

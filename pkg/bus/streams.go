@@ -12,7 +12,6 @@ import (
 // somebody else takes more.
 const (
 	maxMessage = 8 << 20
-	maxJob     = 1 << 20
 	maxDead    = maxPiece + 1<<20 // a piece, the words around it, and the job of a retry
 )
 
@@ -42,7 +41,7 @@ func streams(l Limits) []jetstream.StreamConfig {
 		{
 			Name: StreamJobs, Subjects: []string{"job.>"}, Description: "windows to read",
 			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, AllowDirect: true, MaxBytes: cmp.Or(l.JobsMaxBytes, jobsMaxBytes), MaxMsgSize: maxJob, Replicas: l.Replicas,
+			MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, AllowDirect: true, MaxBytes: cmp.Or(l.JobsMaxBytes, jobsMaxBytes), MaxMsgSize: maxMessage, Replicas: l.Replicas,
 		},
 		raw, events,
 		{

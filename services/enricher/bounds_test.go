@@ -134,6 +134,50 @@ func TestARecordOrdersNoMoreThanItMay(t *testing.T) {
 	}
 }
 
+// TestALargeBatchOrdersAllItNames: names that take more than a MiB are ordered. Of those that no
+// message can have, one dead letter says that the others are not asked for.
+func TestALargeBatchOrdersAllItNames(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ records, least, most, letters int }{
+		"more than a MiB":              {records: 16, least: 16 * 256, most: 16 * 256},
+		"more than a message may have": {records: 100, least: 20_000, most: 25_000, letters: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := bustest.Start(t)
+			var records []string
+			for i := range c.records {
+				var threats []string
+				for j := range 256 {
+					threats = append(threats, fmt.Sprintf(`{"threatID":"%0128x","campaignID":"%s","threatStatus":"%s"}`,
+						i<<8|j, strings.Repeat("c", 128), strings.Repeat("s", 64)))
+				}
+				records = append(records, `{"threatsInfoMap":[`+strings.Join(threats, ",")+`]}`)
+			}
+			publish(t, b, "job", packed(raw("main", "messagesBlocked", records...)))
+			run(t, b)
+			drained(t, b)
+			asked := 0
+			read(t, b, bus.StreamJobs, func(data []byte) {
+				var j taplinev1.Job
+				if err := proto.Unmarshal(data, &j); err != nil {
+					t.Fatal(err)
+				}
+				if j.GetCall() == "threat" {
+					asked += len(j.GetTargets())
+				}
+			})
+			if asked < c.least || asked > c.most {
+				t.Errorf("%d ids are asked for, want %d to %d", asked, c.least, c.most)
+			}
+			letters := dead(t, b)
+			if len(letters) != c.letters || c.letters > 0 && !strings.Contains(letters[0].GetReason(), "the others are not asked for") {
+				t.Errorf("DEAD has: %.500v", letters)
+			}
+		})
+	}
+}
+
 // drained waits until the enricher has nothing left to do.
 func drained(t *testing.T, b *bus.Bus) {
 	t.Helper()

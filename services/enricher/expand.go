@@ -44,8 +44,12 @@ type lookup struct {
 	link   bool // only if it is known and this is news: what names it did not see it
 }
 
-// maxLookups bounds what one batch names: each takes memory and a look at KNOWN.
-const maxLookups = 32_768
+// Bounds of what one batch names. Each lookup takes memory and a look at KNOWN, and those of one
+// call are one job, which has to fit into a message. A key is longer than its target in the job.
+const (
+	maxLookups = 32_768
+	maxKeys    = 7 << 20 // bytes
+)
 
 // key distinguishes lookups that have different answers. It is kept for a while, so it is never
 // long.
@@ -233,20 +237,23 @@ func (x *expander) unaskable(ctx context.Context, d *bus.Delivery, key string, w
 // lookups finds what a batch names, each thing once.
 func (x *expander) lookups(ctx context.Context, d *bus.Delivery, id job.ID, raw *batch.Raw) (map[string]*lookup, error) {
 	all := make(map[string]*lookup)
-	more := false
+	more, size := false, 0
 	add := func(w *lookup) {
 		key := w.key()
 		switch have := all[key]; {
-		case have == nil && len(all) >= maxLookups:
+		case have == nil && (len(all) >= maxLookups || size+len(key) > maxKeys):
 			more = true
-		case have == nil || w.level < have.level:
+		case have == nil:
+			size += len(key)
+			all[key] = w
+		case w.level < have.level:
 			all[key] = w
 		}
 	}
 	if err := x.named(ctx, d, id, raw, add); err != nil || !more {
 		return all, err
 	}
-	return all, x.excess(ctx, d, raw, []byte(raw.JobID), fmt.Sprintf("a batch names more than %d things to ask for: the others are not asked for", maxLookups))
+	return all, x.excess(ctx, d, raw, []byte(raw.JobID), fmt.Sprintf("a batch names more than %d things to ask for, or %d MiB of them: the others are not asked for", maxLookups, maxKeys>>20))
 }
 
 // named adds what a batch names.
