@@ -93,7 +93,7 @@ func TestBoundsComeToWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestAJobThatIsTooLarge: no repetition makes it smaller, whoever refuses it.
+// TestAJobThatIsTooLarge: no repetition makes it smaller, so it is a permanent error.
 func TestAJobThatIsTooLarge(t *testing.T) {
 	t.Parallel()
 	server := bustest.Server(t)
