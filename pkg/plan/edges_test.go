@@ -118,6 +118,11 @@ func TestStepsAtTheEdge(t *testing.T) {
 		lost 30h..30h30m cb it was read, but its last sweep did not take place in time: it was due since 2026-03-13T06:30:00Z
 		lost 31h..32h11m cb it was read, but its last sweep did not take place in time: it was due since 2026-03-13T08:11:00Z
 		lost 30h..32h11m cp it was read, but its last sweep did not take place in time: it was due since 2026-03-13T08:11:00Z`},
+		"the last pass, which skips it": {"200h", "first 20h\nhead 199h30m\nsweep 35 199h\nsweep 360 194h\nsweep 1440 30h skip=30h..33h", "", `
+		-sweep 1440 30h skip=30h..33h
+		+job sweep 1440 33h..34h cb,cp
+		+job sweep 1440 34h..35h cb,cp
+		+sweep 1440 35h`},
 		"an extra beyond the edge": {"200h", owes + "extra 35 31h..33h cb", "", `
 		-extra 35 31h..33h cb
 		+job sweep 35 32h11m..33h cb`},

@@ -66,6 +66,14 @@ func TestHowCallsAreShared(t *testing.T) {
 		1m1s, 4 of backfill`},
 		"backfill before an hour": {2000, 61, "59m=1900", idle + "backfill 50h..60h", `
 		1m0s, 0 of backfill`},
+		"backfill from the reserve": {2000, 90, "59m=1900", idle + "backfill 50h..60h", `
+		1m0s, 4 of backfill`},
+		"no backfill from it later": {2000, 90, "60m=1900", idle + "backfill 50h..60h", `
+		1m18s, 0 of backfill`},
+		"backfill in six hours": {200, 60, "6h=140", idle + "backfill 50h..60h", `
+		12m45s, 4 of backfill`},
+		"extras in six hours": {200, 60, "6h=140", idle + "extra 4320 70h..71h cb\nextra 4320 71h..72h cb", `
+		11m49s, 0 of backfill`},
 		"backfill after an hour": {2000, 160, "61m=1900", idle + "backfill 50h..60h", `
 		1m0s, 4 of backfill`},
 		"a few for a day": {2000, 24, "", idle + "backfill 50h..60h", `

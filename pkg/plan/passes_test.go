@@ -210,6 +210,10 @@ func TestWhereALiveWindowBegins(t *testing.T) {
 		-head 99h30m
 		+head 99h40m
 		+job live 0 99h29m..99h40m cb,cp overlap=1m0s`},
+		"work to come": {"99h40m5s", head + "job sweep 35 99h41m..99h42m cb,cp", "", `
+		-head 99h30m
+		+head 99h40m
+		+job live 0 99h25m..99h40m cb,cp overlap=5m0s`},
 		"work before it": {"99h40m5s", head + "job live 0 99h..99h25m cb,cp", "", `
 		-head 99h30m
 		+head 99h40m

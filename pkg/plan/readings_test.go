@@ -360,3 +360,25 @@ func TestManyAsides(t *testing.T) {
 		})
 	}
 }
+
+// TestACutWithoutRoom: when three hundred windows are set aside, none is cut.
+func TestACutWithoutRoom(t *testing.T) {
+	t.Parallel()
+	for n, whole := range map[int]bool{299: false, 300: true} {
+		s := readPlan("start 0h\n" + known + "aside live 0 99h..99h30m cp failures=4 since=99h40m retry=101h odd")
+		for i := range n - 1 {
+			w := window.New(at("1h").Add(time.Duration(i)*10*time.Minute), at("1h").Add(time.Duration(i)*10*time.Minute+9*time.Minute))
+			s.Asides = append(s.Asides, readPlan("aside live 0 "+spanText(w.Proto())+" cb since=90h retry=101h odd").GetAsides()...)
+		}
+		wanted := `
+			-aside live 0 99h..99h30m cp failures=4 since=99h40m retry=101h odd
+			+aside live 0 99h..99h15m cp offered=true failures=4 since=99h40m retry=100h odd
+			+aside live 0 99h15m..99h30m cp offered=true failures=4 since=99h40m retry=100h odd`
+		if whole {
+			wanted = `
+				-aside live 0 99h..99h30m cp failures=4 since=99h40m retry=101h odd
+				+aside backfill 30 99h..99h30m cp failures=4 since=99h40m retry=101h odd`
+		}
+		want(t, difference(quiet(), s, plan.Input{Now: at("100h"), NoBackfill: true, Outcomes: readOutcomes(s, "99h..99h30m split")}), wanted)
+	}
+}
