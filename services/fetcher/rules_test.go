@@ -153,6 +153,7 @@ func TestHowAWindowCanBeCut(t *testing.T) {
 		"a second less of two":     {windowOf(59*time.Second, live, 0, feed.ClicksBlocked, feed.ClicksPermitted), 0, true, false},
 		"read but for 30 seconds":  {windowOf(59*time.Second, live, 0, feed.ClicksBlocked), 29 * time.Second, true, true},
 		"read but for 29 seconds":  {windowOf(59*time.Second, live, 0, feed.ClicksBlocked), 30 * time.Second, true, false},
+		"a second of it was read":  {windowOf(59*time.Second, live, 0, feed.ClicksBlocked), time.Second, true, true},
 		"an hour, nearly all read": {windowOf(time.Hour, live, 0, feed.ClicksBlocked), 3580 * time.Second, true, false},
 	} {
 		c.w.job.Overlap = uint32(c.overlap / time.Second)
@@ -199,8 +200,12 @@ func TestDensity(t *testing.T) {
 		span          time.Duration
 		want          uint32
 	}{
-		{0, 0, time.Hour, 0}, {bound.Records, 0, time.Hour, 1000}, {0, bound.Body, time.Hour, 1000}, {bound.Records / 2, bound.Body / 4, time.Hour, 500},
-		{bound.Records / 4, bound.Body / 2, 30 * time.Minute, 1000}, {bound.Records * 1000, bound.Body, time.Microsecond, 1e9},
+		{0, 0, time.Hour, 0},
+		{bound.Records, 0, time.Hour, 1000},
+		{0, bound.Body, time.Hour, 1000},
+		{bound.Records / 2, bound.Body / 4, time.Hour, 500},
+		{bound.Records / 4, bound.Body / 2, 30 * time.Minute, 1000},
+		{bound.Records * 1000, bound.Body, time.Microsecond, 1e9},
 	} {
 		if got := permille(c.records, c.size, c.span); got != c.want {
 			t.Errorf("%d records, %d bytes of %s: %d, want %d", c.records, c.size, c.span, got, c.want)
