@@ -60,6 +60,12 @@ func (s *Subscription) take(ctx context.Context) (jetstream.Msg, error) {
 	case <-late.C:
 	}
 	_ = s.single.sub.Unsubscribe() // the connection may have ended
+	if msg == nil {
+		select { // a message may have come in the same moment
+		case msg = <-s.single.answers:
+		default:
+		}
+	}
 	asked := s.single.asked
 	s.single = nil
 	if isMessage(msg) {

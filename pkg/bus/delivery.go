@@ -160,9 +160,12 @@ const (
 // but only within one wait of more than 30 seconds.
 const renewAfter = 10 * time.Second
 
+// longer is the wait that follows one; the first follows none.
+func longer(wait time.Duration) time.Duration { return min(max(2*wait, remindAfter), remindMost) }
+
 // next waits for a message in waits that double.
 func (s *Subscription) next(ctx context.Context) (jetstream.Msg, error) {
-	for wait := remindAfter; ; wait = min(2*wait, remindMost) {
+	for wait := remindAfter; ; wait = longer(wait) {
 		if err := s.renew(); err != nil {
 			return nil, err
 		}

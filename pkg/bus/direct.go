@@ -36,11 +36,13 @@ const (
 // snapshot. Any server with a copy of the stream answers, so an answer may lack what the leader has
 // stored a moment ago. It is not safe for concurrent use.
 type direct struct {
-	b      *Bus
-	stream string
-	inbox  string
-	sub    *nats.Subscription
-	asked  int // each request has a reply subject of its own: late answers to others are recognized
+	b       *Bus
+	stream  string
+	inbox   string
+	sub     *nats.Subscription
+	answers chan *nats.Msg
+	ended   chan struct{}
+	asked   int // each request has a reply subject of its own: late answers to others are recognized
 	// pending is how many messages the server has behind those of the last answer.
 	pending uint64
 }
@@ -61,16 +63,42 @@ type found struct {
 }
 
 func (b *Bus) direct(stream string) (*direct, error) {
-	inbox := b.nc.NewInbox()
-	sub, err := b.nc.SubscribeSync(inbox + ".*")
+	d := &direct{b: b, stream: stream, inbox: b.nc.NewInbox(), answers: make(chan *nats.Msg, 64), ended: make(chan struct{})}
+	// A synchronous subscription would take an empty message with a header Status 503 for an error.
+	sub, err := b.nc.Subscribe(d.inbox+".*", func(msg *nats.Msg) {
+		select {
+		case d.answers <- msg:
+		case <-d.ended:
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
 	}
 	_ = sub.SetPendingLimits(-1, -1) // fails for a subscription that has ended; an answer is bounded
-	return &direct{b: b, stream: stream, inbox: inbox, sub: sub}, nil
+	d.sub = sub
+	return d, nil
 }
 
-func (d *direct) end() { _ = d.sub.Unsubscribe() } // fails when the connection has ended
+func (d *direct) end() {
+	_ = d.sub.Unsubscribe() // fails when the connection has ended
+	close(d.ended)
+}
+
+// one reads one message with a request for at most one. [ErrNotFound]: there is none.
+func (b *Bus) one(ctx context.Context, stream string, r directRequest) (m found, err error) {
+	d, err := b.direct(stream)
+	if err != nil {
+		return m, err
+	}
+	defer d.end()
+	err = ErrNotFound
+	for m, err = range d.ask(ctx, r) {
+		if err != nil {
+			break
+		}
+	}
+	return m, err
+}
 
 // ask gives the messages of one answer. It ends with an error unless the answer is whole: each
 // message names the one before it, and the last word counts what is pending. [ErrNotFound]: the
@@ -87,30 +115,39 @@ func (d *direct) ask(ctx context.Context, r directRequest) iter.Seq2[found, erro
 		if err == nil {
 			err = d.b.nc.PublishRequest("$JS.API.DIRECT.GET."+d.stream, reply, data)
 		}
+		var garbled *found // waits for its sequence
 		for last := uint64(0); err == nil; {
 			var msg *nats.Msg
 			if msg, err = d.next(ctx, reply, denial); err != nil {
 				break
 			}
-			status := msg.Header.Get("Status")
-			if err = refusal(status, msg); err != nil {
+			word := status(msg)
+			if err = refusal(word, msg); err != nil {
 				break
 			}
-			if before := number(msg, "Nats-Last-Sequence"); before != last {
+			before := number(msg, "Nats-Last-Sequence")
+			if garbled != nil && before > last {
+				garbled.Sequence, last = before, before
+				if !yield(*garbled, nil) {
+					return
+				}
+				garbled = nil
+			}
+			m, ok := understood(msg)
+			switch {
+			case garbled != nil || before != last && (ok || word != ""):
 				err = fmt.Errorf("%w: a message between %d and %d is missing", ErrIncomplete, last, before)
-				break
-			}
-			if status != "" {
+			case word != "":
 				d.pending = number(msg, "Nats-Num-Pending")
 				return
-			}
-			var m found
-			if m, err = understood(msg); err != nil {
-				break
-			}
-			last = m.Sequence
-			if !yield(m, nil) {
-				return
+			case !ok:
+				garbled = &m
+			case m.Sequence < max(r.Seq, last+1):
+				err = fmt.Errorf("%w: message %d comes where %d was asked for", errRefused, m.Sequence, max(r.Seq, last+1))
+			default:
+				if last = m.Sequence; !yield(m, nil) {
+					return
+				}
 			}
 		}
 		yield(found{}, err)
@@ -119,25 +156,49 @@ func (d *direct) ask(ctx context.Context, r directRequest) iter.Seq2[found, erro
 
 // next waits for a message of the answer.
 func (d *direct) next(ctx context.Context, reply string, before *error) (*nats.Msg, error) {
-	for end := time.Now().Add(answerWait); ; {
-		msg, err := d.sub.NextMsg(answerSlice)
-		denial := d.b.denial.Load()
-		switch {
-		case err == nil && msg.Subject == reply:
-			return msg, nil
-		case err != nil && !errors.Is(err, nats.ErrTimeout):
-			return nil, err
-		case ctx.Err() != nil:
+	late, slice := time.NewTimer(answerWait), time.NewTicker(answerSlice)
+	defer late.Stop()
+	defer slice.Stop()
+	for {
+		select {
+		case msg := <-d.answers:
+			if msg.Subject == reply {
+				return msg, nil
+			}
+		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
-		case denial != before:
-			return nil, *denial
-		case time.Now().After(end):
+		case <-late.C:
 			return nil, fmt.Errorf("%w: the server is silent for %s", ErrIncomplete, answerWait)
+		case <-slice.C:
+			if denial := d.b.denial.Load(); denial != before {
+				return nil, *denial
+			}
+			if !d.sub.IsValid() {
+				return nil, nats.ErrConnectionClosed
+			}
 		}
 	}
 }
 
 var errRefused = errors.New("the server does not answer the request")
+
+// wordHeaders bounds the headers of a word of the server; today it has five at most.
+const wordHeaders = 8
+
+// status is that of a word of the server, and empty for a message. A publisher may store a header
+// Status, and end its headers so that what the server appends to them is not read. The server has
+// the status in the first line of its word, which therefore takes less than its headers would.
+func status(msg *nats.Msg) string {
+	values := 0
+	for _, v := range msg.Header {
+		values += len(v)
+	}
+	size, headers := msg.Size()-len(msg.Subject)-len(msg.Reply), nats.Msg{Header: msg.Header}
+	if values > wordHeaders || size >= headers.Size() || said(msg, jetstream.SequenceHeader) != "" {
+		return ""
+	}
+	return said(msg, "Status")
+}
 
 // refusal is the error that a status stands for. The status of the end of an answer is none.
 func refusal(status string, msg *nats.Msg) error {
@@ -154,22 +215,33 @@ func refusal(status string, msg *nats.Msg) error {
 	return fmt.Errorf("%w: %s %s", errRefused, status, msg.Header.Get("Description"))
 }
 
+// said is a header of the server. It comes behind those of the publisher, who may have used the
+// same name.
+func said(msg *nats.Msg, header string) string {
+	values := msg.Header[header]
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
+}
+
 func number(msg *nats.Msg, header string) uint64 {
-	n, _ := strconv.ParseUint(msg.Header.Get(header), 10, 64) // 0 breaks the chain of sequences
+	n, _ := strconv.ParseUint(said(msg, header), 10, 64) // 0 breaks the chain of sequences
 	return n
 }
 
-func understood(msg *nats.Msg) (found, error) {
-	h := msg.Header
-	at, err := time.Parse(time.RFC3339Nano, h.Get(jetstream.TimeStampHeaer))
-	m := found{
-		Stored{h.Get(jetstream.SubjectHeader), number(msg, jetstream.SequenceHeader), at, msg.Data},
-		h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "",
+// understood is false for a message whose publisher garbled its headers: only its data is known.
+// The next word of the server says its sequence.
+func understood(msg *nats.Msg) (m found, ok bool) {
+	at, err := time.Parse(time.RFC3339Nano, said(msg, jetstream.TimeStampHeaer))
+	m = found{
+		Stored{said(msg, jetstream.SubjectHeader), number(msg, jetstream.SequenceHeader), at, msg.Data},
+		said(msg, "KV-Operation") != "" || said(msg, "Nats-Marker-Reason") != "",
 	}
 	if err != nil || m.Subject == "" || m.Sequence == 0 {
-		return m, fmt.Errorf("%w: a message without subject, sequence or time", errRefused)
+		return found{Stored: Stored{Data: msg.Data}}, false
 	}
-	return m, nil
+	return m, true
 }
 
 // leaderNext asks the leader of a stream for the first message of a filter that has a sequence or a

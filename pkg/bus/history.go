@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,16 +62,12 @@ func (b *Bus) GiveUp(ctx context.Context, stream string, before uint64) (uint64,
 // Next finds the first message of a selection that has this sequence or a later one. [ErrNotFound]:
 // there is none. The selection must have one filter.
 func (b *Bus) Next(ctx context.Context, s Selection, from uint64) (Stored, error) {
-	stream, err := b.js.Stream(ctx, s.stream)
-	if err != nil {
+	if _, err := b.js.Stream(ctx, s.stream); err != nil {
 		return Stored{}, missing(err, "stream", s.stream)
 	}
-	msg, err := stream.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(s.filters[0]))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		err = ErrNotFound
-	}
+	m, err := b.one(ctx, s.stream, directRequest{Seq: max(from, 1), NextFor: s.filters[0], Batch: 1})
 	if err != nil {
 		return Stored{}, fmt.Errorf("message after %s/%d: %w", s.stream, from, err)
 	}
-	return Stored{msg.Subject, msg.Sequence, msg.Time, msg.Data}, nil
+	return m.Stored, nil
 }

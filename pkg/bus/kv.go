@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -183,7 +184,7 @@ func (k *Bucket) subjects(ctx context.Context, filter string) (map[string]uint64
 func (k *Bucket) live(ctx context.Context, keys []string) (list []string, err error) {
 	for some := range slices.Chunk(keys, selectKeys) {
 		for began := time.Now(); ; backoff.Sleep(ctx, lagPause) {
-			all, err := k.last(ctx, some...)
+			all, err := k.last(ctx, 0, some...)
 			if err == nil && len(all) < len(some) {
 				err = fmt.Errorf("list keys of %s: %w: the server that was asked has %d of %d", k.name, ErrIncomplete, len(all), len(some))
 			}
@@ -227,13 +228,18 @@ type Pair struct {
 // selectKeys is how many keys one request may read; the server's own limit is 1024.
 const selectKeys = 1000
 
+// selectBytes bounds the values of one answer, and one value more: server and reader hold all of
+// them.
+const selectBytes = 16 << 20
+
 // Select reads all keys that match any of the filters (wildcards as in subjects, together at most
-// 1000 keys) in one request. It gives all of them, or an error. In a cluster any replica answers:
+// 1000 keys) in one request. It gives all of them, or an error: [ErrIncomplete] for more than 16 MiB.
+// In a cluster any replica answers:
 // the values, and which keys there are, may be those of a moment ago.
 func (k *Bucket) Select(ctx context.Context, filters ...string) (pairs []Pair, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	all, err := k.last(ctx, filters...)
+	all, err := k.last(ctx, selectBytes, filters...)
 	for _, m := range all {
 		if !m.deleted {
 			pairs = append(pairs, Pair{m.Subject[len(k.prefix()):], Entry{m.Data, m.Sequence, m.Time}})
@@ -242,19 +248,23 @@ func (k *Bucket) Select(ctx context.Context, filters ...string) (pairs []Pair, e
 	return pairs, err
 }
 
-// last reads the last message of each key that matches any of the filters.
-func (k *Bucket) last(ctx context.Context, filters ...string) (all []found, err error) {
+// last reads the last message of each key that matches any of the filters. Beyond so many bytes, if
+// any, it is incomplete.
+func (k *Bucket) last(ctx context.Context, most int, filters ...string) (all []found, err error) {
 	d, err := k.b.direct(bucketStream(k.name))
 	if err != nil {
 		return nil, err
 	}
 	defer d.end()
-	for m, err := range d.ask(ctx, directRequest{LastFor: around(k.prefix(), filters, "")}) {
+	for m, err := range d.ask(ctx, directRequest{LastFor: around(k.prefix(), filters, ""), MaxBytes: most}) {
 		if errors.Is(err, ErrNotFound) && len(all) == 0 {
 			return nil, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read keys of %s: %w", k.name, err)
+		}
+		if !strings.HasPrefix(m.Subject, k.prefix()) {
+			return nil, fmt.Errorf("read keys of %s: %w: value %d has garbled headers", k.name, ErrIncomplete, m.Sequence)
 		}
 		all = append(all, m)
 	}

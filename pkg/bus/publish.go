@@ -123,21 +123,18 @@ func batchError(err error) error {
 
 // Marker finds the account of a job. [ErrNotFound]: the job is not stored.
 func (b *Bus) Marker(ctx context.Context, tenant, jobID string) (sequence uint64, data []byte, err error) {
-	stream, err := b.js.Stream(ctx, StreamRaw)
-	if err != nil {
+	if _, err := b.js.Stream(ctx, StreamRaw); err != nil {
 		return 0, nil, missing(err, "stream", StreamRaw)
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, markSubject(tenant, jobID))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil, fmt.Errorf("marker of job %s: %w", jobID, ErrNotFound)
-	}
+	m, err := b.one(ctx, StreamRaw, directRequest{LastFor: []string{markSubject(tenant, jobID)}})
 	if err != nil {
 		return 0, nil, fmt.Errorf("marker of job %s: %w", jobID, err)
 	}
-	return msg.Sequence, msg.Data, nil
+	return m.Sequence, m.Data, nil
 }
 
-// Stored is one message as a stream keeps it.
+// Stored is one message as a stream keeps it. Subject and Time are zero where the publisher garbled
+// the headers.
 type Stored struct {
 	Subject  string
 	Sequence uint64
@@ -150,18 +147,17 @@ func (s Stored) IsRaw() bool { return strings.HasPrefix(s.Subject, rawPrefix) }
 
 // Message reads one message of a stream by its sequence. [ErrNotFound]: there is none.
 func (b *Bus) Message(ctx context.Context, stream string, sequence uint64) (Stored, error) {
-	s, err := b.js.Stream(ctx, stream)
-	if err != nil {
+	if _, err := b.js.Stream(ctx, stream); err != nil {
 		return Stored{}, missing(err, "stream", stream)
 	}
-	msg, err := s.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	m, err := b.one(ctx, stream, directRequest{Seq: max(sequence, 1), NextFor: ">", Batch: 1})
+	if err == nil && m.Sequence != sequence {
 		err = ErrNotFound
 	}
 	if err != nil {
 		return Stored{}, fmt.Errorf("message %d of %s: %w", sequence, stream, err)
 	}
-	return Stored{msg.Subject, msg.Sequence, msg.Time, msg.Data}, nil
+	return m.Stored, nil
 }
 
 // Delete takes one message out of a stream for good: for tools, not for stages.

@@ -168,11 +168,11 @@ func (b *Bus) messages(ctx context.Context, stream, filter string, first, last u
 			return
 		}
 		defer d.end()
-		progress := time.Now()
+		progress, batch := time.Now(), pageMessages
 		for r := (rest{filter, first, last}); r.next <= last; {
 			before := r.next
 			err = nil
-			for m, failed := range d.ask(ctx, directRequest{Seq: r.next, NextFor: filter, Batch: pageMessages, MaxBytes: pageBytes}) {
+			for m, failed := range d.ask(ctx, directRequest{Seq: r.next, NextFor: filter, Batch: batch, MaxBytes: pageBytes}) {
 				if err = failed; err != nil {
 					break
 				}
@@ -184,7 +184,13 @@ func (b *Bus) messages(ctx context.Context, stream, filter string, first, last u
 				}
 				progress = time.Now() // the visitor takes its time
 			}
+			if batch = pageMessages; errors.Is(err, ErrIncomplete) {
+				batch = 1 // of several messages with garbled headers the server says no sequences
+			}
 			more, err := b.proceed(ctx, d, err, r)
+			if err == nil && more && r.next == before {
+				err = fmt.Errorf("%w: the server says that more comes, and gives nothing", ErrIncomplete)
+			}
 			switch {
 			case err != nil && (!repeatable(err) || ctx.Err() != nil || time.Since(progress) > lagPatience):
 				yield(Stored{}, err)

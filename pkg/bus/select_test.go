@@ -28,6 +28,26 @@ func TestMoreThanOneAnswer(t *testing.T) {
 	}
 }
 
+// TestOneAnswerIsBounded: also by a server that would give more at once.
+func TestOneAnswerIsBounded(t *testing.T) {
+	t.Parallel()
+	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		if err := bucket.Put(t.Context(), fmt.Sprintf("main.%d", i), make([]byte, 7<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pairs, err := bucket.Select(t.Context(), "main.*"); !errors.Is(err, bus.ErrIncomplete) || len(pairs) > 0 {
+		t.Errorf("%d keys of 28 MiB: %v", len(pairs), err)
+	}
+	if pairs, err := bucket.Select(t.Context(), "main.1", "main.2"); err != nil || len(pairs) != 2 {
+		t.Errorf("%d keys of 14 MiB: %v", len(pairs), err)
+	}
+}
+
 // TestAKeyThatWasDeletedIsGone: also where several keys are read at once.
 func TestAKeyThatWasDeletedIsGone(t *testing.T) {
 	t.Parallel()

@@ -308,14 +308,14 @@ func (b *Bus) Oldest(ctx context.Context, c Consumer) (Waiting, error) {
 	if first := stream.CachedInfo().State.FirstSeq; first > next {
 		w.Gone, next = first-next, first
 	}
-	msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(c.filter))
-	if errors.Is(err, jetstream.ErrMsgNotFound) { // acknowledged and gone meanwhile
+	m, err := b.one(ctx, c.Stream, directRequest{Seq: next, NextFor: c.filter, Batch: 1})
+	if errors.Is(err, ErrNotFound) { // acknowledged and gone meanwhile
 		return w, nil
 	}
 	if err != nil {
 		return Waiting{}, fmt.Errorf("oldest message of %s: %w", c.Name, err)
 	}
-	w.Since = msg.Time
+	w.Since = m.Time
 	return w, nil
 }
 

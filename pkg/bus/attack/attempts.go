@@ -123,6 +123,8 @@ func headers() []nats.Header {
 		h("Nats-Incr", "+1"), h("KV-Operation", "PURGE"), h("KV-Operation", "DEL"), h("Nats-Request-Info", `{"acc":"TAPLINE","svc":"TAPLINE","user":"admin"}`),
 		h("Nats-Trace-Dest", "$KV.QUOTA.main.siem"), h("Nats-Trace-Dest", "$JS.API.STREAM.PURGE.EVENTS", "Nats-Trace-Only", "true"), h("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Nats-Trace-Dest", "raw.main.clicksBlocked"),
 		h("Nats-Required-Api-Level", "99"), h("Nats-Pin-Id", "x"), h("Nats-Marker-Reason", "Purge"), h("Nats-Stream-Source", "RAW 1"), h("Nats-Msg-Size", "0"),
+		h("Nats-Subject", "$KV.QUOTA.main.siem"), h("Nats-Stream", "RAW", "Nats-Sequence", "1", "Nats-Time-Stamp", "x"), h("Nats-Last-Sequence", "1", "Nats-Num-Pending", "1"),
+		h("Status", "404"), h("Status", "503"), h("Status", "204", "Nats-Num-Pending", "1", "Nats-Last-Sequence", "1"),
 	}
 }
 
