@@ -233,9 +233,9 @@ const selectKeys = 1000
 const selectBytes = 16 << 20
 
 // Select reads all keys that match any of the filters (wildcards as in subjects, together at most
-// 1000 keys) in one request. It gives all of them, or an error: [ErrIncomplete] for more than 16 MiB.
-// In a cluster any replica answers:
-// the values, and which keys there are, may be those of a moment ago.
+// 1000 keys) in one request. It gives all of them, or an error: [ErrIncomplete] for more than 16
+// MiB. In a cluster any replica answers: the values, and which keys there are, may be those of a
+// moment ago.
 func (k *Bucket) Select(ctx context.Context, filters ...string) (pairs []Pair, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

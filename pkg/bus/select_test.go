@@ -9,26 +9,8 @@ import (
 	"github.com/tapline/tapline/pkg/bus/bustest"
 )
 
-// TestMoreThanOneAnswer: a server that has sent so much at once ends its answer as if it were
+// TestOneAnswerIsBounded: a server that has sent so much at once ends its answer as if it were
 // whole. That is an error, and no shorter list.
-func TestMoreThanOneAnswer(t *testing.T) {
-	t.Parallel()
-	const size = 64 << 10
-	bucket, err := bustest.Hasty(t).Bucket(t.Context(), bus.BucketLedger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 * bustest.Pending / size / 2 {
-		if err := bucket.Put(t.Context(), fmt.Sprintf("main.%d", i), make([]byte, size)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if pairs, err := bucket.Select(t.Context(), "main.*"); !errors.Is(err, bus.ErrIncomplete) {
-		t.Errorf("%d keys of more than fit: %v", len(pairs), err)
-	}
-}
-
-// TestOneAnswerIsBounded: also by a server that would give more at once.
 func TestOneAnswerIsBounded(t *testing.T) {
 	t.Parallel()
 	bucket, err := bustest.Start(t).Bucket(t.Context(), bus.BucketLedger)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -46,36 +45,6 @@ func Cluster(tb testing.TB) []*bus.Bus {
 	}
 	setUp(tb, connections[0])
 	return connections
-}
-
-// Pending is how much a server from [Hasty] sends at once.
-const Pending = 4 << 20
-
-// Hasty gives a connection to a server that ends a long answer early, as all do: others after 64
-// MiB by default.
-func Hasty(tb testing.TB) *bus.Bus {
-	tb.Helper()
-	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: Dir(tb), NoSigs: true, NoLog: true, MaxPending: Pending})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.Start()
-	tb.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(30 * time.Second) {
-		tb.Fatal("the server does not become ready")
-	}
-	b, err := bus.InProcess(s, "test", discard)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(b.Close)
-	if err := b.Setup(tb.Context(), Limits, nil); err != nil {
-		tb.Fatal(err)
-	}
-	return b
 }
 
 func setUp(tb testing.TB, b *bus.Bus) {
