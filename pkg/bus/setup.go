@@ -198,7 +198,7 @@ func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) error
 		case have.Retention != want.Retention:
 			return immutable("stream", want.Name, "retention", have.Retention, want.Retention)
 		}
-		b.spare(&want, stream.CachedInfo().State.Bytes)
+		b.spare(&want, have.MaxBytes, stream.CachedInfo().State.Bytes)
 	}
 	if _, err := b.js.CreateOrUpdateStream(ctx, want); err != nil {
 		return fmt.Errorf("make stream %s: %w", want.Name, err)

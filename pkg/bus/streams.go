@@ -76,14 +76,19 @@ func buckets(l Limits) []jetstream.StreamConfig {
 	}
 }
 
-// spare keeps a bound that comes to a stream from being below what the stream has: what is stored
-// stays, and some more finds room. RAW and EVENTS may be given less, as delivered history makes
-// room there.
-func (b *Bus) spare(want *jetstream.StreamConfig, stored uint64) {
+// spare keeps a bound that comes to a stream from being below what the stream has. A stream that had
+// no bound gets a quarter more, so that it still takes something; the bound of one that had one does
+// not grow with what is stored. RAW and EVENTS may be given less, as delivered history makes room
+// there.
+func (b *Bus) spare(want *jetstream.StreamConfig, before int64, stored uint64) {
 	if want.Name == StreamRaw || want.Name == StreamEvents {
 		return
 	}
-	if least := int64(stored + stored/4); want.MaxBytes < least {
+	least := int64(stored + stored/4)
+	if before > 0 {
+		least = min(before, int64(stored))
+	}
+	if want.MaxBytes < least {
 		b.log.Warn("a stream holds more than it may: its bound is raised", slog.String("stream", want.Name), slog.Uint64("bytes", stored),
 			slog.Int64("setting", want.MaxBytes), slog.Int64("bound", least))
 		want.MaxBytes = least

@@ -43,8 +43,8 @@ func readPage(ctx context.Context, s store, key string) (*taplinev1.LedgerPage, 
 		return nil, 0, fmt.Errorf("ledger: %w", err)
 	}
 	page, err := DecodePage(entry.Value)
-	if err != nil { // it means nothing to a reader, [Ledger.Load] names it, and the next update takes its place
-		return &taplinev1.LedgerPage{}, entry.Revision, nil //nolint:nilerr // see above
+	if err != nil { // [Ledger.Load] names it, also when the next update has taken its place
+		return &taplinev1.LedgerPage{Damaged: true}, entry.Revision, nil //nolint:nilerr // see above
 	}
 	return page, entry.Revision, nil
 }

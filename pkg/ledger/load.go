@@ -17,8 +17,9 @@ const (
 	loadPerHour = 512 << 10
 )
 
-// pagePatience bounds the requests for single pages, when one request for many does not succeed.
-const pagePatience = 2 * time.Second
+// pagePatience bounds the request for a single page of some MiB, when one request for many does not
+// succeed.
+const pagePatience = 10 * time.Second
 
 // Load reads all pages of the hours that meet [from, to), and of the hour before, whose windows may
 // reach into it. A page that cannot be read, or that is more than a part may have, is a violation
@@ -60,7 +61,7 @@ func (r *loading) hours(ctx context.Context, hours []string) error {
 	}
 	pairs, err := r.store.Select(ctx, filters...)
 	if errors.Is(err, bus.ErrIncomplete) && ctx.Err() == nil {
-		return r.each(ctx, hours, err)
+		return r.each(ctx, hours)
 	}
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
@@ -71,30 +72,36 @@ func (r *loading) hours(ctx context.Context, hours []string) error {
 	return nil
 }
 
-// each reads every page in a request of its own. The first error stands for the cause.
-func (r *loading) each(ctx context.Context, hours []string, cause error) error {
-	read := 0
+// each reads every page in a request of its own. A page that does not come, asked for twice, says
+// something about the server and nothing about the page.
+func (r *loading) each(ctx context.Context, hours []string) error {
 	for _, hour := range hours {
 		for _, part := range []Part{PartRead, PartMade, PartWant, PartSent, PartPlan} {
 			key := string(part) + "." + r.tenant + "." + hour
-			once, cancel := context.WithTimeout(ctx, pagePatience)
-			entry, err := r.store.Get(once, key)
-			cancel()
-			switch {
-			case err == nil:
+			entry, err := r.get(ctx, key)
+			if err != nil {
+				entry, err = r.get(ctx, key)
+			}
+			if err != nil {
+				return fmt.Errorf("ledger: %w", err)
+			}
+			if entry.Revision > 0 {
 				r.page(bus.Pair{Key: key, Entry: entry})
-				read++
-			case errors.Is(err, bus.ErrNotFound):
-				read++
-			default:
-				r.damaged(key, err)
 			}
 		}
 	}
-	if read == 0 { // it is the server, and no page
-		return fmt.Errorf("ledger: %w", cause)
-	}
 	return nil
+}
+
+// get reads a page. One that does not exist has no revision.
+func (r *loading) get(ctx context.Context, key string) (bus.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, pagePatience)
+	defer cancel()
+	entry, err := r.store.Get(ctx, key)
+	if errors.Is(err, bus.ErrNotFound) {
+		return bus.Entry{}, nil
+	}
+	return entry, err
 }
 
 // page adds a page.
@@ -109,10 +116,16 @@ func (r *loading) page(pair bus.Pair) {
 	if err == nil {
 		err = r.add(page)
 	}
+	if err == nil && page.GetDamaged() {
+		err = errReplaced
+	}
 	if err != nil {
 		r.damaged(pair.Key, err)
 	}
 }
+
+// errReplaced says that a page has taken the place of one that could not be read.
+var errReplaced = errors.New("it was damaged, and what it listed is missing: tapctl ledger rebuild")
 
 // rulePage is of violations that name a page by its key.
 const rulePage = "page"

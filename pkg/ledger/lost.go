@@ -41,12 +41,14 @@ func (l Loss) String() string {
 
 // Losses finds what has left RAW or EVENTS undelivered and is not recorded as lost yet. The streams
 // must be looked at twice: for the first sequences before the book was loaded, for the last ones
-// after it. Whatever left a stream delivered was recorded before it left.
+// after it. Whatever left a stream delivered was recorded before it left. Hours with a page that
+// cannot be read are left out: what the page says of a delivery is not known.
 func (b *Report) Losses(raw, events Kept) []Loss {
 	var losses []Loss
+	unread := b.unreadHours()
 	for i := range b.Rows {
 		row := &b.Rows[i]
-		if row.State != taplinev1.WindowState_WINDOW_STATE_FETCHED {
+		if row.State != taplinev1.WindowState_WINDOW_STATE_FETCHED || unread[row.Job.Window.Start.UTC().Truncate(time.Hour)] {
 			continue
 		}
 		for _, made := range between(b.made, row.First, row.Marker) {
@@ -61,6 +63,20 @@ func (b *Report) Losses(raw, events Kept) []Loss {
 		}
 	}
 	return losses
+}
+
+// unreadHours are the hours of which a page cannot be read.
+func (b *Report) unreadHours() map[time.Time]bool {
+	hours := make(map[time.Time]bool)
+	for _, v := range b.problems {
+		if v.Rule != rulePage {
+			continue
+		}
+		if hour, err := hourOf(v.Where); err == nil {
+			hours[hour] = true
+		}
+	}
+	return hours
 }
 
 func has(sorted []*taplinev1.BatchRecord, b *taplinev1.BatchRecord) bool {

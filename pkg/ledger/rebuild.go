@@ -44,6 +44,7 @@ func (l *Ledger) Rebuild(ctx context.Context, src source, tenant string) (Rebuil
 	}
 	for key, found := range r.pages {
 		err := l.writer.write(ctx, key, func(p *taplinev1.LedgerPage) {
+			p.Damaged = false
 			for _, w := range found.GetWindows() {
 				putJob(p, w)
 			}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,12 +101,14 @@ func TestADripIsEnded(t *testing.T) {
 	t.Parallel()
 	serving(t, 8, ok, func(p *pipes) {
 		c := p.dial()
+		var drip sync.WaitGroup
+		defer drip.Wait()
 		defer c.Close()
-		go func() {
+		drip.Go(func() {
 			for _, err := io.WriteString(c, "GET / HTTP/1.1\r\nX: "); err == nil; _, err = io.WriteString(c, "a") {
 				<-time.After(time.Second) // by the clock of the bubble
 			}
-		}()
+		})
 		begin := time.Now()
 		_, _ = io.Copy(io.Discard, c)
 		if after := time.Since(begin); after > telemetry.HeaderTimeout+time.Second {

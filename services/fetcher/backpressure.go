@@ -73,7 +73,7 @@ func (f *Fetcher) patiently(ctx context.Context, w *work, store func() error) er
 	began := time.Now()
 	for tries := 1; ; tries++ {
 		err := store()
-		if errors.Is(err, bus.ErrFull) {
+		if errors.Is(err, bus.ErrFull) && !errors.Is(err, errDeadFull) {
 			f.raw.refused()
 		}
 		if err == nil || final(err) || time.Since(began) >= f.scale(storeFor) {
@@ -94,7 +94,8 @@ func (f *Fetcher) patiently(ctx context.Context, w *work, store func() error) er
 	}
 }
 
-// final reports whether storing once more would end in the same way.
+// final reports whether storing once more would end in the same way. A full DEAD may have room
+// again, but the answer would take the place of others meanwhile.
 func final(err error) bool {
-	return errors.Is(err, bus.ErrAlreadyStored) || errors.Is(err, bus.ErrTooLarge) || errors.Is(err, errCut) || bus.IsPermanent(err)
+	return errors.Is(err, bus.ErrAlreadyStored) || errors.Is(err, bus.ErrTooLarge) || errors.Is(err, errCut) || errors.Is(err, errDeadFull) || bus.IsPermanent(err)
 }

@@ -63,12 +63,17 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 	case errors.Is(err, bus.ErrTooLarge):
 		f.spend(ctx, w.endpoint.Pool)
 		return f.split(ctx, w, err.Error())
+	case errors.Is(err, errDeadFull):
+		return f.withoutDead(ctx, w, err)
 	case errors.Is(err, bus.ErrFull):
 		return bus.RetryAfter(err, longestWait)
 	case err != nil:
 		return err
 	}
 	f.health.OK("raw")
+	if c.dead.Len() > 0 {
+		f.health.OK("dead")
+	}
 	step.At("fetcher.published")
 	f.countOutcomes(w.job, result) // the records are out; what follows may be repeated
 	if err := errors.Join(c.sets.Commit(ctx), f.recordAnswers(ctx, w, c.answers)); err != nil {
@@ -76,6 +81,18 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 	}
 	step.At("fetcher.remembered")
 	return f.record(ctx, w, result, sequence)
+}
+
+// withoutDead has a job wait whose dead letters find no room. It is trouble of this job alone: a
+// window is set aside, and the others are read.
+func (f *Fetcher) withoutDead(ctx context.Context, w *work, cause error) error {
+	f.health.Degraded("dead", cause.Error())
+	f.log.Error("DEAD is full, so that an answer with malformed entries cannot be stored", slog.String("job", w.job.GetId()), slog.Any("error", cause))
+	if w.id.Call.Kind() != feed.KindWindow {
+		return bus.RetryAfter(cause, longestWait)
+	}
+	f.share.Spent(string(w.endpoint.Pool), f.now())
+	return f.setAside(ctx, w, max(int(w.job.GetFailures()), 2)+1, cause.Error()) // from the third failure on it has a backoff
 }
 
 // cutExcess has a window cut whose answer has more malformed entries than go to DEAD: those of its
@@ -119,7 +136,10 @@ func (f *Fetcher) storeDead(ctx context.Context, c *collector) error {
 		if failed = wire.Unmarshal(data, letter); failed != nil {
 			return false
 		}
-		if failed = f.bus.PublishDead(ctx, letter, deadID(letter)); failed != nil {
+		if failed = f.bus.PublishDead(ctx, letter, deadID(letter)); errors.Is(failed, bus.ErrFull) {
+			failed = fmt.Errorf("%w: %w", errDeadFull, failed)
+		}
+		if failed != nil {
 			return false
 		}
 		step.At("fetcher.dead")

@@ -112,7 +112,10 @@ type LedgerPage struct {
 	Resent []*BatchRecord `protobuf:"bytes,7,rep,name=resent,proto3" json:"resent,omitempty"`
 	// By the scheduler: rows that left EVENTS before the sink had them, and, with event_sequence 0, records of a job that left
 	// RAW before rows were made of them. An entry counts until the rows are made or confirmed all the same.
-	Lost          []*BatchRecord `protobuf:"bytes,8,rep,name=lost,proto3" json:"lost,omitempty"`
+	Lost []*BatchRecord `protobuf:"bytes,8,rep,name=lost,proto3" json:"lost,omitempty"`
+	// The page that was here could not be read, and this one took its place: what it listed is missing
+	// until the ledger is rebuilt.
+	Damaged       bool `protobuf:"varint,9,opt,name=damaged,proto3" json:"damaged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +204,13 @@ func (x *LedgerPage) GetLost() []*BatchRecord {
 		return x.Lost
 	}
 	return nil
+}
+
+func (x *LedgerPage) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
 }
 
 // JobRecord is the outcome of one job, whose id names the window, the feeds, the lane and the pass.
@@ -1575,7 +1585,7 @@ var File_tapline_v1_ledger_proto protoreflect.FileDescriptor
 const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"\x17tapline/v1/ledger.proto\x12\n" +
-	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\x87\x03\n" +
+	"tapline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tapline/v1/job.proto\x1a\x17tapline/v1/result.proto\x1a\x17tapline/v1/window.proto\"\xa1\x03\n" +
 	"\n" +
 	"LedgerPage\x12/\n" +
 	"\awindows\x18\x01 \x03(\v2\x15.tapline.v1.JobRecordR\awindows\x12+\n" +
@@ -1585,7 +1595,8 @@ const file_tapline_v1_ledger_proto_rawDesc = "" +
 	"\x05wants\x18\x05 \x03(\v2\x18.tapline.v1.LookupRecordR\x05wants\x12/\n" +
 	"\x06remade\x18\x06 \x03(\v2\x17.tapline.v1.BatchRecordR\x06remade\x12/\n" +
 	"\x06resent\x18\a \x03(\v2\x17.tapline.v1.BatchRecordR\x06resent\x12+\n" +
-	"\x04lost\x18\b \x03(\v2\x17.tapline.v1.BatchRecordR\x04lost\"\xfa\x04\n" +
+	"\x04lost\x18\b \x03(\v2\x17.tapline.v1.BatchRecordR\x04lost\x12\x18\n" +
+	"\adamaged\x18\t \x01(\bR\adamaged\"\xfa\x04\n" +
 	"\tJobRecord\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.tapline.v1.WindowStateR\x05state\x12\x1a\n" +
