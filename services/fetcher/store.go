@@ -91,7 +91,7 @@ func (f *Fetcher) withoutDead(ctx context.Context, w *work, cause error) error {
 	if w.id.Call.Kind() != feed.KindWindow {
 		return bus.RetryAfter(cause, longestWait)
 	}
-	f.share.Spent(string(w.endpoint.Pool), f.now())
+	f.spend(ctx, w.endpoint.Pool)
 	return f.setAside(ctx, w, max(int(w.job.GetFailures()), 2)+1, cause.Error()) // from the third failure on it has a backoff
 }
 

@@ -38,6 +38,7 @@ func (s *Scheduler) audited(ctx context.Context, from, to time.Time) (*ledger.Re
 	if err != nil {
 		return nil, err
 	}
+	s.turn() // many days are audited in one go
 	report, err := s.ledger.Load(ctx, s.cfg.Tenant.Name, from, to)
 	if err != nil {
 		return nil, err
