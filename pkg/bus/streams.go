@@ -76,10 +76,10 @@ func buckets(l Limits) []jetstream.StreamConfig {
 	}
 }
 
-// spare keeps a bound that comes to a stream from being below what the stream has. A stream that had
-// no bound gets a quarter more, so that it still takes something; the bound of one that had one does
-// not grow with what is stored. RAW and EVENTS may be given less, as delivered history makes room
-// there.
+// spare keeps a bound that comes to a stream from being below what the stream has. A stream that
+// had no bound gets a quarter more, so that it still takes something. The bound of one that had one
+// does not grow with what is stored. RAW and EVENTS may be given less, as delivered history makes
+// room there.
 func (b *Bus) spare(want *jetstream.StreamConfig, before int64, stored uint64) {
 	if want.Name == StreamRaw || want.Name == StreamEvents {
 		return

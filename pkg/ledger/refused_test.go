@@ -145,8 +145,8 @@ func TestABucketThatRefuses(t *testing.T) {
 	}
 }
 
-// TestADamagedPage is named by [ledger.Ledger.Load] beside all others, also after the next update of
-// its stage has taken its place: what it listed is missing all the same.
+// TestADamagedPage is named by [ledger.Ledger.Load] beside all others, also after the next update
+// of its stage has taken its place: what it listed is missing all the same.
 func TestADamagedPage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
