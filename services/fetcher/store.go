@@ -50,6 +50,24 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 		sequence, err = f.publish(ctx, w, c, marker)
 		return err
 	})
+	if err != nil {
+		return f.unstored(ctx, w, err)
+	}
+	f.health.OK("raw")
+	if c.dead.Len() > 0 {
+		f.health.OK("dead")
+	}
+	step.At("fetcher.published")
+	f.countOutcomes(w.job, result) // the records are out; what follows may be repeated
+	if err := errors.Join(c.sets.Commit(ctx), f.recordAnswers(ctx, w, c.answers)); err != nil {
+		return err
+	}
+	step.At("fetcher.remembered")
+	return f.record(ctx, w, result, sequence)
+}
+
+// unstored decides what becomes of a job whose outcome was not stored.
+func (f *Fetcher) unstored(ctx context.Context, w *work, err error) error {
 	switch {
 	case errors.Is(err, errCut):
 		return nil
@@ -67,20 +85,8 @@ func (f *Fetcher) store(ctx context.Context, w *work, c *collector, got *reading
 		return f.withoutDead(ctx, w, err)
 	case errors.Is(err, bus.ErrFull):
 		return bus.RetryAfter(err, longestWait)
-	case err != nil:
-		return err
 	}
-	f.health.OK("raw")
-	if c.dead.Len() > 0 {
-		f.health.OK("dead")
-	}
-	step.At("fetcher.published")
-	f.countOutcomes(w.job, result) // the records are out; what follows may be repeated
-	if err := errors.Join(c.sets.Commit(ctx), f.recordAnswers(ctx, w, c.answers)); err != nil {
-		return err
-	}
-	step.At("fetcher.remembered")
-	return f.record(ctx, w, result, sequence)
+	return err
 }
 
 // withoutDead has a job wait whose dead letters find no room. It is trouble of this job alone: a
