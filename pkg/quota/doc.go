@@ -17,7 +17,7 @@
 //   - A key that is missing after the first start means lost memory, not a fresh budget. The pool
 //     is rebuilt from the calls that the ledger knows, and some for those it does not ([Rebuilt]).
 //     Without a ledger it starts closed for 24 hours, or until an operator opens it. Readers write
-//     nothing.
+//     nothing. A tenant that starts for the first time gets its keys by [Limiter.Begin].
 //   - What closes a pool is never shortened by a 429, and a 429 closes it for a day at most.
 //   - Calls that are likely to fail have a share of the pool ([Share]), one for all replicas and
 //     all restarts. It is charged in the same write as the unit. Only a failure that was not

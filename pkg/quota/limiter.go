@@ -123,6 +123,41 @@ func Seeds(tenant string) []bus.Seed {
 	return seeds
 }
 
+// Begin gives a tenant the keys that [Seeds] would have given it, when it starts for the first time
+// beside others. A pool whose calls the ledger knows is no new one: it is rebuilt.
+func (l *Limiter) Begin(ctx context.Context) error {
+	for _, pool := range feed.Pools() {
+		err := bus.RetryOnConflict(ctx, func() error { return l.begin(ctx, pool) })
+		if err != nil {
+			return fmt.Errorf("begin with the pools of %s: %w", l.tenant, err)
+		}
+	}
+	return nil
+}
+
+func (l *Limiter) begin(ctx context.Context, pool feed.Pool) error {
+	now := l.now()
+	_, err := l.store.Get(ctx, Key(l.tenant, pool))
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, bus.ErrNotFound) {
+		return fmt.Errorf("pool %s: %w", pool, err)
+	}
+	calls, known, err := l.calls(ctx, pool, now)
+	if err != nil {
+		return err
+	}
+	if !known || len(calls) > 0 {
+		_, _, err = l.keep(ctx, pool, now)
+		return err
+	}
+	if _, err := l.store.Update(ctx, Key(l.tenant, pool), nil, 0); err != nil {
+		return fmt.Errorf("pool %s: %w", pool, err)
+	}
+	return nil
+}
+
 // Reserve takes one unit for a call that is about to be made. An [ExhaustedError] says that there
 // is none; any other error means that the state is unknown, and the call must not be made.
 func (l *Limiter) Reserve(ctx context.Context, pool feed.Pool) error {
@@ -183,6 +218,18 @@ func (l *Limiter) Look(ctx context.Context, pool feed.Pool) (Status, error) {
 	st := state.Look(now, l.limits[pool])
 	st.Pool = string(pool)
 	return st, nil
+}
+
+// Watch is Look for the process that reports what is lost. It also writes a lost memory down as
+// rebuilt, so that the time of the loss stands still and the ledger is read for it once.
+func (l *Limiter) Watch(ctx context.Context, pool feed.Pool) (Status, error) {
+	var st Status
+	err := l.change(ctx, pool, func(s *State, now time.Time) bool {
+		st = s.Look(now, l.limits[pool])
+		return s.lost
+	})
+	st.Pool = string(pool)
+	return st, err
 }
 
 // Forecast looks ahead.
@@ -258,17 +305,32 @@ func (l *Limiter) decode(ctx context.Context, pool feed.Pool, entry bus.Entry, n
 
 // lost is what a pool becomes whose memory is gone.
 func (l *Limiter) lost(ctx context.Context, pool feed.Pool, now time.Time) (*State, error) {
-	if l.memory == nil {
-		return Closed(now, l.margin), nil
+	calls, known, err := l.calls(ctx, pool, now)
+	if err != nil {
+		return nil, err
 	}
-	calls, err := l.memory.Calls(ctx, l.tenant, pool, now.Add(-Period-l.margin))
-	if errors.Is(err, ErrUnknown) { // it does not become known by waiting
-		return Closed(now, l.margin), nil
+	state := Closed(now, l.margin)
+	if known {
+		state = Rebuilt(now, l.limits[pool], l.margin, calls)
+	}
+	state.lost = true
+	return state, nil
+}
+
+// calls asks the ledger for the calls that count. They are not known where there is none, or where
+// it is damaged: they do not become known by waiting.
+func (l *Limiter) calls(ctx context.Context, pool feed.Pool, now time.Time) (calls []Call, known bool, err error) {
+	if l.memory == nil {
+		return nil, false, nil
+	}
+	calls, err = l.memory.Calls(ctx, l.tenant, pool, now.Add(-Period-l.margin))
+	if errors.Is(err, ErrUnknown) {
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("pool %s: rebuild its memory: %w", pool, err)
+		return nil, false, fmt.Errorf("pool %s: rebuild its memory: %w", pool, err)
 	}
-	return Rebuilt(now, l.limits[pool], l.margin, calls), nil
+	return calls, true, nil
 }
 
 // keep writes down what a lost key becomes, so that it is decided once and not at every look.
@@ -285,5 +347,6 @@ func (l *Limiter) keep(ctx context.Context, pool feed.Pool, now time.Time) (*Sta
 	if err != nil {
 		return nil, 0, fmt.Errorf("pool %s: %w", pool, err)
 	}
+	state.lost = false
 	return state, revision, nil
 }

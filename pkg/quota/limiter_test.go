@@ -119,6 +119,51 @@ func TestLostMemoryIsRebuilt(t *testing.T) {
 	}
 }
 
+// TestALossStandsStill: the process that reports losses writes them down, missing or unreadable, and
+// asks the ledger once.
+func TestALossStandsStill(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t, bus.Seed{Bucket: bus.BucketQuota, Key: quota.Key("main", feed.PoolSIEMPermitted), Value: []byte("\xff\xff")})
+	for _, pool := range []feed.Pool{feed.PoolSIEM, feed.PoolSIEMPermitted} {
+		for _, ledger := range []calls{{{epoch, 30}}, nil} { // the second cannot be read
+			st, err := limiter(t, b, 100).RebuildFrom(ledger).Watch(t.Context(), pool)
+			if err != nil || st.Used != 35 || !st.Rebuilt.Equal(epoch) || st.Pool != string(pool) {
+				t.Errorf("%s: %+v, %v", pool, st, err)
+			}
+		}
+	}
+}
+
+// TestATenantBegins with all its calls where no process knows of any, and keeps what there is.
+func TestATenantBegins(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		ledger calls
+		seeds  []bus.Seed
+		want   int
+		lost   bool
+	}{
+		"new":                  {calls{}, nil, 0, false},
+		"lost with its plan":   {calls{{epoch, 30}}, nil, 35, true},
+		"begins a second time": {nil, quota.Seeds("main"), 0, false}, // a ledger that is not asked
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := bustest.Start(t, c.seeds...)
+			if err := limiter(t, b, 100).RebuildFrom(c.ledger).Begin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			st, err := limiter(t, b, 100).Look(t.Context(), feed.PoolSIEM)
+			if err != nil || st.Used != c.want || st.Rebuilt.IsZero() == c.lost || st.Reason != "" {
+				t.Errorf("%+v, %v", st, err)
+			}
+		})
+	}
+	if err := limiter(t, bustest.Start(t), 100).RebuildFrom(calls(nil)).Begin(t.Context()); err == nil {
+		t.Error("a ledger that cannot be read has no calls")
+	}
+}
+
 // TestALookWritesNothing: a question about a tenant that does not exist leaves no trace of it.
 func TestALookWritesNothing(t *testing.T) {
 	t.Parallel()

@@ -26,6 +26,7 @@ type State struct {
 	pb     *taplinev1.QuotaState
 	margin time.Duration
 	marked bool // something was recorded that should be kept, though no unit was taken
+	lost   bool // it stands for a memory that was lost, and is not written down yet
 }
 
 // Decode reads a state; nothing is an empty one. The margin is added to the 24

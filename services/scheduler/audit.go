@@ -57,7 +57,7 @@ func (s *Scheduler) check(ctx context.Context) error {
 // lost their memory.
 func (s *Scheduler) watchPools(ctx context.Context) error {
 	for _, pool := range feed.Pools() {
-		st, err := s.quota.Look(ctx, pool)
+		st, err := s.quota.Watch(ctx, pool)
 		if err != nil {
 			return err
 		}

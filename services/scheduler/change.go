@@ -39,10 +39,13 @@ func (s *Scheduler) prepare(ctx context.Context) error {
 		return err
 	}
 	if len(plans) == 0 {
-		if lists == 0 {
-			return s.cfg.Start.first(s.now())
+		if lists > 0 {
+			return nil
 		}
-		return nil
+		if err := s.cfg.Start.first(s.now()); err != nil {
+			return err
+		}
+		return s.quota.Begin(ctx) // setup seeds the first tenant of a server only
 	}
 	return s.change(ctx, plans)
 }

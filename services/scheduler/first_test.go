@@ -126,3 +126,29 @@ func TestAStartBeforeWhatIsServedIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestASecondTenantBegins with pools of its own, although setup seeds the first tenant only: nothing
+// is lost, and all calls are left.
+func TestASecondTenantBegins(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t, quota.Seeds("main")...)
+	now, wait := counted(epoch)
+	start(t, b, now, "TENANT=other", "TAP_START_TIME=1h")
+	planOf(t, b, "other.all")
+	units := bucket(t, b, bus.BucketQuota)
+	for _, seed := range quota.Seeds("other") {
+		entry, err := units.Get(t.Context(), seed.Key)
+		if err != nil || len(entry.Value) > 0 {
+			t.Errorf("%s: %q, %v", seed.Key, entry.Value, err)
+		}
+	}
+	wait(t)
+	poll(t, func() bool { // after the pools
+		_, err := bucket(t, b, bus.BucketState).Get(t.Context(), "memory.other.parts")
+		return err == nil
+	})
+	raised, err := alarm.Read(t.Context(), bucket(t, b, bus.BucketState), "other", time.Now())
+	if err != nil || len(raised) > 0 {
+		t.Errorf("alarms %v, %v", raised, err)
+	}
+}

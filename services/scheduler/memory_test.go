@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
@@ -51,6 +52,9 @@ func TestForgettingIsTold(t *testing.T) {
 func TestALostPoolIsTold(t *testing.T) {
 	t.Parallel()
 	s := smallStreams(t)
+	stop := start(t, s.b, still, "TAP_START_TIME=1h")
+	planOf(t, s.b, "main.all") // a tenant without a plan gets its pools
+	stop()
 	units, err := s.b.Bucket(t.Context(), bus.BucketQuota)
 	s.must(err)
 	s.must(units.Put(t.Context(), quota.Key("main", feed.PoolPeopleVAP), []byte("\xff")))
@@ -65,6 +69,12 @@ func TestALostPoolIsTold(t *testing.T) {
 	}
 	if detail := s.alarm(alarm.MemoryLost); strings.Contains(detail, string(feed.PoolCampaignIDs)) {
 		t.Error(detail)
+	}
+	q := quota.NewLimiter(units, "main", quota.Config{Margin: 2 * time.Minute}, func() time.Time { return epoch.Add(25 * time.Hour) })
+	for _, pool := range []feed.Pool{feed.PoolSIEM, feed.PoolPeopleVAP} { // no process calls them
+		if st, err := q.Look(t.Context(), pool); err != nil || !st.Rebuilt.Equal(epoch) {
+			t.Errorf("a day later %s was rebuilt at %s, %v", pool, st.Rebuilt, err)
+		}
 	}
 }
 
