@@ -60,7 +60,7 @@ type Scheduler struct {
 	plans        []*planning
 	lists        []*listing
 	backpressure backpressure
-	bounds       time.Time // when the bounds of streams were looked at last
+	bounds       bounds
 	deadLetters  deadLetters
 	orders       orders
 	start        time.Time // where collection begins, at the first start
@@ -179,6 +179,7 @@ func (s *Scheduler) tick(ctx context.Context) error {
 			s.turn()
 		}
 	}
-	problems = append(problems, s.check(ctx), s.watchBounds(ctx))
+	problems = append(problems, s.check(ctx))
+	s.watchBounds(ctx)
 	return errors.Join(problems...)
 }
