@@ -83,3 +83,17 @@ func TestAttackHasTeeth(t *testing.T) {
 		}
 	}
 }
+
+// TestSendKnowsWhatIsStored: an answer that refuses a message is no success.
+func TestSendKnowsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	system := besieged(t, bustest.StartGuarded(t, deployed), 1)
+	message := attack.Message{Subject: "job.main.live.x.y", Data: make([]byte, 1000)}
+	if err := attack.Send(t.Context(), system, []attack.Message{message}); err != nil {
+		t.Error(err)
+	}
+	message.Subject, message.Data = "job.main.live.x.z", make([]byte, 2<<20)
+	if err := attack.Send(t.Context(), system, []attack.Message{message}); err == nil || !strings.Contains(err.Error(), "2097152 bytes on job.main.live.x.z") {
+		t.Errorf("a job of 2 MiB: %v", err)
+	}
+}

@@ -82,14 +82,14 @@ func messages() (all []attack.Message) {
 		},
 		"event.main.any":    {huge, records(rows()), batch.Pack(nil, bytes.Repeat([]byte{0x7a, 0}, 8<<20)), word(rows()), poison, {}},
 		"mark.main.hostile": {parts},
-		"dead.main.s.f":     {parts, huge},
+		"dead.main.s.f":     {parts[:4<<20], huge}, // DEAD takes 5 MiB
 	} {
 		for _, data := range list {
 			all = append(all, attack.Message{Subject: subject, Data: data})
 		}
 	}
 	for _, lane := range []string{"live", "backfill"} {
-		all = append(all, attack.Message{Subject: "job.main." + lane + ".x.y", Data: bytes.Repeat([]byte{10<<3 | 2, 0}, 3<<20)})
+		all = append(all, attack.Message{Subject: "job.main." + lane + ".x.y", Data: bytes.Repeat([]byte{10<<3 | 2, 0}, 1<<19-1<<9)}) // JOBS takes 1 MiB
 	}
 	return all
 }
