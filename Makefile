@@ -12,6 +12,7 @@ SHRINK ?= 0
 RUNS ?= 1000
 FACTOR ?= 72
 PARALLEL ?= 2
+TAKEN := 10 26 42 58
 MEASURE ?= rate tenants replicas memory
 COMPOSE ?= compose-test
 # What works in one goroutine: the race detector finds nothing there and makes it ten times as slow.
@@ -100,6 +101,10 @@ torture: ## Torture the pipeline: SEEDS (20) worlds from SEED (1) on, MINUTES (1
 torture-again: ## Torture it with the plans and seeds that once failed
 	@for plan in test/torture/testdata/*.plan; do echo "== $$plan"; $(GO) run ./test/torture/cmd/torture play $$plan || exit 1; done
 	@while read -r seed length; do $(GO) run ./test/torture/cmd/torture run --seed $$seed --length $$length || exit 1; done <test/torture/testdata/seeds
+
+.PHONY: torture-taken
+torture-taken: ## Torture it while one stage after the other is taken over, MINUTES (10) each
+	@for seed in $(TAKEN); do $(MAKE) torture SEED=$$seed SEEDS=1 || exit 1; done
 
 .PHONY: soak
 soak: ## Run a simulated day after a week's backfill, FACTOR (72) times as fast as it is: report and docs/soak.svg
@@ -221,6 +226,7 @@ acceptance: rules build interop $(COMPOSE) ## Test what is shipped from outside:
 nightly: ## What takes hours: all tests in their long forms, torture, the crash matrix, fuzzing, benchmarks
 	TIER=long $(MAKE) test TIMEOUT=3h
 	$(MAKE) torture
+	$(MAKE) torture-taken
 	$(MAKE) crash-matrix
 	$(MAKE) fuzz FUZZTIME=1m
 	$(MAKE) bench

@@ -45,7 +45,22 @@ func harms() map[string]harm {
 type thief struct {
 	stage  string
 	deeds  attack.Deeds
+	looks  int                      // that told how long messages wait
 	delays map[string]time.Duration // the longest wait at consumers of other stages
+}
+
+// slow finds what kept messages of other stages waiting for longer than the bound. Where nothing was
+// measured nothing is known, which is a problem, too.
+func (t *thief) slow(bound time.Duration) (problems []string) {
+	if t.looks == 0 {
+		return []string{"no look told how long other stages kept messages waiting"}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.delays)) {
+		if t.delays[name] > bound {
+			problems = append(problems, fmt.Sprintf("%s kept a message waiting for %s, and the alarm comes after %s", name, t.delays[name].Round(time.Second), bound))
+		}
+	}
+	return problems
 }
 
 // freshness is ALARM_FRESHNESS as stages have it without a setting: other stages keep nothing
@@ -152,7 +167,12 @@ func (w *world) watchOthers(ctx context.Context, user bus.User, t *thief) {
 			if attack.May(user, "$JS.API.CONSUMER.MSG.NEXT."+c.Stream+"."+c.Name) {
 				continue
 			}
-			if oldest, err := b.Oldest(ctx, c); err == nil && !oldest.Since.IsZero() {
+			oldest, err := b.Oldest(ctx, c)
+			if err != nil {
+				continue
+			}
+			t.looks++
+			if !oldest.Since.IsZero() {
 				t.delays[c.Name] = max(t.delays[c.Name], time.Since(oldest.Since))
 			}
 		}
@@ -169,12 +189,10 @@ func (w *world) judgeTaken(ctx context.Context, r *Result) {
 		return
 	}
 	h := harms()[t.stage]
-	r.Taken = fmt.Sprintf("%s: %d allowed and %d forbidden deeds, others waited %v", t.stage, t.deeds.Allowed, t.deeds.Forbidden, t.delays)
+	r.Taken = fmt.Sprintf("%s: %d allowed and %d forbidden deeds, others waited %v at %d looks", t.stage, t.deeds.Allowed, t.deeds.Forbidden, t.delays, t.looks)
 	bound := time.Duration(float64(freshness) / w.profile.Factor)
-	for _, name := range slices.Sorted(maps.Keys(t.delays)) {
-		if t.delays[name] > bound {
-			r.problem("%s kept a message waiting for %s, and the alarm comes after %s", name, t.delays[name].Round(time.Second), bound)
-		}
+	for _, problem := range t.slow(bound) {
+		r.problem("%s", problem)
 	}
 	if err := w.cure(ctx, h); err != nil {
 		r.problem("cure: %v", err)
