@@ -119,8 +119,8 @@ func TestLostMemoryIsRebuilt(t *testing.T) {
 	}
 }
 
-// TestALossStandsStill: the process that reports losses writes them down, missing or unreadable, and
-// asks the ledger once.
+// TestALossStandsStill: the process that reports losses writes them down, missing or unreadable,
+// and asks the ledger once.
 func TestALossStandsStill(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, bus.Seed{Bucket: bus.BucketQuota, Key: quota.Key("main", feed.PoolSIEMPermitted), Value: []byte("\xff\xff")})

@@ -32,8 +32,8 @@ func TestBoundsAreToldBeforeTheyAreMet(t *testing.T) {
 	}
 }
 
-// TestOneStreamThatCannotBeSeen hinders neither plans nor the others: NATS users of an older version
-// may not look at JOBS.
+// TestOneStreamThatCannotBeSeen hinders neither plans nor the others: NATS users of an older
+// version may not look at JOBS.
 func TestOneStreamThatCannotBeSeen(t *testing.T) {
 	t.Parallel()
 	b, faults := bustest.StartFaulty(t, quota.Seeds("main")...)

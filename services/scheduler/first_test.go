@@ -127,8 +127,8 @@ func TestAStartBeforeWhatIsServedIsRefused(t *testing.T) {
 	}
 }
 
-// TestASecondTenantBegins with pools of its own, although setup seeds the first tenant only: nothing
-// is lost, and all calls are left.
+// TestASecondTenantBegins with pools of its own, although setup seeds the first tenant only:
+// nothing is lost, and all calls are left.
 func TestASecondTenantBegins(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t, quota.Seeds("main")...)

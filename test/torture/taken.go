@@ -49,8 +49,8 @@ type thief struct {
 	delays map[string]time.Duration // the longest wait at consumers of other stages
 }
 
-// slow finds what kept messages of other stages waiting for longer than the bound. Where nothing was
-// measured nothing is known, which is a problem, too.
+// slow finds what kept messages of other stages waiting for longer than the bound. Where nothing
+// was measured nothing is known, which is a problem, too.
 func (t *thief) slow(bound time.Duration) (problems []string) {
 	if t.looks == 0 {
 		return []string{"no look told how long other stages kept messages waiting"}
