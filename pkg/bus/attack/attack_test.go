@@ -92,8 +92,8 @@ func TestSendKnowsWhatIsStored(t *testing.T) {
 	if err := attack.Send(t.Context(), system, []attack.Message{message}); err != nil {
 		t.Error(err)
 	}
-	message.Subject, message.Data = "job.main.live.x.z", make([]byte, 2<<20)
-	if err := attack.Send(t.Context(), system, []attack.Message{message}); err == nil || !strings.Contains(err.Error(), "2097152 bytes on job.main.live.x.z") {
-		t.Errorf("a job of 2 MiB: %v", err)
+	message.Subject, message.Data = "dead.main.s.f", make([]byte, 6<<20)
+	if err := attack.Send(t.Context(), system, []attack.Message{message}); err == nil || !strings.Contains(err.Error(), "6291456 bytes on dead.main.s.f") {
+		t.Errorf("a dead letter of 6 MiB: %v", err)
 	}
 }

@@ -89,7 +89,7 @@ func messages() (all []attack.Message) {
 		}
 	}
 	for _, lane := range []string{"live", "backfill"} {
-		all = append(all, attack.Message{Subject: "job.main." + lane + ".x.y", Data: bytes.Repeat([]byte{10<<3 | 2, 0}, 1<<19-1<<9)}) // JOBS takes 1 MiB
+		all = append(all, attack.Message{Subject: "job.main." + lane + ".x.y", Data: bytes.Repeat([]byte{10<<3 | 2, 0}, 3<<20)})
 	}
 	return all
 }
