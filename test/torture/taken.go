@@ -167,13 +167,11 @@ func (w *world) watchOthers(ctx context.Context, user bus.User, t *thief) {
 			if attack.May(user, "$JS.API.CONSUMER.MSG.NEXT."+c.Stream+"."+c.Name) {
 				continue
 			}
-			oldest, err := b.Oldest(ctx, c)
-			if err != nil {
-				continue
-			}
-			t.looks++
-			if !oldest.Since.IsZero() {
-				t.delays[c.Name] = max(t.delays[c.Name], time.Since(oldest.Since))
+			if oldest, err := b.Oldest(ctx, c); err == nil {
+				t.looks++
+				if !oldest.Since.IsZero() {
+					t.delays[c.Name] = max(t.delays[c.Name], time.Since(oldest.Since))
+				}
 			}
 		}
 	}
