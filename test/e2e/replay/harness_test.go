@@ -28,6 +28,7 @@ import (
 	"github.com/tapline/tapline/pkg/identity"
 	"github.com/tapline/tapline/pkg/job"
 	"github.com/tapline/tapline/pkg/ledger"
+	"github.com/tapline/tapline/pkg/replay"
 	"github.com/tapline/tapline/pkg/telemetry"
 	"github.com/tapline/tapline/pkg/tier"
 	"github.com/tapline/tapline/pkg/window"
@@ -41,12 +42,16 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" { //nolint:forbidigo // the test binary is a program here, too
 		os.Exit(child()) //nolint:forbidigo // the same
 	}
-	tier.Parallel(4) // they wait for rates most of the time
+	tier.Parallel(4) // they wait for leases most of the time
 	goleak.VerifyTestMain(m)
 }
 
 // patience bounds every wait; only a failing test takes so long.
 const patience = 5 * time.Minute
+
+// slow is the rate of a replay that must not end before a test ends it or hastens it: 1 200 rows
+// take ten minutes.
+const slow = "2"
 
 var hour = time.Now().UTC().Truncate(time.Hour).Add(-48 * time.Hour)
 
@@ -166,6 +171,22 @@ func (p *place) done(id string) view {
 type running struct {
 	stop    func()
 	metrics *prometheus.Registry
+}
+
+// hasten lifts the rate of a slow replay for the next shipper that works on it.
+func (p *place) hasten(id string) {
+	p.tb.Helper()
+	b, err := p.Bucket(p.tb.Context(), bus.BucketReplay)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	_, err = replay.NewStore(b, "main").Change(p.tb.Context(), id, func(r *taplinev1.Replay) error {
+		r.Order.Rate = 0
+		return nil
+	})
+	if err != nil {
+		p.tb.Fatal(err)
+	}
 }
 
 // start runs a stage with a connection of its own.

@@ -32,15 +32,16 @@ func TestKilledInMidReplay(t *testing.T) {
 	for round := range 3 {
 		p.killed(func() {
 			if round == 0 {
-				v = p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "150", "--detach")
+				v = p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", slow, "--detach")
 			}
 			before := p.ask("replay", "show", v.ID).Rows
 			p.await(v.ID, "to go on", func(v view) bool { return v.Rows > before })
 		})
 		if now := p.ask("replay", "show", v.ID); now.State != "running" || now.Settled >= 60 {
-			t.Fatalf("killed too late to prove anything: %+v", now)
+			t.Fatalf("it ended in spite of its rate: %+v", now)
 		}
 	}
+	p.hasten(v.ID)
 	p.shipper()
 	if v = p.done(v.ID); v.Rows != len(first) || v.Settled != 60 || v.Missed != 0 {
 		t.Errorf("%+v", v)
@@ -71,7 +72,7 @@ func TestTwoShippersOneOrder(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 60, 20)
 	shippers := []*running{p.shipper("SINK=stdout"), p.shipper("SINK=stdout")} // two do not write one file
-	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", slow, "--detach")
 	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
 	busy := -1
 	for i, s := range shippers {
@@ -83,8 +84,9 @@ func TestTwoShippersOneOrder(t *testing.T) {
 		}
 	}
 	if busy < 0 {
-		t.Fatal("no job covers it")
+		t.Fatal("no shipper works on it")
 	}
+	p.hasten(v.ID)
 	shippers[busy].stop()
 	if v = p.done(v.ID); v.Rows != len(first) {
 		t.Errorf("%+v", v)
@@ -103,8 +105,8 @@ func TestPauseResumeCancelOverRestarts(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 60, 20)
 	s := p.shipper()
-	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
-	doomed := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "20", "--detach")
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", slow, "--detach")
+	doomed := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", slow, "--detach")
 	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
 	p.await(doomed.ID, "to begin", func(v view) bool { return v.Rows > 0 })
 	p.ask("replay", "pause", v.ID)
@@ -124,6 +126,7 @@ func TestPauseResumeCancelOverRestarts(t *testing.T) {
 	if now := p.ask("replay", "show", v.ID); now.Settled != before.Settled {
 		t.Errorf("a paused replay went from %d to %d messages", before.Settled, now.Settled)
 	}
+	p.hasten(v.ID)
 	p.ask("replay", "resume", v.ID)
 	if v = p.done(v.ID); v.Rows != len(first) || v.Settled != 60 {
 		t.Errorf("%+v", v)
@@ -152,8 +155,8 @@ func TestPauseResumeCancelOverRestarts(t *testing.T) {
 func TestTheServerRestarts(t *testing.T) {
 	t.Parallel()
 	p, first := filled(t, 60, 20)
-	p.shipper()
-	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", "200", "--detach")
+	s := p.shipper()
+	v := p.ask("replay", "--from", "1h", "--sink", "file", "--all", "--rate", slow, "--detach")
 	p.await(v.ID, "to begin", func(v view) bool { return v.Rows > 0 })
 	waited := make(chan string, 1)
 	said, errs := &firstWord{begun: make(chan struct{})}, &bytes.Buffer{}
@@ -167,9 +170,14 @@ func TestTheServerRestarts(t *testing.T) {
 		t.Fatalf("the command that waited: %s", code)
 	}
 	p.restart()
-	if now := p.ask("replay", "show", v.ID); now.State == "done" {
-		t.Fatalf("too fast to prove anything: %+v", now)
+	now := p.ask("replay", "show", v.ID)
+	if now.State == "done" {
+		t.Fatalf("it ended in spite of its rate: %+v", now)
 	}
+	p.await(v.ID, "to go on", func(v view) bool { return v.Rows > now.Rows }) // at the same shipper
+	p.hasten(v.ID)
+	s.stop()
+	p.shipper()
 	if v = p.done(v.ID); v.Rows != len(first) || v.Settled != 60 {
 		t.Errorf("%+v", v)
 	}
