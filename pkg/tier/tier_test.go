@@ -33,9 +33,8 @@ func TestTiers(t *testing.T) {
 func TestRapid(t *testing.T) {
 	t.Setenv("TIER", "")
 	tier.Rapid(2, 2, 9)
-	value := func(name string) string { return flag.Lookup(name).Value.String() }
-	if value("rapid.seed") != "1" || value("rapid.checks") != "2" {
-		t.Errorf("%s cases from seed %s", value("rapid.checks"), value("rapid.seed"))
+	if seed := flag.Lookup("rapid.seed").Value.String(); seed != "1" {
+		t.Errorf("seed %s", seed)
 	}
 	n := 0
 	rapid.Check(t, func(t *rapid.T) { n += rapid.IntRange(1, 1).Draw(t, "one") })
