@@ -16,7 +16,7 @@ const (
 	// usageFor is how long a look at RAW is relied on.
 	usageFor = 5 * time.Second
 	// fullAt is the share of RAW, in percent, above which nothing is fetched: what is on its way
-	// needs the others.
+	// needs the rest.
 	fullAt = 98
 	// whenFull is how long nothing is fetched after RAW refused something.
 	whenFull = 30 * time.Second

@@ -20,7 +20,7 @@ func (t *tool) quota() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "quota", Short: "Show the calls of the last 24 hours, pool by pool", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.withBook(cmd, func(ctx context.Context, report *quota.Limiter) error { return t.pools(ctx, report) })
+			return t.withLimiter(cmd, func(ctx context.Context, limiter *quota.Limiter) error { return t.pools(ctx, limiter) })
 		},
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -30,8 +30,8 @@ func (t *tool) quota() *cobra.Command {
 			if !slices.Contains(feed.Pools(), pool) {
 				return config.Invalid("POOL", args[0], "want one of the pools that tapctl quota shows")
 			}
-			return t.withBook(cmd, func(ctx context.Context, report *quota.Limiter) error {
-				if err := report.Unblock(ctx, pool); err != nil {
+			return t.withLimiter(cmd, func(ctx context.Context, limiter *quota.Limiter) error {
+				if err := limiter.Unblock(ctx, pool); err != nil {
 					return err
 				}
 				t.say("pool %s is open\n", pool)
@@ -43,7 +43,7 @@ func (t *tool) quota() *cobra.Command {
 	return cmd
 }
 
-func (t *tool) withBook(cmd *cobra.Command, work func(ctx context.Context, report *quota.Limiter) error) error {
+func (t *tool) withLimiter(cmd *cobra.Command, work func(ctx context.Context, limiter *quota.Limiter) error) error {
 	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
 		bucket, err := b.Bucket(ctx, bus.BucketQuota)
 		if err != nil {
@@ -53,8 +53,8 @@ func (t *tool) withBook(cmd *cobra.Command, work func(ctx context.Context, repor
 	})
 }
 
-func (t *tool) pools(ctx context.Context, report *quota.Limiter) error {
-	pools, err := overview.Pools(ctx, report, time.Now())
+func (t *tool) pools(ctx context.Context, limiter *quota.Limiter) error {
+	pools, err := overview.Pools(ctx, limiter, time.Now())
 	if err != nil {
 		return err
 	}

@@ -49,8 +49,8 @@ command may end, and be run again, at any moment.`,
 	f.BoolVar(&w.reprocess, "reprocess", false, "make the rows again, of the stored records, with the rules of today")
 	f.BoolVar(&w.detach, "detach", false, "do not wait for the end")
 	cmd.AddCommand(t.replayList(),
-		t.oneReplay("show ID", "Show one replay", func(ctx context.Context, _ *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
-			return report.Get(ctx, id)
+		t.oneReplay("show ID", "Show one replay", func(ctx context.Context, _ *bus.Bus, store *replay.Store, id string) (*taplinev1.Replay, error) {
+			return store.Get(ctx, id)
 		}),
 		t.oneReplay("pause ID", "Stop a replay until it is resumed", change(replay.Pause)),
 		t.oneReplay("resume ID", "Resume a paused replay", resume),
@@ -63,12 +63,12 @@ command may end, and be run again, at any moment.`,
 type opener func(ctx context.Context, c Config, b *bus.Bus) (*replay.Store, error)
 
 // awaited opens the orders for a command that waits, from its first question on.
-func awaited(ctx context.Context, c Config, b *bus.Bus) (report *replay.Store, err error) {
+func awaited(ctx context.Context, c Config, b *bus.Bus) (store *replay.Store, err error) {
 	err = patiently(ctx, func() error {
-		report, err = replays(ctx, c, b)
+		store, err = replays(ctx, c, b)
 		return err
 	})
-	return report, err
+	return store, err
 }
 
 // replays opens the orders.
@@ -85,11 +85,11 @@ func (t *tool) replayList() *cobra.Command {
 		Use: "ls", Short: "List the replays of the last 30 days", Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
-				report, err := replays(ctx, c, b)
+				store, err := replays(ctx, c, b)
 				if err != nil {
 					return err
 				}
-				all, err := report.List(ctx)
+				all, err := store.List(ctx)
 				if err != nil {
 					return err
 				}
@@ -115,14 +115,14 @@ func tidy(ctx context.Context, b *bus.Bus, r *taplinev1.Replay) error {
 }
 
 // verb does something about one order and gives it back as it is then.
-type verb func(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error)
+type verb func(ctx context.Context, b *bus.Bus, store *replay.Store, id string) (*taplinev1.Replay, error)
 
 func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, report *replay.Store) error {
-				r, err := do(ctx, b, report, args[0])
+			return t.aReplay(cmd, args[0], replays, func(ctx context.Context, b *bus.Bus, store *replay.Store) error {
+				r, err := do(ctx, b, store, args[0])
 				if err != nil {
 					return err
 				}
@@ -137,16 +137,16 @@ func (t *tool) oneReplay(use, short string, do verb) *cobra.Command {
 }
 
 // aReplay runs a command about one order, and says what is wrong with the id if that is the reason.
-func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, report *replay.Store) error) error {
+func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx context.Context, b *bus.Bus, store *replay.Store) error) error {
 	if !bus.ValidTenant(id) { // the same alphabet
 		return config.Invalid("ID", id, "want the id of a replay: see tapctl replay ls")
 	}
 	return t.connected(cmd, func(ctx context.Context, c Config, b *bus.Bus) error {
-		report, err := open(ctx, c, b)
+		store, err := open(ctx, c, b)
 		if err != nil {
 			return err
 		}
-		err = work(ctx, b, report)
+		err = work(ctx, b, store)
 		switch {
 		case errors.Is(err, bus.ErrNotFound):
 			return config.Invalid("ID", id, "there is no such replay: see tapctl replay ls")
@@ -159,14 +159,14 @@ func (t *tool) aReplay(cmd *cobra.Command, id string, open opener, work func(ctx
 
 // change applies a change of the state.
 func change(how func(*taplinev1.Replay, time.Time) error) verb {
-	return func(ctx context.Context, _ *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
-		return report.Change(ctx, id, func(r *taplinev1.Replay) error { return how(r, time.Now()) })
+	return func(ctx context.Context, _ *bus.Bus, store *replay.Store, id string) (*taplinev1.Replay, error) {
+		return store.Change(ctx, id, func(r *taplinev1.Replay) error { return how(r, time.Now()) })
 	}
 }
 
 // resume recreates the consumer if it is gone, from where the progress is; then the order resumes.
-func resume(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*taplinev1.Replay, error) {
-	r, err := report.Get(ctx, id)
+func resume(ctx context.Context, b *bus.Bus, store *replay.Store, id string) (*taplinev1.Replay, error) {
+	r, err := store.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func resume(ctx context.Context, b *bus.Bus, report *replay.Store, id string) (*
 			return nil, err
 		}
 	}
-	return report.Change(ctx, id, func(r *taplinev1.Replay) error { return replay.Resume(r, time.Now()) })
+	return store.Change(ctx, id, func(r *taplinev1.Replay) error { return replay.Resume(r, time.Now()) })
 }
 
 // replayWait follows an order to its end.
@@ -189,8 +189,8 @@ func (t *tool) replayWait() *cobra.Command {
 	return &cobra.Command{
 		Use: "wait ID", Short: "Show the progress of a replay until it ends", Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, report *replay.Store) error {
-				return t.follow(ctx, b, report, args[0])
+			return t.aReplay(cmd, args[0], awaited, func(ctx context.Context, b *bus.Bus, store *replay.Store) error {
+				return t.follow(ctx, b, store, args[0])
 			})
 		},
 	}

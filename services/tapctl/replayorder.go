@@ -28,7 +28,7 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w request) error
 	if err != nil {
 		return err
 	}
-	report, err := replays(ctx, c, b)
+	store, err := replays(ctx, c, b)
 	if err != nil {
 		return err
 	}
@@ -53,18 +53,18 @@ func (t *tool) order(ctx context.Context, c Config, b *bus.Bus, w request) error
 	if err := b.MakeReplay(ctx, replay.Consumer(o), replay.Selection(o), o.GetFirstSequence()); err != nil {
 		return err
 	}
-	if err := give(ctx, b, report, o); err != nil {
+	if err := give(ctx, b, store, o); err != nil {
 		return err
 	}
 	t.announce(o)
-	return t.started(ctx, b, report, o.GetId(), w.detach)
+	return t.started(ctx, b, store, o.GetId(), w.detach)
 }
 
 // give writes the order, and retries when no answer arrives: one that was written is under way, and
 // the operator must know.
-func give(ctx context.Context, b *bus.Bus, report *replay.Store, o *taplinev1.ReplayOrder) error {
+func give(ctx context.Context, b *bus.Bus, store *replay.Store, o *taplinev1.ReplayOrder) error {
 	err := patiently(ctx, func() error {
-		_, err := report.Give(ctx, o)
+		_, err := store.Give(ctx, o)
 		return err
 	})
 	if errors.Is(err, replay.ErrTooMany) {

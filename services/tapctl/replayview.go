@@ -161,15 +161,15 @@ func (t *tool) announce(o *taplinev1.ReplayOrder) {
 }
 
 // started waits until a stage has taken the order, and to its end unless it is detached.
-func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Store, id string, detach bool) error {
+func (t *tool) started(ctx context.Context, b *bus.Bus, store *replay.Store, id string, detach bool) error {
 	if !detach {
-		return t.follow(ctx, b, report, id)
+		return t.follow(ctx, b, store, id)
 	}
 	deadline := time.Now().Add(unclaimedAfter)
 	for {
 		var r *taplinev1.Replay
 		err := patiently(ctx, func() (err error) {
-			r, err = report.Get(ctx, id)
+			r, err = store.Get(ctx, id)
 			return err
 		})
 		if err != nil {
@@ -189,13 +189,13 @@ func (t *tool) started(ctx context.Context, b *bus.Bus, report *replay.Store, id
 }
 
 // follow shows the progress until the end.
-func (t *tool) follow(ctx context.Context, b *bus.Bus, report *replay.Store, id string) error {
+func (t *tool) follow(ctx context.Context, b *bus.Bus, store *replay.Store, id string) error {
 	bar := t.newBar()
 	began, told := time.Now(), false
 	for {
 		var r *taplinev1.Replay
 		err := patiently(ctx, func() (err error) {
-			r, err = report.Get(ctx, id)
+			r, err = store.Get(ctx, id)
 			return err
 		})
 		if err != nil {
