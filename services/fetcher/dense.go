@@ -64,16 +64,32 @@ func (w *work) asked(calls []call) bool {
 	return len(calls) == 1 && calls[0].endpoint.Path == w.endpoint.Path && calls[0].window == w.window
 }
 
+// corrected is what an hour brings, after an answer of a window too short to tell it. It counts
+// only where the known density forbids the next longer window, since no longer one would ever be
+// asked for. Then it lowers the density by half at most: neighbors may bring more.
+func corrected(known, brought uint32, span time.Duration) (uint32, bool) {
+	return max(brought, known/2), brought < known && fills(known, 2*span) > dense
+}
+
 // learn remembers how much an hour brings. Of an answer that failed, only that the window was too
 // large says something.
 func (f *Fetcher) learn(ctx context.Context, w *work, records, size int64, failure *proofpoint.APIError) {
 	span, brought := w.window.Span(), permille(records, size, w.window.Span())
 	huge := failure != nil && failure.Kind == proofpoint.TooLarge && fills(brought, span) >= dense
-	if !huge && (failure != nil || span < telling) {
+	if !huge && failure != nil {
 		return
 	}
 	_, err := f.shapes.change(ctx, func(k *taplinev1.Shapes) {
-		at := slices.IndexFunc(k.GetDense(), w.like)
+		at, brought := slices.IndexFunc(k.GetDense(), w.like), brought
+		if !huge && span < telling {
+			if at < 0 {
+				return
+			}
+			var ok bool
+			if brought, ok = corrected(k.GetDense()[at].GetPermille(), brought, span); !ok {
+				return
+			}
+		}
 		switch {
 		case brought <= dense:
 			k.Dense = slices.DeleteFunc(k.GetDense(), w.like)

@@ -62,7 +62,7 @@ func (c *crowd) read(t *testing.T, w window.Window) int64 {
 
 // TestDenseHoursCostOneCallInVain: hours that bring more than an answer may have are cut before the
 // call, once one was too large, also after a restart. When they bring less, they are read whole
-// again.
+// again, also after a burst that had all windows cut that are long enough to tell.
 func TestDenseHoursCostOneCallInVain(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
@@ -75,16 +75,15 @@ func TestDenseHoursCostOneCallInVain(t *testing.T) {
 	for n, step := range []struct {
 		minute, calls int64
 		restart       bool
+		burst         bool // of a quarter of an hour
 	}{
 		{minute: much, calls: 3}, // in vain, and two halves
-		{minute: much, calls: 2},
 		{minute: much, calls: 2, restart: true},
-		{minute: 3 * most, calls: 4 + 1},   // a half in vain, the other is cut before
-		{minute: 3 * most, calls: 4},       // quarters at once
-		{minute: most / 10, calls: 3},      // the first quarter shows that there is less
-		{minute: most / 10, calls: 1},      // whole again
-		{minute: most * 19 / 20, calls: 1}, // just fits
-		{minute: much, calls: 2},           // so the next one was not asked for whole
+		{minute: 5 * most, calls: 3, burst: true}, // from now on, quarters are too long
+		{minute: most / 10, calls: 4},             // an eighth shows that there is less, a quarter how much
+		{minute: most / 10, calls: 1},             // whole again
+		{minute: most * 19 / 20, calls: 1},        // just fits
+		{minute: much, calls: 2},                  // so the next one was not asked for whole
 	} {
 		if step.restart {
 			if err := stop(); err != nil {
@@ -93,7 +92,11 @@ func TestDenseHoursCostOneCallInVain(t *testing.T) {
 			stop = c.start(t, "FETCHER_WORKERS=1")
 		}
 		c.minute.Store(step.minute)
-		if calls := c.read(t, hour(n)); calls != step.calls {
+		w := hour(n)
+		if step.burst {
+			w = window.New(w.Start, w.Start.Add(15*time.Minute))
+		}
+		if calls := c.read(t, w); calls != step.calls {
 			t.Errorf("hour %d: %d calls, want %d", n, calls, step.calls)
 		}
 	}

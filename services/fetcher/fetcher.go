@@ -179,7 +179,7 @@ func (f *Fetcher) open(ctx context.Context) error {
 	f.quota = quota.NewLimiter(bucket(bus.BucketQuota), f.cfg.Tenant.Name, f.cfg.Quota, func() time.Time { return f.clock.Earliest(f.now()) }).RebuildFrom(f.ledger)
 	f.known = known.Open(bucket(bus.BucketKnown), f.cfg.Tenant.Name, f.cfg.Known, f.now)
 	f.state = bucket(bus.BucketState)
-	f.shapes = newShapes(f.state, f.cfg.Tenant.Name)
+	f.shapes = newShapes(f.state, f.cfg.Tenant.Name, f.lostShapes)
 	f.alarms = alarm.New(f.state, f.cfg.Tenant.Name, Flow.Stage, f.log, alarm.Gauge(f.registry))
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("fetcher: %w", err)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tapline/tapline/pkg/alarm"
 	"github.com/tapline/tapline/pkg/bus"
 	"github.com/tapline/tapline/pkg/feed"
 	"github.com/tapline/tapline/pkg/wire"
@@ -28,26 +29,47 @@ const queryEnd = "queryEndTime"
 type shapes struct {
 	bucket *bus.Bucket // STATE
 	key    string
+	lost   func(context.Context, error) // reports that what is in STATE cannot be read
 
 	mu   sync.Mutex
 	seen []string // is in STATE
 }
 
-func newShapes(b *bus.Bucket, tenant string) *shapes {
-	return &shapes{bucket: b, key: "shape." + tenant}
+func newShapes(b *bus.Bucket, tenant string, lost func(context.Context, error)) *shapes {
+	return &shapes{bucket: b, key: "shape." + tenant, lost: lost}
 }
 
-// read gives what is known at the moment: another fetcher may have learned since.
+// lostShapes raises the alarm about shapes that cannot be read.
+func (f *Fetcher) lostShapes(ctx context.Context, err error) {
+	detail := "what Proofpoint's answers look like cannot be read in STATE: no answer is believed any more without all arrays and queryEndTime"
+	f.log.Error(detail, slog.Any("error", err))
+	f.alarms.HoldCause(ctx, alarm.MemoryLost, "shapes", detail+": "+err.Error(), rebuiltHeld)
+}
+
+// read gives what is known at the moment: another fetcher may have learned since. What cannot be
+// read is replaced by the cautious answer, that answers had everything once: an array that was
+// there must not be learned to be missing.
 func (s *shapes) read(ctx context.Context) (*taplinev1.Shapes, uint64, error) {
 	entry, err := s.bucket.Get(ctx, s.key)
 	if err != nil && !errors.Is(err, bus.ErrNotFound) {
 		return nil, 0, fmt.Errorf("read the shapes of answers: %w", err)
 	}
 	known := &taplinev1.Shapes{}
-	if err := wire.Unmarshal(entry.Value, known); err != nil { // it is learned anew
-		return &taplinev1.Shapes{}, entry.Revision, nil //nolint:nilerr // see above
+	unreadable := wire.Unmarshal(entry.Value, known)
+	if unreadable == nil {
+		return known, entry.Revision, nil
 	}
-	return known, entry.Revision, nil
+	known = &taplinev1.Shapes{Seen: append(feed.Names(feed.SIEM()), queryEnd)}
+	data, err := proto.Marshal(known)
+	if err != nil {
+		return nil, 0, fmt.Errorf("write the shapes of answers: %w", err)
+	}
+	s.lost(ctx, unreadable)
+	revision, err := s.bucket.Update(ctx, s.key, data, entry.Revision)
+	if err != nil {
+		return nil, 0, fmt.Errorf("write the shapes of answers: %w", err)
+	}
+	return known, revision, nil
 }
 
 // change writes what alter makes of it, unless that is nothing new.
