@@ -220,7 +220,7 @@ func TestFetchersLearnTheSamePieceOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, second := newShapes(bucket, "main"), newShapes(bucket, "main")
+	first, second := newShapes(bucket, "main", nil), newShapes(bucket, "main", nil)
 	for _, s := range []*shapes{first, second, second} {
 		if err := s.saw(t.Context(), proofpoint.Evidence{Present: []feed.Feed{feed.ClicksBlocked}, QueryEnd: noon}); err != nil {
 			t.Fatal(err)
