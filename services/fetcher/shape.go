@@ -42,7 +42,7 @@ func newShapes(b *bus.Bucket, tenant string, lost func(context.Context, error)) 
 // lostShapes raises the alarm about shapes that cannot be read.
 func (f *Fetcher) lostShapes(ctx context.Context, err error) {
 	detail := "what Proofpoint's answers look like cannot be read in STATE: no answer is believed any more without all arrays and queryEndTime"
-	f.log.Error(detail, slog.Any("error", err))
+	f.log.Error("shapes of answers are unreadable", slog.String("detail", detail), slog.Any("error", err))
 	f.alarms.HoldCause(ctx, alarm.MemoryLost, "shapes", detail+": "+err.Error(), rebuiltHeld)
 }
 
