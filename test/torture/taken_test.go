@@ -23,7 +23,7 @@ func TestEachStageIsTakenOver(t *testing.T) {
 		t.Fatal("no seeds, or they do not run at night")
 	}
 	var stages []string
-	for _, text := range strings.FieldsSeq(string(line[1])) {
+	for text := range strings.FieldsSeq(string(line[1])) {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
 			t.Fatal(err)
