@@ -134,7 +134,7 @@ func (f *Fetcher) seeBatch(ctx context.Context, sets *seen.Sets, stored bus.Stor
 func (f *Fetcher) seeMarker(ctx context.Context, sets *seen.Sets, stored bus.Stored) (records int, err error) {
 	result := &taplinev1.JobResult{}
 	if wire.Unmarshal(stored.Data, result) != nil || result.GetTenant() != f.cfg.Tenant.Name {
-		return 0, nil
+		return 0, nil //nolint:nilerr // it is no marker of this tenant
 	}
 	id, err := job.Parse(result.GetJobId())
 	if err != nil {

@@ -202,8 +202,8 @@ func (c trial) compare(t *testing.T, sink *devosink.Sink, want []string) {
 }
 
 // TestAStalledSinkHasNothingToLose: rows lie acknowledged in the kernel of an endpoint that reads
-// no more, for longer than DEVO_SETTLE, and go down with it. Within DEVO_SETTLE a slow machine, too,
-// sends more than the kernel takes: that is how the shipper tells a stall.
+// no more, for longer than DEVO_SETTLE, and go down with it. Within DEVO_SETTLE also a slow machine
+// sends more than the kernel takes: so the shipper tells a stall.
 func TestAStalledSinkHasNothingToLose(t *testing.T) {
 	t.Parallel()
 	sink, environ := endpoint(t, devosink.Full)

@@ -199,7 +199,7 @@ func (w *world) judgeTaken(ctx context.Context, r *Result) {
 	if _, err := w.question(ctx, &s, "status"); err != nil {
 		r.problem("status does not work: %v", err)
 	}
-	want := func(key string) bool { return true }
+	want := func(string) bool { return true }
 	if h.skips {
 		stored, err := w.inRaw(ctx)
 		if err != nil {
@@ -258,7 +258,7 @@ func (w *world) inRaw(ctx context.Context) (map[string]bool, error) {
 	var raw batch.Raw
 	err = b.Scan(ctx, bus.Raws("main"), func(m bus.Stored) (bool, error) {
 		if batch.DecodeRaw(m.Data, &raw) != nil || raw.Tenant != "main" { // it is made up
-			return true, nil
+			return true, nil //nolint:nilerr // it is not of the fetcher
 		}
 		for i := range raw.Records {
 			if key, err := tapsim.NaturalKey(feed.Feed(raw.Feed), raw.Records[i].JSON); err == nil {

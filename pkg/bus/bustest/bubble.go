@@ -46,8 +46,8 @@ func Bubble(t *testing.T, test func(t *testing.T, b *bus.Bus)) {
 	synctest.Test(t, func(t *testing.T) { test(t, Start(t)) })
 }
 
-// detectorFailed is what the race detector prints when it ends a process for a reason of its own: it
-// counts events, and hours of a bubble have many. It says nothing about the test.
+// detectorFailed is what the race detector prints when it ends a process for a reason of its own:
+// it counts events, and hours of a bubble have many. It says nothing about the test.
 const detectorFailed = "ThreadSanitizer: CHECK failed"
 
 // alone runs a test of this program in a process of its own.

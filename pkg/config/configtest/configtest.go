@@ -3,6 +3,7 @@ package configtest
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ type Bounds map[string][2]string
 func Check[C any](t *testing.T, needed []string, bounds Bounds) {
 	t.Helper()
 	load := func(name, value string) error {
-		return config.Load(new(C), append(needed[:len(needed):len(needed)], name+"="+value))
+		return config.Load(new(C), append(slices.Clip(needed), name+"="+value))
 	}
 	for name, values := range bounds {
 		for value := range strings.FieldsSeq(values[0]) {

@@ -2,6 +2,7 @@ package mutants
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ type listed struct {
 
 // Package lists the mutants of a package's files, as they are built for this machine.
 func Package(folder string) ([]Source, error) {
-	out, err := exec.Command("go", "list", "-export", "-deps", "-json=Dir,ImportPath,Export,GoFiles,DepOnly", "./"+folder).Output() //nolint:gosec // the caller's own package
+	out, err := exec.CommandContext(context.Background(), "go", "list", "-export", "-deps", "-json=Dir,ImportPath,Export,GoFiles,DepOnly", "./"+folder).Output() //nolint:gosec // the caller's own package
 	if err != nil {
 		return nil, fmt.Errorf("mutants: go list %s: %w", folder, err)
 	}

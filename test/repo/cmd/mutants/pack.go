@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (p *pack) compile() (report []byte, err error) {
 	if err := errors.Join(err, wrong, os.WriteFile(name, overlay, 0o600)); err != nil {
 		return nil, fmt.Errorf("mutants: %w", err)
 	}
-	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-gcflags=-e", "-overlay", name, "-o", p.program(), "./"+p.folder) //nolint:gosec // the caller's own tests
+	build := exec.CommandContext(context.Background(), "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-gcflags=-e", "-overlay", name, "-o", p.program(), "./"+p.folder) //nolint:gosec // the caller's own tests
 	return build.CombinedOutput()
 }
 

@@ -44,7 +44,7 @@ func (p *pack) survey() ([]test, error) {
 	if p.o.run != "" {
 		pattern = p.o.run
 	}
-	out, err := exec.Command(p.program(), "-test.list", pattern).Output() //nolint:gosec // it was built here
+	out, err := exec.CommandContext(context.Background(), p.program(), "-test.list", pattern).Output() //nolint:gosec // it was built here
 	if err != nil {
 		return nil, fmt.Errorf("list the tests: %w", err)
 	}
@@ -79,7 +79,7 @@ func (p *pack) try(t *test, place string) {
 		report, err := p.run(0, reached, 10*time.Minute, t.name)
 		t.took = time.Since(began)
 		t.reaches = make(map[int]bool)
-		data, _ := os.ReadFile(reached) //nolint:errcheck,gosec // it is not there when nothing was reached
+		data, _ := os.ReadFile(reached) //nolint:gosec // it is not there when nothing was reached
 		for _, l := range lines(data) {
 			if n, err := strconv.Atoi(l); err == nil {
 				t.reaches[n] = true
