@@ -53,6 +53,7 @@ func TestUpgrade(t *testing.T) {
 	verify(now)
 
 	a.drain()
+	before.initSecrets() // passwords of users that it does not know stop its server
 	before.up()
 	a.s = &before
 	a.settle("after going back")
