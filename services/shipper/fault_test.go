@@ -146,7 +146,9 @@ func (c trial) run(t *testing.T, proof string) {
 		t.Fatal(err)
 	}
 	settled(t, b)
-	if failures := r.value(t, "tapline_shipper_connection_failures_total"); c.harmless && failures > 0 {
+	// Rows that are sent while the peer ends an idle connection break it; nothing is lost by that.
+	quiet := c.harmless && c.fault.Kind != devosink.FaultIdle
+	if failures := r.value(t, "tapline_shipper_connection_failures_total"); quiet && failures > 0 {
 		t.Errorf("%v connections failed", failures)
 	}
 	c.judge(t, sink, 2*half*rows)
