@@ -27,7 +27,7 @@ type Bucket struct {
 	kv     jetstream.KeyValue
 	b      *Bus
 	name   string
-	writes *writes // is told how each one ends
+	writes *writes // records how each one ends
 }
 
 // Bucket opens a bucket that setup made. A question that a server took down with it is asked again,

@@ -57,7 +57,7 @@ func (r *Reader) shapes(ctx context.Context, s *Status, _ []set) error {
 	learned := &taplinev1.Shapes{}
 	if err := wire.Unmarshal(entry.Value, learned); err != nil { // fetchers learn them anew
 		s.Unreadable = append(s.Unreadable, "shape."+r.tenant+": "+err.Error())
-		return nil //nolint:nilerr // it is told
+		return nil //nolint:nilerr // it is reported
 	}
 	for _, l := range learned.GetLearned() {
 		s.Learned.Shapes = append(s.Learned.Shapes, Shape{l.GetLacks(), l.GetAt().AsTime(), l.GetJobId()})

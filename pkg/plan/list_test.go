@@ -77,7 +77,7 @@ func TestAnEarlierStartOfAList(t *testing.T) {
 		before, text string
 		age          time.Duration
 		call         feed.Call
-		want         time.Duration // age of where reading goes on
+		want         time.Duration // age of where reading resumes
 	}{
 		"earlier":          {"12h", "72h", 72 * time.Hour, feed.CallCampaignIDs, 72 * time.Hour},
 		"beyond the edge":  {"12h", "1 March", 200 * time.Hour, feed.CallCampaignIDs, epoch.Sub(plan.Oldest(epoch))},

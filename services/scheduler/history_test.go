@@ -208,7 +208,7 @@ func TestDeliveredHistoryMakesRoom(t *testing.T) {
 }
 
 // TestWhatIsNeededStays: nothing goes that is not delivered, not recorded, or read by a replay;
-// then nothing is planned, and the alarm says so.
+// then nothing is planned, and the alarm reports it.
 func TestWhatIsNeededStays(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

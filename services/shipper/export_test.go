@@ -33,8 +33,8 @@ func (s *Shipper) CountOpen(n *atomic.Int32) {
 	}
 }
 
-// counted is a connection whose end is counted. A session closes it twice: at once when it ends, and
-// after all its goroutines have. It hides how old the connection is.
+// counted is a connection whose end is counted. A session closes it twice: at once when it ends,
+// and after all its goroutines have. It hides how old the connection is.
 type counted struct {
 	conn
 

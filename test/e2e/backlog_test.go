@@ -10,8 +10,8 @@ import (
 	"github.com/tapline/tapline/services/tapsim"
 )
 
-// TestWhatWaitsIsAnAlarm: while the sink is away, the age of what waits is told; it ends with the
-// outage.
+// TestWhatWaitsIsAnAlarm: the age of the rows that wait for an absent sink is reported. The alarm
+// ends with the outage.
 func TestWhatWaitsIsAnAlarm(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *tapsim.Config) { c.Factor, c.Rate, c.Age = 1, 1, 20*time.Minute })

@@ -175,7 +175,7 @@ func complete(t *testing.T, p person, all []command) {
 		for line := range strings.Lines(list) {
 			name := strings.Join(append(slices.Clone(parent), strings.Fields(line)[0]), " ")
 			if !slices.Contains(known, name) {
-				t.Errorf("nobody says which user tapctl %s needs", name)
+				t.Errorf("the error does not say which user tapctl %s needs", name)
 			}
 		}
 	}
